@@ -1,0 +1,1 @@
+"""Searches over sparsity, learning rate and depth."""

@@ -1,0 +1,46 @@
+"""Untrained tickets in graph neural networks, found at scale.
+
+The public interface; each name is imported when it is first used, so that `ugts --help` needs nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ugts_dist.config import Config as Config
+    from ugts_dist.errors import InputError as InputError
+    from ugts_dist.supermask import Schedule as Schedule
+    from ugts_dist.supermask import Supermask as Supermask
+    from ugts_dist.supermask import Ticket as Ticket
+    from ugts_dist.supermask import calibrate as calibrate
+    from ugts_dist.supermask import constant_schedule as constant_schedule
+    from ugts_dist.supermask import cubic_schedule as cubic_schedule
+    from ugts_dist.supermask import linear_schedule as linear_schedule
+    from ugts_dist.supermask import sparsify as sparsify
+
+_SUPERMASK = (
+    "Schedule",
+    "Supermask",
+    "Ticket",
+    "calibrate",
+    "constant_schedule",
+    "cubic_schedule",
+    "linear_schedule",
+    "sparsify",
+)
+_HOMES = {
+    "Config": "ugts_dist.config",
+    "InputError": "ugts_dist.errors",
+    **dict.fromkeys(_SUPERMASK, "ugts_dist.supermask"),
+}
+
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ugts_dist' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

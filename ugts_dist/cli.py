@@ -1,0 +1,178 @@
+"""`ugts ...`: parses, and calls one function a command. What is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.errors import InputError
+
+Arguments = TypeVar("Arguments")
+
+
+@dataclass(frozen=True)
+class TrainArguments(Config):
+    """Find a ticket in one graph: the weights stay random, their scores are trained, one threshold masks them.
+
+    Alone: `ugts train --preset cora-gcn`. On several ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist
+    train --preset digits`. A preset or a file gives the configuration, each further option changes one field of it.
+    """
+
+    preset: Annotated[str, tyro.conf.arg(help=f"Start from a configuration by name: {', '.join(preset_names())}.")] = ""
+    config: str = ""
+    """Start from a configuration file (TOML), for instance the config.toml of an earlier run."""
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Rebuild the network of a ticket (or a saved dense network) and measure its accuracy on all nodes."""
+
+    path: tyro.conf.Positional[str]
+    """A .ticket file, or the folder of a run."""
+    root: str = ""
+    """Folder with the raw files of the graph. Empty: as when it was trained."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True)
+class DemoArguments:
+    """Dense network, Edge-Popup and UGTs at three sparsities on handwritten digits, with mini-batches.
+
+    Needs no data and no network; on two ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist demo`.
+    """
+
+    folder: str = ""
+    """Where runs, table and plot are written; must not exist. Empty: a new folder under runs/."""
+    seed: int = 0
+    """Seed of every run."""
+
+
+def train(args: Sequence[str]) -> None:
+    arguments = _parse_train(args)
+    config = Config(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)})
+    from ugts_dist.training.ranks import ranks_from_environment
+    from ugts_dist.training.run import run
+
+    with ranks_from_environment(config.run.device) as ranks:
+        result, folder = run(config, ranks)
+    if ranks.is_main:
+        print(f"run folder {folder}")
+        print(f"{Path(result.path).name}: {result.bytes:,} bytes, after {result.seconds:.1f} s")
+        print(
+            f"test accuracy {result.test:.3f} at sparsity {result.sparsity:.4f} "
+            f"(best validation accuracy {result.valid:.3f}, in epoch {result.epoch})"
+        )
+
+
+def evaluate(args: Sequence[str]) -> None:
+    arguments = _parse(EvaluateArguments, args, "evaluate")
+    from ugts_dist.training.ranks import ranks_from_environment
+    from ugts_dist.training.run import evaluate as measure
+
+    with ranks_from_environment(arguments.device) as ranks:
+        config, measured, saved = measure(Path(arguments.path), ranks, arguments.root)
+    if ranks.is_main:
+        print(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
+        print(f"saved with: validation accuracy {saved['valid']:.4f}, test accuracy {saved['test']:.4f}")
+        print(f"sparsity {saved['sparsity']:.4f}, validation accuracy {measured['valid']:.4f}")
+        print(f"test accuracy {measured['test']:.4f}")
+
+
+def demo(args: Sequence[str]) -> None:
+    arguments = _parse(DemoArguments, args, "demo")
+    from ugts_dist.experiments.demo import run_demo
+    from ugts_dist.training.ranks import ranks_from_environment
+
+    with ranks_from_environment("auto") as ranks:
+        run_demo(arguments.folder, arguments.seed, ranks)
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "train": (train, "find a ticket in one graph"),
+    "evaluate": (evaluate, "rebuild a ticket's network and measure its accuracy"),
+    "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point. Exit code 0: done; 2: a mistake in the input, told in one line; 1: a failure of ours."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0 if args else 2)
+    try:
+        if args[0] not in COMMANDS:
+            raise InputError(f"unknown command {args[0]!r}, allowed are {', '.join(COMMANDS)}")
+        COMMANDS[args[0]][0](args[1:])
+    except InputError as error:
+        _complain(str(error), 2)
+    except FloatingPointError as error:
+        _complain(str(error), 1)
+    except KeyboardInterrupt:
+        _complain("interrupted", 130)
+
+
+def _usage() -> str:
+    lines = [
+        "usage: ugts COMMAND [OPTIONS]",
+        "",
+        "Untrained tickets in graph neural networks, found at scale.",
+        "",
+    ]
+    lines += [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join([*lines, "", "`ugts COMMAND --help` explains every option of a command."])
+
+
+def _complain(message: str, code: int) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print("ugts: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _parse_train(args: Sequence[str]) -> TrainArguments:
+    """Preset or file first, since they are the defaults of all other options."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", default="")
+    first.add_argument("--config", default="")
+    try:
+        chosen, _ = first.parse_known_args(args)
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
+    if chosen.preset and chosen.config:
+        raise InputError("--preset and --config: only one of them is allowed")
+    base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
+    return _parse(TrainArguments, args, "train", TrainArguments(**vars(base)))
+
+
+def _parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arguments | None = None) -> Arguments:
+    """Parse with tyro, and turn its boxed complaints into one line."""
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, prog=f"ugts {command}", args=list(args), **options)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+    raise InputError(_one_line(complaint.getvalue()))
+
+
+def _one_line(box: str) -> str:
+    """The message of tyro's error box and, where it has one, the option that was meant."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
+    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    message = " ".join(lines[:rule])
+    meant = next((line.split()[0] for line in lines[rule:] if line.startswith("--")), "")
+    return f"{message} (did you mean {meant}?)" if meant and meant not in message else message

@@ -1,0 +1,1 @@
+"""Grids of runs: the demonstration, and the paper's tables and figures."""

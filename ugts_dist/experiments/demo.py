@@ -1,0 +1,90 @@
+"""The demonstration: dense network, Edge-Popup and UGTs on the embedded graph, one table and one plot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ugts_dist.config import Config, load_preset
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.run import new_folder, run, write_text
+
+SPARSITIES = (0.5, 0.9, 0.99)
+METHODS = ("edge-popup", "ugts")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    method: str
+    target: float
+    test: float
+    sparsity: float
+    bytes: int
+
+
+def run_demo(folder: str, seed: int, ranks: Ranks) -> None:
+    """Seven runs, one after another on all ranks; a table on the terminal, `accuracy.png` in the folder."""
+    place = Path(ranks.agree(str(new_folder(folder, "demo")) if ranks.is_main else ""))
+    rows = [_measure(config, place, ranks) for config in _configs(seed)]
+    if not ranks.is_main:
+        return
+    write_text(place / "table.json", json.dumps([vars(row) for row in rows], indent=1))
+    Console().print(_table(rows, ranks.world_size))
+    _plot(rows, place / "accuracy.png")
+    print(f"run folder {place}")
+    print(f"plot       {place / 'accuracy.png'}")
+
+
+def _configs(seed: int) -> list[Config]:
+    base = load_preset("digits").replace({"run.seed": seed, "log.tensorboard": False})
+    dense = base.replace({"supermask.method": "dense", "optim.weight_decay": 5e-4})
+    return [
+        dense,
+        *(
+            base.replace({"supermask.method": method, "supermask.sparsity": sparsity})
+            for method in METHODS
+            for sparsity in SPARSITIES
+        ),
+    ]
+
+
+def _measure(config: Config, place: Path, ranks: Ranks) -> Row:
+    method, target = config.supermask.method, config.supermask.sparsity
+    name = method if method == "dense" else f"{method}-{target}"
+    result, _ = run(config.replace({"run.folder": str(place / name)}), ranks)
+    return Row(method, target, result.test, result.sparsity, result.bytes)
+
+
+def _table(rows: list[Row], world_size: int) -> Table:
+    table = Table(title=f"handwritten digits, GCN, mini-batches on {world_size} rank(s)")
+    for heading in ("", "test accuracy", "sparsity", "bytes", "of the dense file"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    dense = rows[0].bytes
+    for row in rows:
+        label = {"dense": "trained dense", "edge-popup": "Edge-Popup", "ugts": "UGTs"}[row.method]
+        share = f"{row.bytes / dense:.1%}"
+        table.add_row(label, f"{row.test:.3f}", f"{row.sparsity:.4f}", f"{row.bytes:,}", share)
+    return table
+
+
+def _plot(rows: list[Row], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.axhline(rows[0].test, color="black", linestyle="--", label="trained dense")
+    for method, label in (("edge-popup", "Edge-Popup"), ("ugts", "UGTs")):
+        points = [(row.target, row.test) for row in rows if row.method == method]
+        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+    axes.set(xlabel="sparsity", ylabel="test accuracy", title="Tickets with untrained weights, digits")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Graph data: named datasets, the neighbour sampler and the loader around it."""

@@ -1,0 +1,105 @@
+"""Raw files of the datasets: finding, fetching and reading them, with every failure told in one line."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import pickle
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ugts_dist.errors import InputError
+
+# What the readers of pickle, npz and text raise on bytes that are not theirs.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_TIMEOUT_SECONDS = 60
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises inside the block into an InputError that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(f"{path}: cannot be read ({_one_line(error)}); put an intact copy in its place") from error
+
+
+def missing(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are not files in the folder."""
+    return tuple(name for name in names if not (folder / name).is_file())
+
+
+def download(dataset: str, folder: Path, urls: Mapping[str, str]) -> None:
+    """Fetch files (name -> address) into a folder; each appears there whole or not at all.
+
+    Several processes may do this at once. Raises InputError where the network or the disk fails.
+    """
+    for name, url in urls.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+                content = response.read()
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as file:
+                file.write(content)
+            os.replace(file.name, folder / name)
+        except (OSError, http.client.HTTPException) as error:
+            raise InputError(
+                f"{dataset}: {url} cannot be downloaded ({_one_line(error)}); put {', '.join(urls)} "
+                f"into {folder}, or set UGTS_DATA to a folder that has the datasets"
+            ) from error
+
+
+def load_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
+    """Read the named numeric arrays of an npz file; pickled ones are refused (InputError)."""
+    # np.load leaves a file that it opened itself open where the archive is damaged.
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in names}
+
+
+def csr(
+    data: NDArray[np.generic],
+    indices: NDArray[np.generic],
+    indptr: NDArray[np.generic],
+    shape: tuple[int, ...],
+) -> sp.csr_matrix:
+    """A scipy matrix whose arrays were checked: no conversion of it reads outside them (else ValueError)."""
+    matrix = sp.csr_matrix((data, indices, indptr), shape=shape)
+    matrix.check_format(full_check=True)
+    return matrix
+
+
+def node_ids(mask: NDArray[np.generic]) -> Tensor:
+    """The positions of the non-zero entries of a mask, int64."""
+    return torch.from_numpy(np.flatnonzero(mask)).long()
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__

@@ -1,0 +1,195 @@
+"""One node-classification graph: in-neighbours in CSR form, features, labels and a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ugts_dist.errors import InputError
+
+_INT32_MAX = torch.iinfo(torch.int32).max
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A directed graph whose nodes have features and labels.
+
+    The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and each once; there
+    are no self loops, because the layers that want them add their own.
+    """
+
+    name: str
+    x: Tensor  # [num_nodes, num_features] float32
+    indptr: Tensor  # [num_nodes + 1] int64
+    indices: Tensor  # [num_edges] int32, int64 where num_nodes needs it
+    y: Tensor  # [num_nodes] int64; negative where there is no label
+    train: Tensor  # [num_train] int64 node ids, ascending
+    valid: Tensor  # [num_valid] int64 node ids, ascending
+    test: Tensor  # [num_test] int64 node ids, ascending
+    num_classes: int
+
+    @property
+    def num_nodes(self) -> int:
+        return self.indptr.numel() - 1
+
+    @property
+    def num_edges(self) -> int:
+        return self.indices.numel()
+
+    @property
+    def num_features(self) -> int:
+        return self.x.size(1)
+
+    @property
+    def degree(self) -> Tensor:
+        """In-degree of every node, [num_nodes] int64."""
+        return self.indptr.diff()
+
+
+def from_edges(
+    name: str,
+    x: Tensor,
+    edge_index: Tensor,
+    y: Tensor,
+    train: Tensor,
+    valid: Tensor,
+    test: Tensor,
+    num_classes: int | None = None,
+) -> Graph:
+    """Build a checked graph from a list of edges.
+
+    ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges
+    and self loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order. Raises InputError
+    as ``validate`` does.
+    """
+    if x.dim() != 2 or x.size(0) == 0:
+        raise _error(name, "x", f"shape {tuple(x.shape)}", "[num_nodes, num_features] with at least one node")
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype not in (torch.int32, torch.int64):
+        found = f"shape {tuple(edge_index.shape)} of {edge_index.dtype}"
+        raise _error(name, "edge_index", found, "shape (2, num_edges) of int64")
+    if y.dim() != 1 or y.numel() == 0:
+        raise _error(name, "y", f"shape {tuple(y.shape)}", f"shape ({x.size(0)},)")
+    num_nodes = x.size(0)
+    # Out-of-range ends would silently become other edges below, so they are looked for first.
+    _check_range(name, "edge_index", edge_index, num_nodes)
+    source, destination = edge_index.long()
+    keep = source != destination
+    # One number an edge sorts by destination, then source; unique() also drops the repetitions.
+    edges = torch.unique(destination[keep] * num_nodes + source[keep])
+    graph = Graph(
+        name=name,
+        x=x.float().contiguous(),
+        indptr=torch.searchsorted(edges, torch.arange(num_nodes + 1) * num_nodes),
+        indices=edges.remainder_(num_nodes).to(torch.int32 if num_nodes <= _INT32_MAX else torch.int64),
+        y=y.long(),
+        train=train.long().sort().values,
+        valid=valid.long().sort().values,
+        test=test.long().sort().values,
+        num_classes=int(y.max()) + 1 if num_classes is None else num_classes,
+    )
+    validate(graph)
+    return graph
+
+
+def validate(graph: Graph) -> None:
+    """Raise InputError, in one line, at the first array of the graph that is not what ``Graph`` promises."""
+    _check_layout(graph)
+    _check_features(graph)
+    _check_neighbours(graph)
+    _check_splits(graph)
+    _check_labels(graph)
+
+
+def _check_layout(graph: Graph) -> None:
+    num_nodes = graph.num_nodes
+    if num_nodes < 1:
+        raise _error(graph.name, "indptr", f"{graph.indptr.numel()} entries", "at least 2 (one node)")
+    integers = (torch.int64,)
+    expected: dict[str, tuple[Tensor, tuple[int, ...], tuple[torch.dtype, ...]]] = {
+        "x": (graph.x, (num_nodes, graph.x.size(-1) if graph.x.dim() == 2 else -1), (torch.float32,)),
+        "indptr": (graph.indptr, (num_nodes + 1,), integers),
+        "indices": (graph.indices, (graph.num_edges,), (torch.int32, torch.int64)),
+        "y": (graph.y, (num_nodes,), integers),
+        "train": (graph.train, (graph.train.numel(),), integers),
+        "valid": (graph.valid, (graph.valid.numel(),), integers),
+        "test": (graph.test, (graph.test.numel(),), integers),
+    }
+    for array, (tensor, shape, dtypes) in expected.items():
+        if tuple(tensor.shape) != shape:
+            wanted = f"({num_nodes}, num_features)" if array == "x" else str(shape)
+            raise _error(graph.name, array, f"shape {tuple(tensor.shape)}", f"shape {wanted}")
+        if tensor.dtype not in dtypes:
+            raise _error(graph.name, array, str(tensor.dtype), " or ".join(map(str, dtypes)))
+
+
+def _check_features(graph: Graph) -> None:
+    if graph.x.numel() == 0:
+        raise _error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
+    # Both ends are finite only if all are: NaN spreads into them. No mask of the size of x is made.
+    ends = torch.stack(graph.x.aminmax())
+    if not bool(ends.isfinite().all()):
+        node, feature = (~graph.x.isfinite()).nonzero()[0].tolist()
+        value = float(graph.x[node, feature])
+        raise _error(graph.name, "x", f"{value} at node {node}, feature {feature}", "finite numbers")
+
+
+def _check_neighbours(graph: Graph) -> None:
+    if int(graph.indptr[0]) != 0 or int(graph.indptr[-1]) != graph.num_edges:
+        found = f"first entry {int(graph.indptr[0])} and last entry {int(graph.indptr[-1])}"
+        raise _error(graph.name, "indptr", found, f"0 and the number of edges, {graph.num_edges}")
+    falling = (graph.degree < 0).nonzero()
+    if falling.numel():
+        raise _error(graph.name, "indptr", f"a decrease after node {int(falling[0])}", "entries that never decrease")
+    _check_range(graph.name, "indices", graph.indices, graph.num_nodes)
+    if graph.num_edges > 1:
+        unordered = graph.indices[1:] <= graph.indices[:-1]
+        starts = graph.indptr[1:-1]
+        # Between the last neighbour of a node and the first of the next, any order will do.
+        unordered[starts[(starts > 0) & (starts < graph.num_edges)] - 1] = False
+        if bool(unordered.any()):
+            edge = int(unordered.nonzero()[0]) + 1
+            node = int(torch.searchsorted(graph.indptr, edge, right=True)) - 1
+            found = f"neighbour {int(graph.indices[edge])} of node {node} out of order or repeated"
+            raise _error(graph.name, "indices", found, "ascending neighbours, each once")
+
+
+def _check_splits(graph: Graph) -> None:
+    splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
+    owner = torch.full((graph.num_nodes,), -1, dtype=torch.int8)
+    for number, (array, nodes) in enumerate(splits.items()):
+        if nodes.numel() == 0:
+            raise _error(graph.name, array, "no nodes", "at least one")
+        _check_range(graph.name, array, nodes, graph.num_nodes)
+        if bool((nodes[1:] <= nodes[:-1]).any()):
+            node = int(nodes[1:][nodes[1:] <= nodes[:-1]][0])
+            raise _error(graph.name, array, f"node {node} out of order or repeated", "ascending ids, each once")
+        taken = nodes[owner[nodes] >= 0]
+        if taken.numel():
+            node = int(taken[0])
+            other = list(splits)[int(owner[node])]
+            raise _error(graph.name, array, f"node {node}, which is also in {other}", "splits without a common node")
+        owner[nodes] = number
+
+
+def _check_labels(graph: Graph) -> None:
+    allowed = f"0 to {graph.num_classes - 1} (num_classes is {graph.num_classes}), negative only outside the splits"
+    wrong = graph.y >= graph.num_classes
+    for nodes in (graph.train, graph.valid, graph.test):
+        wrong[nodes] |= graph.y[nodes] < 0
+    if bool(wrong.any()):
+        node = int(wrong.nonzero()[0])
+        raise _error(graph.name, "y", f"label {int(graph.y[node])} of node {node}", allowed)
+
+
+def _check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
+    if nodes.numel() == 0:
+        return
+    low, high = (int(end) for end in nodes.aminmax())
+    if low < 0 or high >= num_nodes:
+        raise _error(name, array, f"node {low if low < 0 else high}", f"0 to {num_nodes - 1}")
+
+
+def _error(name: str, array: str, found: str, allowed: str) -> InputError:
+    return InputError(f"{name}: {array} has {found}; allowed: {allowed}")

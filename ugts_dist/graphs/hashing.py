@@ -1,0 +1,63 @@
+"""Counter-based random bits: a hash of what a number is for, instead of a generator with a state.
+
+The bits are those of the splitmix64 finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
+number generators"; constants of Stafford's variant 13). Tensors hold the 64 bits as int64, whose products
+wrap around alike on CPU and GPU, so the same inputs give the same bits everywhere.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+
+
+def key(*parts: int) -> int:
+    """Fold integers, in order, into one key, a signed 64-bit number as tensors hold them.
+
+    The parts count modulo 2^64.
+    """
+    state = 0
+    for part in parts:
+        state = (state + part + _GOLDEN) & _MASK
+        state = ((state ^ (state >> 30)) * _FIRST) & _MASK
+        state = ((state ^ (state >> 27)) * _SECOND) & _MASK
+        state ^= state >> 31
+    return _signed(state)
+
+
+def mix(bits: Tensor) -> Tensor:
+    """Scramble 64-bit integers: int64 of any shape to int64 of that shape, one to one."""
+    bits = (bits ^ _shifted(bits, 30)) * _signed(_FIRST)
+    bits = (bits ^ _shifted(bits, 27)) * _signed(_SECOND)
+    return bits ^ _shifted(bits, 31)
+
+
+def stream(start: int | Tensor, counter: int | Tensor) -> Tensor:
+    """Element ``counter`` of the random sequence named by ``start``; one of the two is an int64 tensor."""
+    if isinstance(counter, int):
+        counter = _signed((counter * _GOLDEN) & _MASK)
+    else:
+        counter = counter * _signed(_GOLDEN)
+    return mix(start + counter)  # type: ignore[arg-type]  # at least one of the two is a tensor
+
+
+def below(bits: Tensor, limit: Tensor) -> Tensor:
+    """Turn 64 random bits into integers in [0, limit), int64, with the top 53 bits as a fraction.
+
+    Exact in double precision on every device, and never equal to ``limit``; for a limit n the probabilities
+    differ from 1 / n by less than 2^-53.
+    """
+    return (_shifted(bits, 11).double() * 2.0**-53 * limit).long()
+
+
+def _shifted(bits: Tensor, count: int) -> Tensor:
+    # torch shifts int64 arithmetically; the mask clears the copies of the sign.
+    return (bits >> count) & ((1 << (64 - count)) - 1)
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >> 63 else bits

@@ -1,0 +1,165 @@
+"""The neighbour sampler: a pure function of (run seed, step, hop, node)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NodeSamplerInput, SamplerOutput
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import hashing
+
+_INT32_MAX = torch.iinfo(torch.int32).max
+_INTEGERS = (torch.int32, torch.int64)
+_DOMAIN = 0x4E45494748  # sets the neighbours' hashes apart from those of seeds and splits
+
+
+class NeighborSampler(BaseSampler):
+    """Samples in-neighbours hop by hop, without replacement; a drop-in for PyG's loaders.
+
+    The frontier of a hop is *every* node met so far, and each frontier node draws ``min(degree,
+    fan_out[hop])`` neighbours afresh (the layered sampling of GraphSAGE, Hamilton et al. 2017, algorithm 2).
+    What a seed node's output is computed from therefore does not depend on the other seeds of the batch, so
+    neither on how a batch is cut into ranks. The draw depends on (seed, step, hop, node) alone: the same on
+    every rank, thread, worker and device.
+
+    Args:
+        indptr: [num_nodes + 1] int64.
+        indices: [num_edges] int32 or int64; the in-neighbours of ``v`` are ``indices[indptr[v]:indptr[v +
+            1]]``. Both arrays are kept, not copied, and sampling runs on their device.
+        fan_out: neighbours a node draws at each hop, the seeds' own hop first; -1 takes all of them.
+        seed: the run seed.
+
+    Raises InputError for a fan-out that is empty or has an entry which is neither -1 nor positive.
+    """
+
+    def __init__(self, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int) -> None:
+        if len(fan_out) == 0 or any(fan != -1 and fan < 1 for fan in fan_out):
+            raise InputError(
+                f"batch.fan_out: {list(fan_out)} is not a fan-out; "
+                "allowed: one number a hop, each 1 or more, or -1 for all neighbours"
+            )
+        self.indptr = indptr
+        self.indices = indices
+        self.fan_out = tuple(fan_out)
+        self.seed = seed
+        self.num_nodes = indptr.numel() - 1
+        self._threads = threading.local()
+
+    def sample(self, step: int, nodes: Tensor) -> SamplerOutput:
+        """Sample around the seed nodes, [num_seeds] ids, all different (else InputError).
+
+        In the result, ``node`` has the seeds and then the new nodes of each hop, ascending within the hop;
+        ``row`` (source) and ``col`` (destination) are positions in ``node``, hop by hop and sorted by
+        (``col``, position of the neighbour in ``indices``) within a hop. ``num_sampled_nodes`` is [seeds, new
+        at hop 0, ...] and ``num_sampled_edges`` [edges of hop 0, ...]. The edges of hop h have ``col <
+        sum(num_sampled_nodes[:h + 1])`` and ``row < sum(num_sampled_nodes[:h + 2])``.
+        """
+        if nodes.dim() != 1 or nodes.dtype not in _INTEGERS:
+            raise InputError(f"seed nodes: {nodes.dtype} of shape {tuple(nodes.shape)}; allowed: a list of node ids")
+        device = self.indptr.device
+        seeds = nodes.to(device, torch.int64)
+        local = self._scratch(device)
+        met = seeds.clamp(0, self.num_nodes - 1)
+        rows, cols, num_nodes, num_edges = [], [], [seeds.numel()], []
+        try:
+            positions = torch.arange(seeds.numel(), device=device)
+            local[met] = positions.to(local.dtype)
+            # One look at the device finds both mistakes: ids that clamp changed, and repeated ones.
+            if not bool(((local[met] == positions) & (met == seeds)).all()):
+                raise _bad_seeds(seeds, self.num_nodes)
+            for hop, fan in enumerate(self.fan_out):
+                col, edge = self._draw(hashing.key(_DOMAIN, self.seed, step, hop), fan, met)
+                source = self.indices.index_select(0, edge).long()
+                new = torch.unique(source[local.index_select(0, source) < 0])
+                count = met.numel()
+                met = torch.cat([met, new])
+                local[new] = torch.arange(count, met.numel(), dtype=local.dtype, device=device)
+                rows.append(local.index_select(0, source).long())
+                cols.append(col)
+                num_nodes.append(new.numel())
+                num_edges.append(col.numel())
+        finally:
+            local[met] = -1
+        return SamplerOutput(
+            node=met,
+            row=torch.cat(rows),
+            col=torch.cat(cols),
+            edge=None,
+            num_sampled_nodes=num_nodes,
+            num_sampled_edges=num_edges,
+            metadata=(seeds, None),
+        )
+
+    def sample_from_nodes(self, index: NodeSamplerInput, **_: Any) -> SamplerOutput:
+        """Sample for PyG's own loaders; they know no step, so a node always draws what it draws in step 0."""
+        out = self.sample(0, index.node)
+        if index.input_id is not None:
+            out.metadata = (index.input_id, index.time)
+        return out
+
+    def sample_from_edges(self, index: EdgeSamplerInput, neg_sampling: Any = None) -> NoReturn:
+        """Part of PyG's interface; the project classifies nodes and graphs and has no use for seed edges."""
+        raise TypeError("NeighborSampler samples from seed nodes; seed edges (link prediction) are not supported")
+
+    def _draw(self, key: int, fan: int, frontier: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw for the frontier: positions in ``frontier`` and in ``indices``, [edges of the hop] each."""
+        start = self.indptr[frontier]
+        degree = self.indptr[frontier + 1] - start
+        taken = degree if fan == -1 else degree.clamp(max=fan)
+        end = taken.cumsum(0)
+        begin = end - taken
+        total = int(end[-1]) if end.numel() else 0
+        col = torch.arange(frontier.numel(), device=frontier.device).repeat_interleave(taken, output_size=total)
+        edge = torch.arange(total, device=frontier.device) + (start - begin).index_select(0, col)
+        if fan != -1:
+            large = (degree > fan).nonzero().squeeze(1)
+            chosen = _floyd(hashing.stream(key, frontier[large]), degree[large], fan)
+            places = begin[large, None] + torch.arange(fan, device=frontier.device)
+            edge[places] = start[large, None] + chosen
+        return col, edge
+
+    def _scratch(self, device: torch.device) -> Tensor:
+        """Node id -> position in the sample, -1 outside; one a thread, filled with -1 between samples."""
+        scratch: Tensor | None = getattr(self._threads, "scratch", None)
+        if scratch is None:
+            dtype = torch.int32 if self.num_nodes <= _INT32_MAX else torch.int64
+            scratch = torch.full((self.num_nodes,), -1, dtype=dtype, device=device)
+            self._threads.scratch = scratch
+        return scratch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_threads"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._threads = threading.local()
+
+
+def _floyd(start: Tensor, degree: Tensor, count: int) -> Tensor:
+    """Choose ``count`` of ``degree`` positions a row, ascending: [rows, count] int64.
+
+    Floyd's algorithm (Bentley and Floyd 1987, "A sample of brilliance"): draw j is one of the first
+    ``degree - count + j + 1`` positions, or the last of these where that one is taken already. ``start`` is
+    [rows] random bits, ``degree`` [rows] with every entry above ``count``.
+    """
+    chosen = torch.empty((count, degree.numel()), dtype=torch.int64, device=degree.device)
+    for draw in range(count):
+        last = degree - (count - draw)
+        position = hashing.below(hashing.stream(start, draw), last + 1)
+        repeated = (chosen[:draw] == position).any(dim=0)
+        chosen[draw] = torch.where(repeated, last, position)
+    return chosen.t().sort(dim=1).values
+
+
+def _bad_seeds(seeds: Tensor, num_nodes: int) -> InputError:
+    outside = seeds[(seeds < 0) | (seeds >= num_nodes)]
+    if outside.numel():
+        return InputError(f"seed nodes: {int(outside[0])} is not a node; allowed: 0 to {num_nodes - 1}")
+    ordered = seeds.sort().values
+    twin = int(ordered[1:][ordered[1:] == ordered[:-1]][0])
+    return InputError(f"seed nodes: node {twin} occurs more than once; allowed: each node once in a batch")

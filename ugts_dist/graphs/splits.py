@@ -1,0 +1,37 @@
+"""Splits for the datasets that come without one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import hashing
+
+TRAIN_PER_CLASS = 20
+VALID_PER_CLASS = 30
+
+_DOMAIN = 0x53504C4954  # sets the splits' hashes apart from those of seeds and neighbours
+
+
+def stratified(name: str, y: Tensor, split: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw 20 training and 30 validation nodes a class; the rest tests (Shchur et al. 2018,
+    arXiv:1811.05868).
+
+    ``y`` is [num_nodes] int64 with every class at least 51 times, else InputError. The result, ascending node
+    ids, depends on ``y`` and ``split`` alone: not on a library's random generator.
+    """
+    order = hashing.stream(hashing.key(_DOMAIN, split), torch.arange(y.numel())).argsort()
+    train, valid, test = [], [], []
+    for label in range(int(y.max()) + 1):
+        members = order[y[order] == label]
+        if members.numel() <= TRAIN_PER_CLASS + VALID_PER_CLASS:
+            wanted = TRAIN_PER_CLASS + VALID_PER_CLASS + 1
+            raise InputError(
+                f"{name}: y has {members.numel()} nodes of class {label}; allowed: at least {wanted} "
+                f"({TRAIN_PER_CLASS} to train, {VALID_PER_CLASS} to validate, the rest to test)"
+            )
+        train.append(members[:TRAIN_PER_CLASS])
+        valid.append(members[TRAIN_PER_CLASS : TRAIN_PER_CLASS + VALID_PER_CLASS])
+        test.append(members[TRAIN_PER_CLASS + VALID_PER_CLASS :])
+    return torch.cat(train).sort().values, torch.cat(valid).sort().values, torch.cat(test).sort().values

@@ -1,0 +1,6 @@
+"""GNNs on PyG's layers, full-batch and sampled."""
+
+from ugts_dist.models.block import Block as Block
+from ugts_dist.models.gnn import GNN as GNN
+from ugts_dist.models.sparse import Features as Features
+from ugts_dist.models.sparse import SparseFeatures as SparseFeatures

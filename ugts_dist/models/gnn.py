@@ -1,0 +1,100 @@
+"""GCN, GIN, GAT and SAGE of any depth and width, without biases; every layer is maskable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ugts_dist.models.block import Block
+from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
+from ugts_dist.models.sparse import Features, dropout
+
+Arch = Literal["gcn", "gin", "gin-paper", "gat", "sage"]
+
+
+class GNN(nn.Module):
+    """A stack of graph convolutions with ReLU between them and nothing after the last.
+
+    Args:
+        arch: kind of layer. `gin-paper` is the paper's own GIN: ReLU after the last layer too, and the output
+            averaged with a linear map of the layer before.
+        num_features: width of the input.
+        num_classes: width of the output.
+        depth: number of convolutions, input and output ones included.
+        width: width between the layers; with several heads, of all heads together.
+        heads: attention heads (GAT); the last layer averages them.
+        dropout: of each layer's input, while training.
+    """
+
+    skip: nn.Module | None
+
+    def __init__(
+        self,
+        arch: Arch,
+        num_features: int,
+        num_classes: int,
+        depth: int = 2,
+        width: int = 256,
+        heads: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        self.dropout = dropout
+        widths = [num_features, *[width] * (depth - 1), num_classes]
+        self.convs = nn.ModuleList(
+            _conv(arch, a, b, width, heads, last=k == depth - 1) for k, (a, b) in enumerate(pairwise(widths))
+        )
+        self.skip = nn.Linear(widths[-2], num_classes, bias=False) if arch == "gin-paper" else None
+
+    @property
+    def depth(self) -> int:
+        return len(self.convs)
+
+    def forward(self, x: Features, blocks: Sequence[Block]) -> Tensor:
+        """Logits `[num_dst of the last block, num_classes]`; one block a layer, the input layer's first."""
+        for k, block in enumerate(blocks):
+            x = self.layer(k, x, block)
+        assert isinstance(x, Tensor)
+        return x
+
+    def layer(self, k: int, x: Features, block: Block) -> Tensor:
+        """Layer `k` with its activation: `[num_src, width]` -> `[num_dst, width]`."""
+        x = dropout(x, self.dropout, self.training)
+        out: Tensor = self.convs[k](x, block)
+        if k < self.depth - 1:
+            return F.relu(out)
+        if self.skip is not None:
+            assert isinstance(x, Tensor), "gin-paper needs a hidden layer, or dense features"
+            return (F.relu(out) + self.skip(block.destinations(x))) / 2
+        return out
+
+    def calibrated(self) -> dict[nn.Module, list[str]]:
+        """Modules whose output is to have unit scale, in order, and the weights that scale it."""
+        layers: dict[nn.Module, list[str]] = {}
+        for k, conv in enumerate(self.convs):
+            assert isinstance(conv, Conv)
+            for module, names in conv.calibrated().items():
+                layers[module] = [f"convs.{k}.{name}" for name in names]
+        if self.skip is not None:
+            layers[self.skip] = ["skip.weight"]
+        return layers
+
+
+def _conv(arch: Arch, in_channels: int, out_channels: int, width: int, heads: int, last: bool) -> nn.Module:
+    match arch:
+        case "gcn":
+            return GCNConv(in_channels, out_channels)
+        case "sage":
+            return SAGEConv(in_channels, out_channels)
+        case "gin":
+            return GINConv(in_channels, out_channels, width)
+        case "gin-paper":
+            return PaperGINConv(in_channels, out_channels)
+        case "gat":
+            return GATConv(in_channels, out_channels if last else out_channels // heads, heads, concat=not last)
+    raise ValueError(f"unknown architecture {arch!r}")

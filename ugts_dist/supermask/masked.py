@@ -1,0 +1,269 @@
+"""Frozen random weights, one trained score per weight, and the supermask that the scores define."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ugts_dist.supermask.threshold import CHUNK, kth_smallest
+from ugts_dist.supermask.weights import Init, fingerprint, random_tensor
+
+Scope = Literal["global", "layer"]
+Ranking = Literal["score", "magnitude"]
+
+
+class _MaskWeight(torch.autograd.Function):
+    """Straight-through step: forward `scale * weight * (score >= threshold)`; backward, for every score whether it is
+    masked or not, `grad * scale * weight`."""
+
+    @staticmethod
+    def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor) -> Tensor:
+        return torch.where(score >= threshold, weight * scale, 0.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], inputs[3])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+        weight, scale = ctx.saved_tensors
+        return None, grad * (weight * scale), None, None
+
+
+class MaskedWeight(nn.Module):
+    """Parametrization of one frozen weight: holds its score and its threshold.
+
+    Registered with `torch.nn.utils.parametrize`, so that a layer that reads its `weight` gets the masked one.
+    """
+
+    threshold: Tensor
+    scale: Tensor
+
+    def __init__(self, score: Tensor, ranking: Ranking) -> None:
+        super().__init__()
+        self.score = nn.Parameter(score)
+        self.ranking = ranking
+        self.register_buffer("threshold", score.new_full((), -torch.inf))
+        self.register_buffer("scale", score.new_ones(()))
+
+    def ranked(self) -> Tensor:
+        """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup."""
+        return self.score.abs() if self.ranking == "magnitude" else self.score
+
+    def mask(self) -> Tensor:
+        """Boolean supermask of the weight's shape."""
+        return self.ranked().detach() >= self.threshold
+
+    @torch.no_grad()
+    def set_scale(self) -> None:
+        """Multiply what is kept by density^-1/2, so that a layer's outputs keep their scale as weights vanish."""
+        score = self.ranked()
+        kept = sum((chunk >= self.threshold).sum() for chunk in score.reshape(-1).split(CHUNK))
+        self.scale.copy_((score.numel() / torch.as_tensor(kept).clamp(min=1)).sqrt())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return _MaskWeight.apply(weight, self.ranked(), self.threshold, self.scale)
+
+
+@dataclass
+class _Entry:
+    """One masked weight: where it lives, and the number that its random values were multiplied by."""
+
+    module: nn.Module
+    attribute: str
+    masked: MaskedWeight
+    gain: float = 1.0
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, before masking."""
+        return self.module.parametrizations[self.attribute].original  # type: ignore[union-attr,index]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the frozen weights came about: all that a ticket needs beside the mask and the gains."""
+
+    seed: int
+    weight_init: Init = "kaiming-uniform"
+
+
+class Supermask:
+    """The masks of a model: its scores, thresholds and frozen weights. Made by `sparsify`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        entries: dict[str, _Entry],
+        recipe: Recipe,
+        scope: Scope,
+        rescale: bool,
+        process_group: dist.ProcessGroup | None,
+    ) -> None:
+        self.model = model
+        self.recipe = recipe
+        self.scope = scope
+        self.rescale = rescale
+        self.process_group = process_group
+        self._entries = entries
+
+    def scores(self) -> list[nn.Parameter]:
+        """The only trained tensors, one of each masked weight's shape."""
+        return [entry.masked.score for entry in self._entries.values()]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The frozen weights before masking, gains included, by parameter name."""
+        return {name: entry.weight for name, entry in self._entries.items()}
+
+    def masks(self) -> dict[str, Tensor]:
+        """The boolean supermasks at the present thresholds, by parameter name."""
+        return {name: entry.masked.mask() for name, entry in self._entries.items()}
+
+    def gains(self) -> dict[str, float]:
+        """What each random weight was multiplied by once (1 without calibration)."""
+        return {name: entry.gain for name, entry in self._entries.items()}
+
+    def scales(self) -> dict[str, float]:
+        """What each masked weight is multiplied by at its present density (1 without `rescale`)."""
+        return {name: float(entry.masked.scale) for name, entry in self._entries.items()}
+
+    def unmasked(self) -> dict[str, Tensor]:
+        """Every other parameter and buffer of the model, frozen as it was found: biases, normalisation."""
+        held = tuple(
+            f"{name}."
+            for name, module in self.model.named_modules()
+            if isinstance(module, parametrize.ParametrizationList)
+        )
+        # PyG's Linear also puts the masked weight under its plain name.
+        return {
+            name: value
+            for name, value in self.model.state_dict().items()
+            if not name.startswith(held) and name not in self._entries
+        }
+
+    @property
+    def num_weights(self) -> int:
+        """How many weights the masks cover."""
+        return sum(score.numel() for score in self.scores())
+
+    @torch.no_grad()
+    def step(self, sparsity: float) -> None:
+        """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, ties aside.
+
+        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). With a process group
+        every rank must call it, and each gets the same bits.
+        """
+        if not 0.0 <= sparsity < 1.0:
+            raise ValueError(f"sparsity is {sparsity}, allowed is [0, 1)")
+        entries = list(self._entries.values())
+        groups = [entries] if self.scope == "global" else [[entry] for entry in entries]
+        ranked = [[entry.masked.ranked().detach() for entry in group] for group in groups]
+        sizes = [sum(score.numel() for score in group) for group in ranked]
+        masked = [round(sparsity * size) for size in sizes]
+        thresholds = kth_smallest(
+            ranked, [min(k, size - 1) for k, size in zip(masked, sizes, strict=True)], self.process_group
+        )
+        for g, group in enumerate(groups):
+            threshold = torch.inf if masked[g] == sizes[g] else thresholds[g]
+            for entry in group:
+                entry.masked.threshold.fill_(threshold)
+                if self.rescale:
+                    entry.masked.set_scale()
+
+    def sparsity(self) -> float:
+        """Achieved sparsity: the fraction of weights masked to zero at the present thresholds."""
+        kept = sum(int(mask.sum()) for mask in self.masks().values())
+        return 1.0 - kept / self.num_weights
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the frozen weights; it never changes while the scores train."""
+        return fingerprint(self.weights())
+
+    @torch.no_grad()
+    def scale(self, name: str, gain: float) -> None:
+        """Multiply one frozen weight by a number, which becomes part of the ticket."""
+        entry = self._entries[name]
+        entry.gain *= gain
+        # From the random values again, and not from the scaled ones, so that a ticket finds the same bits.
+        original = random_tensor(self.recipe.seed, "weight", name, entry.weight.shape, self.recipe.weight_init)
+        entry.weight.copy_(original.to(entry.weight.device) * entry.gain)
+
+
+def sparsify(
+    model: nn.Module,
+    seed: int = 0,
+    *,
+    weight_init: Init = "kaiming-uniform",
+    score_init: Init = "kaiming-uniform",
+    score_scale: float = 1.0,
+    scope: Scope = "global",
+    rescale: bool = False,
+    ranking: Ranking = "score",
+    process_group: dist.ProcessGroup | None = None,
+) -> Supermask:
+    """Freeze a model's weights at reproducible random values and give each a trainable score.
+
+    Every parameter with two or more axes is masked; all others (biases, normalisation) are frozen as they are.
+
+    Args:
+        model: any module, on any device; changed in place. Layers see the masked weight where they read it.
+        seed: with the parameter's name it determines each weight and each score.
+        weight_init: distribution of the frozen weights.
+        score_init: distribution of the first scores, times `score_scale`.
+        scope: one threshold over all layers, or one a layer.
+        rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
+            a dense layer and never adapt. The paper does not.
+        ranking: compare the scores themselves, or their magnitudes.
+        process_group: ranks that share the search for the threshold; by default all ranks, where
+            `torch.distributed` is initialised.
+
+    Returns: the model's Supermask, at sparsity 0.
+
+    Raises: ValueError for a model without weights, with uninitialised or with shared ones.
+    """
+    if process_group is None and dist.is_available() and dist.is_initialized():
+        process_group = dist.group.WORLD
+    owners = list(_maskable(model))
+    entries: dict[str, _Entry] = {}
+    for name, module, attribute, parameter in owners:
+        weight = random_tensor(seed, "weight", name, parameter.shape, weight_init)
+        score = random_tensor(seed, "score", name, parameter.shape, score_init) * score_scale
+        with torch.no_grad():
+            parameter.copy_(weight)
+        masked = MaskedWeight(score.to(parameter.device), ranking)
+        parametrize.register_parametrization(module, attribute, masked)
+        entries[name] = _Entry(module, attribute, masked)
+    model.requires_grad_(False)
+    for entry in entries.values():
+        entry.masked.score.requires_grad_(True)
+    return Supermask(model, entries, Recipe(seed, weight_init), scope, rescale, process_group)
+
+
+def maskable_names(model: nn.Module) -> dict[str, torch.Size]:
+    """Names and shapes of the parameters that `sparsify` would mask."""
+    return {name: parameter.shape for name, _, _, parameter in _maskable(model)}
+
+
+def _maskable(model: nn.Module) -> Iterable[tuple[str, nn.Module, str, nn.Parameter]]:
+    found: dict[int, str] = {}
+    for prefix, module in list(model.named_modules()):
+        for attribute, parameter in module.named_parameters(recurse=False):
+            name = f"{prefix}.{attribute}" if prefix else attribute
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise ValueError(f"{name} is not initialised: run the model once, or give its input size")
+            if parameter.dim() < 2:
+                continue
+            if parameter.dtype != torch.float32:
+                raise ValueError(f"{name} is {parameter.dtype}, allowed is torch.float32")
+            if id(parameter) in found:
+                raise ValueError(f"{name} is the same tensor as {found[id(parameter)]}: shared weights can't be masked")
+            found[id(parameter)] = name
+            yield name, module, attribute, parameter
+    if not found:
+        raise ValueError("the model has no parameter with two or more axes to mask")

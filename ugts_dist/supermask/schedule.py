@@ -1,0 +1,56 @@
+"""Sparsity as a function of the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Sparsity rising from `initial` to `final` over `epochs` adjustments that begin at epoch `start`.
+
+    `s_t = s_f + (s_i - s_f) * (1 - (t - t_0) / n) ** power`: power 1 is Eq. 5 of Huang et al. (2022) with one
+    adjustment an epoch; power 3 is the cubic schedule of Zhu and Gupta (2017). With `epochs` 0 the sparsity is
+    `final` from the first epoch on.
+    """
+
+    final: float
+    epochs: int = 0
+    power: int = 1
+    initial: float = 0.0
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("final", "initial"):
+            value = getattr(self, field)
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"sparsity schedule: {field} is {value}, allowed is [0, 1)")
+        if self.epochs < 0 or self.start < 0:
+            raise ValueError(f"sparsity schedule: epochs {self.epochs} and start {self.start} must not be negative")
+
+    @property
+    def end(self) -> int:
+        """The first epoch at the final sparsity."""
+        return self.start + self.epochs if self.epochs else 0
+
+    def __call__(self, epoch: int) -> float:
+        """Sparsity during `epoch` (counted from 0)."""
+        if epoch >= self.end:
+            return self.final
+        left = 1.0 - max(0, epoch - self.start) / self.epochs
+        return self.final + (self.initial - self.final) * left**self.power
+
+
+def linear_schedule(final: float, epochs: int, initial: float = 0.0, start: int = 0) -> Schedule:
+    """Linear rise (Eq. 5 of Huang et al. 2022)."""
+    return Schedule(final, epochs, 1, initial, start)
+
+
+def cubic_schedule(final: float, epochs: int, initial: float = 0.0, start: int = 0) -> Schedule:
+    """Fast at first, slow at the end (Zhu and Gupta 2017)."""
+    return Schedule(final, epochs, 3, initial, start)
+
+
+def constant_schedule(final: float) -> Schedule:
+    """The final sparsity from the first step on, as in Edge-Popup (Ramanujan et al. 2020)."""
+    return Schedule(final)

@@ -1,0 +1,120 @@
+"""Reproducible random weights: a pure function of (seed, role, parameter name), the same on every machine.
+
+The bits are numpy's Philox raw stream, which numpy guarantees never to change. They become floats by nothing but
+additions, multiplications, divisions, square roots and exact exponent splits in float64, all of which IEEE 754
+rounds the same way everywhere; so no math library's version can change a weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Init = Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"]
+Float64 = npt.NDArray[np.float64]
+
+
+def fan_in(shape: torch.Size | tuple[int, ...]) -> int:
+    """Inputs of one output: all axes but the first ([out, in] weights; attention vectors [1, H, C] give H * C)."""
+    return math.prod(shape[1:])
+
+
+def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int, ...], init: Init) -> Tensor:
+    """A float32 tensor of `shape`, drawn for (seed, role, name).
+
+    Scales (fan-in, gain sqrt 2; He et al. 2015): kaiming-uniform U(+-sqrt(6 / fan_in)), kaiming-normal
+    N(0, 2 / fan_in), signed-constant +-sqrt(2 / fan_in); `uniform` is U(-1, 1) whatever the shape.
+    """
+    digest = hashlib.sha256(f"{seed}/{role}/{name}".encode()).digest()
+    raw = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(math.prod(shape))
+    unit = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # (0, 1), never an end point
+    deviation = math.sqrt(2.0 / fan_in(shape))
+    match init:
+        case "kaiming-uniform":
+            values = (2.0 * unit - 1.0) * (math.sqrt(3.0) * deviation)
+        case "kaiming-normal":
+            values = normal_quantile(unit) * deviation
+        case "signed-constant":
+            values = np.where(unit < 0.5, -deviation, deviation)
+        case "uniform":
+            values = 2.0 * unit - 1.0
+        case _:
+            raise ValueError(f"unknown initialisation {init!r}")
+    return torch.from_numpy(values.astype(np.float32).reshape(tuple(shape)))
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and float32 bytes of the weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        weight = weights[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(weight.numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def normal_quantile(p: Float64) -> Float64:
+    """Inverse of the standard normal distribution function on (0, 1), relative error below 1.2e-9.
+
+    Acklam's rational approximation (2003), with a logarithm of our own so that every bit is reproducible.
+    """
+    tail = np.minimum(p, 1.0 - p)
+    q = p - 0.5
+    r = q * q
+    centre = (
+        q
+        * _polynomial(
+            r,
+            -3.969683028665376e01,
+            2.209460984105205e02,
+            -2.759285104469687e02,
+            1.383577518672690e02,
+            -3.066479806614716e01,
+            2.506628277459239e00,
+        )
+        / _polynomial(
+            r,
+            -5.447609879822406e01,
+            1.615858368580409e02,
+            -1.556989798598866e02,
+            6.680131188771972e01,
+            -1.328068155288572e01,
+            1.0,
+        )
+    )
+    t = np.sqrt(-2.0 * _log(tail))
+    outer = _polynomial(
+        t,
+        -7.784894002430293e-03,
+        -3.223964580411365e-01,
+        -2.400758277161838e00,
+        -2.549732539343734e00,
+        4.374664141464968e00,
+        2.938163982698783e00,
+    ) / _polynomial(t, 7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e00, 3.754408661907416e00, 1.0)
+    return np.where(tail < 0.02425, np.where(q < 0, outer, -outer), centre)
+
+
+def _polynomial(x: Float64, *coefficients: float) -> Float64:
+    value = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = value * x + coefficient
+    return value
+
+
+def _log(x: Float64) -> Float64:
+    """Natural logarithm: exact split into mantissa and exponent, then the series of 2 artanh(f)."""
+    mantissa, exponent = np.frexp(x)
+    low = mantissa < math.sqrt(0.5)
+    mantissa = np.where(low, mantissa * 2.0, mantissa)
+    exponent = np.where(low, exponent - 1, exponent)
+    f = (mantissa - 1.0) / (mantissa + 1.0)  # |f| <= 0.172, so f^21 is below the last bit
+    series = _polynomial(f * f, *(1.0 / k for k in range(21, 0, -2)))
+    return 2.0 * f * series + exponent * 0.6931471805599453

@@ -1,0 +1,1 @@
+"""One loop for full-batch and mini-batch, one process and many."""

@@ -1,0 +1,161 @@
+"""What the network sees in one step: the whole graph, or a sampled part of it; the same type for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
+from ugts_dist.graphs.sampling import NeighborSampler
+from ugts_dist.models import Block, Features, SparseFeatures
+from ugts_dist.training.ranks import Ranks
+
+_SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
+
+
+@dataclass
+class Batch:
+    """One step's input on this rank.
+
+    Attributes:
+        x: features of the input layer's source nodes.
+        blocks: one a layer, the input layer's first.
+        rows: which of the output rows are this rank's seed nodes, `[num_seeds]`.
+        y: labels of the seed nodes, `[num_seeds]`.
+        num_seeds_of_all: seed nodes of this step on all ranks together, by which the loss is divided.
+    """
+
+    x: Features
+    blocks: list[Block]
+    rows: Tensor
+    y: Tensor
+    num_seeds_of_all: int
+
+
+class Batches(Protocol):
+    """The batches of a run on this rank; as many in each epoch on every rank."""
+
+    steps_per_epoch: int
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        ...
+
+    def calibration_batch(self) -> Batch:
+        """A batch that is the same on every rank and for every world size."""
+        ...
+
+
+def make_batches(graph: Graph, config: Config, ranks: Ranks) -> Batches:
+    """The batches that the configuration asks for."""
+    if config.batch.size == 0:
+        return FullBatch(graph, config.model.depth, ranks)
+    return SampledBatches(graph, config, ranks)
+
+
+def graph_features(graph: Graph, device: torch.device) -> Features:
+    """All nodes' features, as a sparse matrix where most are zero."""
+    x = graph.x.to(device)
+    dense = float((graph.x != 0).float().mean()) >= _SPARSE_BELOW
+    return x if dense else SparseFeatures.of(x)
+
+
+def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
+    """The full in-neighbourhoods of nodes `start` to `stop`, whose sources are all nodes."""
+    stop = graph.num_nodes if stop is None else stop
+    first, last = int(graph.indptr[start]), int(graph.indptr[stop])
+    integer = torch.int32 if max(graph.num_edges + graph.num_nodes, graph.num_nodes) < 2**31 else torch.int64
+    return Block(
+        (graph.indptr[start : stop + 1] - first).to(device, integer),
+        graph.indices[first:last].to(device, integer),
+        graph.degree.to(device),
+        start,
+    )
+
+
+class FullBatch:
+    """One step an epoch over the whole graph; the ranks share the training nodes."""
+
+    steps_per_epoch = 1
+
+    def __init__(self, graph: Graph, depth: int, ranks: Ranks) -> None:
+        if graph.train.numel() < ranks.world_size:
+            raise InputError(
+                f"{graph.name}: {graph.train.numel()} training nodes for {ranks.world_size} ranks, "
+                "allowed are at most as many ranks as training nodes"
+            )
+        start, stop = ranks.share(graph.train.numel())
+        rows = graph.train[start:stop].to(ranks.device)
+        block = graph_block(graph, ranks.device)
+        self._batch = Batch(
+            graph_features(graph, ranks.device),
+            [block] * depth,
+            rows,
+            graph.y.to(ranks.device)[rows],
+            graph.train.numel(),
+        )
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        yield self._batch
+
+    def calibration_batch(self) -> Batch:
+        return self._batch
+
+
+class SampledBatches:
+    """Mini-batches of sampled neighbourhoods; what is drawn depends on seed, step, hop and node alone."""
+
+    def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
+        options, seed = config.batch, config.run.seed
+        self._device = ranks.device
+        self._data = graph_data(graph)
+        self._sampler = NeighborSampler(graph.indptr, graph.indices, options.fan_out, seed)
+        self._plan = SeedPlan(graph.train, options.size, seed, ranks.rank, ranks.world_size)
+        self._loader = SeedLoader(self._data, self._plan, self._sampler, config.run.epochs, num_workers=options.workers)
+        self.steps_per_epoch = self._plan.steps_per_epoch
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        for data in self._loader.epoch(number):
+            yield self._batch(data, self._plan)
+
+    def calibration_batch(self) -> Batch:
+        whole = replace(self._plan, rank=0, world_size=1)
+        return self._batch(next(SeedLoader(self._data, whole, self._sampler, epochs=1).epoch(0)), whole)
+
+    def _batch(self, data: Data, plan: SeedPlan) -> Batch:
+        num_seeds = int(data.batch_size)
+        return Batch(
+            data.x.to(self._device),
+            [block_to(block, self._device) for block in sampled_blocks(data)],
+            torch.arange(num_seeds, device=self._device),
+            data.y[:num_seeds].to(self._device),
+            plan.step_size(int(data.step)),
+        )
+
+
+def sampled_blocks(data: Data) -> list[Block]:
+    """One block a layer from a sampled batch: the last hop's edges feed the first layer.
+
+    Each layer's destinations are the nodes that the next layer needs, and no others.
+    """
+    nodes = torch.tensor(data.num_sampled_nodes).cumsum(0).tolist()
+    edges = [0, *torch.tensor(data.num_sampled_edges).cumsum(0).tolist()]
+    blocks = []
+    for hop in reversed(range(len(edges) - 1)):
+        source, destination = data.edge_index[:, edges[hop] : edges[hop + 1]]
+        indptr = torch.zeros(nodes[hop] + 1, dtype=torch.int32)
+        torch.cumsum(torch.bincount(destination, minlength=nodes[hop]), 0, out=indptr[1:])
+        blocks.append(Block(indptr, source.to(torch.int32), data.degree[: nodes[hop + 1]]))
+    return blocks
+
+
+def block_to(block: Block, device: torch.device) -> Block:
+    return Block(block.indptr.to(device), block.indices.to(device), block.degree.to(device), block.start)

@@ -1,0 +1,65 @@
+"""What the main rank shows and writes: progress bar, metrics.jsonl, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ugts_dist.config import LogConfig
+
+
+class Log:
+    """One line a measured epoch, kept in `metrics.jsonl`. On other ranks than the main one, nothing."""
+
+    def __init__(self, folder: Path, config: LogConfig, epochs: int, is_main: bool) -> None:
+        self._writer: Any = None
+        self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8") if is_main else None  # noqa: SIM115
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = Progress(
+            *columns,
+            console=Console(stderr=True),
+            disable=not (is_main and config.progress),
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task("training", total=epochs, note="")
+        if is_main and config.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder))
+
+    def __enter__(self) -> Log:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self._file is not None:
+            self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def epoch(self, number: int, metrics: dict[str, float] | None) -> None:
+        """Epoch `number` is done; `metrics` where it was evaluated."""
+        self._progress.update(self._task, completed=number + 1)
+        if metrics is None or self._file is None:
+            return
+        note = f"sparsity {metrics['sparsity']:.3f}  loss {metrics['loss']:.3f}  valid {metrics['valid']:.3f}"
+        self._progress.update(self._task, note=note)
+        self._file.write(json.dumps({"epoch": number, **metrics}) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, number)

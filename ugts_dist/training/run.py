@@ -1,0 +1,101 @@
+"""One run from its configuration to its folder, and a saved network back to its accuracy."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import catalogue
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.training.fit import Result, fit
+from ugts_dist.training.methods import build_model, load_saved
+from ugts_dist.training.ranks import Ranks
+
+
+def run(config: Config, ranks: Ranks) -> tuple[Result, Path]:
+    """Load the graph, make the run folder, fit; `result.json` is written last.
+
+    Raises InputError before training starts, and before anything is written, for every mistake in the input.
+    """
+    graph = load_graph(config)
+    _check_ranks(config, graph, ranks)
+    folder = Path(ranks.agree(str(_make_folder(config)) if ranks.is_main else ""))
+    result = fit(config, graph, ranks, folder)
+    if ranks.is_main:
+        write_text(folder / "result.json", json.dumps(result.to_dict(), indent=1))
+    return result, folder
+
+
+def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str, float], dict[str, float]]:
+    """Rebuild a saved ticket or dense network: its configuration, the accuracies measured now, those it was saved with.
+
+    `path` is the file, or the folder of its run. Raises InputError for anything else.
+    """
+    if path.is_dir():
+        found = [path / name for name in ("best.ticket", "best.safetensors") if (path / name).exists()]
+        if not found:
+            raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
+        path = found[0]
+    config, fill, saved = load_saved(path)
+    graph = load_graph(config.replace({"data.root": root}) if root else config)
+    model = fill(build_model(config, graph)).to(ranks.device)
+    measured, _ = Evaluator(graph, ranks).measure(model, torch.zeros((), device=ranks.device))
+    return config, measured, saved
+
+
+def load_graph(config: Config) -> Graph:
+    """The graph that the configuration names."""
+    data = config.data
+    return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write under a temporary name, flush, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _check_ranks(config: Config, graph: Graph, ranks: Ranks) -> None:
+    seeds = config.batch.size or graph.train.numel()
+    name = "batch.size" if config.batch.size else f"{graph.name}: the number of training nodes"
+    if min(seeds, graph.train.numel()) < ranks.world_size:
+        raise InputError(f"{name} is {seeds}, allowed is at least one a rank ({ranks.world_size} ranks)")
+
+
+def new_folder(folder: str, name: str) -> Path:
+    """Make `folder`, which must not exist, or where it is empty a new one under runs/; nothing is written over.
+
+    Raises InputError where it exists or can't be made.
+    """
+    number = 1
+    while True:
+        path = Path(folder) if folder else Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if folder:
+                raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder") from None
+            number += 1
+        except OSError as error:
+            raise InputError(f"run.folder is {path}, which can't be made ({error.strerror})") from None
+        else:
+            return path
+
+
+def _make_folder(config: Config) -> Path:
+    method = config.supermask.method
+    detail = method if method == "dense" else f"{method}-{config.supermask.sparsity:g}"
+    name = f"{config.data.name}-{config.model.arch}-{detail}-seed{config.run.seed}"
+    folder = new_folder(config.run.folder, name)
+    write_text(folder / "config.toml", config.to_toml())
+    return folder
