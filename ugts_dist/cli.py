@@ -171,8 +171,10 @@ def _parse(kind: type[Arguments], args: Sequence[str], command: str, default: Ar
 
 def _one_line(box: str) -> str:
     """The message of tyro's error box and, where it has one, the option that was meant."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines() if line.startswith("│")]
-    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
+    # Where the terminal's encoding lacks the lines of the box, it is drawn with spaces and hyphens.
+    lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
+    lines = [line for line in lines if line][0 if "│" in box else 1 :]
+    rule = next((i for i, line in enumerate(lines) if set(line) <= {"-", "─"}), len(lines))
     message = " ".join(lines[:rule])
-    meant = next((line.split()[0] for line in lines[rule:] if line.startswith("--")), "")
+    meant = next((line.split()[0] for line in lines[rule + 1 :] if line.startswith("--")), "")
     return f"{message} (did you mean {meant}?)" if meant and meant not in message else message

@@ -23,6 +23,8 @@ Method = Literal["ugts", "edge-popup", "no-global", "no-gradual", "dense"]
 Scope = Literal["global", "layer"]
 Ramp = Literal["linear", "cubic", "constant"]
 
+MAX_SEED = 2**63 - 1
+
 METHODS: dict[str, tuple[Scope, Ramp]] = {
     "ugts": ("global", "linear"),
     "no-global": ("layer", "linear"),
@@ -49,7 +51,7 @@ class DataConfig:
     """Divide each node's features by their sum."""
 
     def __post_init__(self) -> None:
-        _require(self.split >= 0, "data.split", self.split, "0 or more")
+        _require(0 <= self.split <= MAX_SEED, "data.split", self.split, f"0 to {MAX_SEED}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class SupermaskConfig:
     """Part of the epochs over which the sparsity rises (0.5: it reaches its target half-way, as in the paper)."""
     seed: int = -1
     """Seed of the frozen weights and first scores; -1: the run's seed."""
-    weight_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"] = "kaiming-uniform"
+    weight_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"] = "signed-constant"
     """Distribution of the frozen weights."""
     score_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"] = "kaiming-uniform"
     """Distribution of the first scores."""
@@ -114,16 +116,19 @@ class SupermaskConfig:
     """Scale each layer's frozen weights once, so that its outputs start with root mean square 1."""
     calibrate_at: float = 0.0
     """Sparsity at which the outputs are measured."""
-    output_rms: float = 1.0
+    output_rms: float = 0.1
     """Root mean square of the logits after calibration."""
+    attention_rms: float = 0.01
+    """Root mean square of attention logits after calibration; small, as random attention is nothing but noise."""
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.sparsity < 1.0, "supermask.sparsity", self.sparsity, "[0, 1)")
         _require(0.0 <= self.calibrate_at < 1.0, "supermask.calibrate_at", self.calibrate_at, "[0, 1)")
         _require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
         _require(0 < self.score_scale < math.inf, "supermask.score_scale", self.score_scale, "above 0")
+        _require(0 < self.attention_rms < math.inf, "supermask.attention_rms", self.attention_rms, "above 0")
         _require(0 < self.output_rms < math.inf, "supermask.output_rms", self.output_rms, "above 0")
-        _require(self.seed >= -1, "supermask.seed", self.seed, "0 or more, or -1")
+        _require(-1 <= self.seed <= MAX_SEED, "supermask.seed", self.seed, f"0 to {MAX_SEED}, or -1")
 
     @property
     def parts(self) -> tuple[Scope, Ramp]:
@@ -186,7 +191,7 @@ class RunConfig:
     """Where to compute; auto: the GPU of the rank, where there is one."""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "run.seed", self.seed, "0 or more")
+        _require(0 <= self.seed <= MAX_SEED, "run.seed", self.seed, f"0 to {MAX_SEED}")
         _require(self.epochs >= 1, "run.epochs", self.epochs, "1 or more")
         _require(self.evaluate_every >= 1, "run.evaluate_every", self.evaluate_every, "1 or more")
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_preset
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.run import new_folder, run, write_text
+from ugts_dist.training.run import new_folder, run
 
 SPARSITIES = (0.5, 0.9, 0.99)
 METHODS = ("edge-popup", "ugts")

@@ -86,22 +86,24 @@ class GATConv(pyg.GATConv):
 
     def __init__(self, in_channels: int, out_channels: int, heads: int, concat: bool) -> None:
         super().__init__(in_channels, out_channels, heads, concat, bias=False)
-        self.transformed = nn.Identity()
+        self.transformed, self.source, self.target = nn.Identity(), nn.Identity(), nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
         hidden = self.transformed(linear(x, self.lin.weight))
         per_head = hidden.view(-1, self.heads, self.out_channels)
         pattern, _ = block.looped
-        source = (per_head * self.att_src).sum(-1)
-        target = block.destinations((per_head * self.att_dst).sum(-1))
+        source = self.source((per_head * self.att_src).sum(-1))
+        target = block.destinations(self.target((per_head * self.att_dst).sum(-1)))
         logits = F.leaky_relu(source[pattern.indices] + target[pattern.rows], self.negative_slope)
         attention = _softmax_by_row(logits, pattern)
         out = [sparse_product(pattern, attention[:, h], per_head[:, h]) for h in range(self.heads)]
+        if self.heads == 1:
+            return out[0]
         return torch.cat(out, dim=1) if self.concat else torch.stack(out).mean(0)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         # Measured before the attention, which the weight does not enter linearly.
-        return {self.transformed: ["lin.weight"]}
+        return {self.transformed: ["lin.weight"], self.source: ["att_src"], self.target: ["att_dst"]}
 
 
 def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Tensor) -> Tensor:

@@ -84,6 +84,17 @@ class GNN(nn.Module):
             layers[self.skip] = ["skip.weight"]
         return layers
 
+    def attention(self) -> list[nn.Module]:
+        """The modules among the calibrated ones whose output is half of an attention logit."""
+        return [half for conv in self.convs if isinstance(conv, GATConv) for half in (conv.source, conv.target)]
+
+    def outputs(self) -> list[nn.Module]:
+        """The calibrated modules whose scale is that of the logits."""
+        last = self.convs[-1]
+        if self.skip is not None:
+            return [last, self.skip]
+        return [last.transformed if isinstance(last, GATConv) else last]
+
 
 def _conv(arch: Arch, in_channels: int, out_channels: int, width: int, heads: int, last: bool) -> nn.Module:
     match arch:

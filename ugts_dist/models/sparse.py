@@ -48,7 +48,13 @@ class Pattern:
 
     def matmul(self, values: Tensor, dense: Tensor) -> Tensor:
         """Product with a dense matrix `[num_cols, width]`, without gradients: `[num_rows, width]`."""
-        return self._matrix(values) @ dense
+        if dense.is_cuda:
+            return self._matrix(values) @ dense
+        # The sum of weighted rows of a table, which torch has a kernel for that is 2 to 3 times as fast on a CPU.
+        sums: Tensor = torch.embedding_bag(
+            dense.contiguous(), self.indices, self.indptr, mode=0, per_sample_weights=values, include_last_offset=True
+        )[0]
+        return sums
 
     def sampled_product(self, left: Tensor, right: Tensor) -> Tensor:
         """`(left @ right.T)` at the entries only; left `[num_rows, width]`, right `[num_cols, width]`."""
@@ -119,5 +125,14 @@ def dropout(x: Features, p: float, training: bool) -> Features:
     if not training or p == 0.0:
         return x
     if isinstance(x, SparseFeatures):
-        return SparseFeatures(x.pattern, F.dropout(x.values, p))
-    return F.dropout(x, p)
+        return SparseFeatures(x.pattern, _drop(x.values, p))
+    return _drop(x, p)
+
+
+def _drop(x: Tensor, p: float) -> Tensor:
+    """`F.dropout`, on a CPU an order of magnitude faster: four draws of 16 bits from each 64-bit number."""
+    if x.is_cuda:
+        return F.dropout(x, p)
+    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= round(p * 2**16) - 2**15
+    return x * (kept * (1.0 / (1.0 - p)))

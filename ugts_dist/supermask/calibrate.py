@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ugts_dist.errors import InputError
 from ugts_dist.supermask.masked import Supermask
 
 
@@ -23,10 +24,9 @@ def calibrate(
     layers: Mapping[nn.Module, Sequence[str]] | None = None,
     *,
     sparsity: float = 0.0,
-    rms: float = 1.0,
-    output_rms: float = 1.0,
+    levels: Mapping[nn.Module, float] | None = None,
 ) -> dict[str, float]:
-    """Scale the frozen weights of each layer so that its output has a root mean square of `rms`.
+    """Scale the frozen weights of each layer so that its output has a root mean square of 1, or of its level.
 
     Args:
         mask: of the model to calibrate, whose thresholds are left at `sparsity`.
@@ -34,16 +34,17 @@ def calibrate(
         layers: module whose output is measured -> names of the weights that scale it, which must enter that output
             linearly; in the order of the forward pass. By default each module that owns a masked matrix `weight`.
         sparsity: the sparsity at which the output is measured.
-        rms: root mean square of every layer's output but the last.
-        output_rms: the same for the last layer to run (the logits).
+        levels: root mean square of the output of some modules, where it is not to be 1.
 
     Returns: the gain of each weight. With a process group, the gains of its first rank are used on all ranks.
 
-    Raises: ValueError for a layer whose output is all zero or not finite.
+    Raises: InputError for a layer whose output is all zero or not finite.
     """
     layers = _matrix_owners(mask) if layers is None else layers
+    if not layers:
+        raise ValueError("calibration: no layer owns a masked matrix `weight`; name the layers")
     mask.step(sparsity)
-    last = list(layers)[-1]
+    levels = levels or {}
     gains: dict[str, float] = {}
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -52,8 +53,9 @@ def calibrate(
             dist.broadcast(measured, dist.get_global_rank(mask.process_group, 0), group=mask.process_group)
         level = float(measured)
         if not 0.0 < level < float("inf"):
-            raise ValueError(f"calibration: the output of {', '.join(layers[module])} has root mean square {level}")
-        gain = (output_rms if module is last else rms) / level
+            names = ", ".join(layers[module])
+            raise InputError(f"calibration: the output of {names} has root mean square {level} at sparsity {sparsity}")
+        gain = levels.get(module, 1.0) / level
         for name in layers[module]:
             mask.scale(name, gain)
             gains[name] = gain

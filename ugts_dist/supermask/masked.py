@@ -24,7 +24,8 @@ class _MaskWeight(torch.autograd.Function):
 
     @staticmethod
     def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor) -> Tensor:
-        return torch.where(score >= threshold, weight * scale, 0.0)
+        # The mask as floats: on a CPU several times as fast as a boolean one and `torch.where`.
+        return torch.ge(score, threshold, out=torch.empty_like(score)).mul_(weight).mul_(scale)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -33,7 +34,7 @@ class _MaskWeight(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         weight, scale = ctx.saved_tensors
-        return None, grad * (weight * scale), None, None
+        return None, (grad * weight).mul_(scale), None, None
 
 
 class MaskedWeight(nn.Module):
@@ -64,7 +65,8 @@ class MaskedWeight(nn.Module):
     def set_scale(self) -> None:
         """Multiply what is kept by density^-1/2, so that a layer's outputs keep their scale as weights vanish."""
         score = self.ranked()
-        kept = sum((chunk >= self.threshold).sum() for chunk in score.reshape(-1).split(CHUNK))
+        chunks = score.reshape(-1).split(CHUNK)  # small enough for float32 to count exactly
+        kept = sum(torch.ge(chunk, self.threshold, out=torch.empty_like(chunk)).sum() for chunk in chunks)
         self.scale.copy_((score.numel() / torch.as_tensor(kept).clamp(min=1)).sqrt())
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -225,7 +227,7 @@ def sparsify(
 
     Returns: the model's Supermask, at sparsity 0.
 
-    Raises: ValueError for a model without weights, with uninitialised or with shared ones.
+    Raises: ValueError for a model without weights, with uninitialised, shared or already masked ones.
     """
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
@@ -253,6 +255,8 @@ def maskable_names(model: nn.Module) -> dict[str, torch.Size]:
 def _maskable(model: nn.Module) -> Iterable[tuple[str, nn.Module, str, nn.Parameter]]:
     found: dict[int, str] = {}
     for prefix, module in list(model.named_modules()):
+        if isinstance(module, MaskedWeight):
+            raise ValueError(f"{prefix.replace('.parametrizations', '')[:-2]} is masked already")
         for attribute, parameter in module.named_parameters(recurse=False):
             name = f"{prefix}.{attribute}" if prefix else attribute
             if isinstance(parameter, nn.parameter.UninitializedParameter):

@@ -3,20 +3,26 @@
 Radix selection on order-preserving integer keys: three rounds count the 11, 11 and 10 bits of the scores that are
 still candidates. Over ranks, each rank counts its own share and the counts are all-gathered, so that every rank
 computes the same bits while only the histograms travel, never the scores. In one process it is the same code with
-one share. Chunks of the size of a cache make it several times as fast as `torch.kthvalue` on a CPU; on a GPU no
-step has a shape that depends on data, so that the host never waits.
+one share. On a CPU only scores near the k-th are counted that way: a sample says where it must lie, one pass over
+chunks of the size of a cache keeps what lies there, and where the sample was wrong all scores are counted. On a GPU
+no step has a shape that depends on data, so that the host never waits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 _ROUNDS = ((21, 11), (10, 11), (0, 10))  # (shift, bits)
 CHUNK = 1 << 18  # scores; one megabyte stays in a core's cache
+_SAMPLE = 1 << 14  # scores that say where the k-th of many must lie
+_CUDA_CHUNK = 1 << 24  # torch.histc counts in float32 on a GPU, which is exact up to here
 
 
 def kth_smallest(
@@ -33,13 +39,19 @@ def kth_smallest(
     """
     rank, world_size = (dist.get_rank(process_group), dist.get_world_size(process_group)) if process_group else (0, 1)
     for group, k in zip(groups, ranks, strict=True):
+        for scores in group:
+            if scores.dtype != torch.float32:
+                raise TypeError(f"k-th smallest: scores are {scores.dtype}, allowed is torch.float32")
         size = sum(scores.numel() for scores in group)
         if not 0 <= k < size:
             raise ValueError(f"k-th smallest: k is {k}, allowed is [0, {size})")
     device = groups[0][0].device
     remaining = torch.tensor(list(ranks), dtype=torch.int64, device=device)
     prefix = torch.zeros(len(groups), dtype=torch.int32, device=device)
-    candidates = [list(_keys(share)) for share in (_share(group, rank, world_size) for group in groups)]
+    shares = [list(_share(group, rank, world_size)) for group in groups]
+    if device.type == "cpu":
+        shares, remaining = _near(groups, shares, remaining, process_group, world_size)
+    candidates = [list(_keys(share)) for share in shares]
     for number, (shift, bits) in enumerate(_ROUNDS):
         if number:
             candidates = [_narrow(keys, prefix[g], shift + bits) for g, keys in enumerate(candidates)]
@@ -72,11 +84,53 @@ def _share(tensors: Sequence[Tensor], rank: int, world_size: int) -> Iterator[Te
         offset += scores.numel()
 
 
-def _keys(pieces: Iterator[Tensor]) -> Iterator[Tensor]:
+def _near(
+    groups: Sequence[Sequence[Tensor]],
+    shares: list[list[Tensor]],
+    remaining: Tensor,
+    process_group: dist.ProcessGroup | None,
+    world_size: int,
+) -> tuple[list[list[Tensor]], Tensor]:
+    """Of each share only the scores near the k-th, and the k that is left among those; small groups stay whole."""
+    large = [g for g, group in enumerate(groups) if sum(scores.numel() for scores in group) > 4 * _SAMPLE]
+    if not large:
+        return shares, remaining
+    shares, kept, counts = list(shares), {}, torch.zeros(len(groups), 2, dtype=torch.int64)
+    for g in large:
+        low, high = _bracket(groups[g], int(remaining[g]))
+        below = 0
+        near: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
+        for chunk in (chunk for piece in shares[g] for chunk in piece.split(CHUNK)):
+            values = chunk.numpy()  # whose comparisons are several times as fast as torch's
+            reached = values >= low
+            below += values.size - np.count_nonzero(reached)
+            near.append(values[reached & (values <= high)])
+        kept[g] = torch.from_numpy(np.concatenate(near))
+        counts[g] = torch.tensor([below, kept[g].numel()])
+    lower, inside = _sum_over_ranks(counts, process_group, world_size).unbind(1)
+    found = (lower <= remaining) & (remaining < lower + inside)
+    for g in large:
+        if found[g]:
+            shares[g] = [kept[g]]
+    return shares, torch.where(found, remaining - lower, remaining)
+
+
+def _bracket(group: Sequence[Tensor], k: int) -> tuple[float, float]:
+    """Two scores of a sample, the same on every rank, that most likely have the k-th between them."""
+    size = sum(scores.numel() for scores in group)
+    stride = size // _SAMPLE | 1  # odd, so that it does not stay in the same columns of the usual widths
+    sample = torch.cat([scores.detach().reshape(-1)[::stride] for scores in group])
+    place, margin = sample.numel() * k / size, 8 + 6 * math.sqrt(sample.numel() * k / size * (1 - k / size))
+    low, high = round(place - margin), round(place + margin)
+    return (
+        float(sample.kthvalue(low).values) if low >= 1 else -math.inf,
+        float(sample.kthvalue(high).values) if high <= sample.numel() else math.inf,
+    )
+
+
+def _keys(pieces: Sequence[Tensor]) -> Iterator[Tensor]:
     for piece in pieces:
-        if piece.dtype != torch.float32:
-            raise TypeError(f"k-th smallest: scores are {piece.dtype}, allowed is torch.float32")
-        for chunk in [piece] if piece.is_cuda else piece.split(CHUNK):
+        for chunk in piece.split(_CUDA_CHUNK if piece.is_cuda else CHUNK):
             yield _flip(chunk.view(torch.int32))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ugts_dist.atomic import write_file
 from ugts_dist.errors import InputError
 from ugts_dist.supermask.masked import Recipe, Supermask, maskable_names
 from ugts_dist.supermask.weights import fingerprint, random_tensor
@@ -73,7 +74,6 @@ class Ticket:
 
     def save(self, path: str | Path) -> int:
         """Write the ticket under a temporary name, flush it, rename it. Returns its size in bytes."""
-        path = Path(path)
         header = {
             "format_version": FORMAT_VERSION,
             "seed": self.recipe.seed,
@@ -92,13 +92,10 @@ class Ticket:
         }
         tensors = {f"mask/{name}": _pack(mask) for name, mask in self.masks.items()}
         tensors |= {f"unmasked/{name}": value.contiguous() for name, value in self.unmasked.items()}
+        header["sha256"] = _checksum(header, tensors)
+        # One entry only: safetensors writes several in a random order.
         data = safetensors.torch.save(tensors, {"ugts": json.dumps(header, separators=(",", ":"))})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_file(Path(path), data)
         return len(data)
 
     @classmethod
@@ -115,15 +112,19 @@ class Ticket:
         if "ugts" not in metadata:
             raise InputError(f"{path}: a safetensors file, but not a ticket")
         try:
-            return cls._from_parts(json.loads(metadata["ugts"]), tensors)
+            header = json.loads(metadata["ugts"])
+            if header["format_version"] != FORMAT_VERSION:
+                raise InputError(f"{path}: ticket of version {header['format_version']}, allowed is {FORMAT_VERSION}")
+            if header.pop("sha256") != _checksum(header, tensors):
+                raise ValueError("its checksum is wrong")
+            return cls._from_parts(header, tensors)
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: damaged ticket ({type(error).__name__}: {error})") from None
 
     @classmethod
     def _from_parts(cls, header: Any, tensors: Mapping[str, Tensor]) -> Ticket:
-        version = header["format_version"]
-        if version != FORMAT_VERSION:
-            raise ValueError(f"format version {version}, this program reads {FORMAT_VERSION}")
         weights = header["weights"]
         return cls(
             Recipe(int(header["seed"]), header["weight_init"]),
@@ -153,15 +154,29 @@ class Ticket:
 
         Raises ValueError for a model whose parameters have other names or shapes.
         """
-        expected = maskable_names(model)
-        if {name: mask.shape for name, mask in self.masks.items()} != expected:
+        if {name: mask.shape for name, mask in self.masks.items()} != maskable_names(model):
             raise ValueError("the model's weights differ from the ticket's in name or shape")
         state = {
             name: torch.where(self.masks[name], weight * self.scales[name], 0.0)
             for name, weight in self.weights().items()
         }
-        model.load_state_dict(state | self.unmasked)
+        state |= self.unmasked
+        if {name: value.shape for name, value in state.items()} != {
+            name: value.shape for name, value in model.state_dict().items()
+        }:
+            raise ValueError("the model's other parameters and buffers differ from the ticket's in name or shape")
+        model.load_state_dict(state)
         return model
+
+
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a ticket's file says: header, and name, type, shape and bytes of each tensor."""
+    digest = hashlib.sha256(json.dumps(header, separators=(",", ":")).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _pack(mask: Tensor) -> Tensor:

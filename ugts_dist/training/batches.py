@@ -11,7 +11,6 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from ugts_dist.config import Config
-from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler
@@ -87,11 +86,6 @@ class FullBatch:
     steps_per_epoch = 1
 
     def __init__(self, graph: Graph, depth: int, ranks: Ranks) -> None:
-        if graph.train.numel() < ranks.world_size:
-            raise InputError(
-                f"{graph.name}: {graph.train.numel()} training nodes for {ranks.world_size} ranks, "
-                "allowed are at most as many ranks as training nodes"
-            )
         start, stop = ranks.share(graph.train.numel())
         rows = graph.train[start:stop].to(ranks.device)
         block = graph_block(graph, ranks.device)

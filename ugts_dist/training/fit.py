@@ -64,7 +64,9 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
     _start(method, batches)
 
     network = _data_parallel(method.model, ranks)
-    optimizer = torch.optim.Adam(method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay)
+    optimizer = torch.optim.Adam(
+        method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
+    )
     torch.manual_seed(config.run.seed + ranks.rank)  # dropout differs from rank to rank
     final = method.schedule.final
     best = _Best(method.schedule.end if config.run.select == "after-ramp" else 0)

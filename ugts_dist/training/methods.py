@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from ugts_dist.atomic import write_file
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
@@ -73,14 +73,11 @@ class TicketSearch:
         return self.mask.scores()
 
     def start(self, forward: Callable[[], Any]) -> None:
-        if self._options.calibrate:
-            calibrate(
-                self.mask,
-                forward,
-                self.model.calibrated(),
-                sparsity=self._options.calibrate_at,
-                output_rms=self._options.output_rms,
-            )
+        options, model = self._options, self.model
+        if options.calibrate:
+            levels = dict.fromkeys(model.attention(), options.attention_rms)
+            levels |= dict.fromkeys(model.outputs(), options.output_rms)
+            calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
 
     def set_sparsity(self, sparsity: float) -> None:
         self.mask.step(sparsity)
@@ -117,12 +114,7 @@ class DenseTraining:
         path = folder / "best.safetensors"
         header = {"dense": json.dumps({"config": config.to_dict(), "metrics": dict(metrics)})}
         data = safetensors.torch.save({k: v.contiguous() for k, v in self.model.state_dict().items()}, header)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_file(path, data)
         return path
 
 
@@ -161,11 +153,15 @@ def load_saved(path: Path) -> tuple[Config, Callable[[GNN], GNN], dict[str, floa
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["dense"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        described, metrics = dict(header["config"]), dict(header["metrics"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a dense network of this program, or damaged ({error})") from None
 
     def fill_dense(model: GNN) -> GNN:
-        model.load_state_dict(state)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(f"{path}: does not fit the network that it describes ({error})") from None
         return model
 
-    return Config.from_dict(header["config"], str(path)), fill_dense, header["metrics"]
+    return Config.from_dict(described, str(path)), fill_dense, metrics

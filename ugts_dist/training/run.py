@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 
+from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Result, fit
 from ugts_dist.training.methods import build_model, load_saved
@@ -21,7 +22,7 @@ from ugts_dist.training.ranks import Ranks
 def run(config: Config, ranks: Ranks) -> tuple[Result, Path]:
     """Load the graph, make the run folder, fit; `result.json` is written last.
 
-    Raises InputError before training starts, and before anything is written, for every mistake in the input.
+    Raises InputError before training starts for every mistake in the input.
     """
     graph = load_graph(config)
     _check_ranks(config, graph, ranks)
@@ -55,21 +56,15 @@ def load_graph(config: Config) -> Graph:
     return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write under a temporary name, flush, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def _check_ranks(config: Config, graph: Graph, ranks: Ranks) -> None:
-    seeds = config.batch.size or graph.train.numel()
-    name = "batch.size" if config.batch.size else f"{graph.name}: the number of training nodes"
-    if min(seeds, graph.train.numel()) < ranks.world_size:
-        raise InputError(f"{name} is {seeds}, allowed is at least one a rank ({ranks.world_size} ranks)")
+    """Every rank needs a seed node in every step."""
+    if config.batch.size:
+        SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
+    elif graph.train.numel() < ranks.world_size:
+        raise InputError(
+            f"{graph.name}: {graph.train.numel()} training nodes for {ranks.world_size} ranks, "
+            "allowed are at most as many ranks as training nodes"
+        )
 
 
 def new_folder(folder: str, name: str) -> Path:

@@ -1,0 +1,179 @@
+"""Accuracy of tickets on real graphs: the sparsity sweep on Cora and Citeseer, and Table 5 of the paper.
+
+    UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py sweep     # tables, JSON and a plot in benchmarks/results/
+    UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py table5
+
+Every run is a preset of the program with the sparsity, method and seed changed; the test accuracy is that of the
+best validation epoch at the target sparsity. A finished run is kept and never repeated, so that an interrupted
+sweep goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.config import Config, load_preset
+from ugts_dist.experiments.grid import run_grid
+
+GRAPHS = ("cora", "citeseer")
+ARCHS = ("gcn", "gat", "gin")
+SPARSITIES = (0.1, 0.5, 0.9, 0.95, 0.99)
+SETTINGS = {"ours": "", "plain": "-paper"}  # the suffix of the preset
+TABLE5_SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
+TABLE5 = {  # method -> published accuracy (Huang et al. 2022, Table 5: GAT, Cora)
+    "edge-popup": (0.814, 0.81, 0.809, 0.81, 0.791, 0.461),
+    "no-global": (0.807, 0.816, 0.817, 0.804, 0.799, 0.731),
+    "no-gradual": (0.806, 0.818, 0.821, 0.821, 0.804, 0.795),
+    "ugts": (0.797, 0.811, 0.81, 0.815, 0.817, 0.822),
+}
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: a configuration but for its seed."""
+
+    preset: str
+    method: str
+    sparsity: float
+
+    def config(self, seed: int) -> Config:
+        changes = {"supermask.method": self.method, "supermask.sparsity": self.sparsity, "run.seed": seed}
+        return load_preset(self.preset).replace(changes)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean and deviation of a cell's test accuracy over its seeds, and what else its runs tell."""
+
+    cell: Cell
+    results: list[dict[str, Any]]
+
+    def mean(self, key: str = "test") -> float:
+        return statistics.mean(result[key] for result in self.results)
+
+    def deviation(self, key: str = "test") -> float:
+        return statistics.stdev(result[key] for result in self.results) if len(self.results) > 1 else 0.0
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean():.1f} ± {100 * self.deviation():.1f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        keys = ("valid", "test", "test_any", "test_last", "sparsity", "epoch", "bytes", "seconds")
+        return {**vars(self.cell), "runs": [{key: result[key] for key in keys} for result in self.results]}
+
+
+def measure(cells: Sequence[Cell], args: argparse.Namespace) -> dict[Cell, Measured]:
+    """All cells with all seeds, found or run."""
+    configs = [cell.config(seed) for cell in cells for seed in range(args.seeds)]
+    results = iter(run_grid(configs, args.store, args.workers, title=f"{len(configs)} runs"))
+    return {cell: Measured(cell, [next(results) for _ in range(args.seeds)]) for cell in cells}
+
+
+def sweep(args: argparse.Namespace) -> None:
+    """Graphs x architectures x sparsities x {UGTs, Edge-Popup} x {ours, plain}, and the dense network."""
+    dense = {(g, a): Cell(f"{g}-{a}-dense", "dense", 0.0) for g in GRAPHS for a in ARCHS}
+    rows = {
+        (g, a, method, setting): [Cell(f"{g}-{a}{suffix}", method, s) for s in SPARSITIES]
+        for setting, suffix in SETTINGS.items()
+        for method in ("ugts", "edge-popup")
+        for g in GRAPHS
+        for a in ARCHS
+    }
+    measured = measure([*dense.values(), *(cell for row in rows.values() for cell in row)], args)
+    lines = []
+    for (g, a), dense_cell in dense.items():
+        lines += [f"\n**{g}, {a.upper()}** (trained dense: {measured[dense_cell]})\n", _row("", *SPARSITIES)]
+        lines.append(_row("---", *["---"] * len(SPARSITIES)))
+        for (graph, arch, method, setting), cells in rows.items():
+            if (graph, arch) == (g, a):
+                name = {"ugts": "UGTs", "edge-popup": "Edge-Popup"}[method]
+                lines.append(_row(f"{name}, {setting}", *(measured[cell] for cell in cells)))
+    _write("sweep", lines, measured)
+    _plot(measured, dense, rows)
+
+
+def table5(args: argparse.Namespace) -> None:
+    """The ablation of the global threshold and the gradual schedule: GAT, depth 2, width 256, Cora."""
+    rows = {
+        (method, setting): [Cell(f"cora-gat{suffix}", method, s) for s in TABLE5_SPARSITIES]
+        for method in TABLE5
+        for setting, suffix in SETTINGS.items()
+    }
+    measured = measure([cell for row in rows.values() for cell in row], args)
+    lines = [_row("", *TABLE5_SPARSITIES), _row("---", *["---"] * len(TABLE5_SPARSITIES))]
+    for method, published in TABLE5.items():
+        lines.append(_row(f"{method}, published", *(f"{100 * value:.1f}" for value in published)))
+        lines += [_row(f"{method}, {s}", *(measured[cell] for cell in rows[method, s])) for s in SETTINGS]
+    _write("table5", lines, measured)
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _write(name: str, lines: list[str], measured: dict[Cell, Measured]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = json.dumps([value.to_dict() for value in measured.values()], separators=(",", ":"))
+    (RESULTS / f"{name}.json").write_text(data.replace('{"preset"', '\n{"preset"') + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    print(f"\nwritten to {RESULTS}/{name}.*")
+
+
+def _plot(
+    measured: dict[Cell, Measured],
+    dense: dict[tuple[str, str], Cell],
+    rows: dict[tuple[str, str, str, str], list[Cell]],
+) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shape = (len(GRAPHS), len(ARCHS))
+    figure, axes = plt.subplots(*shape, figsize=(12, 6), sharex=True, sharey="row", layout="constrained")
+    style = {"ours": "-", "plain": ":"}
+    colour = {"ugts": "tab:blue", "edge-popup": "tab:orange"}
+    for i, g in enumerate(GRAPHS):
+        for j, a in enumerate(ARCHS):
+            plot = axes[i][j]
+            plot.axhline(100 * measured[dense[g, a]].mean(), color="black", linewidth=1, label="trained dense")
+            for (graph, arch, method, setting), cells in rows.items():
+                if (graph, arch) == (g, a):
+                    plot.errorbar(
+                        range(len(cells)),
+                        [100 * measured[cell].mean() for cell in cells],
+                        [100 * measured[cell].deviation() for cell in cells],
+                        linestyle=style[setting],
+                        color=colour[method],
+                        marker="o",
+                        capsize=2,
+                        label=f"{'UGTs' if method == 'ugts' else 'Edge-Popup'}, {setting}",
+                    )
+            plot.set_title(f"{g}, {a.upper()}")
+            plot.set_xticks(range(len(SPARSITIES)), [str(s) for s in SPARSITIES])
+    axes[-1][0].set(xlabel="sparsity", ylabel="test accuracy, %")
+    axes[0][-1].legend(fontsize=8)
+    figure.savefig(RESULTS / "sweep.png", dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["sweep", "table5"])
+    parser.add_argument("--seeds", type=int, default=5, help="runs a cell, with seeds 0, 1, ... (default 5)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
+    parser.add_argument("--store", type=Path, default=Path("runs/grid"), help="where finished runs are kept")
+    args = parser.parse_args()
+    {"sweep": sweep, "table5": table5}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg
+from torch import Tensor, nn
+
+from tests.models.graphs import block_of, random_edges
+from ugts_dist.models import GNN, Block, SparseFeatures
+from ugts_dist.models.gnn import Arch
+from ugts_dist.supermask import calibrate, sparsify
+
+N, FEATURES, CLASSES = 15, 7, 3
+EDGES = random_edges(N, 50)
+BLOCK = block_of(EDGES, N)
+ARCHS: tuple[Arch, ...] = get_args(Arch)
+
+
+def features(sparse: bool = False) -> Any:
+    x = torch.randn(N, FEATURES, generator=torch.Generator().manual_seed(0))
+    return SparseFeatures.of(x * (x > 0.5)) if sparse else x
+
+
+@pytest.mark.parametrize(
+    ("arch", "depth"),
+    # gin-paper needs a hidden layer, and the configuration says so.
+    [(arch, depth) for arch in ARCHS for depth in (1, 2, 3, 4) if (arch, depth) != ("gin-paper", 1)],
+)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_every_weight_of_every_depth_gets_a_gradient(arch: Arch, depth: int, sparse: bool) -> None:
+    torch.manual_seed(1)
+    model = GNN(arch, FEATURES, CLASSES, depth, width=12, heads=2)
+    out = model(features(sparse), [BLOCK] * depth)
+    assert out.shape == (N, CLASSES)
+    assert model.depth == depth
+    out.square().sum().backward()
+    for name, value in model.named_parameters():
+        assert value.dim() >= 2, f"{name} is a bias"
+        assert value.grad is not None, name
+        assert value.grad.abs().sum() > 0, name
+
+
+def _pyg(arch: Arch, a: int, b: int, last: bool) -> nn.Module:
+    match arch:
+        case "gcn":
+            return pyg.GCNConv(a, b, bias=False)
+        case "sage":
+            return pyg.SAGEConv(a, b, bias=False)
+        case "gin":
+            linears = (nn.Linear(a, 12, bias=False), nn.ReLU(), nn.Linear(12, b, bias=False))
+            return pyg.GINConv(nn.Sequential(*linears))
+        case "gat":
+            return pyg.GATConv(a, b if last else b // 3, 3, concat=not last, bias=False)
+    raise AssertionError(arch)
+
+
+@pytest.mark.parametrize("arch", ["gcn", "sage", "gin", "gat"])
+def test_a_network_is_pygs_layers_with_relu_between(arch: Arch) -> None:
+    torch.manual_seed(2)
+    model = GNN(arch, FEATURES, CLASSES, 3, width=12, heads=3)
+    widths = [FEATURES, 12, 12, CLASSES]
+    convs = nn.ModuleList(_pyg(arch, widths[k], widths[k + 1], k == 2) for k in range(3))
+    convs.load_state_dict(model.convs.state_dict())
+    x: Tensor = features()
+    expected = convs[2](F.relu(convs[1](F.relu(convs[0](x, EDGES)), EDGES)), EDGES)
+    torch.testing.assert_close(model(x, [BLOCK] * 3), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_papers_gin_by_hand() -> None:
+    """Mean aggregation plus the node itself, one linear, ReLU always; the output averaged with a linear before it."""
+    torch.manual_seed(3)
+    model = GNN("gin-paper", FEATURES, CLASSES, 3, width=12)
+    adjacency = torch.zeros(N, N).index_put((EDGES[1], EDGES[0]), torch.ones(()))
+    propagate = adjacency / adjacency.sum(1, keepdim=True).clamp(min=1) + torch.eye(N)
+    w = model.state_dict()
+    x: Tensor = features()
+    h = F.relu(propagate @ x @ w["convs.0.nn.weight"].t())
+    h = F.relu(propagate @ h @ w["convs.1.nn.weight"].t())
+    expected = (F.relu(propagate @ h @ w["convs.2.nn.weight"].t()) + h @ w["skip.weight"].t()) / 2
+    torch.testing.assert_close(model(x, [BLOCK] * 3), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_shrinking_blocks_give_the_rows_of_the_whole(arch: Arch) -> None:
+    """As a sampled batch has them: the first nodes of each layer's input are its output's."""
+    torch.manual_seed(4)
+    model = GNN(arch, FEATURES, CLASSES, 3, width=12)
+    x: Tensor = features()
+    # The sources of the last layer must be among the 9 destinations of the one before.
+    edges = EDGES[:, (EDGES[1] >= 4) | (EDGES[0] < 9)]
+    last = block_of(edges, N, 0, 4)
+    blocks = [block_of(edges, N), block_of(edges, N, 0, 9), Block(last.indptr, last.indices, last.degree[:9])]
+    whole = model(x, [block_of(edges, N)] * 3)
+    torch.testing.assert_close(model(x, blocks), whole[:4], rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_only_while_training() -> None:
+    torch.manual_seed(5)
+    model = GNN("gcn", FEATURES, CLASSES, 2, width=64, dropout=0.5)
+    x: Tensor = features()
+    model.eval()
+    assert torch.equal(model(x, [BLOCK] * 2), model(x, [BLOCK] * 2))
+    model.train()
+    assert not torch.equal(model(x, [BLOCK] * 2), model(x, [BLOCK] * 2))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_calibration_gives_every_measured_output_its_scale(arch: Arch, sparse: bool) -> None:
+    model = GNN(arch, FEATURES, CLASSES, 3, width=12, heads=2)
+    mask = sparsify(model, seed=1)
+    x, layers = features(sparse), model.calibrated()
+    named = [name for names in layers.values() for name in names]
+    assert sorted(named) == sorted(mask.weights()), "every weight has one output that it scales"
+    assert len(model.attention()) == (2 * 3 if arch == "gat" else 0)
+    assert set(model.outputs()) <= set(layers)
+    levels = dict.fromkeys(model.attention(), 0.25) | dict.fromkeys(model.outputs(), 2.0)
+    calibrate(mask, lambda: model(x, [BLOCK] * 3), layers, levels=levels)
+    found: dict[nn.Module, float] = {}
+
+    def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        found[module] = float(output.double().square().mean()) ** 0.5
+
+    handles = [module.register_forward_hook(note) for module in layers]
+    with torch.no_grad():
+        logits = model(x, [BLOCK] * 3)
+    for handle in handles:
+        handle.remove()
+    assert [found[module] for module in layers] == pytest.approx([levels.get(m, 1.0) for m in layers], rel=1e-5)
+    if arch in ("gcn", "gin", "sage"):
+        assert float(logits.double().square().mean()) ** 0.5 == pytest.approx(2.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_masked_network_trains_its_scores_alone(arch: Arch) -> None:
+    model = GNN(arch, FEATURES, CLASSES, 3, width=12, heads=2)
+    mask = sparsify(model)
+    mask.step(0.5)
+    model(features(), [BLOCK] * 3).square().sum().backward()
+    assert all(score.grad is not None and score.grad.abs().sum() > 0 for score in mask.scores())
+    assert sum(value.requires_grad for value in model.parameters()) == len(mask.scores())
+
+
+def test_unknown_architecture_is_refused() -> None:
+    make: Callable[..., GNN] = GNN
+    with pytest.raises(ValueError, match="unknown architecture 'gnn'"):
+        make("gnn", FEATURES, CLASSES)

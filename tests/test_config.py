@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ugts_dist.cli import main
+from ugts_dist.config import Config, Method, load_preset, load_toml, preset_names
+from ugts_dist.errors import InputError
+
+SECTIONS = {field.name: get_type_hints(Config)[field.name] for field in dataclasses.fields(Config)}
+FIELDS = [(section, field.name) for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
+
+
+def refused(make: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# In and out
+
+
+@given(
+    sparsity=st.floats(0.0, 1.0, exclude_max=True),
+    lr=st.floats(1e-12, 1e6),
+    seed=st.integers(0, 2**63 - 1),
+    fan_out=st.lists(st.one_of(st.just(-1), st.integers(1, 1000)), min_size=1, max_size=4),
+    folder=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    calibrate=st.booleans(),
+)
+def test_toml_gives_back_the_same_configuration(
+    sparsity: float, lr: float, seed: int, fan_out: list[int], folder: str, calibrate: bool
+) -> None:
+    config = Config.from_dict(
+        {
+            "model": {"depth": len(fan_out), "arch": "gat", "heads": 4},
+            "supermask": {"sparsity": sparsity, "calibrate": calibrate},
+            "optim": {"lr": lr},
+            "batch": {"size": 7, "fan_out": fan_out},
+            "run": {"seed": seed, "folder": folder},
+        },
+        "test",
+    )
+    assert config.batch.fan_out == tuple(fan_out)
+    assert Config.from_dict(tomllib.loads(config.to_toml()), "test") == config
+    assert Config.from_dict(config.to_dict(), "test") == config
+
+
+def test_a_file_gives_back_the_same_configuration(tmp_path: Path) -> None:
+    config = Config().replace({"data.root": "/ä/ö", "batch.size": 3, "batch.fan_out": [5, -1], "run.epochs": 7})
+    (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    assert load_toml(tmp_path / "config.toml") == config
+    assert config != Config()
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    config = Config.from_dict({"model": {"width": 32}}, "test")
+    assert config == dataclasses.replace(Config(), model=dataclasses.replace(Config().model, width=32))
+    assert Config.from_dict({}, "test") == Config()
+
+
+def test_whole_numbers_are_floats_where_floats_are_meant() -> None:
+    config = Config.from_dict({"optim": {"lr": 1}, "supermask": {"sparsity": 0}}, "test")
+    assert (config.optim.lr, config.supermask.sparsity) == (1.0, 0.0)
+    assert type(config.optim.lr) is float
+
+
+def test_a_configuration_can_not_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().model.depth = 3  # type: ignore[misc]
+
+
+def test_replace_leaves_the_original() -> None:
+    config = Config()
+    changed = config.replace({"supermask.sparsity": 0.25, "model.depth": 5})
+    assert (changed.supermask.sparsity, changed.model.depth) == (0.25, 5)
+    assert config == Config()
+    assert changed.optim == config.optim
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "here: unknown section 'modle' (did you mean model?); allowed are data, model, "),
+        ({"zzz": {}}, "here: unknown section 'zzz'; allowed are "),
+        (
+            {"model": {"dept": 3}},
+            "here: unknown field in [model] 'dept' (did you mean depth?); allowed are arch, depth",
+        ),
+        ({"model": 3}, "here: model is 3, allowed is a section [model]"),
+        ({"model": {"depth": 2.0}}, "here: model.depth is 2.0, allowed is int"),
+        ({"model": {"depth": True}}, "here: model.depth is True, allowed is int"),
+        ({"model": {"depth": "2"}}, "here: model.depth is '2', allowed is int"),
+        ({"model": {"arch": "gcnn"}}, "here: model.arch is 'gcnn', allowed are gcn, gin, gin-paper, gat, sage"),
+        ({"model": {"arch": ["gcn"]}}, "here: model.arch is ['gcn'], allowed are gcn"),
+        ({"optim": {"lr": "fast"}}, "here: optim.lr is 'fast', allowed is float"),
+        ({"optim": {"lr": True}}, "here: optim.lr is True, allowed is float"),
+        ({"supermask": {"calibrate": 1}}, "here: supermask.calibrate is 1, allowed is bool"),
+        ({"data": {"name": 7}}, "here: data.name is 7, allowed is str"),
+        ({"batch": {"fan_out": 10}}, "here: batch.fan_out is 10, allowed is a list of whole numbers"),
+        ({"batch": {"fan_out": [1.5]}}, "here: batch.fan_out is [1.5], allowed is a list of whole numbers"),
+        ({"batch": {"fan_out": [True]}}, "here: batch.fan_out is [True], allowed is a list of whole numbers"),
+    ],
+)
+def test_wrong_names_and_types_are_refused(values: dict[str, Any], message: str) -> None:
+    assert refused(lambda: Config.from_dict(values, "here")).startswith(message)
+
+
+RANGES: list[tuple[str, list[Any]]] = [
+    ("data.split", [-1, 2**63]),
+    ("model.depth", [0, -1]),
+    ("model.width", [0, -8]),
+    ("model.heads", [0]),
+    ("model.dropout", [1.0, -0.1, math.nan]),
+    ("supermask.sparsity", [1.0, -0.1, 1.5, math.nan, math.inf]),
+    ("supermask.calibrate_at", [1.0, -0.1, math.nan]),
+    ("supermask.ramp", [1.01, -0.1, math.nan]),
+    ("supermask.score_scale", [0.0, -1.0, math.inf, math.nan]),
+    ("supermask.output_rms", [0.0, -1.0, math.inf, math.nan]),
+    ("supermask.attention_rms", [0.0, -1.0, math.inf, math.nan]),
+    ("supermask.seed", [-2, 2**63]),
+    ("optim.lr", [0.0, -0.1, math.inf, math.nan]),
+    ("optim.weight_decay", [-0.1, math.inf, math.nan]),
+    ("batch.size", [-1]),
+    ("batch.workers", [-1]),
+    ("batch.fan_out", [[0], [-2], [5, 0]]),
+    ("run.seed", [-1, 2**63]),
+    ("run.epochs", [0, -1]),
+    ("run.evaluate_every", [0, -1]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in RANGES for value in values])
+def test_values_outside_their_range_are_refused(field: str, value: object) -> None:
+    assert refused(lambda: Config().replace({field: value})).startswith(f"{field} is {value}, allowed is ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"supermask.sparsity": 0.0},
+        {"supermask.sparsity": math.nextafter(1.0, 0.0)},
+        {"supermask.ramp": 0.0},
+        {"supermask.ramp": 1.0},
+        {"supermask.seed": -1},
+        {"run.seed": 2**63 - 1},
+        {"model.dropout": 0.0},
+        {"model.depth": 1},
+        {"run.epochs": 1},
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(changes: dict[str, object]) -> None:
+    config = Config().replace(changes).to_dict()
+    for field, value in changes.items():
+        section, _, name = field.partition(".")
+        assert config[section][name] == value
+
+
+def test_heads_must_divide_the_width_of_gat_only() -> None:
+    assert "model.heads is 3, allowed is a divisor of the width 256" in refused(
+        lambda: Config().replace({"model.arch": "gat", "model.heads": 3})
+    )
+    assert Config().replace({"model.heads": 3}).model.heads == 3
+
+
+def test_the_papers_gin_needs_two_layers() -> None:
+    changes = {"model.arch": "gin-paper", "model.depth": 1}
+    assert "model.depth is 1, allowed is 2 or more for gin-paper" in refused(lambda: Config().replace(changes))
+
+
+@pytest.mark.parametrize("fan_out", [[], [10], [10, 10, 10]])
+def test_a_sampled_batch_needs_one_fan_out_a_layer(fan_out: list[int]) -> None:
+    message = refused(lambda: Config().replace({"batch.size": 64, "batch.fan_out": fan_out}))
+    assert message == f"batch.fan_out is {fan_out}, allowed is one number a layer (2), as batch.size is 64"
+
+
+def test_a_full_batch_has_no_fan_out() -> None:
+    message = refused(lambda: Config().replace({"batch.fan_out": [10, 10]}))
+    assert message == "batch.fan_out is [10, 10], allowed is nothing, as batch.size is 0 (full batch)"
+
+
+@pytest.mark.parametrize("content", [b"[model", b"depth", b"\xff\xfe", b"[model]\ndepth = 2\ndepth = 3"])
+def test_files_that_are_not_toml_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_bytes(content)
+    assert refused(lambda: load_toml(tmp_path / "c.toml")).startswith(f"{tmp_path / 'c.toml'}: cannot be read")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        assert refused(partial(load_toml, path)).startswith(f"{path}: cannot be read")
+
+
+def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[model]\ndepht = 2\n")
+    assert refused(lambda: load_toml(tmp_path / "c.toml")).startswith(f"{tmp_path / 'c.toml'}: unknown field")
+
+
+# Presets and methods
+
+
+def test_presets_load() -> None:
+    assert {"digits", "cora-gcn", "cora-gcn-paper"} <= set(preset_names())
+    for name in preset_names():
+        config = load_preset(name)
+        assert config != Config(), name
+        assert Config.from_dict(tomllib.loads(config.to_toml()), name) == config
+
+
+def test_the_papers_preset_is_the_papers_method() -> None:
+    """Table 4 of Huang et al. (2022), and the initialisation of its code."""
+    config = load_preset("cora-gcn-paper")
+    assert (config.optim.lr, config.optim.weight_decay, config.run.epochs, config.ramp_epochs) == (0.01, 0.0, 400, 200)
+    assert config.supermask.parts == ("global", "linear")
+    assert not config.supermask.calibrate
+    assert not config.supermask.rescale
+
+
+def test_an_unknown_preset_is_refused_with_a_hint() -> None:
+    message = refused(lambda: load_preset("digit"))
+    assert message.startswith("--preset digit: unknown (did you mean digits?); allowed are ")
+
+
+def test_parts_of_the_methods() -> None:
+    """Table 5: its four rows are {global, layer} x {gradual, constant}."""
+    expected = {
+        "ugts": ("global", "linear"),
+        "no-global": ("layer", "linear"),
+        "no-gradual": ("global", "constant"),
+        "edge-popup": ("layer", "constant"),
+        "dense": ("global", "constant"),
+    }
+    assert set(expected) == set(get_args(Method))
+    for method, parts in expected.items():
+        assert Config().replace({"supermask.method": method}).supermask.parts == parts
+    changes = {"supermask.method": "edge-popup", "supermask.scope": "global", "supermask.schedule": "cubic"}
+    assert Config().replace(changes).supermask.parts == ("global", "cubic")
+
+
+def test_the_ramp_is_half_the_epochs_as_in_the_paper() -> None:
+    assert Config().replace({"run.epochs": 400}).ramp_epochs == 200
+    assert Config().replace({"run.epochs": 400, "supermask.ramp": 0.25}).ramp_epochs == 100
+    assert Config().replace({"supermask.method": "edge-popup"}).ramp_epochs == 0
+    assert Config().replace({"supermask.schedule": "cubic", "run.epochs": 10}).ramp_epochs == 5
+
+
+def test_the_weight_seed_is_the_runs_unless_it_is_given() -> None:
+    assert Config().replace({"run.seed": 7}).weight_seed == 7
+    assert Config().replace({"run.seed": 7, "supermask.seed": 0}).weight_seed == 0
+
+
+# Help
+
+
+def test_configuration_and_command_line_import_nothing_heavy() -> None:
+    code = (
+        "import sys, ugts_dist, ugts_dist.config, ugts_dist.cli\n"
+        "from ugts_dist import Config, InputError\n"
+        "try: ugts_dist.cli.main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('torch', 'numpy', 'scipy', 'torch_geometric', 'sklearn', 'ogb', 'tensorboard', 'matplotlib')\n"
+        "sys.exit(', '.join(name for name in heavy if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert "--model.depth" in done.stdout
+
+
+def documented(source: str) -> set[tuple[str, str]]:
+    """(class, field) of every annotated field that a text follows, from the source."""
+    import ast
+
+    found = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and isinstance(text, ast.Expr)
+                    and isinstance(text.value, ast.Constant)
+                ):
+                    found.add((node.name, field.target.id))
+    return found
+
+
+def test_every_field_is_explained_in_the_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ugts_dist.config
+
+    assert ugts_dist.config.__file__ is not None
+    texts = documented(Path(ugts_dist.config.__file__).read_text())
+    assert {(SECTIONS[section].__name__, name) for section, name in FIELDS} <= texts
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for section, name in FIELDS:
+        assert f"--{section}.{name.replace('_', '-')}" in shown, f"{section}.{name}"
+    for section, kind in SECTIONS.items():
+        assert kind.__doc__, section

@@ -1,0 +1,91 @@
+"""A run on 1, 2 and 4 ranks with one global batch size is the same run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.processes import spawn
+from tests.training.helpers import config, equal_share, fit_rank, planted_graph
+from ugts_dist.config import Config
+from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
+from ugts_dist.graphs.sampling import NeighborSampler
+from ugts_dist.supermask import Ticket
+from ugts_dist.training.batches import make_batches, sampled_blocks
+from ugts_dist.training.fit import fit
+from ugts_dist.training.methods import build_model
+from ugts_dist.training.ranks import Ranks
+
+Edges = set[tuple[int, int, int, int]]
+
+
+def sampled_edges(rank: int, world_size: int) -> Edges:
+    """(step, hop, source, destination) of every sampled edge of one epoch on one rank, in the graph's numbers."""
+    graph = planted_graph()
+    plan = SeedPlan(graph.train, 40, 7, rank, world_size)
+    loader = SeedLoader(graph_data(graph), plan, NeighborSampler(graph.indptr, graph.indices, [5, 5], 7), epochs=1)
+    found: Edges = set()
+    for step, data in enumerate(loader.epoch(0)):
+        bounds = [0, *torch.tensor(data.num_sampled_edges).cumsum(0).tolist()]
+        for hop in range(2):
+            ends = data.n_id[data.edge_index[:, bounds[hop] : bounds[hop + 1]]]
+            found |= {(step, hop, int(a), int(b)) for a, b in ends.t()}
+    return found
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_together_see_the_subgraphs_of_one(world_size: int) -> None:
+    together: Edges = set().union(*(sampled_edges(rank, world_size) for rank in range(world_size)))
+    assert together == sampled_edges(0, 1)
+
+
+@pytest.mark.parametrize("arch", ["gcn", "gin", "gat", "sage"])
+def test_a_seed_nodes_output_does_not_depend_on_the_other_seeds(arch: str) -> None:
+    settings = config(model__arch=arch)
+    graph = planted_graph()
+    model = build_model(settings, graph).eval()
+    whole = next(make_batches(graph, settings, Ranks()).epoch(0))
+    expected = model(whole.x, whole.blocks)[whole.rows]
+    parts = []
+    for rank in range(4):
+        batch = next(make_batches(graph, settings, Ranks(rank, 4)).epoch(0))
+        parts.append(model(batch.x, batch.blocks)[batch.rows])
+    torch.testing.assert_close(torch.cat(parts), expected)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [config(), config(batch__size=0, batch__fan_out=[]), config(supermask__method="edge-popup")],
+    ids=["mini-batch", "full-batch", "layer-scope"],
+)
+def test_masks_agree_for_every_world_size(settings: Config, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    alone = fit(settings, planted_graph(), Ranks(), tmp_path / "1")
+    masks = Ticket.load(tmp_path / "1" / "best.ticket").masks
+    for world_size in (2, 4):
+        folder = tmp_path / str(world_size)
+        folder.mkdir()
+        results = spawn(world_size, fit_rank, world_size, settings, str(folder))
+        assert len({(result.epoch, result.valid, result.test, result.sparsity) for result, _ in results}) == 1
+        result, found = results[0]
+        assert result.epoch == alone.epoch
+        assert equal_share(found, masks) >= 0.999
+        assert result.test == pytest.approx(alone.test, abs=0.01)
+
+
+def test_blocks_feed_each_layer_with_the_nodes_that_the_next_one_needs() -> None:
+    graph = planted_graph()
+    sampler = NeighborSampler(graph.indptr, graph.indices, [4, 3, 2], 0)
+    data = next(SeedLoader(graph_data(graph), SeedPlan(graph.train, 10, 0), sampler, epochs=1).epoch(0))
+    blocks = sampled_blocks(data)
+    assert len(blocks) == 3
+    assert blocks[0].num_src == data.n_id.numel()
+    for before, after in pairwise(blocks):
+        assert before.num_dst == after.num_src
+    assert blocks[-1].num_dst == int(data.batch_size)
+    for block, fan_out in zip(blocks, [2, 3, 4], strict=True):
+        counts = block.indptr.diff()
+        assert bool((counts == block.degree[: block.num_dst].clamp(max=fan_out)).all())
