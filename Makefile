@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/torchrun --standalone --nproc_per_node=2 -m ugts_dist demo
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node=2 -m ugts_dist demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
     path, accuracy, started = folder, {"valid": 0.0, "test": 0.0}, time.perf_counter()
     masked_for: float | None = None  # the sparsity that the thresholds were set for, with the scores as they are
 
-    with Log(folder, config.log, config.run.epochs, ranks.is_main) as log:
+    with Log(folder, config.log, _label(config), config.run.epochs, ranks.is_main) as log:
         for epoch in range(config.run.epochs):
             sparsity = method.schedule(epoch)
             lr = _set_learning_rate(optimizer, config, epoch)
@@ -134,6 +134,11 @@ class _Best:
         self.epoch, self.valid, self.test = epoch, accuracy["valid"], accuracy["test"]
         self.sparsity = achieved_sparsity()
         return True
+
+
+def _label(config: Config) -> str:
+    method = config.supermask.method
+    return method if method == "dense" else f"{method} {config.supermask.sparsity:g}"
 
 
 def _start(method: Method, batches: Batches) -> None:

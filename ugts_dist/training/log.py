@@ -16,7 +16,7 @@ from ugts_dist.config import LogConfig
 class Log:
     """One line a measured epoch, kept in `metrics.jsonl`. On other ranks than the main one, nothing."""
 
-    def __init__(self, folder: Path, config: LogConfig, epochs: int, is_main: bool) -> None:
+    def __init__(self, folder: Path, config: LogConfig, label: str, epochs: int, is_main: bool) -> None:
         self._writer: Any = None
         self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8") if is_main else None  # noqa: SIM115
         columns = (
@@ -32,7 +32,7 @@ class Log:
             disable=not (is_main and config.progress),
             refresh_per_second=4,
         )
-        self._task = self._progress.add_task("training", total=epochs, note="")
+        self._task = self._progress.add_task(label, total=epochs, note="")
         if is_main and config.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
