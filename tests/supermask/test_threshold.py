@@ -166,3 +166,20 @@ def _mixed(rank: int) -> None:
 def test_a_type_that_only_one_rank_would_count_is_refused_on_all() -> None:
     with pytest.raises(RankError, match=r"(?s)rank 0:.*TypeError: .*float64.*rank 1:.*TypeError: .*float64"):
         spawn(2, _mixed)
+
+
+def _misleading() -> torch.Tensor:
+    """Scores whose every `stride`-th, which is what the search looks at first, is far from all others."""
+    scores = torch.randn(300_000, generator=torch.Generator().manual_seed(5))
+    scores[:: 300_000 // 16384 | 1] += 5
+    return scores
+
+
+def _kth_misleading(rank: int) -> list[bytes]:
+    return bits(kth_smallest([[_misleading()]], [200_000], dist.group.WORLD))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_a_sample_that_misleads_the_search_changes_nothing(world_size: int) -> None:
+    expected = bits(_misleading().sort().values[200_000:200_001])
+    assert spawn(world_size, _kth_misleading) == [expected] * world_size

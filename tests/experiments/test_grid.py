@@ -1,0 +1,47 @@
+"""Grids: a finished run is found again, an unfinished one is made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.helpers import config
+from ugts_dist.experiments import grid
+from ugts_dist.experiments.grid import find_or_run, finished, run_grid, run_key
+from ugts_dist.training.ranks import Ranks
+
+
+def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
+    base = config()
+    same = {"run.folder": "elsewhere", "log.progress": True, "data.root": "data", "run.device": "cpu"}
+    assert all(run_key(base.replace({field: value})) == run_key(base) for field, value in same.items())
+    other = {"run.seed": 1, "supermask.sparsity": 0.91, "data.split": 1, "optim.lr": 0.02, "model.width": 33}
+    assert len({run_key(base), *(run_key(base.replace({field: value})) for field, value in other.items())}) == 6
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(run__epochs=3)
+    assert finished(settings, tmp_path) is None
+    first = find_or_run(settings, tmp_path, Ranks())
+    monkeypatch.setattr(grid, "run", lambda *args: pytest.fail("the run was repeated"))
+    again = find_or_run(settings, tmp_path, Ranks())
+    assert {**first, "path": ""} == {**again, "path": ""}
+
+
+def test_an_interrupted_run_is_made_anew(tmp_path: Path) -> None:
+    settings = config(run__epochs=3)
+    folder = tmp_path / run_key(settings)
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("{")
+    result = find_or_run(settings, tmp_path, Ranks())
+    assert json.loads((folder / "result.json").read_text())["test"] == result["test"]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_results_come_in_the_order_of_the_configurations(tmp_path: Path) -> None:
+    settings = [config(run__epochs=2, run__seed=seed) for seed in (3, 1, 2)]
+    results = run_grid([*settings, settings[0]], tmp_path, workers=2)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert [Path(result["path"]).parent.name for result in results] == [run_key(c) for c in [*settings, settings[0]]]
