@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config, load_preset
-from ugts_dist.experiments.grid import run_grid
+from ugts_dist.experiments.grid import finished, run_grid
 
 GRAPHS = ("cora", "citeseer")
 ARCHS = ("gcn", "gat", "gin")
@@ -54,15 +55,19 @@ class Measured:
 
     cell: Cell
     results: list[dict[str, Any]]
+    seeds: int
 
     def mean(self, key: str = "test") -> float:
-        return statistics.mean(result[key] for result in self.results)
+        return statistics.mean(result[key] for result in self.results) if self.results else math.nan
 
     def deviation(self, key: str = "test") -> float:
         return statistics.stdev(result[key] for result in self.results) if len(self.results) > 1 else 0.0
 
     def __str__(self) -> str:
-        return f"{100 * self.mean():.1f} ± {100 * self.deviation():.1f}"
+        if not self.results:
+            return "not run"
+        few = "" if len(self.results) == self.seeds else f" ({len(self.results)} of {self.seeds})"
+        return f"{100 * self.mean():.1f} ± {100 * self.deviation():.1f}{few}"
 
     def to_dict(self) -> dict[str, Any]:
         keys = ("valid", "test", "test_any", "test_last", "sparsity", "epoch", "bytes", "seconds")
@@ -70,10 +75,13 @@ class Measured:
 
 
 def measure(cells: Sequence[Cell], args: argparse.Namespace) -> dict[Cell, Measured]:
-    """All cells with all seeds, found or run."""
-    configs = [cell.config(seed) for cell in cells for seed in range(args.seeds)]
-    results = iter(run_grid(configs, args.store, args.workers, title=f"{len(configs)} runs"))
-    return {cell: Measured(cell, [next(results) for _ in range(args.seeds)]) for cell in cells}
+    """All cells with all seeds, found or run; with `--only-finished` those that are found."""
+    configs = {cell: [cell.config(seed) for seed in range(args.seeds)] for cell in cells}
+    if not args.only_finished:
+        todo = [config for group in configs.values() for config in group]
+        run_grid(todo, args.store, args.workers, title=f"{len(todo)} runs")
+    found = {cell: [finished(config, args.store) for config in group] for cell, group in configs.items()}
+    return {cell: Measured(cell, [r for r in results if r is not None], args.seeds) for cell, results in found.items()}
 
 
 def sweep(args: argparse.Namespace) -> None:
@@ -171,6 +179,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="runs a cell, with seeds 0, 1, ... (default 5)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
     parser.add_argument("--store", type=Path, default=Path("runs/grid"), help="where finished runs are kept")
+    parser.add_argument("--only-finished", action="store_true", help="run nothing, show what there is")
     args = parser.parse_args()
     {"sweep": sweep, "table5": table5}[args.what](args)
 

@@ -98,16 +98,6 @@ def test_shrinking_blocks_give_the_rows_of_the_whole(arch: Arch) -> None:
     torch.testing.assert_close(model(x, blocks), whole[:4], rtol=1e-5, atol=1e-5)
 
 
-def test_dropout_only_while_training() -> None:
-    torch.manual_seed(5)
-    model = GNN("gcn", FEATURES, CLASSES, 2, width=64, dropout=0.5)
-    x: Tensor = features()
-    model.eval()
-    assert torch.equal(model(x, [BLOCK] * 2), model(x, [BLOCK] * 2))
-    model.train()
-    assert not torch.equal(model(x, [BLOCK] * 2), model(x, [BLOCK] * 2))
-
-
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("sparse", [False, True])
 def test_calibration_gives_every_measured_output_its_scale(arch: Arch, sparse: bool) -> None:

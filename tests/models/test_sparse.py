@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.models.graphs import dense
-from ugts_dist.models.sparse import Pattern, SparseFeatures, dropout, linear, sparse_product
+from ugts_dist.models.sparse import Pattern, SparseFeatures, linear, sparse_product
 
 
 def random_pattern(rows: int, cols: int, density: float, index: torch.dtype) -> tuple[Pattern, Tensor]:
@@ -62,27 +62,3 @@ def test_sparse_features_are_the_dense_ones() -> None:
     torch.testing.assert_close(found, x @ weight.t())
     (gradient,) = torch.autograd.grad(found.square().sum(), weight)
     torch.testing.assert_close(gradient, 2 * (x @ weight.detach().t()).t() @ x, rtol=1e-4, atol=1e-5)
-
-
-def test_dropout_of_sparse_features_drops_what_is_there() -> None:
-    torch.manual_seed(0)
-    x = torch.ones(400, 50) * (torch.arange(50) < 10)
-    features = SparseFeatures.of(x)
-    assert dropout(features, 0.4, training=False) is features
-    assert dropout(features, 0.0, training=True) is features
-    dropped = dropout(features, 0.4, training=True)
-    assert isinstance(dropped, SparseFeatures)
-    assert dropped.pattern is features.pattern
-    assert sorted(dropped.values.unique().tolist()) == pytest.approx([0.0, 1 / 0.6])
-    kept = float((dropped.values != 0).double().mean())
-    assert abs(kept - 0.6) < 4.5 * (0.24 / 4000) ** 0.5
-    assert torch.equal(features.values, torch.ones(4000))
-
-
-def test_dropout_of_dense_features() -> None:
-    torch.manual_seed(0)
-    x = torch.ones(100, 40)
-    assert dropout(x, 0.4, training=False) is x
-    dropped = dropout(x, 0.4, training=True)
-    assert isinstance(dropped, Tensor)
-    assert sorted(dropped.unique().tolist()) == pytest.approx([0.0, 1 / 0.6])

@@ -13,8 +13,8 @@ from torch_geometric.data import Data
 from torch_geometric.loader import NeighborLoader
 from torch_geometric.sampler import SamplerOutput
 
+from ugts_dist import hashing
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import hashing
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.sampling import NeighborSampler
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NodeSamplerInput, SamplerOutput
 
+from ugts_dist import hashing
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import hashing
 
 _INT32_MAX = torch.iinfo(torch.int32).max
 _INTEGERS = (torch.int32, torch.int64)

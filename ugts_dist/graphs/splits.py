@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ugts_dist import hashing
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import hashing
 
 TRAIN_PER_CLASS = 20
 VALID_PER_CLASS = 30

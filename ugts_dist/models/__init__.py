@@ -1,6 +1,7 @@
 """GNNs on PyG's layers, full-batch and sampled."""
 
 from ugts_dist.models.block import Block as Block
+from ugts_dist.models.dropout import Dropout as Dropout
 from ugts_dist.models.gnn import GNN as GNN
 from ugts_dist.models.sparse import Features as Features
 from ugts_dist.models.sparse import SparseFeatures as SparseFeatures

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ugts_dist.models.block import Block
 from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
-from ugts_dist.models.sparse import Features, dropout
+from ugts_dist.models.dropout import Dropout
+from ugts_dist.models.sparse import Features
 
 Arch = Literal["gcn", "gin", "gin-paper", "gat", "sage"]
 
@@ -27,7 +28,6 @@ class GNN(nn.Module):
         depth: number of convolutions, input and output ones included.
         width: width between the layers; with several heads, of all heads together.
         heads: attention heads (GAT); the last layer averages them.
-        dropout: of each layer's input, while training.
     """
 
     skip: nn.Module | None
@@ -40,11 +40,9 @@ class GNN(nn.Module):
         depth: int = 2,
         width: int = 256,
         heads: int = 1,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.arch = arch
-        self.dropout = dropout
         widths = [num_features, *[width] * (depth - 1), num_classes]
         self.convs = nn.ModuleList(
             _conv(arch, a, b, width, heads, last=k == depth - 1) for k, (a, b) in enumerate(pairwise(widths))
@@ -55,16 +53,18 @@ class GNN(nn.Module):
     def depth(self) -> int:
         return len(self.convs)
 
-    def forward(self, x: Features, blocks: Sequence[Block]) -> Tensor:
-        """Logits `[num_dst of the last block, num_classes]`; one block a layer, the input layer's first."""
+    def forward(self, x: Features, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
+        """Logits `[num_dst of the last block, num_classes]`; one block a layer, the input layer's first.
+
+        `dropout` is that of a training step, of each layer's input.
+        """
         for k, block in enumerate(blocks):
-            x = self.layer(k, x, block)
+            x = self.layer(k, x if dropout is None else dropout(x, k), block)
         assert isinstance(x, Tensor)
         return x
 
     def layer(self, k: int, x: Features, block: Block) -> Tensor:
         """Layer `k` with its activation: `[num_src, width]` -> `[num_dst, width]`."""
-        x = dropout(x, self.dropout, self.training)
         out: Tensor = self.convs[k](x, block)
         if k < self.depth - 1:
             return F.relu(out)

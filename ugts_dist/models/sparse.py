@@ -118,21 +118,3 @@ def linear(x: Features, weight: Tensor) -> Tensor:
     if isinstance(x, SparseFeatures):
         return sparse_product(x.pattern, x.values, weight.t())
     return F.linear(x, weight)
-
-
-def dropout(x: Features, p: float, training: bool) -> Features:
-    """Dropout of features; of sparse ones only the non-zeros need it."""
-    if not training or p == 0.0:
-        return x
-    if isinstance(x, SparseFeatures):
-        return SparseFeatures(x.pattern, _drop(x.values, p))
-    return _drop(x, p)
-
-
-def _drop(x: Tensor, p: float) -> Tensor:
-    """`F.dropout`, on a CPU an order of magnitude faster: four draws of 16 bits from each 64-bit number."""
-    if x.is_cuda:
-        return F.dropout(x, p)
-    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= round(p * 2**16) - 2**15
-    return x * (kept * (1.0 / (1.0 - p)))

@@ -25,13 +25,17 @@ class Batch:
     """One step's input on this rank.
 
     Attributes:
-        x: features of the input layer's source nodes.
+        step: counted through all epochs.
+        nodes: ids of the input layer's source nodes.
+        x: their features.
         blocks: one a layer, the input layer's first.
         rows: which of the output rows are this rank's seed nodes, `[num_seeds]`.
         y: labels of the seed nodes, `[num_seeds]`.
         num_seeds_of_all: seed nodes of this step on all ranks together, by which the loss is divided.
     """
 
+    step: int
+    nodes: Tensor
     x: Features
     blocks: list[Block]
     rows: Tensor
@@ -60,11 +64,10 @@ def make_batches(graph: Graph, config: Config, ranks: Ranks) -> Batches:
     return SampledBatches(graph, config, ranks)
 
 
-def graph_features(graph: Graph, device: torch.device) -> Features:
-    """All nodes' features, as a sparse matrix where most are zero."""
-    x = graph.x.to(device)
-    dense = float((graph.x != 0).float().mean()) >= _SPARSE_BELOW
-    return x if dense else SparseFeatures.of(x)
+def features(x: Tensor, device: torch.device) -> Features:
+    """Node features on the device, as a sparse matrix where most are zero."""
+    dense = float((x != 0).float().mean()) >= _SPARSE_BELOW
+    return x.to(device) if dense else SparseFeatures.of(x.to(device))
 
 
 def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
@@ -81,27 +84,45 @@ def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | 
 
 
 class FullBatch:
-    """One step an epoch over the whole graph; the ranks share the training nodes."""
+    """One step an epoch; the ranks share the training nodes.
+
+    A rank computes what the logits of its training nodes depend on, exactly, and nothing else: near the output that
+    is a small part of the graph.
+    """
 
     steps_per_epoch = 1
 
     def __init__(self, graph: Graph, depth: int, ranks: Ranks) -> None:
+        self._graph, self._depth, self._device = graph, depth, ranks.device
         start, stop = ranks.share(graph.train.numel())
-        rows = graph.train[start:stop].to(ranks.device)
-        block = graph_block(graph, ranks.device)
+        seeds = graph.train[start:stop]
+        out = NeighborSampler(graph.indptr, graph.indices, [-1] * depth, seed=0).sample(0, seeds)
+        data = Data(
+            x=graph.x[out.node],
+            edge_index=torch.stack([out.row, out.col]),
+            degree=graph.degree[out.node],
+            num_sampled_nodes=out.num_sampled_nodes,
+            num_sampled_edges=out.num_sampled_edges,
+        )
         self._batch = Batch(
-            graph_features(graph, ranks.device),
-            [block] * depth,
-            rows,
-            graph.y.to(ranks.device)[rows],
+            0,
+            out.node.to(ranks.device),
+            features(data.x, ranks.device),
+            _shared([block_to(block, ranks.device) for block in sampled_blocks(data)]),
+            torch.arange(seeds.numel(), device=ranks.device),
+            graph.y[seeds].to(ranks.device),
             graph.train.numel(),
         )
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        yield self._batch
+        yield replace(self._batch, step=number)
 
     def calibration_batch(self) -> Batch:
-        return self._batch
+        """The whole graph: the scale of a layer's outputs is that of all nodes."""
+        nodes = torch.arange(self._graph.num_nodes, device=self._device)
+        block = graph_block(self._graph, self._device)
+        x = features(self._graph.x, self._device)
+        return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
 
 class SampledBatches:
@@ -127,6 +148,8 @@ class SampledBatches:
     def _batch(self, data: Data, plan: SeedPlan) -> Batch:
         num_seeds = int(data.batch_size)
         return Batch(
+            int(data.step),
+            data.n_id.to(self._device),
             data.x.to(self._device),
             [block_to(block, self._device) for block in sampled_blocks(data)],
             torch.arange(num_seeds, device=self._device),
@@ -151,5 +174,17 @@ def sampled_blocks(data: Data) -> list[Block]:
     return blocks
 
 
+def _shared(blocks: list[Block]) -> list[Block]:
+    """One object for equal blocks: those of the layers whose sources are already all that can be reached."""
+    shared = list(blocks)
+    for k in reversed(range(len(blocks) - 1)):
+        if blocks[k].num_src == blocks[k + 1].num_dst:
+            shared[k] = shared[k + 1]
+    return shared
+
+
 def block_to(block: Block, device: torch.device) -> Block:
+    """The block on a device; itself where it is there already."""
+    if block.indptr.device == device:
+        return block
     return Block(block.indptr.to(device), block.indices.to(device), block.degree.to(device), block.start)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Features
-from ugts_dist.training.batches import graph_block, graph_features
+from ugts_dist.training.batches import features, graph_block
 from ugts_dist.training.ranks import Ranks
 
 
@@ -19,7 +19,7 @@ class Evaluator:
         self._num_nodes = graph.num_nodes
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._block = graph_block(graph, ranks.device, self._start, self._stop)
-        self._x = graph_features(graph, ranks.device)
+        self._x = features(graph.x, ranks.device)
         self._y = graph.y[self._start : self._stop].to(ranks.device)
         self._split = {
             name: self._own(nodes).to(ranks.device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
@@ -36,13 +36,10 @@ class Evaluator:
     @torch.no_grad()
     def logits(self, model: GNN) -> Tensor:
         """Logits of this rank's nodes, `[stop - start, num_classes]`."""
-        was_training = model.training
-        model.eval()
         x: Features = self._x
         for k in range(model.depth):
             out = model.layer(k, x, self._block)
             x = out if k == model.depth - 1 else self._ranks.concatenate(out, self._num_nodes)
-        model.train(was_training)
         return out
 
     def _own(self, nodes: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ugts_dist.config import Config
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.models import Dropout
 from ugts_dist.training.batches import Batches, make_batches
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.log import Log
@@ -67,7 +68,6 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
     optimizer = torch.optim.Adam(
         method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
     )
-    torch.manual_seed(config.run.seed + ranks.rank)  # dropout differs from rank to rank
     final = method.schedule.final
     best = _Best(method.schedule.end if config.run.select == "after-ramp" else 0)
     path, accuracy, started = folder, {"valid": 0.0, "test": 0.0}, time.perf_counter()
@@ -81,7 +81,8 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
             for batch in batches.epoch(epoch):
                 if masked_for != sparsity:
                     method.set_sparsity(sparsity)
-                logits = network(batch.x, batch.blocks)[batch.rows]
+                dropout = Dropout(config.model.dropout, config.run.seed, batch.step, batch.nodes)
+                logits = network(batch.x, batch.blocks, dropout)[batch.rows]
                 # Divided by the seed nodes of all ranks; DDP takes the mean over ranks, hence the world size.
                 loss = F.cross_entropy(logits, batch.y, reduction="sum") / batch.num_seeds_of_all
                 optimizer.zero_grad()
@@ -143,9 +144,7 @@ def _label(config: Config) -> str:
 
 def _start(method: Method, batches: Batches) -> None:
     batch = batches.calibration_batch()
-    method.model.eval()
     method.start(lambda: method.model(batch.x, batch.blocks))
-    method.model.train()
 
 
 def _evaluates(config: Config, epoch: int) -> bool:

@@ -122,7 +122,7 @@ def build_model(config: Config, graph: Graph) -> GNN:
     """The plain dense network, its weights drawn by PyG's own initialisation from the run's seed."""
     torch.manual_seed(config.weight_seed)
     m = config.model
-    return GNN(m.arch, graph.num_features, graph.num_classes, m.depth, m.width, m.heads, m.dropout)
+    return GNN(m.arch, graph.num_features, graph.num_classes, m.depth, m.width, m.heads)
 
 
 def make_method(config: Config, graph: Graph, ranks: Ranks) -> Method:

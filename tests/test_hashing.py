@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ugts_dist.graphs import hashing
+from ugts_dist import hashing
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

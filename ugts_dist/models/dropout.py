@@ -1,0 +1,54 @@
+"""Dropout as a pure function of (seed, step, layer, node, feature).
+
+What a node loses therefore does not depend on which other nodes share its batch: a run has the same noise on any
+number of ranks, on CPU and GPU, and a resumed run needs no state of a generator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ugts_dist import hashing
+from ugts_dist.models.sparse import Features, SparseFeatures
+
+_DOMAIN = 0x44524F50  # sets its hashes apart from those of seeds and neighbours
+_PER_WORD = 4  # draws of 16 bits in a hash of 64
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """The dropout of one training step.
+
+    Attributes:
+        p: probability that a feature is dropped, up to 2^-17; the others are divided by 1 - p.
+        seed: of the run.
+        step: number of the step.
+        nodes: id of each source node of the first layer, `[num_nodes]`; those of later layers come first.
+    """
+
+    p: float
+    seed: int
+    step: int
+    nodes: Tensor
+
+    def __call__(self, x: Features, layer: int) -> Features:
+        """Drop features of the first rows' nodes, `[at most num_nodes, width]`."""
+        if self.p == 0.0:
+            return x
+        key = hashing.key(_DOMAIN, self.seed, self.step, layer)
+        scale = 1.0 / (1.0 - self.p)
+        if isinstance(x, SparseFeatures):
+            cells = self.nodes[x.pattern.rows] * x.pattern.num_cols + x.pattern.indices
+            kept = self._kept(hashing.stream(key, cells)[:, None])[:, 0]
+            return SparseFeatures(x.pattern, x.values * (kept * scale))
+        num_rows, width = x.shape
+        words = -(-width // _PER_WORD)
+        counter = self.nodes[:num_rows, None] * words + torch.arange(words, device=x.device)
+        return x * (self._kept(hashing.stream(key, counter))[:, :width] * scale)
+
+    def _kept(self, bits: Tensor) -> Tensor:
+        """Four independent decisions for each 64 bits: `[rows, words]` -> bool `[rows, 4 * words]`."""
+        return bits.view(torch.int16) >= round(self.p * 2**16) - 2**15
