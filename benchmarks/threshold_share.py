@@ -16,13 +16,13 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from side_by_side import alternate, machine, milliseconds, ratio, table
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from ugts_dist.config import Config, load_preset
 from ugts_dist.supermask import kth_smallest
 from ugts_dist.supermask.masked import MaskedWeight
 from ugts_dist.training.batches import make_batches
+from ugts_dist.training.fit import data_parallel
 from ugts_dist.training.methods import TicketSearch, build_model
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import load_graph
@@ -51,12 +51,11 @@ def _measure(ranks: Ranks, options: argparse.Namespace) -> None:
     config = _config(options)
     graph = load_graph(config)
     method = TicketSearch(build_model(config, graph), config, ranks)
-    batch = make_batches(graph, config, ranks).calibration_batch()
-    method.start(lambda: method.model(batch.x, batch.blocks))
-    network: nn.Module = method.model
-    if ranks.process_group is not None:
-        network = DistributedDataParallel(method.model, gradient_as_bucket_view=True)
-    optimizer = torch.optim.Adam(method.trained(), lr=1e-3)
+    batches = make_batches(graph, config, ranks)
+    calibration, batch = batches.calibration_batch(), next(batches.epoch(0))
+    method.start(lambda: method.model(calibration.x, calibration.blocks))
+    network = data_parallel(method.model, ranks)
+    optimizer = torch.optim.Adam(method.trained(), lr=1e-3, fused=True)
     weights = list(method.mask.weights().values())
     masks = [module for module in method.model.modules() if isinstance(module, MaskedWeight)]
     gradients = [torch.ones_like(weight) for weight in weights]

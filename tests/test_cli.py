@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tests.graphs.helpers import npz_arrays, write_npz
 from ugts_dist import Ticket, sparsify
 from ugts_dist.cli import COMMANDS, main
+from ugts_dist.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -121,7 +122,7 @@ def test_a_mistake_without_standard_input_in_any_encoding(folder: Path, encoding
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="only where there is no GPU")
 def test_a_gpu_that_is_not_there(refused: Callable[..., str]) -> None:
-    assert "run.device is cuda" in refused("train", "--run.device", "cuda")
+    assert "device is cuda" in refused("train", "--run.device", "cuda")
 
 
 def test_an_existing_folder_is_left_alone(refused: Callable[..., str], folder: Path) -> None:
@@ -229,7 +230,7 @@ def test_garbage_is_not_evaluated(refused: Callable[..., str], folder: Path, nam
 
 
 def test_tickets_that_are_not_of_this_programs_networks(refused: Callable[..., str], folder: Path) -> None:
-    ticket = Ticket.of(sparsify(torch.nn.Linear(3, 3)))
+    ticket = Ticket.of(sparsify(torch.nn.Linear(3, 3)), Config().to_dict())
     ticket.save(folder / "a.ticket")
     assert "a.ticket: does not fit the network that it describes" in refused("evaluate", "a.ticket")
     ticket.config = {"model": {"dept": 2}}
@@ -340,3 +341,9 @@ def test_a_network_that_can_not_be_calibrated(capsys: pytest.CaptureFixture[str]
         main(["train", "--preset", "digits", "--supermask.calibrate-at", "0.9999"])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_ticket_of_the_library_has_no_configuration(refused: Callable[..., str], tmp_path: Path) -> None:
+    mask = sparsify(torch.nn.Linear(3, 2))
+    Ticket.of(mask).save(tmp_path / "a.ticket")
+    assert "without a configuration" in refused("evaluate", str(tmp_path / "a.ticket"))

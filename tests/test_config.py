@@ -156,7 +156,7 @@ def test_values_outside_their_range_are_refused(field: str, value: object) -> No
         {"supermask.sparsity": 0.0},
         {"supermask.sparsity": math.nextafter(1.0, 0.0)},
         {"supermask.ramp": 0.0},
-        {"supermask.ramp": 1.0},
+        {"supermask.ramp": 1.0, "run.select": "any"},
         {"supermask.seed": -1},
         {"run.seed": 2**63 - 1},
         {"model.dropout": 0.0},
@@ -316,3 +316,12 @@ def test_every_field_is_explained_in_the_help(
         assert f"--{section}.{name.replace('_', '-')}" in shown, f"{section}.{name}"
     for section, kind in SECTIONS.items():
         assert kind.__doc__, section
+
+
+@pytest.mark.parametrize(("ramp", "epochs"), [(1.0, 400), (0.9, 3)])
+def test_a_ramp_that_leaves_no_epoch_to_choose_from_is_refused(ramp: float, epochs: int) -> None:
+    changes = {"supermask.ramp": ramp, "run.epochs": epochs}
+    with pytest.raises(InputError, match=r"supermask\.ramp is"):
+        Config().replace(changes)
+    Config().replace({**changes, "run.select": "any"})
+    Config().replace({**changes, "supermask.method": "edge-popup"})

@@ -46,9 +46,9 @@ class DataConfig:
     """Folder with the raw files, only read. Empty: $UGTS_DATA, or else a download into ~/.cache/ugts_dist/data."""
     split: int = 0
     """Which split: 0 to 9 for texas, cornell and wisconsin, the seed of the split for graphs without an official
-    one; ignored for public splits."""
+    one; 0 for public splits."""
     row_normalize: bool = True
-    """Divide each node's features by their sum."""
+    """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures)."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.split <= MAX_SEED, "data.split", self.split, f"0 to {MAX_SEED}")
@@ -225,6 +225,16 @@ class Config:
             _require(len(fan_out) == self.model.depth, "batch.fan_out", fan_out, allowed)
         else:
             _require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
+
+        if self.run.select == "after-ramp" and self.supermask.method != "dense":
+            allowed = f"a ramp of fewer epochs than run.epochs ({self.run.epochs}), as run.select is after-ramp"
+            _require(self.ramp_epochs < self.run.epochs, "supermask.ramp", self.supermask.ramp, allowed)
+
+    @property
+    def label(self) -> str:
+        """Method and sparsity, for people."""
+        method = self.supermask.method
+        return method if method == "dense" else f"{method}-{self.supermask.sparsity:g}"
 
     @property
     def weight_seed(self) -> int:

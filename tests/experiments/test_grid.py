@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.helpers import config
+from ugts_dist.errors import InputError
 from ugts_dist.experiments import grid
 from ugts_dist.experiments.grid import find_or_run, finished, run_grid, run_key
-from ugts_dist.training.ranks import Ranks
 
 
 def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
@@ -24,20 +24,31 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config(run__epochs=3)
     assert finished(settings, tmp_path) is None
-    first = find_or_run(settings, tmp_path, Ranks())
+    first = find_or_run(settings, tmp_path)
     monkeypatch.setattr(grid, "run", lambda *args: pytest.fail("the run was repeated"))
-    again = find_or_run(settings, tmp_path, Ranks())
-    assert {**first, "path": ""} == {**again, "path": ""}
+    again = find_or_run(settings, tmp_path)
+    assert first == again
 
 
-def test_an_interrupted_run_is_made_anew(tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config(run__epochs=3)
-    folder = tmp_path / run_key(settings)
-    folder.mkdir()
-    (folder / "metrics.jsonl").write_text("{")
-    result = find_or_run(settings, tmp_path, Ranks())
-    assert json.loads((folder / "result.json").read_text())["test"] == result["test"]
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr("ugts_dist.training.run.fit", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            find_or_run(settings, tmp_path)
+    assert not list(tmp_path.iterdir())
+    result = find_or_run(settings, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [run_key(settings)]
+    assert json.loads((tmp_path / run_key(settings) / "result.json").read_text())["test"] == result["test"]
+
+
+def test_the_first_failure_ends_a_grid_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    good = [config(run__epochs=2, run__seed=seed) for seed in range(4)]
+    bad = config(run__epochs=2, data__name="cora", data__root=str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match="cora needs"):
+        run_grid([good[0], bad, *good[1:]], tmp_path / "store", workers=1)
+    assert finished(good[0], tmp_path / "store") is not None
+    assert len(run_grid(good, tmp_path / "store", workers=1)) == 4
 
 
 def test_results_come_in_the_order_of_the_configurations(tmp_path: Path) -> None:

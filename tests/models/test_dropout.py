@@ -69,6 +69,11 @@ def test_of_sparse_features_only_what_is_there_is_dropped() -> None:
     assert torch.equal(part.values, dropped.values[1000:2000])
 
 
+@pytest.mark.parametrize("p", [0.99999, 0.9999999])
+def test_nearly_everything_can_be_dropped(p: float) -> None:
+    assert float((noise(Dropout(p, 0, 0, torch.arange(1000)), 1000, 64) == 0).double().mean()) > 0.999
+
+
 def test_no_dropout_is_no_work() -> None:
     x = torch.ones(3, 4)
     assert Dropout(0.0, 0, 0, torch.arange(3))(x, 0) is x

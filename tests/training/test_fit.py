@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tests.training.helpers import config, planted_graph
 from ugts_dist.config import METHODS
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.batches import features, graph_block
+from ugts_dist.training.batches import full_features, graph_block
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch, build_model, load_saved
 from ugts_dist.training.ranks import Ranks
@@ -25,7 +25,7 @@ def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
     settings, fill, saved = load_saved(tmp_path / "best.ticket")
     model = fill(build_model(settings, graph)).eval()
     block = graph_block(graph, torch.device("cpu"))
-    predicted = model(features(graph.x, torch.device("cpu")), [block, block]).argmax(1)
+    predicted = model(full_features(graph, torch.device("cpu")), [block, block]).argmax(1)
     assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved["test"]
     assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved["valid"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.training.helpers import config, equal_share, fit_rank, planted_graph
 from ugts_dist.config import Config
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler
+from ugts_dist.models import SparseFeatures
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.batches import make_batches, sampled_blocks
 from ugts_dist.training.fit import fit
@@ -89,3 +91,20 @@ def test_blocks_feed_each_layer_with_the_nodes_that_the_next_one_needs() -> None
     for block, fan_out in zip(blocks, [2, 3, 4], strict=True):
         counts = block.indptr.diff()
         assert bool((counts == block.degree[: block.num_dst].clamp(max=fan_out)).all())
+
+
+def test_ranks_agree_on_the_kind_of_features() -> None:
+    """Most training nodes have dense features, the graph as a whole has sparse ones: dropout must be the same."""
+    graph = planted_graph()
+    x = graph.x.clone()
+    kept = torch.zeros(graph.num_nodes, dtype=torch.bool)
+    kept[graph.train[:10]] = True
+    x[~kept] = 0.0
+    graph = dataclasses.replace(graph, x=x)
+    settings = config(batch__size=0, batch__fan_out=[], model__depth=1)
+    kinds = {
+        type(next(make_batches(graph, settings, Ranks(rank, size)).epoch(0)).x)
+        for size in (1, 4)
+        for rank in range(size)
+    }
+    assert kinds == {SparseFeatures}

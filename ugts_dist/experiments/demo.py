@@ -31,7 +31,7 @@ class Row:
 
 def run_demo(folder: str, seed: int, ranks: Ranks) -> None:
     """Seven runs, one after another on all ranks; a table on the terminal, `accuracy.png` in the folder."""
-    place = Path(ranks.agree(str(new_folder(folder, "demo")) if ranks.is_main else ""))
+    place = Path(ranks.agree(ranks.together(lambda: str(new_folder(folder, "demo")) if ranks.is_main else "")))
     rows = [_measure(config, place, ranks) for config in _configs(seed)]
     if not ranks.is_main:
         return
@@ -56,10 +56,8 @@ def _configs(seed: int) -> list[Config]:
 
 
 def _measure(config: Config, place: Path, ranks: Ranks) -> Row:
-    method, target = config.supermask.method, config.supermask.sparsity
-    name = method if method == "dense" else f"{method}-{target}"
-    result, _ = run(config.replace({"run.folder": str(place / name)}), ranks)
-    return Row(method, target, result.test, result.sparsity, result.bytes)
+    result, _ = run(config.replace({"run.folder": str(place / config.label)}), ranks)
+    return Row(config.supermask.method, config.supermask.sparsity, result.test, result.sparsity, result.bytes)
 
 
 def _table(rows: list[Row], world_size: int) -> Table:

@@ -51,4 +51,4 @@ class Dropout:
 
     def _kept(self, bits: Tensor) -> Tensor:
         """Four independent decisions for each 64 bits: `[rows, words]` -> bool `[rows, 4 * words]`."""
-        return bits.view(torch.int16) >= round(self.p * 2**16) - 2**15
+        return bits.view(torch.int16) >= min(round(self.p * 2**16), 2**16 - 1) - 2**15

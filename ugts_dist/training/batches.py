@@ -64,17 +64,22 @@ def make_batches(graph: Graph, config: Config, ranks: Ranks) -> Batches:
     return SampledBatches(graph, config, ranks)
 
 
-def features(x: Tensor, device: torch.device) -> Features:
-    """Node features on the device, as a sparse matrix where most are zero."""
-    dense = float((x != 0).float().mean()) >= _SPARSE_BELOW
-    return x.to(device) if dense else SparseFeatures.of(x.to(device))
+def is_sparse(graph: Graph) -> bool:
+    """Whether most features are zero: a property of the graph, so that every rank and batch decides alike."""
+    return float((graph.x != 0).float().mean()) < _SPARSE_BELOW
+
+
+def full_features(graph: Graph, device: torch.device) -> Features:
+    """All nodes' features, as a sparse matrix where most are zero."""
+    x = graph.x.to(device)
+    return SparseFeatures.of(x) if is_sparse(graph) else x
 
 
 def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
     """The full in-neighbourhoods of nodes `start` to `stop`, whose sources are all nodes."""
     stop = graph.num_nodes if stop is None else stop
     first, last = int(graph.indptr[start]), int(graph.indptr[stop])
-    integer = torch.int32 if max(graph.num_edges + graph.num_nodes, graph.num_nodes) < 2**31 else torch.int64
+    integer = _index_type(last - first + graph.num_nodes)
     return Block(
         (graph.indptr[start : stop + 1] - first).to(device, integer),
         graph.indices[first:last].to(device, integer),
@@ -97,8 +102,8 @@ class FullBatch:
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
         out = NeighborSampler(graph.indptr, graph.indices, [-1] * depth, seed=0).sample(0, seeds)
+        x = graph.x[out.node].to(ranks.device)
         data = Data(
-            x=graph.x[out.node],
             edge_index=torch.stack([out.row, out.col]),
             degree=graph.degree[out.node],
             num_sampled_nodes=out.num_sampled_nodes,
@@ -107,7 +112,7 @@ class FullBatch:
         self._batch = Batch(
             0,
             out.node.to(ranks.device),
-            features(data.x, ranks.device),
+            SparseFeatures.of(x) if is_sparse(graph) else x,
             _shared([block_to(block, ranks.device) for block in sampled_blocks(data)]),
             torch.arange(seeds.numel(), device=ranks.device),
             graph.y[seeds].to(ranks.device),
@@ -121,7 +126,7 @@ class FullBatch:
         """The whole graph: the scale of a layer's outputs is that of all nodes."""
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
         block = graph_block(self._graph, self._device)
-        x = features(self._graph.x, self._device)
+        x = full_features(self._graph, self._device)
         return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
 
@@ -134,7 +139,14 @@ class SampledBatches:
         self._data = graph_data(graph)
         self._sampler = NeighborSampler(graph.indptr, graph.indices, options.fan_out, seed)
         self._plan = SeedPlan(graph.train, options.size, seed, ranks.rank, ranks.world_size)
-        self._loader = SeedLoader(self._data, self._plan, self._sampler, config.run.epochs, num_workers=options.workers)
+        self._loader = SeedLoader(
+            self._data,
+            self._plan,
+            self._sampler,
+            config.run.epochs,
+            num_workers=options.workers,
+            persistent_workers=options.workers > 0,
+        )
         self.steps_per_epoch = self._plan.steps_per_epoch
 
     def epoch(self, number: int) -> Iterator[Batch]:
@@ -168,10 +180,16 @@ def sampled_blocks(data: Data) -> list[Block]:
     blocks = []
     for hop in reversed(range(len(edges) - 1)):
         source, destination = data.edge_index[:, edges[hop] : edges[hop + 1]]
-        indptr = torch.zeros(nodes[hop] + 1, dtype=torch.int32)
+        integer = _index_type(source.numel() + nodes[hop + 1])
+        indptr = torch.zeros(nodes[hop] + 1, dtype=integer)
         torch.cumsum(torch.bincount(destination, minlength=nodes[hop]), 0, out=indptr[1:])
-        blocks.append(Block(indptr, source.to(torch.int32), data.degree[: nodes[hop + 1]]))
+        blocks.append(Block(indptr, source.to(integer), data.degree[: nodes[hop + 1]]))
     return blocks
+
+
+def _index_type(count: int) -> torch.dtype:
+    """The smaller integer type that can count edges and self loops."""
+    return torch.int32 if count < 2**31 else torch.int64
 
 
 def _shared(blocks: list[Block]) -> list[Block]:

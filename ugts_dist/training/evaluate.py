@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Features
-from ugts_dist.training.batches import features, graph_block
+from ugts_dist.training.batches import full_features, graph_block
 from ugts_dist.training.ranks import Ranks
 
 
@@ -19,7 +19,7 @@ class Evaluator:
         self._num_nodes = graph.num_nodes
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._block = graph_block(graph, ranks.device, self._start, self._stop)
-        self._x = features(graph.x, ranks.device)
+        self._x = full_features(graph, ranks.device)
         self._y = graph.y[self._start : self._stop].to(ranks.device)
         self._split = {
             name: self._own(nodes).to(ranks.device) for name, nodes in (("valid", graph.valid), ("test", graph.test))

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ugts_dist.config import Config
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Dropout
-from ugts_dist.training.batches import Batches, make_batches
+from ugts_dist.training.batches import make_batches
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.log import Log
-from ugts_dist.training.methods import Method, make_method
+from ugts_dist.training.methods import make_method
 from ugts_dist.training.ranks import Ranks
 
 
@@ -59,45 +59,21 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
 
     Raises FloatingPointError where the loss stops being finite.
     """
-    method = make_method(config, graph, ranks)
-    batches = make_batches(graph, config, ranks)
-    evaluator = Evaluator(graph, ranks)
-    _start(method, batches)
-
-    network = _data_parallel(method.model, ranks)
-    optimizer = torch.optim.Adam(
-        method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
-    )
-    final = method.schedule.final
+    training = _Training(config, graph, ranks)
+    method, evaluator = training.method, Evaluator(graph, ranks)
     best = _Best(method.schedule.end if config.run.select == "after-ramp" else 0)
     path, accuracy, started = folder, {"valid": 0.0, "test": 0.0}, time.perf_counter()
-    masked_for: float | None = None  # the sparsity that the thresholds were set for, with the scores as they are
 
-    with Log(folder, config.log, _label(config), config.run.epochs, ranks.is_main) as log:
+    with Log(folder, config.log, config.label, config.run.epochs, ranks.is_main) as log:
         for epoch in range(config.run.epochs):
-            sparsity = method.schedule(epoch)
-            lr = _set_learning_rate(optimizer, config, epoch)
-            epoch_loss = torch.zeros((), device=ranks.device)
-            for batch in batches.epoch(epoch):
-                if masked_for != sparsity:
-                    method.set_sparsity(sparsity)
-                dropout = Dropout(config.model.dropout, config.run.seed, batch.step, batch.nodes)
-                logits = network(batch.x, batch.blocks, dropout)[batch.rows]
-                # Divided by the seed nodes of all ranks; DDP takes the mean over ranks, hence the world size.
-                loss = F.cross_entropy(logits, batch.y, reduction="sum") / batch.num_seeds_of_all
-                optimizer.zero_grad()
-                (loss * ranks.world_size).backward()
-                optimizer.step()
-                masked_for = None
-                epoch_loss += loss.detach()
+            sparsity, lr = method.schedule(epoch), _learning_rate(config, epoch)
+            loss = training.epoch(epoch, sparsity, lr)
             if not _evaluates(config, epoch):
                 log.epoch(epoch, None)
                 continue
-
             # The network is always judged at its final sparsity, also while the sparsity still rises.
-            method.set_sparsity(final)
-            masked_for = final
-            accuracy, loss_of_all = evaluator.measure(method.model, epoch_loss / batches.steps_per_epoch)
+            training.mask(method.schedule.final)
+            accuracy, loss_of_all = evaluator.measure(method.model, loss)
             if not math.isfinite(loss_of_all):
                 raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
             if best.update(epoch, accuracy, method.achieved_sparsity) and ranks.is_main:
@@ -115,6 +91,46 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
         path=str(path),
         bytes=path.stat().st_size if ranks.is_main else 0,
     )
+
+
+class _Training:
+    """The network, its data and its optimiser; an epoch at a time."""
+
+    def __init__(self, config: Config, graph: Graph, ranks: Ranks) -> None:
+        self.method = make_method(config, graph, ranks)
+        self._batches = make_batches(graph, config, ranks)
+        self._config, self._ranks = config, ranks
+        calibration = self._batches.calibration_batch()
+        self.method.start(lambda: self.method.model(calibration.x, calibration.blocks))
+        self._network = data_parallel(self.method.model, ranks)
+        self._optimizer = torch.optim.Adam(
+            self.method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
+        )
+        self._masked_for: float | None = None  # the sparsity of the thresholds, where they fit the present scores
+
+    def mask(self, sparsity: float) -> None:
+        """Set the thresholds, unless they are set for these scores already."""
+        if self._masked_for != sparsity:
+            self.method.set_sparsity(sparsity)
+            self._masked_for = sparsity
+
+    def epoch(self, number: int, sparsity: float, lr: float) -> Tensor:
+        """One pass over the training nodes; this rank's part of the mean loss, which nobody has waited for."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        total = torch.zeros((), device=self._ranks.device)
+        for batch in self._batches.epoch(number):
+            self.mask(sparsity)
+            dropout = Dropout(self._config.model.dropout, self._config.run.seed, batch.step, batch.nodes)
+            logits = self._network(batch.x, batch.blocks, dropout)[batch.rows]
+            # Divided by the seed nodes of all ranks; DDP takes the mean over ranks, hence the world size.
+            loss = F.cross_entropy(logits, batch.y, reduction="sum") / batch.num_seeds_of_all
+            self._optimizer.zero_grad()
+            (loss * self._ranks.world_size).backward()
+            self._optimizer.step()
+            self._masked_for = None
+            total += loss.detach()
+        return total / self._batches.steps_per_epoch
 
 
 class _Best:
@@ -137,31 +153,18 @@ class _Best:
         return True
 
 
-def _label(config: Config) -> str:
-    method = config.supermask.method
-    return method if method == "dense" else f"{method} {config.supermask.sparsity:g}"
-
-
-def _start(method: Method, batches: Batches) -> None:
-    batch = batches.calibration_batch()
-    method.start(lambda: method.model(batch.x, batch.blocks))
-
-
 def _evaluates(config: Config, epoch: int) -> bool:
     return (epoch + 1) % config.run.evaluate_every == 0 or epoch + 1 == config.run.epochs
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, config: Config, epoch: int) -> float:
+def _learning_rate(config: Config, epoch: int) -> float:
     """Constant, or down along half a cosine (Loshchilov and Hutter 2017); a function of the epoch alone."""
-    lr = config.optim.lr
     if config.optim.schedule == "cosine":
-        lr *= 0.5 * (1.0 + math.cos(math.pi * epoch / config.run.epochs))
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    return lr
+        return config.optim.lr * 0.5 * (1.0 + math.cos(math.pi * epoch / config.run.epochs))
+    return config.optim.lr
 
 
-def _data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
+def data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     """DDP, which averages the score gradients; the frozen weights have none, and no buffer is ever broadcast."""
     if ranks.process_group is None:
         return model

@@ -139,6 +139,8 @@ def load_saved(path: Path) -> tuple[Config, Callable[[GNN], GNN], dict[str, floa
     """
     if path.suffix != ".safetensors":
         ticket = Ticket.load(path)
+        if not ticket.config:
+            raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
         config = Config.from_dict(ticket.config, str(path))
 
         def fill(model: GNN) -> GNN:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ugts_dist.errors import InputError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,20 @@ class Ranks:
         lengths = [size * (r + 1) // self.world_size - size * r // self.world_size for r in range(self.world_size)]
         return torch.cat([part[:length] for part, length in zip(gathered, lengths, strict=True)])
 
+    def together(self, action: Callable[[], Value]) -> Value:
+        """What `action` returns; where it raises InputError on some rank, the first such error on every rank."""
+        value, problem = None, ""
+        try:
+            value = action()
+        except InputError as error:
+            problem = str(error)
+        problems = [problem] * self.world_size
+        if self.process_group is not None:
+            dist.all_gather_object(problems, problem, group=self.process_group)
+        if any(problems):
+            raise InputError(next(filter(None, problems)))
+        return cast(Value, value)
+
     def agree(self, value: str) -> str:
         """The main rank's text, on every rank."""
         if self.process_group is None:
@@ -67,13 +83,15 @@ class Ranks:
 def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto") -> Iterator[Ranks]:
     """The ranks that `torchrun` started, or this process alone; the process group ends with the block.
 
-    Raises InputError where CUDA is asked for and not there.
+    A rank needs a GPU of its own: with fewer GPUs than ranks on a machine, `auto` takes the CPU.
+
+    Raises InputError where CUDA is asked for and there are too few GPUs.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("run.device is cuda, but torch finds no GPU; allowed is cpu")
-    use_cuda = device != "cpu" and torch.cuda.is_available()
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    place = torch.device("cuda", local_rank % torch.cuda.device_count()) if use_cuda else torch.device("cpu")
+    wanted, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if device == "cuda" and gpus < wanted:
+        raise InputError(f"device is cuda, but torch finds {gpus} GPU(s) for {wanted} rank(s); allowed is cpu")
+    use_cuda = device != "cpu" and gpus >= wanted
+    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
     if use_cuda:
         torch.cuda.set_device(place)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:

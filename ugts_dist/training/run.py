@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -24,10 +25,14 @@ def run(config: Config, ranks: Ranks) -> tuple[Result, Path]:
 
     Raises InputError before training starts for every mistake in the input.
     """
-    graph = load_graph(config)
-    _check_ranks(config, graph, ranks)
-    folder = Path(ranks.agree(str(_make_folder(config)) if ranks.is_main else ""))
-    result = fit(config, graph, ranks, folder)
+    graph = ranks.together(lambda: _checked_graph(config, ranks))
+    folder = Path(ranks.agree(ranks.together(lambda: str(_make_folder(config)) if ranks.is_main else "")))
+    try:
+        result = fit(config, graph, ranks, folder)
+    except InputError:  # such as data that can't be calibrated on: there is nothing in the folder yet
+        if ranks.is_main:
+            shutil.rmtree(folder)
+        raise
     if ranks.is_main:
         write_text(folder / "result.json", json.dumps(result.to_dict(), indent=1))
     return result, folder
@@ -56,8 +61,9 @@ def load_graph(config: Config) -> Graph:
     return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
 
 
-def _check_ranks(config: Config, graph: Graph, ranks: Ranks) -> None:
-    """Every rank needs a seed node in every step."""
+def _checked_graph(config: Config, ranks: Ranks) -> Graph:
+    """The graph, with a seed node for every rank in every step."""
+    graph = load_graph(config)
     if config.batch.size:
         SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
     elif graph.train.numel() < ranks.world_size:
@@ -65,6 +71,7 @@ def _check_ranks(config: Config, graph: Graph, ranks: Ranks) -> None:
             f"{graph.name}: {graph.train.numel()} training nodes for {ranks.world_size} ranks, "
             "allowed are at most as many ranks as training nodes"
         )
+    return graph
 
 
 def new_folder(folder: str, name: str) -> Path:
@@ -88,9 +95,7 @@ def new_folder(folder: str, name: str) -> Path:
 
 
 def _make_folder(config: Config) -> Path:
-    method = config.supermask.method
-    detail = method if method == "dense" else f"{method}-{config.supermask.sparsity:g}"
-    name = f"{config.data.name}-{config.model.arch}-{detail}-seed{config.run.seed}"
+    name = f"{config.data.name}-{config.model.arch}-{config.label}-seed{config.run.seed}"
     folder = new_folder(config.run.folder, name)
     write_text(folder / "config.toml", config.to_toml())
     return folder
