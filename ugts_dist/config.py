@@ -251,6 +251,10 @@ class Config:
         plain["batch"]["fan_out"] = list(self.batch.fan_out)
         return plain
 
+    def portable(self) -> dict[str, Any]:
+        """The same without the folders of this machine: what a saved network tells of its run."""
+        return self.replace({"data.root": "", "run.folder": ""}).to_dict()
+
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())
 

@@ -12,7 +12,7 @@ from tests.training.helpers import config
 from ugts_dist.config import load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.run import run
+from ugts_dist.training.run import evaluate, run
 
 
 @pytest.mark.parametrize("changes", [{"batch__size": 0, "batch__fan_out": []}, {"batch__size": 40}])
@@ -36,3 +36,16 @@ def test_the_folder_has_all_that_the_run_was(tmp_path: Path) -> None:
     assert events.Scalars("test")[-1].value == pytest.approx(result.test_last, abs=1e-6)
     assert Path(result.path) == folder / "best.ticket"
     assert result.bytes == (folder / "best.ticket").stat().st_size
+
+
+def test_a_ticket_tells_nothing_of_the_machine_and_evaluate_finds_the_graph(tmp_path: Path) -> None:
+    """The same run in another folder saves the same bytes; its graph is where the run's configuration says."""
+    files = []
+    for name in ("a", "b"):
+        _, folder = run(config(run__epochs=2, run__folder=str(tmp_path / name), data__root=str(tmp_path)), Ranks())
+        files.append((folder / "best.ticket").read_bytes())
+    assert files[0] == files[1]
+    assert str(tmp_path).encode() not in files[0]
+    found, measured, saved = evaluate(tmp_path / "a", Ranks())
+    assert found.data.root == ""
+    assert measured == {"valid": saved["valid"], "test": saved["test"]}

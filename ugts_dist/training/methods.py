@@ -87,7 +87,7 @@ class TicketSearch:
 
     def save(self, folder: Path, config: Config, metrics: Mapping[str, float]) -> Path:
         path = folder / "best.ticket"
-        Ticket.of(self.mask, config.to_dict(), metrics).save(path)
+        Ticket.of(self.mask, config.portable(), metrics).save(path)
         return path
 
 
@@ -112,7 +112,7 @@ class DenseTraining:
 
     def save(self, folder: Path, config: Config, metrics: Mapping[str, float]) -> Path:
         path = folder / "best.safetensors"
-        header = {"dense": json.dumps({"config": config.to_dict(), "metrics": dict(metrics)})}
+        header = {"dense": json.dumps({"config": config.portable(), "metrics": dict(metrics)})}
         data = safetensors.torch.save({k: v.contiguous() for k, v in self.model.state_dict().items()}, header)
         write_file(path, data)
         return path

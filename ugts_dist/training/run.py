@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ugts_dist.atomic import write_text
-from ugts_dist.config import Config
+from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.graph import Graph
@@ -49,6 +49,8 @@ def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str
             raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
         path = found[0]
     config, fill, saved = load_saved(path)
+    beside = path.parent / "config.toml"  # of the run, which knows where its graph lies
+    root = root or (load_toml(beside).data.root if beside.exists() else "")
     graph = load_graph(config.replace({"data.root": root}) if root else config)
     model = fill(build_model(config, graph)).to(ranks.device)
     measured, _ = Evaluator(graph, ranks).measure(model, torch.zeros((), device=ranks.device))
