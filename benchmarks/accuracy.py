@@ -1,7 +1,8 @@
-"""Accuracy of tickets on real graphs: the sparsity sweep on Cora and Citeseer, and Table 5 of the paper.
+"""Accuracy of tickets on real graphs: the sparsity sweep on Cora and Citeseer, Table 5 of the paper, an ablation.
 
     UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py sweep     # tables, JSON and a plot in benchmarks/results/
     UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py table5
+    UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py ablation
 
 Every run is a preset of the program with the sparsity, method and seed changed; the test accuracy is that of the
 best validation epoch at the target sparsity. A finished run is kept and never repeated, so that an interrupted
@@ -33,6 +34,16 @@ TABLE5 = {  # method -> published accuracy (Huang et al. 2022, Table 5: GAT, Cor
     "no-gradual": (0.806, 0.818, 0.821, 0.821, 0.804, 0.795),
     "ugts": (0.797, 0.811, 0.81, 0.815, 0.817, 0.822),
 }
+ABLATIONS: dict[str, dict[str, Any]] = {  # what is taken away from our presets
+    "nothing": {},
+    "calibration": {"supermask.calibrate": False},
+    "rescaling": {"supermask.rescale": False},
+    "small logits (output_rms 1)": {"supermask.output_rms": 1.0},
+    "uniform attention (attention_rms 1)": {"supermask.attention_rms": 1.0},
+    "constant magnitude (kaiming-uniform)": {"supermask.weight_init": "kaiming-uniform"},
+    "dropout": {"model.dropout": 0.0},
+    "weight decay of the scores": {"optim.weight_decay": 0.0},
+}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -43,10 +54,11 @@ class Cell:
     preset: str
     method: str
     sparsity: float
+    without: str = "nothing"
 
     def config(self, seed: int) -> Config:
         changes = {"supermask.method": self.method, "supermask.sparsity": self.sparsity, "run.seed": seed}
-        return load_preset(self.preset).replace(changes)
+        return load_preset(self.preset).replace({**changes, **ABLATIONS[self.without]})
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,18 @@ def table5(args: argparse.Namespace) -> None:
     _write("table5", lines, measured)
 
 
+def ablation(args: argparse.Namespace) -> None:
+    """What each of our choices does: validation and test accuracy without it, Cora."""
+    columns = [(f"cora-{arch}", sparsity) for arch in ("gcn", "gat") for sparsity in (0.9, 0.99)]
+    rows = {name: [Cell(preset, "ugts", s, name) for preset, s in columns] for name in ABLATIONS}
+    measured = measure([cell for row in rows.values() for cell in row], args)
+    lines = [_row("without", *(f"{preset} {s}: validation; test" for preset, s in columns))]
+    lines.append(_row("---", *["---"] * len(columns)))
+    for name, cells in rows.items():
+        lines.append(_row(name, *(f"{100 * measured[cell].mean('valid'):.1f}; {measured[cell]}" for cell in cells)))
+    _write("ablation", lines, measured)
+
+
 def _row(*cells: object) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -175,13 +199,13 @@ def _plot(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sweep", "table5"])
+    parser.add_argument("what", choices=["sweep", "table5", "ablation"])
     parser.add_argument("--seeds", type=int, default=5, help="runs a cell, with seeds 0, 1, ... (default 5)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
     parser.add_argument("--store", type=Path, default=Path("runs/grid"), help="where finished runs are kept")
     parser.add_argument("--only-finished", action="store_true", help="run nothing, show what there is")
     args = parser.parse_args()
-    {"sweep": sweep, "table5": table5}[args.what](args)
+    {"sweep": sweep, "table5": table5, "ablation": ablation}[args.what](args)
 
 
 if __name__ == "__main__":
