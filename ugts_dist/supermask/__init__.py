@@ -1,4 +1,4 @@
-"""The algorithm: frozen random weights, trained scores, one exact threshold. Imports torch, numpy and safetensors only."""
+"""The algorithm: frozen random weights, trained scores, one exact threshold. Torch, numpy and safetensors only."""
 
 from ugts_dist.supermask.calibrate import calibrate as calibrate
 from ugts_dist.supermask.masked import Supermask as Supermask
