@@ -21,7 +21,7 @@ from ugts_dist.config import Config, load_preset
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.training.fit import fit
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.run import load_graph
+from ugts_dist.training.tasks import load_graph
 
 PRESETS = ("cora-gcn-paper", "cora-gcn")
 

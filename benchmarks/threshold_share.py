@@ -25,7 +25,7 @@ from ugts_dist.training.batches import make_batches
 from ugts_dist.training.fit import data_parallel
 from ugts_dist.training.methods import TicketSearch, build_model
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.run import load_graph
+from ugts_dist.training.tasks import load_graph
 
 
 def main() -> None:

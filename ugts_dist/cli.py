@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.prepare_options import PrepareOptions
 
 Arguments = TypeVar("Arguments")
 
@@ -71,8 +73,8 @@ def train(args: Sequence[str]) -> None:
         print(f"run folder {folder}")
         print(f"{Path(result.path).name}: {result.bytes:,} bytes, after {result.seconds:.1f} s")
         print(
-            f"test accuracy {result.test:.3f} at sparsity {result.sparsity:.4f} "
-            f"(best validation accuracy {result.valid:.3f}, in epoch {result.epoch})"
+            f"test {result.metric} {result.test:.3f} at sparsity {result.sparsity:.4f} "
+            f"(best validation {result.metric} {result.valid:.3f}, in epoch {result.epoch})"
         )
 
 
@@ -80,14 +82,16 @@ def evaluate(args: Sequence[str]) -> None:
     arguments = _parse(EvaluateArguments, args, "evaluate")
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
+    from ugts_dist.training.tasks import metric_of
 
     with ranks_from_environment(arguments.device) as ranks:
         config, measured, saved = measure(Path(arguments.path), ranks, arguments.root)
+    metric = metric_of(config)
     if ranks.is_main:
         print(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
-        print(f"saved with: validation accuracy {saved['valid']:.4f}, test accuracy {saved['test']:.4f}")
-        print(f"sparsity {saved['sparsity']:.4f}, validation accuracy {measured['valid']:.4f}")
-        print(f"test accuracy {measured['test']:.4f}")
+        print(f"saved with: validation {metric} {saved['valid']:.4f}, test {metric} {saved['test']:.4f}")
+        print(f"sparsity {saved['sparsity']:.4f}, validation {metric} {measured['valid']:.4f}")
+        print(f"test {metric} {measured['test']:.4f}")
 
 
 def demo(args: Sequence[str]) -> None:
@@ -99,16 +103,39 @@ def demo(args: Sequence[str]) -> None:
         run_demo(arguments.folder, arguments.seed, ranks)
 
 
+def prepare(args: Sequence[str]) -> None:
+    options = _parse(PrepareOptions, args, "prepare")
+    from ugts_dist.graphs.prepare import prepare as write
+
+    print(write(options))
+
+
+def doctor(args: Sequence[str]) -> None:
+    options = _parse(DoctorOptions, args, "doctor")
+    from ugts_dist.doctor.report import examine
+    from ugts_dist.doctor.tables import show
+
+    report = examine(options)
+    show(report, options.json)
+    if not report.ok:
+        sys.exit(1)
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "train": (train, "find a ticket in one graph"),
     "evaluate": (evaluate, "rebuild a ticket's network and measure its accuracy"),
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
+    "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
+    "doctor": (doctor, "what of this machine is usable, and why the rest is not"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 0: done; 2: a mistake in the input, told in one line; 1: a failure of ours."""
     args = list(sys.argv[1:] if argv is None else argv)
+    # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
+    # the small ones otherwise, as each large tensor is mapped anew.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         sys.exit(0 if args else 2)

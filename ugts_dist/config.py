@@ -41,14 +41,16 @@ class DataConfig:
 
     name: str = "digits"
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin, amazon-computers, amazon-photo,
-    coauthor-cs, coauthor-physics."""
+    coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (labels of whole graphs); what `ugts prepare` wrote, such
+    as ogbn-arxiv or products-like; or a store's path."""
     root: str = ""
     """Folder with the raw files, only read. Empty: $UGTS_DATA, or else a download into ~/.cache/ugts_dist/data."""
     split: int = 0
     """Which split: 0 to 9 for texas, cornell and wisconsin, the seed of the split for graphs without an official
     one; 0 for public splits."""
     row_normalize: bool = True
-    """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures)."""
+    """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures). Of a prepared
+    graph, features stay as they are."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.split <= MAX_SEED, "data.split", self.split, f"0 to {MAX_SEED}")
@@ -150,6 +152,10 @@ class OptimConfig:
     """L2 penalty."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over the epochs; cosine: down to 0 at the last."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of features and layers; scores, thresholds, loss and optimiser are always float32."""
+    compress: bool = False
+    """Average the gradients over ranks in bfloat16: half the traffic."""
 
     def __post_init__(self) -> None:
         _require(0 < self.lr < math.inf, "optim.lr", self.lr, "above 0")
@@ -161,15 +167,26 @@ class BatchConfig:
     """Full batch or sampled mini-batches."""
 
     size: int = 0
-    """Seed nodes a step, over all ranks together; 0: the whole graph in each step."""
+    """Seed nodes a step, over all ranks together (graphs, where they have the labels); 0: all in each step."""
     fan_out: tuple[int, ...] = ()
     """In-neighbours drawn for each node, seed nodes' first, one number a layer; -1: all."""
-    workers: int = 0
-    """Processes that sample ahead; 0: in the training process. The batches do not depend on it."""
+    parts: int = 1
+    """Parts that a rank's seed nodes of a step are cut into, computed one by one: less memory, same gradient."""
+    backend: Literal["ours", "pyg-lib", "torch-sparse"] = "ours"
+    """What samples. With ours, batches depend on neither ranks nor threads; the others draw from the process's
+    generator and have to be installed."""
+    placement: Literal["auto", "host", "device"] = "auto"
+    """Where graph and features lie: host memory, one copy a machine, or each rank's GPU. auto: the GPU if they fit."""
+    threads: int = -1
+    """Threads that sample ahead while the last batch trains; 0: none, -1: as many as cores are spare, up to two."""
+    norm: Literal["full", "sampled"] = "full"
+    """Degrees of GCN's and GIN's sums in a sampled batch: those of the whole graph, which makes the sum unbiased, or
+    those within the batch, as in PyG."""
 
     def __post_init__(self) -> None:
         _require(self.size >= 0, "batch.size", self.size, "0 or more")
-        _require(self.workers >= 0, "batch.workers", self.workers, "0 or more")
+        _require(self.parts >= 1, "batch.parts", self.parts, "1 or more")
+        _require(self.threads >= -1, "batch.threads", self.threads, "0 or more, or -1")
         _require(all(k == -1 or k > 0 for k in self.fan_out), "batch.fan_out", list(self.fan_out), "above 0, or -1")
 
 
@@ -187,6 +204,8 @@ class RunConfig:
     """Which epochs may be the best one, by validation accuracy: those at the target sparsity, or any."""
     folder: str = ""
     """Where the run is written; must not exist. Empty: a new folder under runs/."""
+    spill: str = ""
+    """Folder whose disk holds the layers' outputs of all nodes during an evaluation. Empty: they are kept in memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: the GPU of the rank, where there is one."""
 
@@ -225,6 +244,7 @@ class Config:
             _require(len(fan_out) == self.model.depth, "batch.fan_out", fan_out, allowed)
         else:
             _require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
+            _require(self.batch.parts == 1, "batch.parts", self.batch.parts, "1, as batch.size is 0 (full batch)")
 
         if self.run.select == "after-ramp" and self.supermask.method != "dense":
             allowed = f"a ramp of fewer epochs than run.epochs ({self.run.epochs}), as run.select is after-ramp"
@@ -253,7 +273,8 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """The same without the folders of this machine: what a saved network tells of its run."""
-        return self.replace({"data.root": "", "run.folder": ""}).to_dict()
+        name = self.data.name.rstrip("/").rpartition("/")[2]  # of a store that was given by its path
+        return self.replace({"data.name": name, "data.root": "", "run.folder": "", "run.spill": ""}).to_dict()
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())

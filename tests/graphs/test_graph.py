@@ -148,3 +148,31 @@ def test_a_good_graph_is_valid() -> None:
     graph: Graph = random_graph(60, 400)
     validate(graph)
     validate(replace(graph, indices=graph.indices.long()))
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(st.integers(3, 30), st.integers(2, 200), st.integers(1, 9), st.integers(0, 1000))
+def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int, seed: int) -> None:
+    graph = random_graph(num_nodes, num_edges, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ugts_dist.graphs.graph._BLOCK", block)
+        validate(graph)
+        node = seed % num_nodes
+        x = graph.x.clone()
+        x[node, 1] = torch.nan
+        with pytest.raises(InputError, match=rf"x has nan at node {node}, feature 1;"):
+            validate(replace(graph, x=x))
+        for node in (graph.degree > 1).nonzero().flatten().tolist():
+            for edge in range(int(graph.indptr[node]), int(graph.indptr[node + 1]) - 1):
+                repeated = graph.indices.clone()
+                repeated[edge + 1] = repeated[edge]
+                found = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
+                with pytest.raises(InputError, match=found):
+                    validate(replace(graph, indices=repeated))
+
+
+def test_bfloat16_features_are_allowed() -> None:
+    graph = random_graph(30, 90)
+    validate(replace(graph, x=graph.x.bfloat16()))
+    with pytest.raises(InputError, match=r"x has torch\.float16; allowed: torch\.float32 or torch\.bfloat16"):
+        validate(replace(graph, x=graph.x.half()))

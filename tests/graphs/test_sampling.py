@@ -113,7 +113,7 @@ def test_equals_the_plain_python_sampler(
 ) -> None:
     graph = random_graph(num_nodes, num_edges, seed=num_edges)
     seeds = data.draw(st.lists(st.integers(0, num_nodes - 1), unique=True, max_size=8))
-    out = make(graph, fan_out, seed).sample(step, torch.tensor(seeds, dtype=torch.int64))
+    out = make(graph, fan_out, seed).sample(step, torch.tensor(seeds, dtype=torch.int64)).output()
     nodes, pairs, num_sampled_nodes, num_sampled_edges = expected(graph, fan_out, seed, step, seeds)
     assert out.node.tolist() == nodes
     assert list(zip(out.row.tolist(), out.col.tolist(), strict=True)) == pairs
@@ -133,7 +133,7 @@ def test_equals_the_plain_python_sampler(
 )
 def test_layers(num_nodes: int, num_edges: int, fan_out: list[int], step: int) -> None:
     graph = random_graph(num_nodes, num_edges, seed=step)
-    out = make(graph, fan_out).sample(step, torch.arange(0, num_nodes, 5))
+    out = make(graph, fan_out).sample(step, torch.arange(0, num_nodes, 5)).output()
     assert out.node.unique().numel() == out.node.numel() == sum(out.num_sampled_nodes)
     assert out.row.numel() == out.col.numel() == sum(out.num_sampled_edges)
     true = [set(part.tolist()) for part in graph.indices.split(graph.degree.tolist())]
@@ -158,7 +158,7 @@ def test_layers(num_nodes: int, num_edges: int, fan_out: list[int], step: int) -
 
 def test_all_neighbours_is_the_full_neighbourhood() -> None:
     graph = random_graph(50, 500)
-    first, second = edges(make(graph, [-1, -1]).sample(0, torch.tensor([4, 9])))
+    first, second = edges(make(graph, [-1, -1]).sample(0, torch.tensor([4, 9])).output())
     destination = torch.arange(50).repeat_interleave(graph.degree).tolist()
     whole = set(zip(destination, graph.indices.tolist(), strict=True))
     assert first == {pair for pair in whole if pair[0] in (4, 9)}
@@ -173,8 +173,8 @@ def test_all_neighbours_is_the_full_neighbourhood() -> None:
 def test_ranks_see_what_one_rank_sees(ranks: int) -> None:
     graph = random_graph(300, 5000)
     seeds = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:64]
-    together = edges(make(graph, [4, 3, 2]).sample(17, seeds))
-    shares = [edges(make(graph, [4, 3, 2]).sample(17, share)) for share in seeds.chunk(ranks)]
+    together = edges(make(graph, [4, 3, 2]).sample(17, seeds).output())
+    shares = [edges(make(graph, [4, 3, 2]).sample(17, share).output()) for share in seeds.chunk(ranks)]
     for hop, whole in enumerate(together):
         assert whole == set().union(*(share[hop] for share in shares))
 
@@ -194,76 +194,80 @@ def test_the_other_seeds_do_not_matter() -> None:
     graph = random_graph(300, 6000)
     sampler = make(graph, [5, 4, 3])
     seeds = torch.arange(0, 300, 4)
-    together = outputs(graph, sampler.sample(3, seeds), 3)
+    together = outputs(graph, sampler.sample(3, seeds).output(), 3)
     for place, node in enumerate(seeds):
-        alone = outputs(graph, sampler.sample(3, node[None]), 3)[0]
+        alone = outputs(graph, sampler.sample(3, node[None]).output(), 3)[0]
         torch.testing.assert_close(alone, together[place], rtol=1e-12, atol=1e-12)
 
 
 def test_order_of_the_seeds_does_not_matter() -> None:
     graph = random_graph(300, 5000)
     seeds = torch.arange(40)
-    assert edges(make(graph, [4, 3]).sample(2, seeds)) == edges(make(graph, [4, 3]).sample(2, seeds.flip(0)))
+    assert edges(make(graph, [4, 3]).sample(2, seeds).output()) == edges(
+        make(graph, [4, 3]).sample(2, seeds.flip(0)).output()
+    )
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda graph: make(graph, [4, 3], seed=1).sample(5, torch.arange(40)),
-        lambda graph: make(graph, [4, 3], seed=0).sample(6, torch.arange(40)),
+        lambda graph: make(graph, [4, 3], seed=1).sample(5, torch.arange(40)).output(),
+        lambda graph: make(graph, [4, 3], seed=0).sample(6, torch.arange(40)).output(),
     ],
     ids=["seed", "step"],
 )
 def test_seed_and_step_matter(other: Callable[[Graph], SamplerOutput]) -> None:
     graph = random_graph(300, 5000)
-    assert edges(make(graph, [4, 3]).sample(5, torch.arange(40))) != edges(other(graph))
+    assert edges(make(graph, [4, 3]).sample(5, torch.arange(40)).output()) != edges(other(graph))
 
 
 def test_each_hop_draws_afresh() -> None:
     graph = random_graph(300, 5000)
-    first, second = edges(make(graph, [4, 4]).sample(5, torch.arange(40)))
+    first, second = edges(make(graph, [4, 4]).sample(5, torch.arange(40)).output())
     assert first != {pair for pair in second if pair[0] < 40}
 
 
 def test_calls_do_not_change_each_other() -> None:
     graph = random_graph(300, 5000)
     used, seeds = make(graph, [4, 3]), torch.arange(40)
-    fresh = used.sample(0, seeds)
+    fresh = used.sample(0, seeds).output()
     torch.manual_seed(123)
     for step in range(5):
-        used.sample(step, torch.arange(step, 300, 7))
-    assert same(fresh, used.sample(0, seeds))
+        used.sample(step, torch.arange(step, 300, 7)).output()
+    assert same(fresh, used.sample(0, seeds).output())
 
 
 def test_threads_share_a_sampler() -> None:
     graph = random_graph(500, 8000)
     sampler = make(graph, [5, 5])
-    alone = [sampler.sample(step, torch.arange(step, 500, 9)) for step in range(24)]
+    alone = [sampler.sample(step, torch.arange(step, 500, 9)).output() for step in range(24)]
     with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(lambda step: sampler.sample(step, torch.arange(step, 500, 9)), range(24)))
+        threaded = list(pool.map(lambda step: sampler.sample(step, torch.arange(step, 500, 9)).output(), range(24)))
     assert all(map(same, alone, threaded))
 
 
 def test_intraop_threads_do_not_matter() -> None:
     # Large enough that torch does split its loops; the fixture sets the number back.
     graph = random_graph(20_000, 400_000)
-    single = make(graph, [10, 10]).sample(1, torch.arange(4000))
+    single = make(graph, [10, 10]).sample(1, torch.arange(4000)).output()
     torch.set_num_threads(2)
-    assert same(single, make(graph, [10, 10]).sample(1, torch.arange(4000)))
+    assert same(single, make(graph, [10, 10]).sample(1, torch.arange(4000)).output())
 
 
 def test_pickled_sampler_draws_the_same() -> None:
     graph = random_graph(300, 5000)
     sampler = make(graph, [4, 3])
-    out = sampler.sample(8, torch.arange(40))
-    assert same(out, pickle.loads(pickle.dumps(sampler)).sample(8, torch.arange(40)))
+    out = sampler.sample(8, torch.arange(40)).output()
+    assert same(out, pickle.loads(pickle.dumps(sampler)).sample(8, torch.arange(40)).output())
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_width_of_the_indices_does_not_matter(dtype: torch.dtype) -> None:
     graph = random_graph(300, 5000)
     wide = NeighborSampler(graph.indptr, graph.indices.to(dtype), [4, 3], 0)
-    assert same(make(graph, [4, 3]).sample(1, torch.arange(40)), wide.sample(1, torch.arange(40).int()))
+    assert same(
+        make(graph, [4, 3]).sample(1, torch.arange(40)).output(), wide.sample(1, torch.arange(40).int()).output()
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -271,10 +275,10 @@ def test_devices_draw_the_same() -> None:
     graph = random_graph(2000, 60_000)
     on_device = NeighborSampler(graph.indptr.cuda(), graph.indices.cuda(), [10, 5, 3], 4)
     for step in range(5):
-        out = on_device.sample(step, torch.arange(100))
+        out = on_device.sample(step, torch.arange(100)).output()
         assert out.node.is_cuda
         out.node, out.row, out.col = out.node.cpu(), out.row.cpu(), out.col.cpu()
-        assert same(out, make(graph, [10, 5, 3], 4).sample(step, torch.arange(100)))
+        assert same(out, make(graph, [10, 5, 3], 4).sample(step, torch.arange(100)).output())
 
 
 # --- uniformity; every test is deterministic, the seeds being fixed ---
@@ -290,7 +294,7 @@ def counts(subsets: Iterator[tuple[int, ...]], size: int, choose: int) -> list[i
 @pytest.mark.parametrize(("degree", "fan"), [(5, 1), (5, 2), (6, 3), (7, 6), (8, 4)])
 def test_every_subset_is_as_likely_over_nodes(degree: int, fan: int) -> None:
     indptr, indices = circle(30_000, degree)
-    out = NeighborSampler(indptr, indices, [fan], 0).sample(0, torch.arange(20_000))
+    out = NeighborSampler(indptr, indices, [fan], 0).sample(0, torch.arange(20_000)).output()
     offset = (out.node[out.row] - out.node[out.col] - 1).remainder(30_000)
     subsets = map(tuple, offset.view(-1, fan).sort(dim=1).values.tolist())
     tally = counts(subsets, degree, fan)
@@ -300,7 +304,7 @@ def test_every_subset_is_as_likely_over_nodes(degree: int, fan: int) -> None:
 
 def test_every_subset_is_as_likely_over_steps() -> None:
     sampler = NeighborSampler(*circle(10, 6), [2], 0)
-    drawn = [sampler.sample(step, torch.tensor([0])) for step in range(1500)]
+    drawn = [sampler.sample(step, torch.tensor([0])).output() for step in range(1500)]
     subsets = (tuple(sorted((out.node[out.row] - 1).tolist())) for out in drawn)
     assert chisquare(counts(subsets, 6, 2)).pvalue > 1e-3
 
@@ -311,7 +315,7 @@ def test_popular_nodes_draw_evenly() -> None:
     sampler = NeighborSampler(indptr, torch.arange(1, 1001).int(), [25], 0)
     tally = torch.zeros(1001)
     for step in range(400):
-        out = sampler.sample(step, torch.tensor([0]))
+        out = sampler.sample(step, torch.tensor([0])).output()
         tally[out.node[1:]] += 1
     assert chisquare(tally[1:].numpy()).pvalue > 1e-3
 
@@ -322,7 +326,7 @@ def test_draws_are_independent(difference: str) -> None:
     nodes = torch.arange(20_000)
 
     def offsets(seed: int, step: int) -> list[Tensor]:
-        out = NeighborSampler(indptr, indices, [1, 1], seed).sample(step, nodes)
+        out = NeighborSampler(indptr, indices, [1, 1], seed).sample(step, nodes).output()
         offset = (out.node[out.row] - out.node[out.col] - 1).remainder(30_000)
         return [
             part[out.node[col] < 20_000]
@@ -352,7 +356,7 @@ def test_plain_pyg_loader() -> None:
     batches = list(loader)
     assert [batch.batch_size for batch in batches] == [32, 32, 32, 4]
     for batch, share in zip(batches, seeds.split(32), strict=True):
-        out = sampler.sample(0, share)
+        out = sampler.sample(0, share).output()
         assert torch.equal(batch.n_id, out.node)
         assert torch.equal(batch.edge_index, torch.stack([out.row, out.col]))
         assert torch.equal(batch.x, graph.x[out.node])
@@ -399,15 +403,15 @@ def test_bad_seeds_leave_no_trace(seeds: Tensor, told: str) -> None:
     graph = random_graph(30, 100)
     sampler = make(graph, [2, 2])
     with pytest.raises(InputError) as caught:
-        sampler.sample(0, seeds)
+        sampler.sample(0, seeds).output()
     assert str(caught.value) == told
     # The scratch array is clean again.
     good = torch.tensor([29, 4, 3])
-    assert same(sampler.sample(0, good), make(graph, [2, 2]).sample(0, good))
+    assert same(sampler.sample(0, good).output(), make(graph, [2, 2]).sample(0, good).output())
 
 
 def test_no_seeds() -> None:
-    out = make(random_graph(30, 100), [2, 2]).sample(0, torch.empty(0, dtype=torch.int64))
+    out = make(random_graph(30, 100), [2, 2]).sample(0, torch.empty(0, dtype=torch.int64)).output()
     assert out.num_sampled_nodes == [0, 0, 0]
     assert out.num_sampled_edges == [0, 0]
     assert out.row.dtype == torch.int64
@@ -416,6 +420,6 @@ def test_no_seeds() -> None:
 def test_the_graph_is_not_changed() -> None:
     graph = random_graph(300, 5000)
     indptr, indices = graph.indptr.numpy().copy(), graph.indices.numpy().copy()
-    make(graph, [4, 3]).sample(0, torch.arange(40))
+    make(graph, [4, 3]).sample(0, torch.arange(40)).output()
     assert np.array_equal(indptr, graph.indptr.numpy())
     assert np.array_equal(indices, graph.indices.numpy())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -7,14 +8,12 @@ import torch
 from torch_geometric.data import Data
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
+from ugts_dist.graphs.loader import SeedLoader, SeedPlan, ahead, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler
 
 from .helpers import random_graph
 
 GRAPH = random_graph(200, 3000)
-# Python 3.12 warns of forks beside threads; these workers use one thread each.
-forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 def make(epochs: int = 3, rank: int = 0, world_size: int = 1, **kwargs: Any) -> SeedLoader:
@@ -42,7 +41,7 @@ def test_batches_are_what_plan_and_sampler_say() -> None:
     assert len(loader) == steps
     for batch in batches:
         seeds = loader.plan.seeds(batch.step)
-        out = loader.node_sampler.sample(batch.step, seeds)
+        out = loader.node_sampler.sample(batch.step, seeds).output()
         assert torch.equal(batch.n_id, out.node)
         assert torch.equal(batch.n_id[: batch.batch_size], seeds)
         assert torch.equal(batch.edge_index, torch.stack([out.row, out.col]))
@@ -74,22 +73,62 @@ def test_ranks_share_a_step() -> None:
         assert edges[0] == edges[1] | edges[2] | edges[3]
 
 
-@forks
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"num_workers": 1, "persistent_workers": True},
-        {"num_workers": 2, "filter_per_worker": True},
-        {"num_workers": 2, "prefetch_factor": 1},
-        {"filter_per_worker": True},
-    ],
-    ids=str,
-)
-def test_workers_do_not_matter(options: dict[str, Any]) -> None:
-    plain, loader = make(), make(**options)
-    # Persistent workers keep the state that they were started with: the later epochs would show it.
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_do_not_matter(threads: int) -> None:
+    plain, loader = make(), make(threads=threads)
     for epoch in (0, 2, 1):
         assert_same(list(loader.epoch(epoch)), list(plain.epoch(epoch)))
+
+
+def test_parts_of_a_step_have_its_seeds_and_its_draws() -> None:
+    whole, parts = list(make().epoch(1)), list(make(parts=3).epoch(1))
+    assert [(batch.step, batch.part) for batch in parts] == [(batch.step, k) for batch in whole for k in range(3)]
+    for number, batch in enumerate(whole):
+        own = parts[3 * number : 3 * number + 3]
+        seeds = torch.cat([part.n_id[: part.batch_size] for part in own])
+        assert seeds.tolist() == batch.n_id[: batch.batch_size].tolist()
+        edges = [{tuple(pair) for pair in part.n_id[part.edge_index].t().tolist()} for part in (batch, *own)]
+        assert edges[0] == edges[1] | edges[2] | edges[3]
+
+
+def test_more_parts_than_seeds_are_refused() -> None:
+    told = r"^batch\.parts: 5 parts of 3 seed nodes of a rank; allowed: 1 to 3$"
+    with pytest.raises(InputError, match=told):
+        make(world_size=5, parts=5)
+
+
+def test_batches_wait_in_bounded_number_and_in_order() -> None:
+    made: list[int] = []
+
+    def produce(item: int) -> int:
+        made.append(item)
+        return item * item
+
+    for number, square in enumerate(ahead(produce, range(40), threads=2)):
+        assert square == number * number
+        assert len(made) <= number + 2 * 2 + 2
+    assert sorted(made) == list(range(40))
+
+
+def test_an_error_of_a_thread_is_raised_where_its_item_is_due() -> None:
+    def produce(item: int) -> int:
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    found = ahead(produce, range(10), threads=2)
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(found)
+
+
+def test_threads_end_with_their_consumer() -> None:
+    before = threading.active_count()
+    batches = make(threads=2).epoch(0)
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert threading.active_count() == before
 
 
 def test_epochs_may_be_read_side_by_side() -> None:

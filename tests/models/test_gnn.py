@@ -10,7 +10,7 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
 from tests.models.graphs import block_of, random_edges
-from ugts_dist.models import GNN, Block, SparseFeatures
+from ugts_dist.models import GNN, Block, Rows, SparseFeatures, prepare
 from ugts_dist.models.gnn import Arch
 from ugts_dist.supermask import calibrate, sparsify
 
@@ -139,3 +139,47 @@ def test_unknown_architecture_is_refused() -> None:
     make: Callable[..., GNN] = GNN
     with pytest.raises(ValueError, match="unknown architecture 'gnn'"):
         make("gnn", FEATURES, CLASSES)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(("width", "num_features"), [(12, FEATURES), (6, FEATURES)])
+def test_halves_of_the_layers_make_the_whole(arch: Arch, width: int, num_features: int) -> None:
+    """What all nodes send, combined in two blocks of destinations, is what the layer gives at once."""
+    torch.manual_seed(2)
+    model = GNN(arch, num_features, CLASSES, 3, width=width, heads=2)
+    blocks = [block_of(EDGES, N, 0, 9), block_of(EDGES, N, 9, N)]
+    x = features()
+    with torch.no_grad():
+        for k in range(3):
+            sent = model.sends(k, x)
+            found = torch.cat([model.combine(k, sent, block) for block in blocks])
+            x = model.layer(k, x, BLOCK)
+            torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_rows_of_a_table_are_the_features(arch: Arch) -> None:
+    """Read where they lie, or copied first: the same outputs and gradients."""
+    table = torch.randn(40, FEATURES)
+    ids = torch.randperm(40)[:N]
+    torch.manual_seed(3)
+    model = GNN(arch, FEATURES, CLASSES, 2, width=12, heads=2)
+    block = block_of(EDGES, N, 0, 9)
+    last = Block(torch.tensor([0, 2, 3]).int(), torch.tensor([4, 8, 1]).int(), torch.arange(9))
+    found, expected = model(Rows(table, ids), [block, last]), model(table[ids], [block, last])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    weights = list(model.parameters())
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), weights) for out in (found, expected)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_what_is_prepared_ahead_is_what_the_layers_use(arch: Arch) -> None:
+    """Training on prepared blocks computes no transposed pattern of its own."""
+    model = GNN(arch, FEATURES, CLASSES, 2, width=12, heads=2)
+    blocks = [block_of(EDGES, N), block_of(EDGES, N)]
+    prepare(arch, features(), blocks)
+    before = [len(list(block.tensors())) for block in blocks]
+    model(features(), blocks).sum().backward()
+    # A layer on features without gradient needs no transposed pattern, save that of the attention.
+    assert [len(list(block.tensors())) for block in blocks][1] == before[1]

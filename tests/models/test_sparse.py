@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 
 from tests.models.graphs import dense
-from ugts_dist.models.sparse import Pattern, SparseFeatures, linear, sparse_product
+from ugts_dist.models.sparse import (
+    Pattern,
+    Rows,
+    SparseFeatures,
+    linear,
+    sparse_product,
+    sparse_product_and_rows,
+)
 
 
 def random_pattern(rows: int, cols: int, density: float, index: torch.dtype) -> tuple[Pattern, Tensor]:
@@ -62,3 +69,51 @@ def test_sparse_features_are_the_dense_ones() -> None:
     torch.testing.assert_close(found, x @ weight.t())
     (gradient,) = torch.autograd.grad(found.square().sum(), weight)
     torch.testing.assert_close(gradient, 2 * (x @ weight.detach().t()).t() @ x, rtol=1e-4, atol=1e-5)
+
+
+def test_product_and_rows_have_the_gradient_of_both() -> None:
+    pattern, values = random_pattern(4, 9, 0.5, torch.int32)
+    x = torch.randn(9, 3)
+    for start in (0, 2, 5):
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        found = sparse_product_and_rows(pattern, values, a, start)
+        expected = dense(values, pattern.indptr, pattern.indices, 9) @ b, b[start : start + 4]
+        weights = torch.randn(2, 4, 3)
+        for part, whole in zip(found, expected, strict=True):
+            torch.testing.assert_close(part, whole)
+        sum((part * w).sum() for part, w in zip(found, weights, strict=True)).backward()
+        sum((part * w).sum() for part, w in zip(expected, weights, strict=True)).backward()
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_selected_rows_of_sparse_features() -> None:
+    x = torch.randn(8, 5) * (torch.rand(8, 5) < 0.4)
+    x[3] = 0.0
+    for rows in (torch.tensor([5, 3, 3, 0]), torch.arange(2, 6), torch.empty(0, dtype=torch.int64)):
+        chosen = SparseFeatures.of(x).select(rows)
+        assert chosen.shape == (rows.numel(), 5)
+        found = dense(chosen.values, chosen.pattern.indptr, chosen.pattern.indices, 5)
+        assert torch.equal(found, x[rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_a_table(dtype: torch.dtype) -> None:
+    table, ids = torch.randn(9, 4).to(dtype), torch.tensor([7, 0, 7, 3])
+    rows, weight = Rows(table, ids), torch.randn(2, 4)
+    assert rows.shape == (4, 4)
+    assert torch.equal(rows.gather(), table[ids].float())
+    assert torch.equal(rows[1:3].gather(), table[ids[1:3]].float())
+    assert torch.equal(linear(rows, weight), table[ids].float() @ weight.t())
+
+
+def test_products_in_bfloat16_keep_their_type_and_gradients() -> None:
+    pattern, values = random_pattern(7, 5, 0.5, torch.int32)
+    a, b = values.clone().requires_grad_(), torch.randn(5, 4).bfloat16().requires_grad_()
+    found = sparse_product(pattern, a, b)
+    assert found.dtype == torch.bfloat16
+    expected = dense(values, pattern.indptr, pattern.indices, 5) @ b.detach().float()
+    torch.testing.assert_close(found.float(), expected, rtol=2e-2, atol=2e-2)
+    found.float().sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert (a.grad.dtype, b.grad.dtype) == (torch.float32, torch.bfloat16)

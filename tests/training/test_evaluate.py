@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch_geometric.nn as pyg
 from ogb.nodeproppred import Evaluator as OGBEvaluator
 from torch import nn
@@ -13,8 +16,10 @@ from torch import nn
 from tests.processes import spawn
 from tests.training.helpers import config, measure_rank, planted_graph
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.models import GNN
+from ugts_dist.models import GNN, SparseFeatures
 from ugts_dist.models.convs import GATConv, GCNConv, GINConv, SAGEConv
+from ugts_dist.training import batches, evaluate
+from ugts_dist.training.batches import full_features
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.ranks import Ranks
@@ -85,3 +90,66 @@ def test_ranks_share_the_nodes(world_size: int) -> None:
         assert all(measured == alone for measured, _, _ in results)
         assert all(loss == sum(range(world_size)) for _, loss, _ in results)
         torch.testing.assert_close(torch.cat([part for _, _, part in results]), logits)
+
+
+def _measure_in_chunks(rank: int, world_size: int, arch: str, spill: str, machine: str) -> torch.Tensor:
+    """As `measure_rank`, in chunks of at most 7 nodes and about 90 edges."""
+    evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
+    graph = planted_graph(num_nodes=301)
+    group = dist.group.WORLD if world_size > 1 else None
+    ranks = Ranks(rank, world_size, process_group=group, machine=machine.format(rank=rank))
+    model = build_model(config(model__arch=arch, model__depth=3, batch__fan_out=[5, 5, 5]), graph)
+    return Evaluator(graph, ranks, spill=spill).logits(model)
+
+
+@pytest.mark.parametrize("machine", ["one", "machine {rank}"])
+def test_chunks_spilled_tables_and_machines_do_not_matter(machine: str, tmp_path: Path) -> None:
+    for arch in ARCHS:
+        _, _, whole = measure_rank(0, 1, arch)
+        parts = spawn(2, _measure_in_chunks, 2, arch, str(tmp_path), machine)
+        torch.testing.assert_close(torch.cat(parts), whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_chunks_cover_every_node_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = planted_graph()
+    for edges, rows in ((1, 1), (50, 1000), (10**9, 13), (10**9, 10**9)):
+        monkeypatch.setattr(evaluate, "_CHUNK_EDGES", edges)
+        monkeypatch.setattr(evaluate, "_CHUNK_ROWS", rows)
+        chunks = list(evaluate._chunks(graph, 20, 250))
+        assert [node for start, stop in chunks for node in range(start, stop)] == list(range(20, 250))
+        for start, stop in chunks:
+            assert stop - start <= rows
+            assert stop - start == 1 or int(graph.indptr[stop] - graph.indptr[start]) <= edges
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("kind", ["sparse", "bfloat16"])
+def test_kinds_of_features_do_not_matter(arch: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = planted_graph()
+    x = (graph.x * (graph.x > 2.2)).bfloat16() if kind == "sparse" else graph.x.bfloat16()
+    as_float = dataclasses.replace(graph, x=x.float())
+    model = build_model(config(model__arch=arch), graph)
+    monkeypatch.setattr(batches, "_SPARSE_BELOW", 0.0)
+    expected = Evaluator(as_float, Ranks()).logits(model)
+    monkeypatch.setattr(batches, "_SPARSE_BELOW", 0.2)
+    assert isinstance(full_features(dataclasses.replace(graph, x=x), torch.device("cpu")), SparseFeatures) == (
+        kind == "sparse"
+    )
+    found = Evaluator(dataclasses.replace(graph, x=x), Ranks()).logits(model)
+    # The sums over bfloat16 features are rounded to bfloat16.
+    torch.testing.assert_close(found, expected, rtol=1e-4 if kind == "sparse" else 2e-2, atol=2e-2)
+
+
+def _measure_ogb(rank: int, world_size: int) -> tuple[dict[str, float], dict[str, float]]:
+    graph = planted_graph(num_nodes=301)
+    ranks = Ranks(rank, world_size, process_group=dist.group.WORLD)
+    model = build_model(config(), graph)
+    named = dataclasses.replace(graph, name="ogbn-arxiv")
+    loss = torch.tensor(1.0)
+    return Evaluator(named, ranks).measure(model, loss)[0], Evaluator(graph, ranks).measure(model, loss)[0]
+
+
+def test_ogbs_evaluator_judges_ogbs_graphs() -> None:
+    for theirs, ours in spawn(2, _measure_ogb, 2):
+        assert theirs == pytest.approx(ours, abs=1e-12)

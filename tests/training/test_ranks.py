@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,14 +56,3 @@ def test_a_folder_that_exists_ends_all_ranks(tmp_path: Path) -> None:
     assert len(set(messages)) == 1
     assert "run.folder is" in messages[0]
     assert not list(tmp_path.iterdir())
-
-
-def _concatenate(rank: int, world_size: int, size: int) -> torch.Tensor:
-    ranks = Ranks(rank, world_size, process_group=dist.group.WORLD)
-    start, stop = ranks.share(size)
-    return ranks.concatenate(torch.arange(2 * size).view(size, 2)[start:stop], size)
-
-
-def test_shares_are_joined_in_order() -> None:
-    for found in spawn(3, _concatenate, 3, 10):
-        assert torch.equal(found, torch.arange(20).view(10, 2))

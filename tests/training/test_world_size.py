@@ -13,10 +13,10 @@ from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
 from ugts_dist.config import Config
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
-from ugts_dist.graphs.sampling import NeighborSampler
+from ugts_dist.graphs.sampling import NeighborSampler, Sample
 from ugts_dist.models import SparseFeatures
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.batches import make_batches, sampled_blocks
+from ugts_dist.training.batches import hop_blocks, make_batches
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.ranks import Ranks
@@ -82,7 +82,7 @@ def test_blocks_feed_each_layer_with_the_nodes_that_the_next_one_needs() -> None
     graph = planted_graph()
     sampler = NeighborSampler(graph.indptr, graph.indices, [4, 3, 2], 0)
     data = next(SeedLoader(graph_data(graph), SeedPlan(graph.train, 10, 0), sampler, epochs=1).epoch(0))
-    blocks = sampled_blocks(data)
+    blocks = hop_blocks(Sample(0, data.n_id, int(data.batch_size), data.hops), data.degree)
     assert len(blocks) == 3
     assert blocks[0].num_src == data.n_id.numel()
     for before, after in pairwise(blocks):

@@ -24,9 +24,10 @@ FORMAT = 1  # raised when a change of the program changes what a configuration g
 
 
 def run_key(config: Config) -> str:
-    """Names a run by a hash of all that determines its result: not its folder, its log or where the data lies."""
+    """Names a run by a hash of all that determines its result: not its folders, its log, nor where the data lies."""
     values = config.to_dict()
-    del values["log"], values["run"]["folder"], values["run"]["device"], values["data"]["root"]
+    del values["log"], values["run"]["folder"], values["run"]["device"], values["run"]["spill"], values["data"]["root"]
+    del values["batch"]["threads"], values["batch"]["placement"]
     text = json.dumps([FORMAT, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,18 +7,23 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from torch import Tensor
-from torch_geometric.datasets import Amazon, Coauthor, Planetoid, WebKB
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import digits, npz, planetoid, webkb
+from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic, webkb
 from ugts_dist.graphs.files import download, missing
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.store import is_store, open_store
+from ugts_dist.graphs.store_files import read_meta
 
 NAMES = (*planetoid.FOLDERS, *webkb.NAMES, *npz.FILES, "digits")
 DATA_VARIABLE = "UGTS_DATA"
 DEFAULT_ROOT = "~/.cache/ugts_dist/data"
+PREPARED = (*ogb_nodes.DATASETS, *synthetic.PRESETS)
+STORES_VARIABLE = "UGTS_STORES"
+DEFAULT_STORES = "~/.cache/ugts_dist/stores"
 
 
 @dataclass(frozen=True)
@@ -32,17 +37,18 @@ class _Raw:
 
 
 def load(name: str, root: str | Path | None = None, split: int = 0, row_normalize: bool = True) -> Graph:
-    """Load a dataset by its name, one of ``NAMES``.
+    """Load one of ``NAMES``, or open the store of a prepared graph: by its name, or the path of its folder.
 
     The raw files are looked for in ``root``, else in the folder that the variable UGTS_DATA names: both are
     only read. Without either, they are kept in ~/.cache/ugts_dist/data, and downloaded where they are
     missing. ``split`` chooses one of the published splits, or is the number of a drawn one; ``row_normalize``
-    scales the features of each node to the sum 1, as PyG's NormalizeFeatures. Raises InputError.
+    scales the features of each node to the sum 1, as PyG's NormalizeFeatures.
+
+    Of a store, split and features are as ``ugts prepare`` was told: ``row_normalize`` and ``root`` do not
+    touch it, and another ``split`` is refused. Its tensors are mapped read-only. Raises InputError.
     """
     if name not in NAMES:
-        close = difflib.get_close_matches(name.lower(), NAMES)
-        hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-        raise InputError(f"data.name: {name!r} is not a dataset{hint}; allowed: {', '.join(NAMES)}")
+        return _stored(name, split)
     raw = None if name == "digits" else _raw(name)
     num_splits = None if raw is None else raw.num_splits
     if split < 0 or (num_splits is not None and split >= num_splits):
@@ -52,7 +58,51 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
     return replace(graph, x=_row_normalized(graph.x)) if row_normalize else graph
 
 
+def data_root(root: str | Path | None) -> Path:
+    """The folder of the raw files: the given one, else that of UGTS_DATA, else the one of downloads."""
+    return Path(root if root is not None else os.environ.get(DATA_VARIABLE) or DEFAULT_ROOT).expanduser()
+
+
+def stores_folder() -> Path:
+    """Where prepared graphs lie by their names: the folder that UGTS_STORES names, else one in ~/.cache."""
+    return Path(os.environ.get(STORES_VARIABLE) or DEFAULT_STORES).expanduser()
+
+
+def refuse_unknown(field: str, name: str, others: str) -> NoReturn:
+    """Raise the InputError of a name that is no dataset; ``others`` tells what else is allowed."""
+    names = (*NAMES, *PREPARED)
+    close = difflib.get_close_matches(name.lower(), names)
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    raise InputError(f"{field}: {name!r} is not a dataset{hint}; allowed: {', '.join(names)}, {others}")
+
+
+def _stored(name: str, split: int) -> Graph:
+    """The graph in a store; ``name`` is a path where it has a separator, or where a store lies in it."""
+    folder = Path(name).expanduser()
+    if not (os.sep in name or is_store(folder)):
+        folder = stores_folder() / name
+        if not is_store(folder):
+            if name in PREPARED:
+                raise InputError(f"data.name: {name} is not in {stores_folder()}; run `ugts prepare {name}` first")
+            refuse_unknown("data.name", name, f"the name of a store in {stores_folder()}, or a store's path")
+    stored = read_meta(folder).origin.get("split", 0)
+    if split not in (0, stored):
+        allowed = f"{stored}, which it was prepared with" if stored else "0"
+        raise InputError(f"data.split: {split} is not the split of the store {folder}; allowed: {allowed}")
+    return open_store(folder)
+
+
+def raw_files(name: str) -> tuple[str, tuple[str, ...]]:
+    """Folder of a dataset below the root, and the names of its raw files there; an embedded one has none."""
+    if name == "digits":
+        return "", ()
+    raw = _raw(name)
+    return raw.folder, tuple(raw.urls)
+
+
 def _raw(name: str) -> _Raw:
+    from torch_geometric.datasets import Amazon, Coauthor, Planetoid, WebKB  # seconds, and a run needs one at most
+
     if name in planetoid.FOLDERS:
         urls = {file: f"{Planetoid.url}/{file}" for file in planetoid.file_names(name)}
         return _Raw(f"planetoid/{planetoid.FOLDERS[name]}/raw", urls, planetoid.read, num_splits=1)
@@ -70,7 +120,7 @@ def _raw(name: str) -> _Raw:
 def _folder(name: str, raw: _Raw, root: str | Path | None) -> Path:
     """The folder that has all raw files of the dataset; they are downloaded into the default one only."""
     given = root if root is not None else os.environ.get(DATA_VARIABLE) or None
-    folder = Path(DEFAULT_ROOT if given is None else given).expanduser() / raw.folder
+    folder = data_root(given) / raw.folder
     absent = missing(folder, tuple(raw.urls))
     if absent and given is None:
         download(name, folder, {file: raw.urls[file] for file in absent})

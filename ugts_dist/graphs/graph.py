@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ugts_dist.errors import InputError
 
+_BLOCK = 1 << 22  # entries that are looked at together
 _INT32_MAX = torch.iinfo(torch.int32).max
 
 
@@ -21,7 +22,7 @@ class Graph:
     """
 
     name: str
-    x: Tensor  # [num_nodes, num_features] float32
+    x: Tensor  # [num_nodes, num_features] float32, or bfloat16
     indptr: Tensor  # [num_nodes + 1] int64
     indices: Tensor  # [num_edges] int32, int64 where num_nodes needs it
     y: Tensor  # [num_nodes] int64; negative where there is no label
@@ -94,7 +95,11 @@ def from_edges(
 
 
 def validate(graph: Graph) -> None:
-    """Raise InputError, in one line, at the first array of the graph that is not what ``Graph`` promises."""
+    """Raise InputError, in one line, at the first array of the graph that is not what ``Graph`` promises.
+
+    Features and edges are read block after block, so that a memory-mapped graph may be larger than the memory;
+    some 30 bytes a node are taken for the rest.
+    """
     _check_layout(graph)
     _check_features(graph)
     _check_neighbours(graph)
@@ -108,7 +113,7 @@ def _check_layout(graph: Graph) -> None:
         raise _error(graph.name, "indptr", f"{graph.indptr.numel()} entries", "at least 2 (one node)")
     integers = (torch.int64,)
     expected: dict[str, tuple[Tensor, tuple[int, ...], tuple[torch.dtype, ...]]] = {
-        "x": (graph.x, (num_nodes, graph.x.size(-1) if graph.x.dim() == 2 else -1), (torch.float32,)),
+        "x": (graph.x, (num_nodes, graph.x.size(-1) if graph.x.dim() == 2 else -1), (torch.float32, torch.bfloat16)),
         "indptr": (graph.indptr, (num_nodes + 1,), integers),
         "indices": (graph.indices, (graph.num_edges,), (torch.int32, torch.int64)),
         "y": (graph.y, (num_nodes,), integers),
@@ -127,12 +132,14 @@ def _check_layout(graph: Graph) -> None:
 def _check_features(graph: Graph) -> None:
     if graph.x.numel() == 0:
         raise _error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
-    # Both ends are finite only if all are: NaN spreads into them. No mask of the size of x is made.
-    ends = torch.stack(graph.x.aminmax())
-    if not bool(ends.isfinite().all()):
-        node, feature = (~graph.x.isfinite()).nonzero()[0].tolist()
-        value = float(graph.x[node, feature])
-        raise _error(graph.name, "x", f"{value} at node {node}, feature {feature}", "finite numbers")
+    rows = max(1, _BLOCK // graph.num_features)
+    for first, block in zip(range(0, graph.num_nodes, rows), graph.x.split(rows), strict=True):
+        # Both ends are finite only if all are: NaN spreads into them. No mask of the size of x is made.
+        ends = torch.stack(block.aminmax())
+        if not bool(ends.isfinite().all()):
+            node, feature = (~block.isfinite()).nonzero()[0].tolist()
+            found = f"{float(block[node, feature])} at node {first + node}, feature {feature}"
+            raise _error(graph.name, "x", found, "finite numbers")
 
 
 def _check_neighbours(graph: Graph) -> None:
@@ -143,13 +150,15 @@ def _check_neighbours(graph: Graph) -> None:
     if falling.numel():
         raise _error(graph.name, "indptr", f"a decrease after node {int(falling[0])}", "entries that never decrease")
     _check_range(graph.name, "indices", graph.indices, graph.num_nodes)
-    if graph.num_edges > 1:
-        unordered = graph.indices[1:] <= graph.indices[:-1]
-        starts = graph.indptr[1:-1]
-        # Between the last neighbour of a node and the first of the next, any order will do.
-        unordered[starts[(starts > 0) & (starts < graph.num_edges)] - 1] = False
+    # Between the last neighbour of a node and the first of the next, any order will do.
+    starts = graph.indptr[1:-1]
+    for first in range(1, graph.num_edges, _BLOCK):
+        last = min(first + _BLOCK, graph.num_edges)
+        unordered = graph.indices[first:last] <= graph.indices[first - 1 : last - 1]
+        low, high = torch.searchsorted(starts, torch.tensor([first, last])).tolist()
+        unordered[starts[low:high] - first] = False
         if bool(unordered.any()):
-            edge = int(unordered.nonzero()[0]) + 1
+            edge = first + int(unordered.nonzero()[0])
             node = int(torch.searchsorted(graph.indptr, edge, right=True)) - 1
             found = f"neighbour {int(graph.indices[edge])} of node {node} out of order or repeated"
             raise _error(graph.name, "indices", found, "ascending neighbours, each once")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 from torch_geometric.data import Data
 from torch_geometric.loader import NeighborLoader
-from torch_geometric.sampler import SamplerOutput
 
 from ugts_dist import hashing
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.sampling import NeighborSampler
+from ugts_dist.graphs.sampling import Sample
+from ugts_dist.graphs.sampling import Sampler as NodeSampler
 
 _DOMAIN = 0x4F52444552  # sets the order's hashes apart from those of neighbours and splits
 
@@ -85,49 +88,65 @@ class SeedPlan:
         return order
 
 
+class Part(NamedTuple):
+    """What is sampled at once: one of the equal parts of a rank's seeds at a global step."""
+
+    step: int
+    number: int
+
+
 class SeedLoader(NeighborLoader):
     """PyG's NeighborLoader over global steps instead of nodes: a batch is one rank's share of one step.
 
-    Batches depend on the plan, the sampler and the step alone, so not on ``num_workers``. Each is a ``Data``
-    with ``x``, ``y``, ``degree`` (in the whole graph) and ``n_id`` of the sampled nodes, seeds first;
-    ``edge_index``, ``num_sampled_nodes`` and ``num_sampled_edges`` as from the sampler; ``batch_size``, this
-    rank's number of seeds; and ``step``.
+    Batches depend on the plan, the sampler and the step alone: not on the threads that sample ahead. Each is a
+    ``Data`` with what ``data`` has for its nodes (``x``, ``y``, ``degree``) and ``n_id``, the sampled nodes, seeds
+    first; ``hops``, the sampler's; ``edge_index``, ``num_sampled_nodes`` and ``num_sampled_edges`` as PyG has them;
+    ``batch_size``, its number of seeds; ``step``, and ``part``.
 
     Args:
-        data: ``graph_data(graph)``.
+        data: ``graph_data(graph)``, or fewer of its node arrays.
         plan: which seeds this rank has.
         sampler: draws their neighbours.
         epochs: how many epochs may be asked for.
-        filter_per_worker: whether workers look the features up (they then travel through shared memory), or
-            the main process does.
-        **kwargs: of torch's DataLoader, e.g. ``num_workers``, ``persistent_workers``, ``pin_memory``.
+        parts: batches that a step is cut into, to be computed one after the other. Raises InputError where a rank
+            has fewer seeds in some step.
+        threads: that sample ahead, 0 for none; at most two batches a thread wait.
+        finish: what else the threads do with a batch.
+        scope: entered for the making of each batch, by the thread that makes it.
     """
 
     def __init__(
         self,
         data: Data,
         plan: SeedPlan,
-        sampler: NeighborSampler,
+        sampler: NodeSampler,
         epochs: int,
-        filter_per_worker: bool = False,
-        **kwargs: Any,
+        parts: int = 1,
+        threads: int = 0,
+        finish: Callable[[Data], Any] | None = None,
+        scope: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        fewest = plan.nodes.numel() // plan.steps_per_epoch // plan.world_size
+        if parts > fewest:
+            raise InputError(f"batch.parts: {parts} parts of {fewest} seed nodes of a rank; allowed: 1 to {fewest}")
         self.plan = plan
         self.epochs = epochs
+        self.parts = parts
+        self.threads = threads
+        self._finish = finish
+        self._scope = scope
         self._steps = _Steps(range(plan.steps_per_epoch))
         super().__init__(
             data,
             num_neighbors=list(sampler.fan_out),
             neighbor_sampler=sampler,
-            # The items of the loader's dataset: workers get step numbers and need no other state.
             input_nodes=torch.arange(epochs * plan.steps_per_epoch),
-            filter_per_worker=filter_per_worker,
+            filter_per_worker=False,
             batch_size=None,
             sampler=self._steps,
-            **kwargs,
         )
 
-    def epoch(self, number: int, first_step: int = 0) -> Iterator[Data]:
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[Any]:
         """The batches of one epoch, from its ``first_step``-th step on (to go on where a run stopped)."""
         per_epoch = self.plan.steps_per_epoch
         if not 0 <= number < self.epochs:
@@ -135,20 +154,53 @@ class SeedLoader(NeighborLoader):
         if not 0 <= first_step <= per_epoch:
             raise InputError(f"first step {first_step} is not in an epoch; allowed: 0 to {per_epoch}")
         self._steps.steps = range(number * per_epoch + first_step, (number + 1) * per_epoch)
-        batches: Iterator[Data] = iter(self)
-        return batches
+        return iter(self)
 
-    def collate_fn(self, step: int) -> SamplerOutput | Data:
-        """Sample this rank's share of a step; called in a worker where there are any."""
-        out = self.node_sampler.sample(step, self.plan.seeds(step))
-        out.metadata = (*out.metadata, step)
-        return self.filter_fn(out) if self.filter_per_worker else out
+    def __iter__(self) -> Iterator[Any]:
+        parts = [Part(step, number) for step in self._steps for number in range(self.parts)]
+        return ahead(self._produce, parts, self.threads)
 
-    def filter_fn(self, out: SamplerOutput) -> Data:
+    def _produce(self, part: Part) -> Any:
+        with self._scope():
+            return self.filter_fn(self.collate_fn(part))
+
+    def collate_fn(self, part: Part) -> tuple[Part, Sample]:
+        """Sample around this part of the rank's share of a step."""
+        seeds = self.plan.seeds(part.step)
+        first, last = _share(seeds.numel(), part.number, self.parts)
+        return part, self.node_sampler.sample(part.step, seeds[first:last])
+
+    def filter_fn(self, sampled: tuple[Part, Sample]) -> Any:
         """Look up features, labels and degrees of the sampled nodes."""
-        batch = super().filter_fn(out)
-        batch.step = out.metadata[2]
-        return batch
+        part, sample = sampled
+        batch = super().filter_fn(sample.output())
+        batch.step, batch.part, batch.hops = part.step, part.number, sample.hops
+        return batch if self._finish is None else self._finish(batch)
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(produce: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """``map(produce, items)``, in order, computed by threads while the consumer works; at most two a thread wait.
+
+    An error of ``produce`` is raised where its item is due. The threads end with the iterator.
+    """
+    if threads == 0:
+        yield from map(produce, items)
+        return
+    pool = ThreadPoolExecutor(threads, "sampling")
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(produce, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def graph_data(graph: Graph) -> Data:

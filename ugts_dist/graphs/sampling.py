@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +18,73 @@ from ugts_dist.errors import InputError
 _INT32_MAX = torch.iinfo(torch.int32).max
 _INTEGERS = (torch.int32, torch.int64)
 _DOMAIN = 0x4E45494748  # sets the neighbours' hashes apart from those of seeds and splits
+_SCAN_BELOW = 32  # nodes of the graph per candidate under which marking and scanning beats sorting
+
+
+@dataclass(frozen=True, eq=False)
+class Hop:
+    """The edges of one layer in CSR form; destination ``i`` is node ``i`` of the sample.
+
+    Attributes:
+        indptr: [num_dst + 1] int32, or int64 where the graph needs it.
+        indices: positions in the sample's ``nodes`` of the sources, [num_edges] of the same type.
+        num_src: nodes of the sample that were met up to this hop.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    num_src: int
+
+    @property
+    def num_dst(self) -> int:
+        return self.indptr.numel() - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What one step computes with on one rank.
+
+    Attributes:
+        step: the global step.
+        nodes: [num_nodes] int64 ids; the seeds, then the new nodes of each hop, ascending within the hop.
+        num_seeds: how many of them are seeds.
+        hops: the seeds' own hop first.
+    """
+
+    step: int
+    nodes: Tensor
+    num_seeds: int
+    hops: tuple[Hop, ...]
+
+    def output(self) -> SamplerOutput:
+        """As PyG's loaders take it: ``row`` (source) and ``col`` (destination) are positions in ``node``."""
+        rows = [hop.indices.long() for hop in self.hops]
+        cols = [
+            torch.arange(hop.num_dst, device=hop.indptr.device).repeat_interleave(
+                hop.indptr.diff(), output_size=hop.indices.numel()
+            )
+            for hop in self.hops
+        ]
+        met = [self.num_seeds, *(hop.num_src for hop in self.hops)]
+        return SamplerOutput(
+            node=self.nodes,
+            row=torch.cat(rows),
+            col=torch.cat(cols),
+            edge=None,
+            num_sampled_nodes=[met[0], *(after - before for before, after in pairwise(met))],
+            num_sampled_edges=[row.numel() for row in rows],
+            metadata=(self.nodes[: self.num_seeds], None),
+        )
+
+
+class Sampler(Protocol):
+    """Anything that samples around seed nodes."""
+
+    fan_out: tuple[int, ...]
+
+    def sample(self, step: int, nodes: Tensor) -> Sample:
+        """Sample around different seed nodes, [num_seeds] ids."""
+        ...
 
 
 class NeighborSampler(BaseSampler):
@@ -50,14 +119,10 @@ class NeighborSampler(BaseSampler):
         self.num_nodes = indptr.numel() - 1
         self._threads = threading.local()
 
-    def sample(self, step: int, nodes: Tensor) -> SamplerOutput:
+    def sample(self, step: int, nodes: Tensor) -> Sample:
         """Sample around the seed nodes, [num_seeds] ids, all different (else InputError).
 
-        In the result, ``node`` has the seeds and then the new nodes of each hop, ascending within the hop;
-        ``row`` (source) and ``col`` (destination) are positions in ``node``, hop by hop and sorted by
-        (``col``, position of the neighbour in ``indices``) within a hop. ``num_sampled_nodes`` is [seeds, new
-        at hop 0, ...] and ``num_sampled_edges`` [edges of hop 0, ...]. The edges of hop h have ``col <
-        sum(num_sampled_nodes[:h + 1])`` and ``row < sum(num_sampled_nodes[:h + 2])``.
+        The edges of a hop are sorted by destination, then by the place of the neighbour in ``indices``.
         """
         if nodes.dim() != 1 or nodes.dtype not in _INTEGERS:
             raise InputError(f"seed nodes: {nodes.dtype} of shape {tuple(nodes.shape)}; allowed: a list of node ids")
@@ -65,39 +130,28 @@ class NeighborSampler(BaseSampler):
         seeds = nodes.to(device, torch.int64)
         local = self._scratch(device)
         met = seeds.clamp(0, self.num_nodes - 1)
-        rows, cols, num_nodes, num_edges = [], [], [seeds.numel()], []
+        hops = []
         try:
-            positions = torch.arange(seeds.numel(), device=device)
-            local[met] = positions.to(local.dtype)
+            positions = torch.arange(seeds.numel(), dtype=local.dtype, device=device)
+            local[met] = positions
             # One look at the device finds both mistakes: ids that clamp changed, and repeated ones.
             if not bool(((local[met] == positions) & (met == seeds)).all()):
                 raise _bad_seeds(seeds, self.num_nodes)
             for hop, fan in enumerate(self.fan_out):
-                col, edge = self._draw(hashing.key(_DOMAIN, self.seed, step, hop), fan, met)
-                source = self.indices.index_select(0, edge).long()
-                new = torch.unique(source[local.index_select(0, source) < 0])
+                indptr, edge = self._draw(hashing.key(_DOMAIN, self.seed, step, hop), fan, met)
+                source = self.indices.index_select(0, edge)
+                new = _new_nodes(source[local.index_select(0, source) < 0], local)
                 count = met.numel()
                 met = torch.cat([met, new])
                 local[new] = torch.arange(count, met.numel(), dtype=local.dtype, device=device)
-                rows.append(local.index_select(0, source).long())
-                cols.append(col)
-                num_nodes.append(new.numel())
-                num_edges.append(col.numel())
+                hops.append(Hop(indptr, local.index_select(0, source), met.numel()))
         finally:
             local[met] = -1
-        return SamplerOutput(
-            node=met,
-            row=torch.cat(rows),
-            col=torch.cat(cols),
-            edge=None,
-            num_sampled_nodes=num_nodes,
-            num_sampled_edges=num_edges,
-            metadata=(seeds, None),
-        )
+        return Sample(step, met, seeds.numel(), tuple(hops))
 
     def sample_from_nodes(self, index: NodeSamplerInput, **_: Any) -> SamplerOutput:
         """Sample for PyG's own loaders; they know no step, so a node always draws what it draws in step 0."""
-        out = self.sample(0, index.node)
+        out = self.sample(0, index.node).output()
         if index.input_id is not None:
             out.metadata = (index.input_id, index.time)
         return out
@@ -107,28 +161,32 @@ class NeighborSampler(BaseSampler):
         raise TypeError("NeighborSampler samples from seed nodes; seed edges (link prediction) are not supported")
 
     def _draw(self, key: int, fan: int, frontier: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw for the frontier: positions in ``frontier`` and in ``indices``, [edges of the hop] each."""
+        """Draw for the frontier: where each node's draws begin, [len(frontier) + 1], and positions in ``indices``."""
         start = self.indptr[frontier]
         degree = self.indptr[frontier + 1] - start
         taken = degree if fan == -1 else degree.clamp(max=fan)
-        end = taken.cumsum(0)
-        begin = end - taken
-        total = int(end[-1]) if end.numel() else 0
-        col = torch.arange(frontier.numel(), device=frontier.device).repeat_interleave(taken, output_size=total)
-        edge = torch.arange(total, device=frontier.device) + (start - begin).index_select(0, col)
+        indptr = torch.zeros(frontier.numel() + 1, dtype=torch.int64, device=frontier.device)
+        torch.cumsum(taken, 0, out=indptr[1:])
+        begin = indptr[:-1]
+        total = int(indptr[-1])
+        edge = torch.arange(total, device=frontier.device)
+        edge += (start - begin).repeat_interleave(taken, output_size=total)
         if fan != -1:
             large = (degree > fan).nonzero().squeeze(1)
             chosen = _floyd(hashing.stream(key, frontier[large]), degree[large], fan)
             places = begin[large, None] + torch.arange(fan, device=frontier.device)
             edge[places] = start[large, None] + chosen
-        return col, edge
+        return indptr.to(self._integer if total <= _INT32_MAX else torch.int64), edge
+
+    @property
+    def _integer(self) -> torch.dtype:
+        return torch.int32 if self.num_nodes <= _INT32_MAX else torch.int64
 
     def _scratch(self, device: torch.device) -> Tensor:
         """Node id -> position in the sample, -1 outside; one a thread, filled with -1 between samples."""
         scratch: Tensor | None = getattr(self._threads, "scratch", None)
         if scratch is None:
-            dtype = torch.int32 if self.num_nodes <= _INT32_MAX else torch.int64
-            scratch = torch.full((self.num_nodes,), -1, dtype=dtype, device=device)
+            scratch = torch.full((self.num_nodes,), -1, dtype=self._integer, device=device)
             self._threads.scratch = scratch
         return scratch
 
@@ -138,6 +196,14 @@ class NeighborSampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._threads = threading.local()
+
+
+def _new_nodes(candidates: Tensor, local: Tensor) -> Tensor:
+    """The different ones among the candidates, whose entries of ``local`` are -1: ascending int64."""
+    if candidates.numel() * _SCAN_BELOW < local.numel():
+        return torch.unique(candidates).long()
+    local[candidates.long()] = -2
+    return (local == -2).nonzero().squeeze(1)
 
 
 def _floyd(start: Tensor, degree: Tensor, count: int) -> Tensor:

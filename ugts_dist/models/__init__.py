@@ -1,7 +1,11 @@
 """GNNs on PyG's layers, full-batch and sampled."""
 
 from ugts_dist.models.block import Block as Block
+from ugts_dist.models.convs import Sent as Sent
+from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout
 from ugts_dist.models.gnn import GNN as GNN
 from ugts_dist.models.sparse import Features as Features
+from ugts_dist.models.sparse import Rows as Rows
 from ugts_dist.models.sparse import SparseFeatures as SparseFeatures
+from ugts_dist.models.sparse import feature_tensors as feature_tensors

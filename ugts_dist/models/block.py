@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ugts_dist.models.sparse import Pattern
+from ugts_dist.models.sparse import Pattern, Rows
+
+Sliceable = TypeVar("Sliceable", Tensor, Rows, Tensor | Rows)
 
 
 @dataclass(eq=False)
@@ -38,9 +42,18 @@ class Block:
     def num_dst(self) -> int:
         return self.indptr.numel() - 1
 
-    def destinations(self, x: Tensor) -> Tensor:
+    def destinations(self, x: Sliceable) -> Sliceable:
         """The rows of `x` `[num_src, width]` that belong to destinations: `[num_dst, width]`."""
         return x[self.start : self.start + self.num_dst]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor that the block holds, those kept of earlier calls included."""
+        for value in vars(self).values():
+            if isinstance(value, Tensor):
+                yield value
+        for kept in (vars(self).get("pattern"), *vars(self).get("looped", ())[:1]):
+            if kept is not None:
+                yield from kept.tensors()
 
     @cached_property
     def pattern(self) -> Pattern:
@@ -53,9 +66,8 @@ class Block:
         row = torch.arange(self.num_dst, device=self.indptr.device)
         loops = (self.indptr[1:] + row).long()
         indices = torch.empty(self.indices.numel() + self.num_dst, dtype=self.indices.dtype, device=row.device)
-        is_edge = torch.ones(indices.numel(), dtype=torch.bool, device=row.device)
-        is_edge[loops] = False
-        indices[is_edge] = self.indices
+        # Every edge moves on by one place for each loop before it. (A mask would make a GPU's host wait.)
+        indices[torch.arange(self.indices.numel(), device=row.device) + self.pattern.rows] = self.indices
         indices[loops] = (row + self.start).to(indices.dtype)
         indptr = self.indptr + torch.arange(self.num_dst + 1, dtype=self.indptr.dtype, device=row.device)
         return Pattern(indptr, indices, self.num_dst, self.num_src), loops

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,61 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
 from ugts_dist.models.block import Block
-from ugts_dist.models.sparse import Features, Pattern, SparseFeatures, linear, sparse_product
+from ugts_dist.models.sparse import (
+    Features,
+    Pattern,
+    Rows,
+    SparseFeatures,
+    linear,
+    sparse_product,
+    sparse_product_and_rows,
+)
+
+Sent = tuple[Features, ...]
+
+
+def prepare(arch: str, x: Features, blocks: Sequence[Block]) -> None:
+    """Compute ahead what the layers of an architecture, and their gradients, need of a batch; it is kept there."""
+    if isinstance(x, SparseFeatures):
+        _ = x.pattern.transposed
+    for k, block in enumerate(blocks):
+        pattern = _edges(arch, block)
+        if k > 0 or arch == "gat" or isinstance(x, SparseFeatures):
+            _ = pattern.transposed
+
+
+def _edges(arch: str, block: Block) -> Pattern:
+    """The edges of a layer, its values computed."""
+    match arch:
+        case "gcn":
+            _ = block.gcn_values
+        case "sage":
+            _ = block.mean_values
+            return block.pattern
+        case "gin":
+            _ = block.sum_and_self_values
+        case "gin-paper":
+            _ = block.mean_and_self_values
+        case "gat":
+            _ = block.looped[0].rows
+    return block.looped[0]
 
 
 @runtime_checkable
 class Conv(Protocol):
-    """A layer that can be calibrated."""
+    """A layer in two halves: what each node sends, computed once a node, and what is made of it.
+
+    `forward` does both for one block, in the order of linear map and aggregation that costs less there. On a whole
+    graph the halves are called on their own, chunk by chunk.
+    """
+
+    def sends(self, x: Features) -> Sent:
+        """`[num_nodes, in]` -> one or more tables `[num_nodes, ...]`; `x` itself where the linear map comes later."""
+        ...
+
+    def combine(self, sent: Sent, block: Block) -> Tensor:
+        """The tables of the block's sources -> `[num_dst, out]`."""
+        ...
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         """Modules whose output is to have unit scale, in order, and the weights of this layer that scale it."""
@@ -31,6 +81,12 @@ class GCNConv(pyg.GCNConv):
     def forward(self, x: Features, block: Block) -> Tensor:
         return _aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values)
 
+    def sends(self, x: Features) -> Sent:
+        return _narrowed(x, self.lin.weight)
+
+    def combine(self, sent: Sent, block: Block) -> Tensor:
+        return _combined(sent, self.lin.weight, block.looped[0], block.gcn_values)
+
     def calibrated(self) -> dict[nn.Module, list[str]]:
         return {self: ["lin.weight"]}
 
@@ -42,8 +98,30 @@ class SAGEConv(pyg.SAGEConv):
         super().__init__(in_channels, out_channels, bias=False)
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        neighbours = _aggregate_linear(x, self.lin_l.weight, block.pattern, block.mean_values)
-        return neighbours + _linear_of_destinations(x, self.lin_r.weight, block)
+        if _linear_first(x, self.lin_l.weight, block.pattern):
+            neighbours = sparse_product(block.pattern, block.mean_values, linear(x, self.lin_l.weight))
+            return neighbours + _linear_of_destinations(x, self.lin_r.weight, block)
+        assert not isinstance(x, SparseFeatures)
+        return self._aggregate_first(x, block)
+
+    def sends(self, x: Features) -> Sent:
+        left = _narrowed(x, self.lin_l.weight)
+        return left if left[0] is x else (*left, linear(x, self.lin_r.weight))
+
+    def combine(self, sent: Sent, block: Block) -> Tensor:
+        table = sent[0]
+        assert not isinstance(table, SparseFeatures)
+        if len(sent) == 1:
+            return self._aggregate_first(table, block)
+        own = sent[1]
+        assert isinstance(own, Tensor)
+        return _aggregate(block.pattern, block.mean_values, table) + block.destinations(own)
+
+    def _aggregate_first(self, x: Tensor | Rows, block: Block) -> Tensor:
+        neighbours, own = _aggregate_and_destinations(block.pattern, block.mean_values, x, block)
+        out = F.linear(own, self.lin_r.weight)
+        # Added where the first product lies: no third tensor of this size.
+        return out.addmm_(neighbours.to(out.dtype), self.lin_l.weight.t().to(out.dtype))
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         return {self: ["lin_l.weight", "lin_r.weight"]}
@@ -60,8 +138,17 @@ class GINConv(pyg.GINConv):
         self.first = nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        first, activation, second = self.nn
-        hidden = _aggregate_linear(x, first.weight, block.looped[0], block.sum_and_self_values)
+        hidden = _aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values)
+        return self._rest(hidden)
+
+    def sends(self, x: Features) -> Sent:
+        return _narrowed(x, self.nn[0].weight)
+
+    def combine(self, sent: Sent, block: Block) -> Tensor:
+        return self._rest(_combined(sent, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
+
+    def _rest(self, hidden: Tensor) -> Tensor:
+        _, activation, second = self.nn
         return second(activation(self.first(hidden)))
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
@@ -77,6 +164,12 @@ class PaperGINConv(pyg.GINConv):
     def forward(self, x: Features, block: Block) -> Tensor:
         return _aggregate_linear(x, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
+    def sends(self, x: Features) -> Sent:
+        return _narrowed(x, self.nn.weight)
+
+    def combine(self, sent: Sent, block: Block) -> Tensor:
+        return _combined(sent, self.nn.weight, block.looped[0], block.mean_and_self_values)
+
     def calibrated(self) -> dict[nn.Module, list[str]]:
         return {self: ["nn.weight"]}
 
@@ -89,14 +182,22 @@ class GATConv(pyg.GATConv):
         self.transformed, self.source, self.target = nn.Identity(), nn.Identity(), nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
+        return self.combine(self.sends(x), block)
+
+    def sends(self, x: Features) -> Sent:
+        """The transformed features of each head `[num_nodes, out]`, then both halves of the attention logits."""
         hidden = self.transformed(linear(x, self.lin.weight))
         per_head = hidden.view(-1, self.heads, self.out_channels)
-        pattern, _ = block.looped
         source = self.source((per_head * self.att_src).sum(-1))
-        target = block.destinations(self.target((per_head * self.att_dst).sum(-1)))
-        logits = F.leaky_relu(source[pattern.indices] + target[pattern.rows], self.negative_slope)
-        attention = _softmax_by_row(logits, pattern)
-        out = [sparse_product(pattern, attention[:, h], per_head[:, h]) for h in range(self.heads)]
+        target = self.target((per_head * self.att_dst).sum(-1))
+        return (*per_head.unbind(1), source, target)
+
+    def combine(self, sent: Sent, block: Block) -> Tensor:
+        *heads, source, target = cast(tuple[Tensor, ...], sent)
+        pattern, _ = block.looped
+        logits = source[pattern.indices] + block.destinations(target)[pattern.rows]
+        attention = _softmax_by_row(F.leaky_relu(logits.float(), self.negative_slope), pattern)
+        out = [sparse_product(pattern, attention[:, h], head) for h, head in enumerate(heads)]
         if self.heads == 1:
             return out[0]
         return torch.cat(out, dim=1) if self.concat else torch.stack(out).mean(0)
@@ -106,23 +207,64 @@ class GATConv(pyg.GATConv):
         return {self.transformed: ["lin.weight"], self.source: ["att_src"], self.target: ["att_dst"]}
 
 
-def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Tensor) -> Tensor:
-    """Aggregation and linear map in the order that costs less: sampled blocks have far fewer rows than columns."""
+def _linear_first(x: Features, weight: Tensor, pattern: Pattern) -> bool:
+    """Whether the linear map before the aggregation costs less: sampled blocks have far fewer rows than columns."""
     if isinstance(x, SparseFeatures):
-        return sparse_product(pattern, values, linear(x, weight))
+        return True
     width_out, width_in = weight.shape
     entries = pattern.indices.numel()
     linear_first = (pattern.num_cols * width_in + entries) * width_out
     aggregate_first = (pattern.num_rows * width_out + entries) * width_in
-    if linear_first <= aggregate_first:
-        return sparse_product(pattern, values, F.linear(x, weight))
-    return F.linear(sparse_product(pattern, values, x), weight)
+    return linear_first <= aggregate_first
+
+
+def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Tensor) -> Tensor:
+    """Aggregation and linear map in the order that costs less."""
+    if _linear_first(x, weight, pattern):
+        return sparse_product(pattern, values, linear(x, weight))
+    assert not isinstance(x, SparseFeatures)
+    return F.linear(_aggregate(pattern, values, x), weight)
+
+
+def _narrowed(x: Features, weight: Tensor) -> Sent:
+    """On a whole graph every node sends: what is narrower, the input or the output."""
+    return (linear(x, weight) if _narrows(weight) else x,)
+
+
+def _combined(sent: Sent, weight: Tensor, pattern: Pattern, values: Tensor) -> Tensor:
+    (table,) = sent
+    assert not isinstance(table, SparseFeatures)
+    out = _aggregate(pattern, values, table)
+    return out if _narrows(weight) else F.linear(out, weight)
+
+
+def _narrows(weight: Tensor) -> bool:
+    width_out, width_in = weight.shape
+    return width_out < width_in
+
+
+def _aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
+    if isinstance(x, Rows):
+        # Straight from the table: these features have no gradient, and no copy of them is made.
+        table = Pattern(pattern.indptr, x.ids[pattern.indices], pattern.num_rows, x.table.shape[0])
+        return table.matmul(values, x.table).float()
+    return sparse_product(pattern, values, x)
+
+
+def _aggregate_and_destinations(
+    pattern: Pattern, values: Tensor, x: Tensor | Rows, block: Block
+) -> tuple[Tensor, Tensor]:
+    if isinstance(x, Rows):
+        return _aggregate(pattern, values, x), block.destinations(x).gather()
+    if x.requires_grad and block.num_dst < block.num_src:
+        return sparse_product_and_rows(pattern, values, x, block.start)
+    return _aggregate(pattern, values, x), block.destinations(x)
 
 
 def _linear_of_destinations(x: Features, weight: Tensor, block: Block) -> Tensor:
     if isinstance(x, SparseFeatures):
         return block.destinations(linear(x, weight))
-    return F.linear(block.destinations(x), weight)
+    return linear(block.destinations(x), weight)
 
 
 def _softmax_by_row(logits: Tensor, pattern: Pattern) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist import hashing
-from ugts_dist.models.sparse import Features, SparseFeatures
+from ugts_dist.models.sparse import Features, Rows, SparseFeatures
 
 _DOMAIN = 0x44524F50  # sets its hashes apart from those of seeds and neighbours
 _PER_WORD = 4  # draws of 16 bits in a hash of 64
@@ -44,6 +44,8 @@ class Dropout:
             cells = self.nodes[x.pattern.rows] * x.pattern.num_cols + x.pattern.indices
             kept = self._kept(hashing.stream(key, cells)[:, None])[:, 0]
             return SparseFeatures(x.pattern, x.values * (kept * scale))
+        if isinstance(x, Rows):
+            x = x.gather()
         num_rows, width = x.shape
         words = -(-width // _PER_WORD)
         counter = self.nodes[:num_rows, None] * words + torch.arange(words, device=x.device)

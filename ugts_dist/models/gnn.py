@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ugts_dist.models.block import Block
-from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
+from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv, Sent
 from ugts_dist.models.dropout import Dropout
 from ugts_dist.models.sparse import Features
 
@@ -45,7 +44,7 @@ class GNN(nn.Module):
         self.arch = arch
         widths = [num_features, *[width] * (depth - 1), num_classes]
         self.convs = nn.ModuleList(
-            _conv(arch, a, b, width, heads, last=k == depth - 1) for k, (a, b) in enumerate(pairwise(widths))
+            _make_conv(arch, a, b, width, heads, last=k == depth - 1) for k, (a, b) in enumerate(pairwise(widths))
         )
         self.skip = nn.Linear(widths[-2], num_classes, bias=False) if arch == "gin-paper" else None
 
@@ -67,18 +66,43 @@ class GNN(nn.Module):
         """Layer `k` with its activation: `[num_src, width]` -> `[num_dst, width]`."""
         out: Tensor = self.convs[k](x, block)
         if k < self.depth - 1:
-            return F.relu(out)
+            return out.relu_()
         if self.skip is not None:
-            assert isinstance(x, Tensor), "gin-paper needs a hidden layer, or dense features"
-            return (F.relu(out) + self.skip(block.destinations(x))) / 2
+            return (out.relu_() + self._skipped(block.destinations(_dense(x)))) / 2
+        return out
+
+    def sends(self, k: int, x: Features) -> Sent:
+        """What each node sends in layer `k` of a whole graph: one or more tables `[num_nodes, ...]`."""
+        sent = self._conv(k).sends(x)
+        return (*sent, self._skipped(_dense(x))) if self._skips(k) else sent
+
+    def combine(self, k: int, sent: Sent, block: Block) -> Tensor:
+        """Layer `k` with its activation from what the block's sources sent: `[num_dst, width]`."""
+        if not self._skips(k):
+            out = self._conv(k).combine(sent, block)
+            return out.relu_() if k < self.depth - 1 else out
+        skipped = sent[-1]
+        assert isinstance(skipped, Tensor)
+        return (self._conv(k).combine(sent[:-1], block).relu_() + block.destinations(skipped)) / 2
+
+    def _conv(self, k: int) -> Conv:
+        conv = self.convs[k]
+        assert isinstance(conv, Conv)
+        return conv
+
+    def _skips(self, k: int) -> bool:
+        return self.skip is not None and k == self.depth - 1
+
+    def _skipped(self, x: Tensor) -> Tensor:
+        assert self.skip is not None
+        out: Tensor = self.skip(x)
         return out
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         """Modules whose output is to have unit scale, in order, and the weights that scale it."""
         layers: dict[nn.Module, list[str]] = {}
-        for k, conv in enumerate(self.convs):
-            assert isinstance(conv, Conv)
-            for module, names in conv.calibrated().items():
+        for k in range(self.depth):
+            for module, names in self._conv(k).calibrated().items():
                 layers[module] = [f"convs.{k}.{name}" for name in names]
         if self.skip is not None:
             layers[self.skip] = ["skip.weight"]
@@ -96,7 +120,12 @@ class GNN(nn.Module):
         return [last.transformed if isinstance(last, GATConv) else last]
 
 
-def _conv(arch: Arch, in_channels: int, out_channels: int, width: int, heads: int, last: bool) -> nn.Module:
+def _dense(x: Features) -> Tensor:
+    assert isinstance(x, Tensor), "gin-paper needs a hidden layer before its last one"
+    return x
+
+
+def _make_conv(arch: Arch, in_channels: int, out_channels: int, width: int, heads: int, last: bool) -> nn.Module:
     match arch:
         case "gcn":
             return GCNConv(in_channels, out_channels)

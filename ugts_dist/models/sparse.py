@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +30,14 @@ class Pattern:
     num_rows: int
     num_cols: int
 
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor that the pattern holds, those kept of earlier calls included."""
+        yield from (value for value in vars(self).values() if isinstance(value, Tensor))
+        if "transposed" in vars(self):
+            transposed, order = self.transposed
+            yield order
+            yield from transposed.tensors()
+
     @cached_property
     def rows(self) -> Tensor:
         """Row of every entry: int64 `[num_entries]`."""
@@ -48,6 +57,7 @@ class Pattern:
 
     def matmul(self, values: Tensor, dense: Tensor) -> Tensor:
         """Product with a dense matrix `[num_cols, width]`, without gradients: `[num_rows, width]`."""
+        values = values.to(dense.dtype)
         if dense.is_cuda:
             return self._matrix(values) @ dense
         # The sum of weighted rows of a table, which torch has a kernel for that is 2 to 3 times as fast on a CPU.
@@ -57,9 +67,9 @@ class Pattern:
         return sums
 
     def sampled_product(self, left: Tensor, right: Tensor) -> Tensor:
-        """`(left @ right.T)` at the entries only; left `[num_rows, width]`, right `[num_cols, width]`."""
-        empty = self._matrix(left.new_zeros(self.indices.numel()))
-        return torch.sparse.sampled_addmm(empty, left, right.t(), beta=0.0).values()
+        """`(left @ right.T)` at the entries only; left `[num_rows, width]`, right `[num_cols, width]`: float32."""
+        empty = self._matrix(left.new_zeros(self.indices.numel(), dtype=torch.float32))
+        return torch.sparse.sampled_addmm(empty, left.float(), right.float().t(), beta=0.0).values()
 
     def _matrix(self, values: Tensor) -> Tensor:
         shape = (self.num_rows, self.num_cols)
@@ -79,7 +89,7 @@ class _SparseProduct(torch.autograd.Function):
         grad = grad.contiguous()
         grad_values = grad_dense = None
         if ctx.needs_input_grad[1]:
-            grad_values = ctx.pattern.sampled_product(grad, dense)
+            grad_values = ctx.pattern.sampled_product(grad, dense).to(values.dtype)
         if ctx.needs_input_grad[2]:
             pattern, order = ctx.pattern.transposed
             grad_dense = pattern.matmul(values[order], grad)
@@ -87,8 +97,34 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def sparse_product(pattern: Pattern, values: Tensor, dense: Tensor) -> Tensor:
-    """Sparse matrix times dense matrix, with gradients for both; no tensor of entries by width is ever made."""
+    """Sparse matrix times dense matrix, with gradients for both; no tensor of entries by width is ever made.
+
+    The result has the type of `dense`, which may be bfloat16 while `values` are float32.
+    """
     return _SparseProduct.apply(pattern, values, dense)
+
+
+class _SparseProductAndRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pattern: Pattern, values: Tensor, dense: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        ctx.pattern, ctx.start = pattern, start
+        ctx.save_for_backward(values)
+        return pattern.matmul(values, dense), dense[start : start + pattern.num_rows].clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, grad_rows: Tensor) -> tuple[None, None, Tensor, None]:
+        pattern, order = ctx.pattern.transposed
+        grad_dense = pattern.matmul(ctx.saved_tensors[0][order], grad.contiguous())
+        grad_dense[ctx.start : ctx.start + grad_rows.shape[0]] += grad_rows
+        return None, None, grad_dense, None
+
+
+def sparse_product_and_rows(pattern: Pattern, values: Tensor, dense: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """`sparse_product` with fixed values, and beside it the rows of `dense` from `start` on, as many as it has rows.
+
+    Taken apart, the gradient of the rows would be padded to the size of `dense` and added in passes of their own.
+    """
+    return _SparseProductAndRows.apply(pattern, values, dense, start)
 
 
 @dataclass(eq=False)
@@ -103,18 +139,66 @@ class SparseFeatures:
         """From dense features."""
         csr = x.to_sparse_csr()
         indptr, indices = csr.crow_indices().int(), csr.col_indices().int()
-        return cls(Pattern(indptr, indices, x.shape[0], x.shape[1]), csr.values())
+        return cls(Pattern(indptr, indices, x.shape[0], x.shape[1]), csr.values().float())
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.pattern.num_rows, self.pattern.num_cols
 
+    def select(self, rows: Tensor) -> SparseFeatures:
+        """Some rows, `[num_rows]` ids: a copy."""
+        indptr = self.pattern.indptr
+        count = indptr.diff()[rows]
+        begin = torch.zeros(rows.numel() + 1, dtype=torch.int64, device=rows.device)
+        torch.cumsum(count, 0, out=begin[1:])
+        total = int(begin[-1])
+        entries = torch.arange(total, device=rows.device)
+        entries += (indptr[rows] - begin[:-1]).repeat_interleave(count, output_size=total)
+        pattern = Pattern(begin.to(indptr.dtype), self.pattern.indices[entries], rows.numel(), self.pattern.num_cols)
+        return SparseFeatures(pattern, self.values[entries])
 
-Features = Tensor | SparseFeatures
+
+@dataclass(eq=False)
+class Rows:
+    """Some rows of a table of features, read where they are used: a batch's features without a copy of them.
+
+    Attributes:
+        table: `[num_nodes, num_features]`, float32 or bfloat16.
+        ids: which rows, `[num_rows]`.
+    """
+
+    table: Tensor
+    ids: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.ids.numel(), self.table.shape[1]
+
+    def gather(self) -> Tensor:
+        """The rows as a tensor of their own, float32."""
+        return self.table.index_select(0, self.ids).float()
+
+    def __getitem__(self, part: slice) -> Rows:
+        """Consecutive rows."""
+        return Rows(self.table, self.ids[part])
+
+
+Features = Tensor | SparseFeatures | Rows
+
+
+def feature_tensors(x: Features) -> Iterator[Tensor]:
+    """Every tensor that features are made of."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, Rows):
+        yield x.ids
+    else:
+        yield x.values
+        yield from x.pattern.tensors()
 
 
 def linear(x: Features, weight: Tensor) -> Tensor:
-    """`x @ weight.T` for dense or sparse features; weight `[out, in]`."""
+    """`x @ weight.T` for dense, sparse or gathered features; weight `[out, in]`."""
     if isinstance(x, SparseFeatures):
         return sparse_product(x.pattern, x.values, weight.t())
-    return F.linear(x, weight)
+    return F.linear(x.gather() if isinstance(x, Rows) else x, weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -11,13 +12,17 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from ugts_dist.config import Config
+from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
-from ugts_dist.graphs.sampling import NeighborSampler
-from ugts_dist.models import Block, Features, SparseFeatures
+from ugts_dist.graphs.loader import SeedLoader, SeedPlan
+from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
+from ugts_dist.models import Block, Features, Rows, SparseFeatures, feature_tensors, prepare
+from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 from ugts_dist.training.ranks import Ranks
 
 _SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
+_LOOKED_AT = 4096  # nodes whose features tell the density
+_CALIBRATION_SEEDS = 1024
 
 
 @dataclass
@@ -32,6 +37,7 @@ class Batch:
         rows: which of the output rows are this rank's seed nodes, `[num_seeds]`.
         y: labels of the seed nodes, `[num_seeds]`.
         num_seeds_of_all: seed nodes of this step on all ranks together, by which the loss is divided.
+        is_last: whether the step ends with this batch; it has several where its seeds are cut into parts.
     """
 
     step: int
@@ -41,6 +47,14 @@ class Batch:
     rows: Tensor
     y: Tensor
     num_seeds_of_all: int
+    is_last: bool = True
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor of the batch, for whoever looks after their memory."""
+        yield from (self.nodes, self.rows, self.y)
+        yield from feature_tensors(self.x)
+        for block in self.blocks:
+            yield from block.tensors()
 
 
 class Batches(Protocol):
@@ -66,10 +80,11 @@ def make_batches(graph: Graph, config: Config, ranks: Ranks) -> Batches:
 
 def is_sparse(graph: Graph) -> bool:
     """Whether most features are zero: a property of the graph, so that every rank and batch decides alike."""
-    return float((graph.x != 0).float().mean()) < _SPARSE_BELOW
+    some = graph.x[:: -(-graph.num_nodes // _LOOKED_AT)]
+    return float((some != 0).float().mean()) < _SPARSE_BELOW
 
 
-def full_features(graph: Graph, device: torch.device) -> Features:
+def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures:
     """All nodes' features, as a sparse matrix where most are zero."""
     x = graph.x.to(device)
     return SparseFeatures.of(x) if is_sparse(graph) else x
@@ -78,12 +93,17 @@ def full_features(graph: Graph, device: torch.device) -> Features:
 def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
     """The full in-neighbourhoods of nodes `start` to `stop`, whose sources are all nodes."""
     stop = graph.num_nodes if stop is None else stop
+    return block_of_rows(graph, graph.degree.to(device), start, stop)
+
+
+def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
+    """The same, on the device of `degree`, the in-degree of every node."""
     first, last = int(graph.indptr[start]), int(graph.indptr[stop])
     integer = _index_type(last - first + graph.num_nodes)
     return Block(
-        (graph.indptr[start : stop + 1] - first).to(device, integer),
-        graph.indices[first:last].to(device, integer),
-        graph.degree.to(device),
+        (graph.indptr[start : stop + 1] - first).to(degree.device, integer),
+        graph.indices[first:last].to(degree.device, integer),
+        degree,
         start,
     )
 
@@ -101,19 +121,14 @@ class FullBatch:
         self._graph, self._depth, self._device = graph, depth, ranks.device
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
-        out = NeighborSampler(graph.indptr, graph.indices, [-1] * depth, seed=0).sample(0, seeds)
-        x = graph.x[out.node].to(ranks.device)
-        data = Data(
-            edge_index=torch.stack([out.row, out.col]),
-            degree=graph.degree[out.node],
-            num_sampled_nodes=out.num_sampled_nodes,
-            num_sampled_edges=out.num_sampled_edges,
-        )
+        sample = NeighborSampler(graph.indptr, graph.indices, [-1] * depth, seed=0).sample(0, seeds)
+        x = graph.x[sample.nodes].to(ranks.device).float()
+        blocks = hop_blocks(sample, graph.degree[sample.nodes])
         self._batch = Batch(
             0,
-            out.node.to(ranks.device),
+            sample.nodes.to(ranks.device),
             SparseFeatures.of(x) if is_sparse(graph) else x,
-            _shared([block_to(block, ranks.device) for block in sampled_blocks(data)]),
+            _shared([block_to(block, ranks.device) for block in blocks]),
             torch.arange(seeds.numel(), device=ranks.device),
             graph.y[seeds].to(ranks.device),
             graph.train.numel(),
@@ -127,6 +142,7 @@ class FullBatch:
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
         block = graph_block(self._graph, self._device)
         x = full_features(self._graph, self._device)
+        x = x.float() if isinstance(x, Tensor) else x
         return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
 
@@ -134,57 +150,84 @@ class SampledBatches:
     """Mini-batches of sampled neighbourhoods; what is drawn depends on seed, step, hop and node alone."""
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
-        options, seed = config.batch, config.run.seed
-        self._device = ranks.device
-        self._data = graph_data(graph)
-        self._sampler = NeighborSampler(graph.indptr, graph.indices, options.fan_out, seed)
-        self._plan = SeedPlan(graph.train, options.size, seed, ranks.rank, ranks.world_size)
+        graph = placed(graph, config, ranks.device)
+        self._config, self._device = config, ranks.device
+        self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
+        self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
+        self._sampler = make_sampler(graph, config)
+        self._plan = SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         self._loader = SeedLoader(
             self._data,
             self._plan,
             self._sampler,
             config.run.epochs,
-            num_workers=options.workers,
-            persistent_workers=options.workers > 0,
+            config.batch.parts,
+            spare_threads(config, ranks),
+            self._batch,
+            partial(own_stream, ranks.device),
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        for data in self._loader.epoch(number):
-            yield self._batch(data, self._plan)
+        for batch in self._loader.epoch(number):
+            used_on_this_stream(batch.tensors())
+            yield batch
 
     def calibration_batch(self) -> Batch:
+        """Some seeds of the first step, as many as that has up to a bound: a rank may hold no more."""
         whole = replace(self._plan, rank=0, world_size=1)
-        return self._batch(next(SeedLoader(self._data, whole, self._sampler, epochs=1).epoch(0)), whole)
+        seeds = whole.seeds(0)[:_CALIBRATION_SEEDS]
+        plan = SeedPlan(seeds, seeds.numel(), self._config.run.seed)
+        return next(SeedLoader(self._data, plan, self._sampler, epochs=1, finish=self._batch).epoch(0))
 
-    def _batch(self, data: Data, plan: SeedPlan) -> Batch:
-        num_seeds = int(data.batch_size)
-        return Batch(
+    def _batch(self, data: Data) -> Batch:
+        config, num_seeds = self._config, int(data.batch_size)
+        blocks = [self._block(hop, data.degree) for hop in reversed(data.hops)]
+        batch = Batch(
             int(data.step),
             data.n_id.to(self._device),
-            data.x.to(self._device),
-            [block_to(block, self._device) for block in sampled_blocks(data)],
+            self._rows(data.n_id),
+            blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
-            plan.step_size(int(data.step)),
+            self._plan.step_size(int(data.step)),
+            is_last=int(data.part) == config.batch.parts - 1,
         )
+        prepare(config.model.arch, batch.x, blocks)
+        return batch
+
+    def _rows(self, nodes: Tensor) -> Features:
+        """The features of some nodes: read where they lie, or sent to the GPU through pinned memory."""
+        table = self._features
+        if isinstance(table, SparseFeatures):
+            return features_to(table.select(nodes), self._device)
+        if table.device == self._device:
+            return Rows(table, nodes)
+        return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True)
+
+    def _block(self, hop: Hop, degree: Tensor) -> Block:
+        if self._config.batch.norm == "full":
+            known = degree[: hop.num_src]
+        else:
+            known = degree.new_zeros(hop.num_src)
+            known[: hop.num_dst] = hop.indptr.diff()
+        return block_to(Block(hop.indptr, hop.indices, known), self._device)
 
 
-def sampled_blocks(data: Data) -> list[Block]:
-    """One block a layer from a sampled batch: the last hop's edges feed the first layer.
+def make_sampler(graph: Graph, config: Config) -> Sampler:
+    """The sampler that the configuration asks for, on the device of the graph."""
+    options = config.batch
+    if options.backend == "ours":
+        return NeighborSampler(graph.indptr, graph.indices, options.fan_out, config.run.seed)
+    return backends.make_sampler(options.backend, graph.indptr, graph.indices, options.fan_out, config.run.seed)
+
+
+def hop_blocks(sample: Sample, degree: Tensor) -> list[Block]:
+    """One block a layer: the last hop's edges feed the first layer; `degree` is that of the sample's nodes.
 
     Each layer's destinations are the nodes that the next layer needs, and no others.
     """
-    nodes = torch.tensor(data.num_sampled_nodes).cumsum(0).tolist()
-    edges = [0, *torch.tensor(data.num_sampled_edges).cumsum(0).tolist()]
-    blocks = []
-    for hop in reversed(range(len(edges) - 1)):
-        source, destination = data.edge_index[:, edges[hop] : edges[hop + 1]]
-        integer = _index_type(source.numel() + nodes[hop + 1])
-        indptr = torch.zeros(nodes[hop] + 1, dtype=integer)
-        torch.cumsum(torch.bincount(destination, minlength=nodes[hop]), 0, out=indptr[1:])
-        blocks.append(Block(indptr, source.to(integer), data.degree[: nodes[hop + 1]]))
-    return blocks
+    return [Block(hop.indptr, hop.indices, degree[: hop.num_src]) for hop in reversed(sample.hops)]
 
 
 def _index_type(count: int) -> torch.dtype:
@@ -199,10 +242,3 @@ def _shared(blocks: list[Block]) -> list[Block]:
         if blocks[k].num_src == blocks[k + 1].num_dst:
             shared[k] = shared[k + 1]
     return shared
-
-
-def block_to(block: Block, device: torch.device) -> Block:
-    """The block on a device; itself where it is there already."""
-    if block.indptr.device == device:
-        return block
-    return Block(block.indptr.to(device), block.indices.to(device), block.degree.to(device), block.start)

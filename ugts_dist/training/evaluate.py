@@ -1,47 +1,143 @@
-"""Exact evaluation: all nodes, all neighbours, layer by layer; the ranks share the nodes of each layer."""
+"""Exact evaluation: all nodes, all neighbours, layer by layer; the ranks share the nodes of each layer.
+
+Memory is bounded: a layer is computed in chunks of nodes, and of all that a layer makes only what the next one reads
+is kept for every node, once a machine (or once a GPU).
+"""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.models import GNN, Features
-from ugts_dist.training.batches import full_features, graph_block
+from ugts_dist.models import GNN, Block, Features, Rows, Sent, SparseFeatures
+from ugts_dist.training.batches import block_of_rows, full_features
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.tables import NodeTables, pieces
+
+_CHUNK_EDGES = 1 << 22
+_CHUNK_ROWS = 1 << 16
+_OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
 
 
 class Evaluator:
     """Accuracy on the validation and test nodes, each counted exactly once whatever the world size."""
 
-    def __init__(self, graph: Graph, ranks: Ranks) -> None:
-        self._ranks = ranks
-        self._num_nodes = graph.num_nodes
+    def __init__(self, graph: Graph, ranks: Ranks, device: torch.device | None = None, spill: str = "") -> None:
+        """`device` is where to compute if not on that of the ranks; `spill` as in `NodeTables`."""
+        self._graph, self._ranks = graph, ranks
+        self._device = ranks.device if device is None else device
         self._start, self._stop = ranks.share(graph.num_nodes)
-        self._block = graph_block(graph, ranks.device, self._start, self._stop)
-        self._x = full_features(graph, ranks.device)
-        self._y = graph.y[self._start : self._stop].to(ranks.device)
+        self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
+        self._x = full_features(graph, self._device)
+        self._degree = graph.degree.to(self._device)
+        self._y = graph.y[self._start : self._stop].to(self._device)
         self._split = {
-            name: self._own(nodes).to(ranks.device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
+            name: self._own(nodes).to(self._device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
         }
         self._sizes = {"valid": graph.valid.numel(), "test": graph.test.numel()}
+        self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES else None
+        self._chunks = list(_chunks(graph, self._start, self._stop))
+        # A small graph's only block is kept, with all that its layers computed of it once.
+        self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
 
     def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
         """Accuracy by split, and the sum over ranks of `loss`; one reduction and one wait for both."""
-        correct = self.logits(model).argmax(1) == self._y
+        predicted = torch.cat([logits.argmax(1) for logits in self._outputs(model)])
+        correct = predicted == self._y
         counts = torch.stack([correct[rows].sum() for rows in self._split.values()])
-        total = self._ranks.sum(torch.cat([counts.double(), loss.double().reshape(1)])).tolist()
+        sums = torch.cat([counts.double(), loss.detach().double().reshape(1).to(self._device)])
+        total = self._ranks.sum(sums).tolist()
+        if self._ogb is not None:
+            return self._by_ogb(self._ogb, predicted), total[-1]
         return {name: total[i] / self._sizes[name] for i, name in enumerate(self._split)}, total[-1]
 
-    @torch.no_grad()
+    def _by_ogb(self, evaluator: Any, predicted: Tensor) -> dict[str, float]:
+        """OGB's own metric on the predictions of all ranks."""
+        table = self._tables.empty(1, torch.int64)
+        table[self._start : self._stop, 0] = predicted
+        self._tables.complete([table])
+        y, everyone = self._graph.y[:, None], table.cpu()
+        splits = (("valid", self._graph.valid), ("test", self._graph.test))
+        return {
+            name: float(evaluator.eval({"y_true": y[nodes], "y_pred": everyone[nodes]})["acc"])
+            for name, nodes in splits
+        }
+
     def logits(self, model: GNN) -> Tensor:
         """Logits of this rank's nodes, `[stop - start, num_classes]`."""
-        x: Features = self._x
-        for k in range(model.depth):
-            out = model.layer(k, x, self._block)
-            x = out if k == model.depth - 1 else self._ranks.concatenate(out, self._num_nodes)
-        return out
+        return torch.cat(list(self._outputs(model)))
+
+    @torch.no_grad()
+    def _outputs(self, model: GNN) -> Iterator[Tensor]:
+        """The last layer's outputs for this rank's nodes, chunk by chunk."""
+        if self._device != self._ranks.device:
+            model = copy.deepcopy(model).to(self._device)
+        sent = self._sent(model)
+        for k in range(model.depth - 1):
+            outputs = (model.sends(k + 1, model.combine(k, sent, block)) for block in self._blocks())
+            sent = self._filled(outputs)
+        for block in self._blocks():
+            yield model.combine(model.depth - 1, sent, block)
+
+    def _sent(self, model: GNN) -> Sent:
+        """What the nodes send in the first layer: their features as they lie, where the layer takes them so."""
+        one = self._features(self._start, self._start + 1)
+        if model.sends(0, one)[0] is one:
+            table = self._graph.x.to(self._device)
+            # Of bfloat16 features the sums are to be float32, which is the business of `Rows`.
+            everyone = torch.arange(self._graph.num_nodes, device=self._device)
+            return (table if table.dtype == torch.float32 else Rows(table, everyone),)
+        return self._filled(
+            model.sends(0, self._features(*rows)) for rows in pieces(self._start, self._stop, _CHUNK_ROWS)
+        )
+
+    def _filled(self, chunks: Iterator[Sent]) -> tuple[Tensor, ...]:
+        """Tables for all nodes, of which this rank's chunks are its rows, in order."""
+        tables: list[Tensor] = []
+        start = self._start
+        for chunk in chunks:
+            if not tables:
+                tables = [self._tables.empty(part.shape[1]) for part in chunk]
+            stop = start + chunk[0].shape[0]
+            for table, part in zip(tables, chunk, strict=True):
+                assert isinstance(part, Tensor)
+                table[start:stop] = part
+            start = stop
+        self._tables.complete(tables)
+        return tuple(tables)
+
+    def _features(self, start: int, stop: int) -> Features:
+        if isinstance(self._x, SparseFeatures):
+            return self._x.select(torch.arange(start, stop, device=self._device))
+        return self._x[start:stop].float()
+
+    def _blocks(self) -> Iterator[Block]:
+        yield from self._kept or (self._block(*chunk) for chunk in self._chunks)
+
+    def _block(self, start: int, stop: int) -> Block:
+        return block_of_rows(self._graph, self._degree, start, stop)
 
     def _own(self, nodes: Tensor) -> Tensor:
         """Which of this rank's rows are among `nodes`."""
         return nodes[(nodes >= self._start) & (nodes < self._stop)] - self._start
+
+
+def _ogb_evaluator(name: str) -> Any:
+    from ogb.nodeproppred import Evaluator as OGBEvaluator  # brings pandas and scikit-learn: seconds and memory
+
+    return OGBEvaluator(name)
+
+
+def _chunks(graph: Graph, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of nodes with a bounded number of rows and of edges (a single node may have more)."""
+    while start < stop:
+        room = int(graph.indptr[start]) + _CHUNK_EDGES
+        last = int(torch.searchsorted(graph.indptr, room, right=True)) - 1
+        following = min(max(last, start + 1), start + _CHUNK_ROWS, stop)
+        yield start, following
+        start = following

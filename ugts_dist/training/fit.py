@@ -1,4 +1,4 @@
-"""The loop: find a ticket (or train a dense network) on one graph. It reads like the algorithm in the paper."""
+"""The loop: find a ticket (or train a dense network). It reads like the algorithm in the paper."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import inspect
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from ugts_dist.config import Config
-from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Dropout
-from ugts_dist.training.batches import make_batches
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.tasks import Data, Task, make_task
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,15 @@ class Result:
     """What a run found.
 
     Attributes:
-        epoch: the best epoch, by validation accuracy among those that `run.select` admits.
-        valid, test: accuracies there.
+        epoch: the best epoch, by the validation metric among those that `run.select` admits.
+        valid, test: the metric there.
         sparsity: achieved there, counted on the masks.
-        test_any: test accuracy at the best validation epoch of all epochs (the rule of the paper's code).
-        test_last: test accuracy after the last epoch.
+        test_any: test metric at the best validation epoch of all epochs (the rule of the paper's code).
+        test_last: test metric after the last epoch.
         seconds: of training and evaluation.
         path: the saved ticket, or dense network.
         bytes: its size.
+        metric: name of the metric.
     """
 
     epoch: int
@@ -49,22 +49,24 @@ class Result:
     seconds: float
     path: str
     bytes: int
+    metric: str
 
     def to_dict(self) -> dict[str, float | int | str]:
         return asdict(self)
 
 
-def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
+def fit(config: Config, data: Data, ranks: Ranks, folder: Path) -> Result:
     """Search for the ticket that `config` describes; the best one is in `folder` at the end.
 
     Raises FloatingPointError where the loss stops being finite.
     """
-    training = _Training(config, graph, ranks)
-    method, evaluator = training.method, Evaluator(graph, ranks)
+    task = make_task(data)
+    training = Training(config, task, ranks)
+    method, evaluator = training.method, task.evaluator(config, ranks)
     best = _Best(method.schedule.end if config.run.select == "after-ramp" else 0)
-    path, accuracy, started = folder, {"valid": 0.0, "test": 0.0}, time.perf_counter()
+    path, measured, started = folder, {"valid": 0.0, "test": 0.0}, time.perf_counter()
 
-    with Log(folder, config.log, config.label, config.run.epochs, ranks.is_main) as log:
+    with Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main) as log:
         for epoch in range(config.run.epochs):
             sparsity, lr = method.schedule(epoch), _learning_rate(config, epoch)
             loss = training.epoch(epoch, sparsity, lr)
@@ -73,12 +75,12 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
                 continue
             # The network is always judged at its final sparsity, also while the sparsity still rises.
             training.mask(method.schedule.final)
-            accuracy, loss_of_all = evaluator.measure(method.model, loss)
+            measured, loss_of_all = evaluator.measure(method.model, loss)
             if not math.isfinite(loss_of_all):
                 raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
-            if best.update(epoch, accuracy, method.achieved_sparsity) and ranks.is_main:
-                path = method.save(folder, config, {"epoch": epoch, **accuracy, "sparsity": best.sparsity})
-            log.epoch(epoch, {"sparsity": sparsity, "loss": loss_of_all, **accuracy, "lr": lr})
+            if best.update(epoch, measured, method.achieved_sparsity) and ranks.is_main:
+                path = method.save(folder, config, {"epoch": epoch, **measured, "sparsity": best.sparsity})
+            log.epoch(epoch, {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr})
 
     return Result(
         epoch=best.epoch,
@@ -86,23 +88,24 @@ def fit(config: Config, graph: Graph, ranks: Ranks, folder: Path) -> Result:
         test=best.test,
         sparsity=best.sparsity,
         test_any=best.test_any,
-        test_last=accuracy["test"],
+        test_last=measured["test"],
         seconds=time.perf_counter() - started,
         path=str(path),
         bytes=path.stat().st_size if ranks.is_main else 0,
+        metric=task.metric,
     )
 
 
-class _Training:
+class Training:
     """The network, its data and its optimiser; an epoch at a time."""
 
-    def __init__(self, config: Config, graph: Graph, ranks: Ranks) -> None:
-        self.method = make_method(config, graph, ranks)
-        self._batches = make_batches(graph, config, ranks)
-        self._config, self._ranks = config, ranks
-        calibration = self._batches.calibration_batch()
-        self.method.start(lambda: self.method.model(calibration.x, calibration.blocks))
-        self._network = data_parallel(self.method.model, ranks)
+    def __init__(self, config: Config, task: Task[Any], ranks: Ranks) -> None:
+        self.method = make_method(config, task.network(config), ranks)
+        self.batches = task.batches(config, ranks)
+        self._config, self._task, self._ranks = config, task, ranks
+        calibration = self.batches.calibration_batch()
+        self.method.start(lambda: task.forward(self.method.model, calibration))
+        self._network = data_parallel(self.method.model, ranks, config.optim.compress)
         self._optimizer = torch.optim.Adam(
             self.method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )
@@ -115,26 +118,39 @@ class _Training:
             self._masked_for = sparsity
 
     def epoch(self, number: int, sparsity: float, lr: float) -> Tensor:
-        """One pass over the training nodes; this rank's part of the mean loss, which nobody has waited for."""
+        """One pass over the training data; this rank's part of the mean loss, which nobody has waited for."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         total = torch.zeros((), device=self._ranks.device)
-        for batch in self._batches.epoch(number):
-            self.mask(sparsity)
-            dropout = Dropout(self._config.model.dropout, self._config.run.seed, batch.step, batch.nodes)
-            logits = self._network(batch.x, batch.blocks, dropout)[batch.rows]
-            # Divided by the seed nodes of all ranks; DDP takes the mean over ranks, hence the world size.
-            loss = F.cross_entropy(logits, batch.y, reduction="sum") / batch.num_seeds_of_all
-            self._optimizer.zero_grad()
-            (loss * self._ranks.world_size).backward()
+        for batch in self.batches.epoch(number):
+            total += self.step(batch, sparsity)
+        return total / self.batches.steps_per_epoch
+
+    def step(self, batch: Any, sparsity: float) -> Tensor:
+        """One batch: threshold, forward with the masked weights, backward, and a change of the scores."""
+        self.mask(sparsity)
+        loss = self._add_gradient(batch)
+        if batch.is_last:  # of the parts that the step's seeds are cut into
             self._optimizer.step()
+            self._optimizer.zero_grad()
             self._masked_for = None
-            total += loss.detach()
-        return total / self._batches.steps_per_epoch
+        return loss
+
+    def _add_gradient(self, batch: Any) -> Tensor:
+        """Forward and backward; the gradient is averaged over ranks with the last batch of a step."""
+        config, task = self._config, self._task
+        dropout = Dropout(config.model.dropout, config.run.seed, batch.step, batch.nodes)
+        with nullcontext() if batch.is_last else without_averaging(self._network):
+            with precision(config, self._ranks):
+                logits = task.forward(self._network, batch, dropout)
+            loss = task.loss(logits.float(), batch)
+            # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
+            (loss * self._ranks.world_size).backward()
+        return loss.detach()
 
 
 class _Best:
-    """The best epoch by validation accuracy, the earliest of equals, from `first_epoch` on."""
+    """The best epoch by the validation metric, the earliest of equals, from `first_epoch` on."""
 
     def __init__(self, first_epoch: int) -> None:
         self._first_epoch = first_epoch
@@ -142,13 +158,13 @@ class _Best:
         self.test_any = math.nan
         self.epoch, self.valid, self.test, self.sparsity = -1, -1.0, math.nan, 0.0
 
-    def update(self, epoch: int, accuracy: dict[str, float], achieved_sparsity: Callable[[], float]) -> bool:
+    def update(self, epoch: int, measured: dict[str, float], achieved_sparsity: Callable[[], float]) -> bool:
         """Take note of an evaluation; true where it is the best one so far."""
-        if accuracy["valid"] > self._valid_any:
-            self._valid_any, self.test_any = accuracy["valid"], accuracy["test"]
-        if epoch < self._first_epoch or accuracy["valid"] <= self.valid:
+        if measured["valid"] > self._valid_any:
+            self._valid_any, self.test_any = measured["valid"], measured["test"]
+        if epoch < self._first_epoch or measured["valid"] <= self.valid:
             return False
-        self.epoch, self.valid, self.test = epoch, accuracy["valid"], accuracy["test"]
+        self.epoch, self.valid, self.test = epoch, measured["valid"], measured["test"]
         self.sparsity = achieved_sparsity()
         return True
 
@@ -164,7 +180,12 @@ def _learning_rate(config: Config, epoch: int) -> float:
     return config.optim.lr
 
 
-def data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
+def precision(config: Config, ranks: Ranks) -> AbstractContextManager[Any]:
+    """Layers in bfloat16 where that is asked for; parameters, and so the scores' gradients, stay float32."""
+    return torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.optim.precision == "bfloat16")
+
+
+def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.Module:
     """DDP, which averages the score gradients; the frozen weights have none, and no buffer is ever broadcast."""
     if ranks.process_group is None:
         return model
@@ -172,4 +193,12 @@ def data_parallel(model: nn.Module, ranks: Ranks) -> nn.Module:
     # The name since torch 2.13 of what was broadcast_buffers.
     known = inspect.signature(DistributedDataParallel).parameters
     options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
-    return DistributedDataParallel(model, process_group=ranks.process_group, **options)
+    network = DistributedDataParallel(model, process_group=ranks.process_group, **options)
+    if compress:
+        network.register_comm_hook(ranks.process_group, bf16_compress_hook)
+    return network
+
+
+def without_averaging(network: nn.Module) -> AbstractContextManager[Any]:
+    """Gradients add up on each rank."""
+    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()

@@ -16,7 +16,8 @@ from ugts_dist.config import LogConfig
 class Log:
     """One line a measured epoch, kept in `metrics.jsonl`. On other ranks than the main one, nothing."""
 
-    def __init__(self, folder: Path, config: LogConfig, label: str, epochs: int, is_main: bool) -> None:
+    def __init__(self, folder: Path, config: LogConfig, label: str, metric: str, epochs: int, is_main: bool) -> None:
+        self._metric = metric
         self._writer: Any = None
         self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8") if is_main else None  # noqa: SIM115
         columns = (
@@ -56,7 +57,8 @@ class Log:
         self._progress.update(self._task, completed=number + 1)
         if metrics is None or self._file is None:
             return
-        note = f"sparsity {metrics['sparsity']:.3f}  loss {metrics['loss']:.3f}  valid {metrics['valid']:.3f}"
+        note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("sparsity", "loss"))
+        note += f"  validation {self._metric} {metrics['valid']:.3f}"
         self._progress.update(self._task, note=note)
         self._file.write(json.dumps({"epoch": number, **metrics}) + "\n")
         self._file.flush()

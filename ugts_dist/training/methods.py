@@ -17,14 +17,17 @@ from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN
+from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.training.ranks import Ranks
+
+Network = GNN | GraphNetwork
 
 
 class Method(Protocol):
     """One way to fit a network."""
 
-    model: GNN
+    model: Network
     schedule: Schedule
 
     def trained(self) -> list[nn.Parameter]:
@@ -51,7 +54,7 @@ class Method(Protocol):
 class TicketSearch:
     """Frozen weights, trained scores."""
 
-    def __init__(self, model: GNN, config: Config, ranks: Ranks) -> None:
+    def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         options = config.supermask
         scope, ramp = options.parts
         self.model = model
@@ -94,7 +97,7 @@ class TicketSearch:
 class DenseTraining:
     """Trained weights, no mask: the network that a ticket has to match."""
 
-    def __init__(self, model: GNN, config: Config, ranks: Ranks) -> None:
+    def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         self.model = model
         self.schedule = Schedule(0.0)
 
@@ -125,14 +128,13 @@ def build_model(config: Config, graph: Graph) -> GNN:
     return GNN(m.arch, graph.num_features, graph.num_classes, m.depth, m.width, m.heads)
 
 
-def make_method(config: Config, graph: Graph, ranks: Ranks) -> Method:
-    """The method that the configuration asks for, around a new model on the rank's device."""
-    model = build_model(config, graph).to(ranks.device)
+def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
+    """The method that the configuration asks for, around a plain model, which it moves to the rank's device."""
     kind = DenseTraining if config.supermask.method == "dense" else TicketSearch
-    return kind(model, config, ranks)
+    return kind(model.to(ranks.device), config, ranks)
 
 
-def load_saved(path: Path) -> tuple[Config, Callable[[GNN], GNN], dict[str, float]]:
+def load_saved(path: Path) -> tuple[Config, Callable[[Network], Network], dict[str, float]]:
     """A saved ticket or dense network: its configuration, what fills a new model with it, and its metrics.
 
     Raises InputError, in one line, for a file that is neither.
@@ -143,7 +145,7 @@ def load_saved(path: Path) -> tuple[Config, Callable[[GNN], GNN], dict[str, floa
             raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
         config = Config.from_dict(ticket.config, str(path))
 
-        def fill(model: GNN) -> GNN:
+        def fill(model: Network) -> Network:
             try:
                 ticket.apply(model)
             except (ValueError, RuntimeError) as error:
@@ -159,7 +161,7 @@ def load_saved(path: Path) -> tuple[Config, Callable[[GNN], GNN], dict[str, floa
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a dense network of this program, or damaged ({error})") from None
 
-    def fill_dense(model: GNN) -> GNN:
+    def fill_dense(model: Network) -> Network:
         try:
             model.load_state_dict(state)
         except RuntimeError as error:

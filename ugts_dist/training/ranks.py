@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,20 +24,31 @@ class Ranks:
 
     Attributes:
         process_group: None where the run is a single process.
+        machine: name of the machine; ranks of one machine share memory.
     """
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     process_group: dist.ProcessGroup | None = None
+    machine: str = field(default_factory=socket.gethostname)
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
+    @property
+    def local_world_size(self) -> int:
+        """Ranks on this machine, as `torchrun` tells; all of them where it does not."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", str(self.world_size)))
+
     def share(self, size: int) -> tuple[int, int]:
         """This rank's contiguous part of `range(size)`: every item in exactly one rank's part."""
-        return size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size
+        return self.share_of(size, self.rank)
+
+    def share_of(self, size: int, rank: int) -> tuple[int, int]:
+        """The part of some rank."""
+        return size * rank // self.world_size, size * (rank + 1) // self.world_size
 
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over ranks."""
@@ -44,17 +56,21 @@ class Ranks:
             dist.all_reduce(values, group=self.process_group)
         return values
 
-    def concatenate(self, rows: Tensor, size: int) -> Tensor:
-        """Join every rank's `share(size)` of a matrix: `[stop - start, width]` on each -> `[size, width]` on all."""
-        if self.process_group is None:
-            return rows
-        longest = -(-size // self.world_size)
-        padded = rows.new_zeros(longest, rows.shape[1])
-        padded[: rows.shape[0]] = rows
-        gathered = [torch.empty_like(padded) for _ in range(self.world_size)]
-        dist.all_gather(gathered, padded, group=self.process_group)
-        lengths = [size * (r + 1) // self.world_size - size * r // self.world_size for r in range(self.world_size)]
-        return torch.cat([part[:length] for part, length in zip(gathered, lengths, strict=True)])
+    def gather(self, value: Value) -> list[Value]:
+        """Every rank's value, by rank."""
+        values = [value] * self.world_size
+        if self.process_group is not None:
+            dist.all_gather_object(values, value, group=self.process_group)
+        return values
+
+    def machines(self) -> list[str]:
+        """Each rank's machine."""
+        return self.gather(self.machine)
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.process_group is not None:
+            dist.barrier(group=self.process_group)
 
     def together(self, action: Callable[[], Value]) -> Value:
         """What `action` returns; where it raises InputError on some rank, the first such error on every rank."""
@@ -63,9 +79,7 @@ class Ranks:
             value = action()
         except InputError as error:
             problem = str(error)
-        problems = [problem] * self.world_size
-        if self.process_group is not None:
-            dist.all_gather_object(problems, problem, group=self.process_group)
+        problems = self.gather(problem)
         if any(problems):
             raise InputError(next(filter(None, problems)))
         return cast(Value, value)
@@ -97,7 +111,7 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto") -> I
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks(device=place)
         return
-    dist.init_process_group("nccl" if use_cuda else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if use_cuda else "gloo")
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), place, dist.group.WORLD)
     finally:

@@ -11,24 +11,21 @@ import torch
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue
-from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.loader import SeedPlan
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Result, fit
-from ugts_dist.training.methods import build_model, load_saved
+from ugts_dist.training.methods import load_saved
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.tasks import Data, load_data, make_task
 
 
 def run(config: Config, ranks: Ranks) -> tuple[Result, Path]:
-    """Load the graph, make the run folder, fit; `result.json` is written last.
+    """Load the data, make the run folder, fit; `result.json` is written last.
 
     Raises InputError before training starts for every mistake in the input.
     """
-    graph = ranks.together(lambda: _checked_graph(config, ranks))
+    data = ranks.together(lambda: _checked_data(config, ranks))
     folder = Path(ranks.agree(ranks.together(lambda: str(_make_folder(config)) if ranks.is_main else "")))
     try:
-        result = fit(config, graph, ranks, folder)
+        result = fit(config, data, ranks, folder)
     except InputError:  # such as data that can't be calibrated on: there is nothing in the folder yet
         if ranks.is_main:
             shutil.rmtree(folder)
@@ -39,7 +36,7 @@ def run(config: Config, ranks: Ranks) -> tuple[Result, Path]:
 
 
 def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str, float], dict[str, float]]:
-    """Rebuild a saved ticket or dense network: its configuration, the accuracies measured now, those it was saved with.
+    """Rebuild a saved ticket or dense network: its configuration, the metric measured now, and as it was saved with.
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
@@ -49,31 +46,22 @@ def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str
             raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
         path = found[0]
     config, fill, saved = load_saved(path)
-    beside = path.parent / "config.toml"  # of the run, which knows where its graph lies
-    root = root or (load_toml(beside).data.root if beside.exists() else "")
-    graph = load_graph(config.replace({"data.root": root}) if root else config)
-    model = fill(build_model(config, graph)).to(ranks.device)
-    measured, _ = Evaluator(graph, ranks).measure(model, torch.zeros((), device=ranks.device))
+    beside = path.parent / "config.toml"  # of the run, which knows where its data lies
+    known = load_toml(beside).to_dict()["data"] if beside.exists() else {}
+    here = config.replace({f"data.{key}": value for key, value in known.items()})
+    task = make_task(load_data(here.replace({"data.root": root}) if root else here))
+    model = fill(task.network(config)).to(ranks.device)
+    measured, _ = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
     return config, measured, saved
 
 
-def load_graph(config: Config) -> Graph:
-    """The graph that the configuration names."""
-    data = config.data
-    return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
-
-
-def _checked_graph(config: Config, ranks: Ranks) -> Graph:
-    """The graph, with a seed node for every rank in every step."""
-    graph = load_graph(config)
-    if config.batch.size:
-        SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
-    elif graph.train.numel() < ranks.world_size:
-        raise InputError(
-            f"{graph.name}: {graph.train.numel()} training nodes for {ranks.world_size} ranks, "
-            "allowed are at most as many ranks as training nodes"
-        )
-    return graph
+def _checked_data(config: Config, ranks: Ranks) -> Data:
+    """The data, once it is known to fit the configuration and the ranks."""
+    if config.optim.compress and ranks.device.type != "cuda":
+        raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
+    data = load_data(config)
+    make_task(data).check(config, ranks)
+    return data
 
 
 def new_folder(folder: str, name: str) -> Path:

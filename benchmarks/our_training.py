@@ -1,0 +1,71 @@
+"""Our side of `sampled_training.py`, started by it under torchrun: the program's own loop on a graph store."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+from rank_record import RankRecord, write_record
+
+from ugts_dist.config import Config
+from ugts_dist.graphs.store import open_store
+from ugts_dist.training.fit import Training
+from ugts_dist.training.ranks import ranks_from_environment
+from ugts_dist.training.tasks import NodeTask
+
+_EPOCHS = 10_000  # more than are ever begun
+
+
+def main() -> None:
+    options = _arguments()
+    record = RankRecord()
+    with ranks_from_environment("cpu") as ranks:
+        config = _config(options, ranks.world_size)
+        training = Training(config, NodeTask(open_store(options.store)), ranks)
+        epochs = itertools.chain.from_iterable(map(training.batches.epoch, range(_EPOCHS)))
+        for batch in record.steps(epochs, options.steps, options.parts):
+            record.seeds(batch.y.numel())
+            training.step(batch, config.supermask.sparsity)
+        write_record(record, options.out)
+
+
+def _config(options: argparse.Namespace, world_size: int) -> Config:
+    return Config().replace(
+        {
+            "model.arch": "sage",
+            "model.depth": len(options.fan_out),
+            "model.width": options.width,
+            "supermask.method": options.method,
+            "supermask.sparsity": 0.0 if options.method == "dense" else options.sparsity,
+            "optim.lr": options.lr,
+            "batch.size": options.batch * world_size,
+            "batch.fan_out": options.fan_out,
+            "batch.parts": options.parts,
+            "batch.backend": options.backend,
+            "run.seed": options.seed,
+            "run.epochs": _EPOCHS,
+            "run.device": "cpu",
+        }
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--fan-out", type=int, nargs="+", required=True)
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--method", default="ugts")
+    parser.add_argument("--sparsity", type=float, default=0.5)
+    parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--backend", default="ours")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What one would write with PyG alone, as in its multi-GPU examples: NeighborLoader, DDP, GraphSAGE.
+
+Started by `sampled_training.py` under torchrun. Each rank holds the whole graph, and every layer computes every node
+of its batch. It needs pyg-lib or torch-sparse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from rank_record import RankRecord, write_record
+from torch_geometric.data import Data
+from torch_geometric.loader import NeighborLoader
+from torch_geometric.nn import GraphSAGE
+
+from ugts_dist.graphs.store import open_store
+
+
+def main() -> None:
+    options = _arguments()
+    record = RankRecord()
+    dist.init_process_group("gloo")
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    graph = open_store(options.store)
+    destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
+    data = Data(
+        x=graph.x.float().clone(), y=graph.y.clone(), edge_index=torch.stack([graph.indices.long(), destination])
+    )
+    del destination
+    loader = NeighborLoader(
+        data,
+        num_neighbors=options.fan_out,
+        input_nodes=graph.train.tensor_split(world_size)[rank].clone(),
+        batch_size=options.batch,
+        shuffle=True,
+        drop_last=True,
+    )
+    torch.manual_seed(options.seed)
+    model = GraphSAGE(graph.num_features, options.width, len(options.fan_out), graph.num_classes)
+    network = torch.nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
+    for batch in record.steps(_epochs(loader), options.steps):
+        record.seeds(batch.batch_size)
+        logits = network(batch.x, batch.edge_index)[: batch.batch_size]
+        loss = F.cross_entropy(logits, batch.y[: batch.batch_size])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    write_record(record, options.out)
+    dist.destroy_process_group()
+
+
+def _epochs(loader: NeighborLoader) -> Iterator[Any]:
+    for _ in itertools.count():
+        yield from loader
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--fan-out", type=int, nargs="+", required=True)
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,342 @@
+"""What the doctor says, beside machines, packages, folders and failures whose state is known."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.graphs.helpers import random_graph, snapshot, write_planetoid
+from tests.supermask.test_weights import GOLDEN
+from ugts_dist import supermask
+from ugts_dist.cli import main
+from ugts_dist.doctor import found, machine, report, samplers, selftest
+from ugts_dist.doctor.isolated import Probes
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import catalogue, kernels
+from ugts_dist.graphs.store import write_store
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing of the user's own in the environment; an empty working folder."""
+    for variable in ("UGTS_DATA", "UGTS_STORES"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+# Probes in processes of their own
+
+
+PROBES = """
+import os, time
+from pathlib import Path
+from ugts_dist.errors import InputError
+
+def refuse(text):
+    raise InputError(text)
+
+def hang_with_a_child(path):
+    Path(path).write_text(str(os.getpid()))
+    if os.fork() == 0:
+        Path(f"{path}.child").write_text(str(os.getpid()))
+    time.sleep(60)
+"""
+
+
+def alive(path: Path) -> bool:
+    """Whether the process whose id the file holds still runs; one that has ended may wait to be collected."""
+    try:
+        return Path(f"/proc/{path.read_text()}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return not path.exists()
+
+
+def test_every_way_to_fail_is_told_and_the_next_probe_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_probes.py").write_text(PROBES)
+    monkeypatch.syspath_prepend(tmp_path)
+    with Probes((), timeout=2.0) as probes:
+        assert probes.ask("builtins:sorted", [3, 1, 2]).value == [1, 2, 3]
+        assert probes.ask("os:abort").problem == "killed by SIGABRT"
+        assert probes.ask("os:_exit", 3).problem == "ended with code 3"
+        assert probes.ask("builtins:int", "x").problem.startswith("ValueError: invalid literal for int()")
+        assert probes.ask("some_probes:refuse", "x is 1, allowed is 2").problem == "x is 1, allowed is 2"
+        assert probes.ask("no_such_module:f").problem == "ModuleNotFoundError: No module named 'no_such_module'"
+        assert probes.ask("some_probes:hang_with_a_child", str(tmp_path / "pid")).problem == "no answer within 2 s"
+        for name in ("pid", "pid.child"):
+            deadline = time.monotonic() + 5.0  # a process that is killed takes a moment to go
+            while alive(tmp_path / name) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not alive(tmp_path / name)
+        assert probes.ask("builtins:len", [1]).value == 1
+
+
+def test_a_failing_import_is_the_answer_to_every_probe() -> None:
+    with Probes(("os", "no_such_module")) as probes:
+        assert probes.imported.problem == "ModuleNotFoundError: No module named 'no_such_module'"
+        assert probes.ask("builtins:len", [1]) == probes.imported
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("import time; time.sleep(60)", "no answer within 0.5 s"), ("import os; os.abort()", "SIGABRT")],
+)
+def test_an_import_that_hangs_or_crashes_is_told(
+    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unhealthy.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with Probes(("unhealthy",), timeout=0.5) as probes:
+        assert problem in probes.imported.problem
+
+
+def test_a_probe_is_no_rank_and_writes_outside_the_working_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with Probes(()) as probes:
+        assert probes.ask("os:getenv", "RANK").value is None
+        assert not Path(probes.ask("os:getcwd").value).is_relative_to(home)
+
+
+# The machine
+
+
+def write_files(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_limits_of_the_second_version_of_cgroups_are_found_in_every_parent(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/pod/container\n",
+            "sys/fs/cgroup/pod/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/pod/container/cpu.max": "max 100000\n",
+            "sys/fs/cgroup/pod/memory.max": "4096\n",
+            "sys/fs/cgroup/pod/container/memory.max": "8192\n",
+        },
+    )
+    assert machine.cpu(tmp_path)["cgroup_quota"] == 1.5
+    assert machine.cpu(tmp_path)["usable"] == 1
+    assert machine.memory(tmp_path)["cgroup_limit"] == 4096
+
+
+def test_limits_of_the_first_version_of_cgroups_are_found(tmp_path: Path) -> None:
+    write_files(
+        tmp_path,
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/job\n4:memory:/job\n",
+            "sys/fs/cgroup/cpu/job/cpu.cfs_quota_us": "50000\n",
+            "sys/fs/cgroup/cpu/job/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/memory/job/memory.limit_in_bytes": "1024\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
+        },
+    )
+    assert machine.cpu(tmp_path)["cgroup_quota"] == 0.5
+    assert machine.memory(tmp_path)["cgroup_limit"] == 1024
+
+
+def test_kernel_files_are_read_as_they_are_written(tmp_path: Path) -> None:
+    version = (
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version: 12\n"
+    )
+    write_files(
+        tmp_path,
+        {
+            "proc/meminfo": "MemTotal:       2048 kB\nMemAvailable:   1024 kB\nHugePages_Total:       0\n",
+            "proc/cpuinfo": "processor\t: 0\nmodel name\t: A CPU @ 2: GHz\n",
+            "proc/driver/nvidia/version": version,
+            "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+        },
+    )
+    assert (machine.memory(tmp_path)["total"], machine.memory(tmp_path)["available"]) == (2 << 20, 1 << 20)
+    assert machine.cpu(tmp_path)["model"] == "A CPU @ 2: GHz"
+    assert machine.nvidia_driver(tmp_path) == "550.54.15"
+    assert machine.huge_pages(tmp_path) == {"private": "madvise", "shared": None}
+
+
+def test_a_machine_that_tells_nothing_is_no_failure(tmp_path: Path) -> None:
+    assert machine.memory(tmp_path)["total"] is None
+    assert machine.memory(tmp_path)["cgroup_limit"] is None
+    assert machine.cpu(tmp_path)["cgroup_quota"] is None
+    assert machine.nvidia_driver(tmp_path) is None
+
+
+def test_torch_is_described_as_it_describes_itself() -> None:
+    build = machine.torch_build()
+    assert build["version"] == torch.__version__
+    assert len(build["gpus"]) == torch.cuda.device_count()
+    assert bool(build["gpu_problem"]) == (not torch.cuda.is_available())
+
+
+# Data
+
+
+def test_raw_files_are_found_complete_and_incomplete(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    write_planetoid(first / "planetoid/Cora/raw", "cora")
+    write_planetoid(second / "planetoid/Cora/raw", "cora")
+    (second / "planetoid/Cora/raw/ind.cora.graph").unlink()
+    entries = found.datasets([str(first), str(second), str(tmp_path / "nowhere")])
+    assert {entry["name"] for entry in entries} == set(catalogue.NAMES)
+    cora = [entry for entry in entries if entry["name"] == "cora"]
+    assert [(entry["state"], entry["missing"]) for entry in cora] == [
+        ("complete", []),
+        ("incomplete", ["ind.cora.graph"]),
+    ]
+    assert catalogue.load("cora", first).num_nodes  # what is called complete can be loaded
+    with pytest.raises(InputError, match=r"ind\.cora\.graph"):
+        catalogue.load("cora", second)
+    others = {entry["state"] for entry in entries if entry["name"] != "cora"}
+    assert others == {"not found", "embedded"}
+
+
+def test_stores_are_opened_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    graph = random_graph(60, 200)
+    for name in ("good", "bad"):
+        write_store(graph, tmp_path / name)
+    (tmp_path / "bad" / "x.npy").unlink()
+    (tmp_path / "no store").mkdir()
+    bad, good = found.stores(str(tmp_path))
+    assert "x.npy" in bad["problem"]
+    assert (good["problem"], good["num_nodes"], good["num_edges"]) == ("", 60, graph.num_edges)
+    assert found.stores(str(tmp_path / "nowhere")) == []
+
+
+# Back ends
+
+
+def write_package(root: Path, name: str, text: str) -> None:
+    module = name.replace("-", "_")
+    write_files(
+        root,
+        {
+            f"{module}.py": text,
+            f"{module}-0.0.1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.0.1\n",
+        },
+    )
+
+
+def test_our_own_sampler_works() -> None:
+    assert samplers.ours() == "works"
+
+
+def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One raises as a library built for another torch does, the other kills the process that imports it."""
+    linker = "OSError('libpyg.so: undefined symbol: _ZN3c10\\nand more')"
+    write_package(tmp_path, "pyg-lib", f"raise OSError('Could not load this library') from {linker}")
+    write_package(tmp_path, "torch-sparse", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.syspath_prepend(tmp_path)
+    details = {check.name: check.detail for check in report.examine_packages()}
+    version = machine.installed("torch")
+    assert details["pyg-lib"].startswith(f"pyg-lib 0.0.1 with torch {version} does not load: OSError: libpyg.so: undef")
+    assert "more" not in details["pyg-lib"]
+    assert details["torch-sparse"] == f"torch-sparse 0.0.1 with torch {version} does not load: killed by SIGSEGV"
+
+
+# The self-test
+
+
+def test_the_fingerprints_are_those_of_the_first_ticket() -> None:
+    assert {init: digest for init, (_, digest) in GOLDEN.items()} == selftest.GOLDEN
+
+
+def test_a_threshold_that_is_off_by_one_place_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = supermask.kth_smallest
+    monkeypatch.setattr(supermask, "kth_smallest", lambda groups, ranks: exact(groups, [max(ranks[0] - 1, 0)]))
+    with pytest.raises(AssertionError, match="by a sort"):
+        selftest.threshold()
+
+
+def test_weights_of_another_stream_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np.random, "Philox", np.random.PCG64)
+    with pytest.raises((AssertionError, TypeError)):
+        selftest.weights()
+
+
+def test_samples_that_differ_between_devices_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ugts_dist.graphs import sampling
+
+    assert selftest.same_samples("cpu")
+    seeds = iter([1, 2])
+    exact = sampling.NeighborSampler.__init__
+    monkeypatch.setattr(
+        sampling.NeighborSampler,
+        "__init__",
+        lambda self, indptr, indices, fan_out, seed: exact(self, indptr, indices, fan_out, next(seeds)),
+    )
+    with pytest.raises(AssertionError, match="another subgraph"):
+        selftest.same_samples("cpu")
+
+
+# The command
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+    code = 0
+    try:
+        main(["doctor", *args])
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    return code, capsys.readouterr().out
+
+
+def test_the_whole_examination_holds_and_writes_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_planetoid(tmp_path / "data/planetoid/Cora/raw", "cora")
+    write_store(random_graph(60, 200), tmp_path / "stores/mine")
+    monkeypatch.setenv("UGTS_DATA", str(tmp_path / "data"))
+    before = snapshot(tmp_path)
+    code, shown = run(capsys, "--json", "--stores", str(tmp_path / "stores"))
+    assert snapshot(tmp_path) == before
+    told: dict[str, Any] = json.loads(shown)
+    assert told["self_test"], told["problems"]
+    assert [check for check in told["self_test"] if not check["ok"]] == []
+    assert (code, told["ok"], told["problems"]) == (0, True, {})
+    assert told["versions"]["torch"] == torch.__version__
+    assert [store["name"] for store in told["stores"]] == ["random"]
+    complete = [entry["name"] for entry in told["datasets"] if entry["state"] == "complete"]
+    assert complete == ["cora"]
+    assert {check["name"] for check in told["backends"]} == {"ours", "pyg-lib", "torch-sparse"}
+
+
+def test_what_takes_too_long_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    code, shown = run(capsys, "--timeout", "0.01")
+    assert code == 1
+    assert "no answer within 0.01 s" in shown
+    assert "does not work" in shown
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("option", ["--root", "--stores"])
+def test_a_folder_that_is_not_there_is_a_mistake(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", option, "nowhere"])
+    assert stop.value.code == 2
+    assert f"{option} is nowhere, which is no folder" in capsys.readouterr().err
+
+
+def test_no_time_at_all_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "--timeout", "0"])
+    assert stop.value.code == 2
+    assert "--timeout is 0.0, allowed is above 0" in capsys.readouterr().err
+
+
+def test_names_that_are_written_twice_agree() -> None:
+    assert report.DATA_VARIABLE == catalogue.DATA_VARIABLE
+    assert f"{report.CACHE}/data" == catalogue.DEFAULT_ROOT
+    assert set(report.PACKAGES) == set(kernels.BACKENDS)

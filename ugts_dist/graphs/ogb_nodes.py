@@ -1,0 +1,66 @@
+"""OGB's node graphs (Hu et al. 2020, arXiv:2005.00687), read from the raw files of their archives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.files import missing
+from ugts_dist.graphs.raw import RawGraph
+from ugts_dist.graphs.tables import edge_table, open_table
+
+SPLITS = ("train", "valid", "test")
+RAW = {part: f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "node-label", "num-node-list", "num-edge-list")}
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    folder: str
+    split: str  # OGB's name of the standard split
+    num_classes: int
+    archive: str
+
+
+# OGB gives arxiv as directed citations, which all published results but few make undirected; products it
+# gives in one direction only and adds the other itself.
+DATASETS = {
+    "ogbn-arxiv": _Dataset("ogbn_arxiv", "time", 40, "arxiv.zip"),
+    "ogbn-products": _Dataset("ogbn_products", "sales_ranking", 47, "products.zip"),
+}
+
+
+def read(name: str, root: Path) -> RawGraph:
+    """The undirected graph with OGB's standard split, from ``root``/ogb, which is only read.
+
+    Raises InputError that names all missing files, or the file that is wrong.
+    """
+    dataset = DATASETS[name]
+    folder = root / "ogb" / dataset.folder
+    splits = {split: f"split/{dataset.split}/{split}.csv.gz" for split in SPLITS}
+    absent = missing(folder, (*RAW.values(), *splits.values()))
+    if absent:
+        raise InputError(
+            f"{folder}: {name} needs {', '.join(absent)} there; unpack OGB's {dataset.archive} "
+            f"(snap.stanford.edu/ogb/data/nodeproppred/{dataset.archive}) as {dataset.folder}, or name another --root"
+        )
+    return RawGraph(
+        name=name,
+        source="OGB raw files",
+        edges=edge_table(folder / RAW["edge"]),
+        features=open_table(folder / RAW["node-feat"], "numbers"),
+        labels=open_table(folder / RAW["node-label"], "integers"),
+        splits={split: open_table(folder / file, "ids") for split, file in splits.items()},
+        undirected=True,
+        num_classes=dataset.num_classes,
+        num_nodes=_count(folder / RAW["num-node-list"]),
+        num_edges=_count(folder / RAW["num-edge-list"]),
+    )
+
+
+def _count(path: Path) -> int:
+    """The one number in a file."""
+    numbers = open_table(path, "integers").whole()
+    if numbers.shape != (1, 1) or numbers[0, 0] < 0:
+        raise InputError(f"{path}: has {numbers.shape[0]} rows of {numbers.shape[1]} numbers; allowed: one count")
+    return int(numbers[0, 0])

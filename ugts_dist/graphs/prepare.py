@@ -1,0 +1,152 @@
+"""`ugts prepare`: from any graph that we know, or your own, to a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import catalogue, ogb_nodes, own, synthetic
+from ugts_dist.graphs.prepare_options import PrepareOptions
+from ugts_dist.graphs.progress import show_progress
+from ugts_dist.graphs.raw import RawGraph, write_raw
+from ugts_dist.graphs.store import Origin, open_store, verify_store, write_store
+
+Progress = Callable[[str, float], None]
+
+_PARTS = ("edges", "features", "labels", "train", "valid", "test")
+_OWN = (*_PARTS, "data", "undirected", "num_classes")
+_SYNTHETIC = ("scale", "seed")
+
+
+def prepare(options: PrepareOptions) -> str:
+    """Write the store, or verify it; returns a line that says what is there. Raises InputError."""
+    _check_name(options)
+    if options.verify:
+        folder = _folder(options)
+        verify_store(folder)
+        return f"{summary(folder)}, all checksums right"
+    with show_progress(f"prepare {options.name}") as progress:
+        return summary(_write(options, progress))
+
+
+def summary(folder: Path) -> str:
+    """What a store holds, in one line."""
+    graph = open_store(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    dtype = str(graph.x.dtype).removeprefix("torch.")
+    return (
+        f"{folder}: {graph.name}, {graph.num_nodes:,} nodes, {graph.num_edges:,} edges, {graph.num_features} features "
+        f"({dtype}), {graph.num_classes} classes, {size:,} bytes"
+    )
+
+
+def _write(options: PrepareOptions, progress: Progress) -> Path:
+    name = options.name
+    if name in synthetic.PRESETS:
+        _refuse(options, (*_OWN, "root", "split", "row_normalize", "dtype"), f"the synthetic {name}")
+        config = dataclasses.replace(synthetic.PRESETS[name].scaled(options.scale), seed=options.seed)
+        folder = _new_folder(options)
+        synthetic.generate(config, folder, progress)
+        return folder
+    _refuse(options, _SYNTHETIC, f"{name}, which is not synthetic")
+    if name in ogb_nodes.DATASETS:
+        _refuse(options, (*_OWN, "split"), f"{name}, which has one split")
+        raw = ogb_nodes.read(name, catalogue.data_root(options.root or None))
+        return _write_raw(raw, options, progress)
+    if name in catalogue.NAMES:
+        _refuse(options, _OWN, f"the dataset {name}")
+        return _write_dataset(options, progress)
+    if not _given(options, _OWN):
+        catalogue.refuse_unknown("NAME", name, "or any other name with --data, or with --edges and the other parts")
+    return _write_raw(_own(options), options, progress)
+
+
+def _own(options: PrepareOptions) -> RawGraph:
+    num_classes = options.num_classes or None
+    if options.num_classes < 0:
+        raise InputError(
+            f"--num-classes: {options.num_classes}; allowed: 1 or more, or 0 for the highest label and one"
+        )
+    if options.data:
+        _refuse(options, (*_PARTS, "root"), "--data, which has all parts")
+        return own.from_data(options.name, Path(options.data), options.split, options.undirected, num_classes)
+    _refuse(options, ("root", "split"), "a graph in files")
+    absent = [part for part in _PARTS if not getattr(options, part)]
+    if absent:
+        raise InputError(f"{_options(absent)}: not given; allowed: {_options(_PARTS)}, all of them, or --data")
+    files = {part: Path(getattr(options, part)) for part in _PARTS}
+    splits = {split: files[split] for split in ("train", "valid", "test")}
+    edges, features, labels = files["edges"], files["features"], files["labels"]
+    return own.from_files(options.name, edges, features, labels, splits, options.undirected, num_classes)
+
+
+def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Path:
+    folder = _new_folder(options)
+    row_normalize = options.row_normalize == "yes"
+    write_raw(raw, folder, options.dtype, row_normalize, _origin(options, raw.source, row_normalize), progress)
+    return folder
+
+
+def _write_dataset(options: PrepareOptions, progress: Progress) -> Path:
+    """A dataset of the catalogue is small enough to be loaded whole."""
+    folder = _new_folder(options)
+    row_normalize = options.row_normalize != "no"
+    progress("load", 0.0)
+    graph = catalogue.load(options.name, options.root or None, options.split, row_normalize)
+    progress("load", 1.0)
+    if options.dtype == "bfloat16":
+        graph = dataclasses.replace(graph, x=graph.x.bfloat16())
+    progress("write", 0.0)
+    write_store(graph, folder, _origin(options, "catalogue", row_normalize))
+    progress("write", 1.0)
+    return folder
+
+
+def _origin(options: PrepareOptions, source: str, row_normalize: bool) -> Origin:
+    return {
+        "source": source,
+        "split": options.split,
+        "row_normalize": row_normalize,
+        "undirected": options.undirected,
+        "written_by": f"ugts_dist {version('ugts_dist')}",
+    }
+
+
+def _new_folder(options: PrepareOptions) -> Path:
+    """The target; refused early where it exists, before hours of reading."""
+    folder = _folder(options)
+    if os.path.lexists(folder):
+        raise InputError(f"{folder}: exists already; remove it, or name another folder with --out")
+    return folder
+
+
+def _folder(options: PrepareOptions) -> Path:
+    if options.out:
+        return Path(options.out).expanduser()
+    synthesis = synthetic.PRESETS.get(options.name)
+    return catalogue.stores_folder() / (synthesis.scaled(options.scale).name if synthesis else options.name)
+
+
+def _check_name(options: PrepareOptions) -> None:
+    if not options.name or options.name.startswith(".") or set(options.name) & set("/\\\0\n"):
+        raise InputError(f"NAME: {options.name!r}; allowed: a name for the graph, without a separator of folders")
+
+
+def _refuse(options: PrepareOptions, fields: Sequence[str], of: str) -> None:
+    given = _given(options, fields)
+    if given:
+        raise InputError(f"{_options(given)}: not for {of}")
+
+
+def _given(options: PrepareOptions, fields: Sequence[str]) -> list[str]:
+    """The options among these that differ from their defaults."""
+    defaults = PrepareOptions("")
+    return [field for field in fields if getattr(options, field) != getattr(defaults, field)]
+
+
+def _options(fields: Sequence[str]) -> str:
+    return ", ".join("--" + field.replace("_", "-") for field in fields)

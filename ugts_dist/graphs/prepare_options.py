@@ -1,0 +1,56 @@
+"""The options of `ugts prepare`. Nothing heavy is imported here, so that its help answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Turn a graph into a store: arrays that every process of a machine maps into memory instead of loading them.
+
+    NAME is a dataset (`ugts prepare cora`), an OGB graph whose archive is unpacked (`ugts prepare ogbn-arxiv --root
+    DATA`), a synthetic one (`ugts prepare products-like --scale 0.1`), or any name for your own: `ugts prepare mygraph
+    --edges edges.csv --features x.npy --labels y.npy --train train.npy --valid valid.npy --test test.npy`, or
+    `ugts prepare mygraph --data graph.pt`. `ugts train --data.name NAME` opens what lies in the default folder.
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
+    """A name of `data.name`, ogbn-arxiv, ogbn-products, arxiv-like, products-like, or any new one."""
+    out: str = ""
+    """Folder of the store; must not exist. Empty: NAME in $UGTS_STORES, or else in ~/.cache/ugts_dist/stores."""
+    verify: bool = False
+    """Write nothing: compare the arrays of a store that exists with their checksums."""
+    root: str = ""
+    """Folder with the raw files of a dataset, only read. Empty: $UGTS_DATA, or else ~/.cache/ugts_dist/data."""
+    split: int = 0
+    """Which split of a dataset (as data.split), or which column of the masks of --data."""
+    row_normalize: Literal["auto", "yes", "no"] = "auto"
+    """Divide each node's features by their sum, where that is above 1; auto: the names of data.name only."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """How features are kept; bfloat16 takes half the space and has 8 bits of precision."""
+    scale: float = 1.0
+    """Synthetic graphs: the fraction of the nodes, edges and split."""
+    seed: int = 0
+    """Synthetic graphs: another seed, another graph."""
+    edges: str = ""
+    """Your graph: .csv, .csv.gz, .parquet or .npy of two integers an edge, source and destination, from 0."""
+    features: str = ""
+    """Your graph: .npy, .parquet or .csv with a row of numbers for each node."""
+    labels: str = ""
+    """Your graph: the same with one integer for each node; negative where there is no label."""
+    train: str = ""
+    """Your graph: the same with the ids of the training nodes, or with true and false for each node."""
+    valid: str = ""
+    """Your graph: validation nodes."""
+    test: str = ""
+    """Your graph: test nodes."""
+    data: str = ""
+    """Your graph: a PyG Data with x, edge_index, y and train_mask, val_mask, test_mask, saved by torch.save."""
+    undirected: bool = False
+    """Your graph: add the opposite of each edge."""
+    num_classes: int = 0
+    """Your graph: number of classes. 0: the highest label and one."""

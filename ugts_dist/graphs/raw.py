@@ -1,0 +1,212 @@
+"""A graph in tables, and how it becomes a store without ever being whole in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.external_sort import EdgeSorter
+from ugts_dist.graphs.store import Origin, StoreWriter
+from ugts_dist.graphs.tables import Block, Report, Table
+
+Dtype = Literal["float32", "bfloat16"]
+Progress = Callable[[str, float], None]
+Integers = NDArray[np.int64]
+
+LEAST_MEMORY, MOST_MEMORY = 1 << 24, 1 << 28  # for sorting edges
+_INT64, _FLOAT32, _BFLOAT16 = np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.uint16)
+_EDGE_BYTES = 8  # a guess of what an edge takes in a text file, where their number is not known
+
+
+@dataclass(frozen=True)
+class RawGraph:
+    """Where the parts of a graph are read from; the number of nodes is that of the labels."""
+
+    name: str
+    source: str  # where it comes from, kept in the store for people
+    edges: Table  # two columns, source and destination
+    features: Table  # a row for each node
+    labels: Table  # one column, a row for each node; negative where there is no label
+    splits: Mapping[str, Table]  # train, valid and test: one column of node ids, or of true and false for each node
+    undirected: bool  # add the opposite of each edge
+    num_classes: int | None = None  # None: one more than the highest label
+    num_nodes: int | None = None  # how many rows the labels must have, where that is told
+    num_edges: int | None = None  # how many rows the edges must have, where that is told
+
+
+def write_raw(
+    raw: RawGraph,
+    folder: Path,
+    dtype: Dtype,
+    row_normalize: bool,
+    origin: Origin,
+    progress: Progress,
+) -> None:
+    """Write the graph as a store, in memory of some 30 bytes a node, a byte an edge, and 50 MiB.
+
+    Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and the
+    fraction of it that is done. Files of 8 bytes an edge (16 where undirected) lie beside the arrays for a
+    while. Raises InputError that names file and row, and as StoreWriter does.
+    """
+    labels = _labels(raw)
+    num_nodes = len(labels)
+    splits = {array: _node_ids(table, num_nodes) for array, table in raw.splits.items()}
+    num_classes = _check(raw, labels, splits)
+    with StoreWriter(folder, raw.name, num_classes, origin) as store:
+        store.write("y", _INT64, [labels])
+        for array, nodes in splits.items():
+            store.write(array, _INT64, [nodes])
+        del labels, splits
+        features = _features(raw.features, num_nodes, row_normalize, progress)
+        blocks = map(_bfloat16, features) if dtype == "bfloat16" else features
+        store.write("x", _BFLOAT16 if dtype == "bfloat16" else _FLOAT32, blocks, (raw.features.num_columns,))
+        _write_edges(raw, num_nodes, store, progress)
+        progress("checks", 0.0)
+        store.finish()
+        progress("checks", 1.0)
+
+
+def _labels(raw: RawGraph) -> Integers:
+    table = raw.labels
+    if table.num_columns != 1:
+        raise InputError(f"{table.name}: has {table.num_columns} columns; allowed: 1")
+    labels = table.whole()[:, 0].astype(np.int64)
+    if not len(labels):
+        raise InputError(f"{table.name}: has no rows; allowed: one for each node")
+    if raw.num_nodes not in (None, len(labels)):
+        raise InputError(f"{table.name}: has {len(labels)} rows; allowed: {raw.num_nodes}, the number of nodes")
+    features = raw.features
+    if features.num_rows not in (None, len(labels)):
+        raise _unequal(features, features.num_rows, len(labels))
+    return labels
+
+
+def _node_ids(table: Table, num_nodes: int) -> Integers:
+    """Ascending ids of the nodes of a split."""
+    if table.num_columns != 1:
+        raise InputError(f"{table.name}: has {table.num_columns} columns; allowed: 1, of node ids")
+    values = table.whole()[:, 0]
+    if values.dtype == np.bool_:
+        if len(values) != num_nodes:
+            raise _unequal(table, len(values), num_nodes)
+        nodes: Integers = np.flatnonzero(values)
+    else:
+        _check_ids(table, values, 0, num_nodes)
+        nodes = np.sort(values.astype(np.int64))
+        repeated = nodes[1:][nodes[1:] == nodes[:-1]]
+        if len(repeated):
+            raise InputError(f"{table.name}: has node {repeated[0]} more than once")
+    if not len(nodes):
+        raise InputError(f"{table.name}: has no nodes; allowed: at least one")
+    return nodes
+
+
+def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers]) -> int:
+    """Refuse splits with a common node, and labels out of range; returns the number of classes."""
+    owner = np.full(len(labels), -1, dtype=np.int8)
+    arrays = list(splits)
+    for number, (array, nodes) in enumerate(splits.items()):
+        taken = nodes[owner[nodes] >= 0]
+        if len(taken):
+            other = raw.splits[arrays[owner[taken[0]]]].name
+            raise InputError(f"{raw.splits[array].name}: has node {taken[0]}, which is also in {other}")
+        owner[nodes] = number
+    num_classes = int(labels.max()) + 1 if raw.num_classes is None else raw.num_classes
+    wrong = np.flatnonzero((labels >= num_classes) | ((labels < 0) & (owner >= 0)))
+    if len(wrong):
+        allowed = f"0 to {num_classes - 1}, negative only outside the splits"
+        raise InputError(f"{raw.labels.name}: node {wrong[0]} has label {labels[wrong[0]]}; allowed: {allowed}")
+    return num_classes
+
+
+def _features(table: Table, num_nodes: int, row_normalize: bool, progress: Progress) -> Iterator[NDArray[np.float32]]:
+    """The features, a block of rows at a time; ``row_normalize`` as in ``catalogue.load``."""
+    lowest = 0.0
+    if row_normalize:
+        report = _stage(progress, "lowest feature")
+        lowest = min((float(block.min()) for block in _float_blocks(table, num_nodes, report)), default=0.0)
+    for block in _float_blocks(table, num_nodes, _stage(progress, "features")):
+        if row_normalize:
+            x = torch.from_numpy(block - np.float32(lowest))
+            yield x.div_(x.sum(dim=-1, keepdim=True).clamp_(min=1.0)).numpy()
+        else:
+            yield block
+
+
+def _float_blocks(table: Table, num_nodes: int, report: Report) -> Iterator[NDArray[np.float32]]:
+    done = 0
+    for values in table.read(report):
+        with np.errstate(over="ignore"):
+            block = values.astype(np.float32)
+        finite = np.isfinite(block)
+        if not finite.all():
+            node, feature = np.argwhere(~finite)[0]
+            found = f"{values[node, feature]} as feature {feature} of node {done + node}"
+            raise InputError(f"{table.at(done + node)}: {found}; allowed: finite numbers")
+        done += len(block)
+        if done > num_nodes:
+            raise _unequal(table, f"more than {num_nodes}", num_nodes)
+        yield block
+    if done != num_nodes:
+        raise _unequal(table, done, num_nodes)
+
+
+def _bfloat16(block: NDArray[np.float32]) -> NDArray[np.uint16]:
+    bits: NDArray[np.uint16] = torch.from_numpy(block).bfloat16().view(torch.uint16).numpy()
+    return bits
+
+
+def _write_edges(raw: RawGraph, num_nodes: int, store: StoreWriter, progress: Progress) -> None:
+    num_rows = raw.num_edges if raw.edges.num_rows is None else raw.edges.num_rows
+    if num_rows is None:
+        num_rows = Path(raw.edges.name).stat().st_size // _EDGE_BYTES
+    num_edges = num_rows * (2 if raw.undirected else 1)
+    memory = min(max(num_edges, LEAST_MEMORY), MOST_MEMORY)
+    sorter = EdgeSorter(store.temporary, num_nodes, num_edges, memory)
+    done = 0
+    for block in raw.edges.read(_stage(progress, "edges")):
+        _check_ids(raw.edges, block, done, num_nodes)
+        source, destination = block.astype(np.int64).T
+        sorter.add(source, destination)
+        if raw.undirected:
+            sorter.add(destination, source)
+        done += len(block)
+    if raw.num_edges not in (None, done):
+        raise InputError(f"{raw.edges.name}: has {done} rows; allowed: {raw.num_edges}, the number of edges")
+    indptr = np.zeros(num_nodes + 1, dtype=np.int64)
+    dtype = np.dtype(np.int32 if num_nodes <= np.iinfo(np.int32).max else np.int64)
+    store.write("indices", dtype, _neighbours(sorter, indptr, _stage(progress, "neighbours")))
+    store.write("indptr", _INT64, [indptr.cumsum(out=indptr)])
+
+
+def _neighbours(sorter: EdgeSorter, indptr: Integers, report: Report) -> Iterator[Integers]:
+    """The sources of all edges; the degree of node v is put into ``indptr[v + 1]``."""
+    for first, degree, sources in sorter.neighbours():
+        last = first + len(degree)
+        indptr[first + 1 : last + 1] = degree
+        yield sources
+        report(last / (len(indptr) - 1))
+
+
+def _check_ids(table: Table, ids: Block, first: int, num_nodes: int) -> None:
+    """Refuse ids that are no nodes; ``first`` is the number of rows before these."""
+    if ids.size and (ids.min() < 0 or ids.max() >= num_nodes):
+        position = np.argwhere((ids < 0) | (ids >= num_nodes))[0]
+        node: Any = ids[tuple(position)]
+        raise InputError(f"{table.at(first + int(position[0]))}: node {node}; allowed: 0 to {num_nodes - 1}")
+
+
+def _stage(progress: Progress, stage: str) -> Report:
+    progress(stage, 0.0)
+    return lambda done: progress(stage, done)
+
+
+def _unequal(table: Table, found: int | str | None, num_nodes: int) -> InputError:
+    return InputError(f"{table.name}: has {found} rows; allowed: {num_nodes}, one for each node that has a label")

@@ -1,0 +1,126 @@
+"""The files of a graph store: what meta.json says of them, and how they are checked against it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.files import reading
+
+FORMAT = "ugts_dist graph store"
+VERSION = 1
+META = "meta.json"
+LOCK = ".lock"
+
+# Number of axes and dtypes of every array; bfloat16, which numpy lacks, is kept as uint16.
+LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
+    "indptr": (1, ("int64",)),
+    "indices": (1, ("int32", "int64")),
+    "x": (2, ("float32", "bfloat16")),
+    "y": (1, ("int64",)),
+    "train": (1, ("int64",)),
+    "valid": (1, ("int64",)),
+    "test": (1, ("int64",)),
+}
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What meta.json says; ``arrays`` maps a name to (dtype, shape, SHA-256 of the file)."""
+
+    name: str
+    num_classes: int
+    arrays: dict[str, tuple[str, tuple[int, ...], str]]
+    origin: dict[str, str | int | float | bool]
+
+
+def read_meta(folder: Path) -> Meta:
+    """Read and check meta.json. Raises InputError, in one line, for anything that ``StoreWriter`` never wrote."""
+    path = folder / META
+    if not path.is_file():
+        raise InputError(f"{folder}: is no graph store ({META} is missing)")
+    with reading(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{path}: is not the description of a graph store (format is not {FORMAT!r})")
+        if content.get("version") != VERSION:
+            raise InputError(
+                f"{path}: version is {str(content.get('version'))[:20]}, allowed is {VERSION}; prepare the graph again"
+            )
+        name, num_classes, arrays, origin = (content[key] for key in ("name", "num_classes", "arrays", "origin"))
+        if type(name) is not str or type(num_classes) is not int or not 0 < num_classes < 2**63:
+            raise ValueError(f"name {name!r:.40} or num_classes {num_classes!r:.40} is wrong")
+        if type(origin) is not dict or not all(type(value) in (str, int, float, bool) for value in origin.values()):
+            raise ValueError("origin is not a flat object")
+        if set(arrays) != set(LAYOUT):
+            raise ValueError(f"arrays are not {', '.join(LAYOUT)}")
+        described = {array: _array_meta(array, values) for array, values in arrays.items()}
+        num_nodes, num_features = described["x"][1]
+        if num_nodes < 1 or num_features < 1:
+            raise ValueError(f"x has shape {(num_nodes, num_features)}, allowed is one node and one feature at least")
+        counts = {"num_nodes": num_nodes, "num_edges": described["indices"][1][0], "num_features": num_features}
+        for key, count in counts.items():
+            if content[key] != count:
+                raise ValueError(f"{key} is {content[key]!r:.40}, the arrays have {count}")
+        if described["indptr"][1] != (num_nodes + 1,) or described["y"][1] != (num_nodes,):
+            raise ValueError("x, indptr and y do not have the same number of nodes")
+    return Meta(name, num_classes, described, origin)
+
+
+def _array_meta(array: str, values: Any) -> tuple[str, tuple[int, ...], str]:
+    axes, dtypes = LAYOUT[array]
+    dtype, shape, digest = values["dtype"], values["shape"], values["sha256"]
+    if dtype not in dtypes:
+        raise ValueError(f"{array} is of {dtype!r:.40}, allowed is {' or '.join(dtypes)}")
+    if type(shape) is not list or len(shape) != axes or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise ValueError(f"{array} has shape {shape!r:.80}, allowed are {axes} lengths")
+    if type(digest) is not str:
+        raise ValueError(f"{array} has no SHA-256")
+    return dtype, tuple(shape), digest
+
+
+def check_file(path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    """Refuse an array file that is missing, truncated or not what meta.json says."""
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; prepare the graph again")
+    with reading(path):
+        found = read_header(path)
+        wanted = (shape, False, np.dtype(stored(dtype)))
+        if found[:3] != wanted:
+            raise InputError(f"{path}: is {found[0]} of {found[2]}, {META} says {shape} of {wanted[2]}")
+        size = found[3] + math.prod(shape) * wanted[2].itemsize
+        if path.stat().st_size != size:
+            raise InputError(f"{path}: has {path.stat().st_size} bytes instead of {size}; prepare the graph again")
+
+
+def stored(dtype: str) -> str:
+    """The name of numpy's dtype in the file."""
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
+def write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Write the header of an .npy file; its length does not depend on the length of the array."""
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+
+
+def read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether in Fortran order, dtype and length of the header of an .npy file."""
+    with path.open("rb") as file:
+        if npy.read_magic(file) != (1, 0):
+            raise ValueError("not version 1.0 of the .npy format")
+        shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+        return shape, fortran_order, dtype, file.tell()
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a whole file, header and all, as ``sha256sum`` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,111 @@
+"""Where graph and features lie: in host memory, one copy for all ranks of a machine, or on each rank's GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.models import Block, SparseFeatures
+from ugts_dist.models.sparse import Pattern
+from ugts_dist.training.ranks import Ranks
+
+_MOST_THREADS = 2
+_PART_OF_FREE = 0.5  # of a GPU's free memory that the graph may take: batches and their gradients need the rest
+
+
+def placed(graph: Graph, config: Config, device: torch.device) -> Graph:
+    """The graph where the configuration wants it, or where there is room; its features in the wanted precision.
+
+    Raises InputError where the GPU is asked for and the run has none, or too small a one.
+    """
+    wanted = config.batch.placement
+    if device.type != "cuda":
+        if wanted == "device":
+            raise InputError("batch.placement is device, but the run is on the CPU; allowed: auto or host")
+        return graph
+    needed, free = _bytes(graph, config), torch.cuda.mem_get_info(device)[0]
+    if wanted == "device" and needed > free:
+        raise InputError(
+            f"batch.placement is device, but graph and features of {graph.name} take {needed / 2**30:.1f} GiB "
+            f"and {free / 2**30:.1f} GiB are free on {device}; allowed: auto or host"
+        )
+    if wanted == "host" or (wanted == "auto" and needed > _PART_OF_FREE * free):
+        return graph
+    x = graph.x.to(device)
+    return replace(
+        graph,
+        x=x.bfloat16() if config.optim.precision == "bfloat16" else x,
+        indptr=graph.indptr.to(device),
+        indices=graph.indices.to(device),
+        y=graph.y.to(device),
+    )
+
+
+def evaluation_device(graph: Graph, config: Config, device: torch.device) -> torch.device:
+    """Where all nodes are evaluated: the GPU if features and two layers' outputs of all nodes fit, else the CPU."""
+    if device.type != "cuda":
+        return device
+    needed = _size(graph.x) + 8 * graph.num_nodes * config.model.width
+    return device if needed < torch.cuda.mem_get_info(device)[0] else torch.device("cpu")
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """A batch is made on a stream of its own, and is whole at the end: the training step never waits for it."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
+
+
+def used_on_this_stream(tensors: Iterable[Tensor]) -> None:
+    """Keep memory of another stream from being taken again before the work queued on this one is done."""
+    for tensor in tensors:
+        if tensor.is_cuda:
+            tensor.record_stream(torch.cuda.current_stream(tensor.device))
+
+
+def block_to(block: Block, device: torch.device) -> Block:
+    """The block on a device; itself where it is there already."""
+    if block.indptr.device == device:
+        return block
+    return Block(block.indptr.to(device), block.indices.to(device), block.degree.to(device), block.start)
+
+
+def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
+    """Sparse features on a device; themselves where they are there already."""
+    if x.values.device == device:
+        return x
+    pattern = Pattern(x.pattern.indptr.to(device), x.pattern.indices.to(device), *x.shape)
+    return SparseFeatures(pattern, x.values.to(device))
+
+
+def _bytes(graph: Graph, config: Config) -> int:
+    """What the arrays take on a GPU."""
+    halved = config.optim.precision == "bfloat16" and graph.x.dtype == torch.float32
+    return sum(_size(array) for array in (graph.indptr, graph.indices, graph.y)) + _size(graph.x) // (1 + halved)
+
+
+def _size(array: Tensor) -> int:
+    return array.numel() * array.element_size()
+
+
+def spare_threads(config: Config, ranks: Ranks) -> int:
+    """Threads that sample ahead: on a CPU only cores that training leaves idle."""
+    if config.batch.threads >= 0:
+        return config.batch.threads
+    if ranks.device.type == "cuda":
+        return _MOST_THREADS
+    spare = len(os.sched_getaffinity(0)) // ranks.local_world_size - torch.get_num_threads()
+    return max(0, min(_MOST_THREADS, spare))

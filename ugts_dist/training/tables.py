@@ -1,0 +1,101 @@
+"""Tables with a row for every node, which the ranks fill together: one copy a machine, or one a GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ugts_dist.errors import InputError
+from ugts_dist.training.ranks import Ranks
+
+_SHARED_MEMORY = Path("/dev/shm")
+_ROWS_SENT = 1 << 16  # at once, from one rank to all
+
+
+class NodeTables:
+    """Makes tables that every rank of a machine sees, and completes them once each rank has written its own rows.
+
+    On a GPU each rank has a table of its own. In host memory the ranks of a machine share one, a mapped file that has
+    no name any more: its memory is free again as soon as nobody holds the table. `spill` names a folder on whose disk
+    these files lie; without it they are shared memory.
+    """
+
+    def __init__(self, num_nodes: int, ranks: Ranks, device: torch.device, spill: str = "") -> None:
+        self._num_nodes, self._ranks, self._device, self._spill = num_nodes, ranks, device, spill
+        self._machines = ranks.machines()
+        self._leader = self._machines.index(ranks.machine)  # the first rank of this machine
+
+    def empty(self, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A table `[num_nodes, width]` without content; collective. Raises InputError where there is no room."""
+        shape = (self._num_nodes, width)
+        if self._device.type != "cpu" or (self._ranks.world_size == 1 and not self._spill):
+            return torch.empty(shape, dtype=dtype, device=self._device)
+        size = self._num_nodes * width * dtype.itemsize
+        path = self._ranks.together(lambda: self._new_file(size) if self._ranks.rank == self._leader else "")
+        path = self._ranks.gather(path)[self._leader]
+        table = torch.from_file(path, shared=True, size=self._num_nodes * width, dtype=dtype)
+        self._ranks.wait()
+        if self._ranks.rank == self._leader:
+            os.unlink(path)
+        return table.view(shape)
+
+    def complete(self, tables: Sequence[Tensor]) -> None:
+        """Wait until every row of the tables is there, whichever rank wrote it; collective."""
+        if self._ranks.world_size == 1:
+            return
+        if self._device.type != "cpu" or len(set(self._machines)) > 1:
+            for table in tables:
+                for source in range(self._ranks.world_size):
+                    self._send(table, source)
+        # Rows of a shared table are written by other ranks, after this one has taken part.
+        self._ranks.wait()
+
+    def _send(self, table: Tensor, source: int) -> None:
+        """One rank's rows to every machine (or GPU) that lacks them."""
+        ours = self._ranks.rank == source
+        lacking = self._device.type != "cpu" or self._machines[source] != self._ranks.machine
+        keeps = lacking and (self._device.type != "cpu" or self._ranks.rank == self._leader)
+        for start, stop in pieces(*self._ranks.share_of(self._num_nodes, source), _ROWS_SENT):
+            rows = table[start:stop]
+            # Whoever shares the table with the one that keeps the rows receives them to no purpose: all take part.
+            dist.broadcast(rows if ours or keeps else torch.empty_like(rows), source, group=self._ranks.process_group)
+
+    def _new_file(self, size: int) -> str:
+        """A file of this size whose space is reserved: a full disk is met here, not while the table is written."""
+        folder = Path(self._spill) if self._spill else _memory_folder(size)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            number, path = tempfile.mkstemp(prefix=".ugts-table-", dir=folder)
+        except OSError as error:
+            raise InputError(f"run.spill: {folder} can't be written to ({error.strerror})") from None
+        try:
+            os.posix_fallocate(number, 0, max(1, size))
+        except OSError as error:
+            os.unlink(path)
+            raise InputError(
+                f"evaluation: a table of {size / 2**30:.2f} GiB for all nodes does not fit into {folder} "
+                f"({error.strerror}); name a folder with more room as run.spill"
+            ) from None
+        finally:
+            os.close(number)
+        return path
+
+
+def pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """The range from `start` to `stop` in pieces of at most `size`."""
+    for first in range(start, stop, size):
+        yield first, min(first + size, stop)
+
+
+def _memory_folder(size: int) -> Path:
+    """Shared memory where it has room (containers often have 64 MiB of it), else the folder for temporary files."""
+    if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > size:
+        return _SHARED_MEMORY
+    return Path(tempfile.gettempdir())
