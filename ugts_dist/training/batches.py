@@ -22,7 +22,7 @@ from ugts_dist.training.ranks import Ranks
 
 _SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
 _LOOKED_AT = 4096  # nodes whose features tell the density
-_CALIBRATION_SEEDS = 1024
+_CALIBRATION_SEEDS = 256
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -115,4 +116,7 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto") -> I
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), place, dist.group.WORLD)
     finally:
+        # What DDP keeps in cycles must go before the group: freed after it, its reducer ends the group's threads while
+        # it holds the interpreter's lock, for which they wait.
+        gc.collect()
         dist.destroy_process_group()
