@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import statistics
@@ -121,11 +120,9 @@ def _text(found: Sequence[dict[str, Any]]) -> str:
         return "not run"
     test, valid = ([100 * float(result[name]) for result in found] for name in ("test", "valid"))
     seconds = statistics.median(float(result["seconds"]) for result in found)
-    spread = statistics.stdev(test) if len(test) > 1 else math.nan
-    return (
-        f"{statistics.mean(test):.1f} ± {spread:.1f} (validation {statistics.mean(valid):.1f}; "
-        f"{len(found)} seeds; {seconds:.0f} s)"
-    )
+    spread = f" ± {statistics.stdev(test):.1f}" if len(test) > 1 else ""
+    seeds = f"{len(found)} seed{'s' if len(found) > 1 else ''}"
+    return f"{statistics.mean(test):.1f}{spread} (validation {statistics.mean(valid):.1f}; {seeds}; {seconds:.0f} s)"
 
 
 def main() -> None:
