@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -57,21 +56,7 @@ class Batch:
             yield from block.tensors()
 
 
-class Batches(Protocol):
-    """The batches of a run on this rank; as many in each epoch on every rank."""
-
-    steps_per_epoch: int
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
-        ...
-
-    def calibration_batch(self) -> Batch:
-        """A batch that is the same on every rank and for every world size."""
-        ...
-
-
-def make_batches(graph: Graph, config: Config, ranks: Ranks) -> Batches:
+def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | SampledBatches:
     """The batches that the configuration asks for."""
     if config.batch.size == 0:
         return FullBatch(graph, config.model.depth, ranks)
@@ -203,7 +188,7 @@ class SampledBatches:
             return features_to(table.select(nodes), self._device)
         if table.device == self._device:
             return Rows(table, nodes)
-        return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True)
+        return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True).float()
 
     def _block(self, hop: Hop, degree: Tensor) -> Block:
         if self._config.batch.norm == "full":

@@ -88,10 +88,11 @@ class Evaluator:
         """What the nodes send in the first layer: their features as they lie, where the layer takes them so."""
         one = self._features(self._start, self._start + 1)
         if model.sends(0, one)[0] is one:
-            table = self._graph.x.to(self._device)
+            table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
+            if table.dtype == torch.float32:
+                return (table,)
             # Of bfloat16 features the sums are to be float32, which is the business of `Rows`.
-            everyone = torch.arange(self._graph.num_nodes, device=self._device)
-            return (table if table.dtype == torch.float32 else Rows(table, everyone),)
+            return (Rows(table, torch.arange(self._graph.num_nodes, device=self._device)),)
         return self._filled(
             model.sends(0, self._features(*rows)) for rows in pieces(self._start, self._stop, _CHUNK_ROWS)
         )
