@@ -55,7 +55,7 @@ def _measure(ranks: Ranks, options: argparse.Namespace) -> None:
     calibration, batch = batches.calibration_batch(), next(batches.epoch(0))
     method.start(lambda: method.model(calibration.x, calibration.blocks))
     network = data_parallel(method.model, ranks)
-    optimizer = torch.optim.Adam(method.trained(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(method.trained().values(), lr=1e-3, fused=True)
     weights = list(method.mask.weights().values())
     masks = [module for module in method.model.modules() if isinstance(module, MaskedWeight)]
     gradients = [torch.ones_like(weight) for weight in weights]

@@ -13,9 +13,8 @@ from ugts_dist import Ticket, linear_schedule, sparsify
 
 
 def test_every_public_name_is_there() -> None:
-    assert {"sparsify", "Supermask", "Ticket", "Schedule", "linear_schedule", "Config", "InputError"} <= set(
-        ugts_dist.__all__
-    )
+    expected = {"sparsify", "Supermask", "Ticket", "TicketBank", "Schedule", "linear_schedule", "Config", "InputError"}
+    assert expected <= set(ugts_dist.__all__)
     for name in ugts_dist.__all__:
         assert getattr(ugts_dist, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'ugts_dist' has no attribute 'nothing'"):

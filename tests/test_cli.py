@@ -19,6 +19,8 @@ from tests.graphs.helpers import npz_arrays, write_npz
 from ugts_dist import Ticket, sparsify
 from ugts_dist.cli import COMMANDS, main
 from ugts_dist.config import Config
+from ugts_dist.tensor_file import write_tensor_file
+from ugts_dist.tickets.options import TICKET_COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,6 +101,24 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("evaluate . --root", "--root"),
         ("evaluate none.ticket --device tpu", "tpu"),
         ("evaluate .", ".: no best.ticket or best.safetensors in this folder"),
+        ("predict", "missing from ugts predict: TICKET A .ticket file"),
+        ("predict a.ticket", "missing from ugts predict: --out STR"),
+        ("predict none.ticket --out a.parquet", "none.ticket: no such file"),
+        ("predict . --out a.parquet", ".: no best.ticket or best.safetensors in this folder"),
+        ("predict none.ticket --out none/a.parquet", "--out is none/a.parquet, but none is no folder"),
+        ("predict a.ticket --out a --timeout 0", "--timeout is 0.0, allowed is above 0"),
+        ("predict none.ticket --out .", "--out is ., which exists; allowed is a new file"),
+        ("ticket", "expected one of {show, diff, export}"),
+        ("ticket shwo a.ticket", "unknown command ticket 'shwo', allowed are show, diff, export"),
+        ("ticket show", "missing from ugts ticket show: FILE A .ticket file"),
+        ("ticket show a.ticket --jsn", "--jsn (did you mean --json?)"),
+        ("ticket show none.ticket", "none.ticket: no such file"),
+        ("ticket show .", ".: no best.ticket in this folder"),
+        ("ticket diff a.ticket", "missing from ugts ticket diff: B"),
+        ("ticket diff none.ticket none.ticket", "none.ticket: no such file"),
+        ("ticket export a.ticket --format csr", "missing from ugts ticket export: --out STR"),
+        ("ticket export a.ticket --format pt --out a", "invalid choice 'pt' for argument '--format'"),
+        ("ticket export none.ticket --format csr --out a", "none.ticket: no such file"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(refused: Callable[..., str], args: str, message: str) -> None:
@@ -249,15 +269,23 @@ def test_safetensors_that_are_not_of_this_program(
 
 
 def test_a_dense_network_of_another_shape(refused: Callable[..., str], folder: Path) -> None:
-    header = {"dense": json.dumps({"config": {}, "metrics": {"valid": 0, "test": 0, "sparsity": 0}})}
-    safetensors.torch.save_file({"w": torch.zeros(2)}, folder / "a.safetensors", header)
-    assert "a.safetensors: " in refused("evaluate", "a.safetensors")
+    header = {"config": {}, "metrics": {"valid": 0.0, "test": 0.0, "sparsity": 0.0}}
+    write_tensor_file(folder / "a.safetensors", {"w": torch.zeros(2)}, header, "dense")
+    assert "a.safetensors: does not fit the network that it describes" in refused("evaluate", "a.safetensors")
 
 
 # Help
 
 
-@pytest.mark.parametrize("args", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["-h"],
+        *([name, "--help"] for name in COMMANDS),
+        *(["ticket", name, "--help"] for name in TICKET_COMMANDS),
+    ],
+)
 def test_help_is_a_success(capsys: pytest.CaptureFixture[str], folder: Path, args: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(args)
@@ -287,7 +315,8 @@ def test_train_evaluate_and_train_again(capsys: pytest.CaptureFixture[str], fold
     lines = succeed(capsys, "train", "--preset", "digits", "--run.epochs", "3")
     (first,) = (folder / "runs").iterdir()
     assert {"config.toml", "metrics.jsonl", "result.json", "best.ticket"} <= {path.name for path in first.iterdir()}
-    assert not [path for path in first.iterdir() if path.name.startswith(".")], "temporary files are left"
+    hidden = [path.name for path in first.rglob("*") if path.name.startswith(".")]
+    assert hidden == [".lock"], "temporary files are left"
     result = json.loads((first / "result.json").read_text())
     recorded = metrics(first)
     assert [line["epoch"] for line in recorded] == [0, 1, 2]

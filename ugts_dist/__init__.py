@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ugts_dist.supermask import Schedule as Schedule
     from ugts_dist.supermask import Supermask as Supermask
     from ugts_dist.supermask import Ticket as Ticket
+    from ugts_dist.supermask import TicketBank as TicketBank
     from ugts_dist.supermask import calibrate as calibrate
     from ugts_dist.supermask import constant_schedule as constant_schedule
     from ugts_dist.supermask import cubic_schedule as cubic_schedule
@@ -24,6 +25,7 @@ _SUPERMASK = (
     "Schedule",
     "Supermask",
     "Ticket",
+    "TicketBank",
     "calibrate",
     "constant_schedule",
     "cubic_schedule",

@@ -23,3 +23,12 @@ def write_file(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """The same for text, as UTF-8."""
     write_file(path, text.encode())
+
+
+def fsync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk, so that a file that was renamed into it is there after a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -5,22 +5,29 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import tyro
 
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
 from ugts_dist.doctor.options import DoctorOptions
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, LostRankError, StoppedError
+from ugts_dist.experiments.options import DemoOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
+from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 Arguments = TypeVar("Arguments")
+
+_MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 
 @dataclass(frozen=True)
@@ -29,46 +36,33 @@ class TrainArguments(Config):
 
     Alone: `ugts train --preset cora-gcn`. On several ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist
     train --preset digits`. A preset or a file gives the configuration, each further option changes one field of it.
+
+    `ugts train RUN_FOLDER` goes on with a run that was stopped or killed, from its newest valid checkpoint.
     """
 
     preset: Annotated[str, tyro.conf.arg(help=f"Start from a configuration by name: {', '.join(preset_names())}.")] = ""
     config: str = ""
     """Start from a configuration file (TOML), for instance the config.toml of an earlier run."""
-
-
-@dataclass(frozen=True)
-class EvaluateArguments:
-    """Rebuild the network of a ticket (or a saved dense network) and measure its accuracy on all nodes."""
-
-    path: tyro.conf.Positional[str]
-    """A .ticket file, or the folder of a run."""
-    root: str = ""
-    """Folder with the raw files of the graph. Empty: as when it was trained."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
-
-
-@dataclass(frozen=True)
-class DemoArguments:
-    """Dense network, Edge-Popup and UGTs at three sparsities on handwritten digits, with mini-batches.
-
-    Needs no data and no network; on two ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist demo`.
-    """
-
-    folder: str = ""
-    """Where runs, table and plot are written; must not exist. Empty: a new folder under runs/."""
-    seed: int = 0
-    """Seed of every run."""
+    resume: str = "auto"
+    """auto: a run whose folder is there goes on from its newest valid checkpoint. never: only a new folder is taken.
+    Else the folder of a run, or of one of its checkpoints, from which a new folder goes on."""
+    resume_override: Annotated[tuple[str, ...], tyro.conf.arg(name="resume.override")] = ()
+    """Fields that may differ from those of the run that goes on, for instance run.epochs."""
+    init_scores: str = ""
+    """The same as --run.init-scores."""
 
 
 def train(args: Sequence[str]) -> None:
     arguments = _parse_train(args)
     config = Config(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)})
+    if arguments.init_scores:
+        config = config.replace({"run.init_scores": arguments.init_scores})
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.run import run
+    from ugts_dist.training.run_folder import Resume
 
-    with ranks_from_environment(config.run.device) as ranks:
-        result, folder = run(config, ranks)
+    with ranks_from_environment(config.run.device, config.run.timeout) as ranks:
+        result, folder = run(config, ranks, Resume(arguments.resume, arguments.resume_override))
     if ranks.is_main:
         print(f"run folder {folder}")
         print(f"{Path(result.path).name}: {result.bytes:,} bytes, after {result.seconds:.1f} s")
@@ -79,7 +73,7 @@ def train(args: Sequence[str]) -> None:
 
 
 def evaluate(args: Sequence[str]) -> None:
-    arguments = _parse(EvaluateArguments, args, "evaluate")
+    arguments = _parse(EvaluateOptions, args, "evaluate")
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
     from ugts_dist.training.tasks import metric_of
@@ -94,8 +88,28 @@ def evaluate(args: Sequence[str]) -> None:
         print(f"test {metric} {measured['test']:.4f}")
 
 
+def predict(args: Sequence[str]) -> None:
+    options = _parse(PredictOptions, args, "predict")
+    from ugts_dist.tickets.predict import predict as write
+    from ugts_dist.training.ranks import ranks_from_environment
+
+    with ranks_from_environment(options.device, options.timeout) as ranks:
+        rows = write(options, ranks)
+    if ranks.is_main:
+        print(f"{options.out}: {rows:,} rows")
+
+
+def ticket(args: Sequence[str]) -> None:
+    if args and args[0] not in (*TICKET_COMMANDS, "-h", "--help"):
+        raise InputError(f"unknown command ticket {args[0]!r}, allowed are {', '.join(TICKET_COMMANDS)}")
+    options = _parse(TicketOptions, args, "ticket")
+    from ugts_dist.tickets.commands import run
+
+    run(options.command)
+
+
 def demo(args: Sequence[str]) -> None:
-    arguments = _parse(DemoArguments, args, "demo")
+    arguments = _parse(DemoOptions, args, "demo")
     from ugts_dist.experiments.demo import run_demo
     from ugts_dist.training.ranks import ranks_from_environment
 
@@ -124,6 +138,8 @@ def doctor(args: Sequence[str]) -> None:
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "train": (train, "find a ticket in one graph"),
     "evaluate": (evaluate, "rebuild a ticket's network and measure its accuracy"),
+    "predict": (predict, "predict for all nodes of a graph with a ticket"),
+    "ticket": (ticket, "look at tickets, compare them, export their networks"),
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
     "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
     "doctor": (doctor, "what of this machine is usable, and why the rest is not"),
@@ -131,7 +147,11 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 0: done; 2: a mistake in the input, told in one line; 1: a failure of ours."""
+    """Entry point.
+
+    Exit code 0: done; 2: a mistake in the input, told in one line; 75: stopped by a signal, to be started again; 1: a
+    failure of ours.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
     # the small ones otherwise, as each large tensor is mapped anew.
@@ -147,6 +167,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         _complain(str(error), 2)
     except FloatingPointError as error:
         _complain(str(error), 1)
+    except LostRankError as error:
+        _complain(str(error), 1, every_rank=True)
+    except StoppedError as stop:
+        _complain(str(stop), TRY_AGAIN)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
     except KeyboardInterrupt:
         _complain("interrupted", 130)
 
@@ -162,14 +190,19 @@ def _usage() -> str:
     return "\n".join([*lines, "", "`ugts COMMAND --help` explains every option of a command."])
 
 
-def _complain(message: str, code: int) -> None:
-    if os.environ.get("RANK", "0") == "0":
+def _complain(message: str, code: int, every_rank: bool = False) -> NoReturn:
+    """End with one line, which the main rank tells, or each rank that is left."""
+    if every_rank or os.environ.get("RANK", "0") == "0":
         print("ugts: " + " ".join(message.split()), file=sys.stderr)
+    else:
+        time.sleep(_MAIN_RANK_FIRST)
     sys.exit(code)
 
 
 def _parse_train(args: Sequence[str]) -> TrainArguments:
-    """Preset or file first, since they are the defaults of all other options."""
+    """Run folder, preset or file first, since they are the defaults of all other options."""
+    if args and not args[0].startswith("-"):
+        return _parse(TrainArguments, args[1:], "train", TrainArguments(**vars(_config_of_run(Path(args[0])))))
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
@@ -181,6 +214,13 @@ def _parse_train(args: Sequence[str]) -> TrainArguments:
         raise InputError("--preset and --config: only one of them is allowed")
     base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
     return _parse(TrainArguments, args, "train", TrainArguments(**vars(base)))
+
+
+def _config_of_run(folder: Path) -> Config:
+    """The configuration of a run that is to go on in its folder."""
+    if not (folder / "config.toml").is_file():
+        raise InputError(f"{folder}: not the folder of a run, it has no config.toml")
+    return load_toml(folder / "config.toml").replace({"run.folder": str(folder)})
 
 
 def _parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arguments | None = None) -> Arguments:
@@ -203,5 +243,5 @@ def _one_line(box: str) -> str:
     lines = [line for line in lines if line][0 if "│" in box else 1 :]
     rule = next((i for i, line in enumerate(lines) if set(line) <= {"-", "─"}), len(lines))
     message = " ".join(lines[:rule])
-    meant = next((line.split()[0] for line in lines[rule + 1 :] if line.startswith("--")), "")
+    meant = next((line.split()[0].rstrip(",") for line in lines[rule + 1 :] if line.startswith("--")), "")
     return f"{message} (did you mean {meant}?)" if meant and meant not in message else message

@@ -25,6 +25,16 @@ Ramp = Literal["linear", "cubic", "constant"]
 
 MAX_SEED = 2**63 - 1
 
+_WITHOUT_EFFECT = (
+    "data.root",
+    "batch.placement",
+    "batch.threads",
+    "run.device",
+    "run.folder",
+    "run.spill",
+    "run.timeout",
+)
+
 METHODS: dict[str, tuple[Scope, Ramp]] = {
     "ugts": ("global", "linear"),
     "no-global": ("layer", "linear"),
@@ -96,6 +106,8 @@ class SupermaskConfig:
     no-global, no-gradual: the two ablations between them. dense: no mask, the weights are trained."""
     sparsity: float = 0.9
     """Target: the fraction of weights masked to zero."""
+    initial_sparsity: float = 0.0
+    """Where a rising schedule begins; that of the other run where this one starts from its scores."""
     scope: Literal["auto", "global", "layer"] = "auto"
     """Threshold over all layers or one a layer; auto: the method's own."""
     schedule: Literal["auto", "linear", "cubic", "constant"] = "auto"
@@ -125,6 +137,7 @@ class SupermaskConfig:
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.sparsity < 1.0, "supermask.sparsity", self.sparsity, "[0, 1)")
+        _require(0.0 <= self.initial_sparsity < 1.0, "supermask.initial_sparsity", self.initial_sparsity, "[0, 1)")
         _require(0.0 <= self.calibrate_at < 1.0, "supermask.calibrate_at", self.calibrate_at, "[0, 1)")
         _require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
         _require(0 < self.score_scale < math.inf, "supermask.score_scale", self.score_scale, "above 0")
@@ -203,16 +216,40 @@ class RunConfig:
     select: Literal["after-ramp", "any"] = "after-ramp"
     """Which epochs may be the best one, by validation accuracy: those at the target sparsity, or any."""
     folder: str = ""
-    """Where the run is written; must not exist. Empty: a new folder under runs/."""
+    """Where the run is written: a new folder, or that of the same run, which goes on. Empty: a new one under runs/."""
+    init_scores: str = ""
+    """Start from the scores of another run with the same frozen weights: its folder, or one of its checkpoints."""
     spill: str = ""
     """Folder whose disk holds the layers' outputs of all nodes during an evaluation. Empty: they are kept in memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: the GPU of the rank, where there is one."""
+    timeout: float = 600.0
+    """Seconds after which ranks give up waiting for one that does not answer, and name it."""
 
     def __post_init__(self) -> None:
+        _require(0 < self.timeout < math.inf, "run.timeout", self.timeout, "above 0")
         _require(0 <= self.seed <= MAX_SEED, "run.seed", self.seed, f"0 to {MAX_SEED}")
         _require(self.epochs >= 1, "run.epochs", self.epochs, "1 or more")
         _require(self.evaluate_every >= 1, "run.evaluate_every", self.evaluate_every, "1 or more")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept of a run that is under way, so that it can go on. None of it changes the result."""
+
+    every_minutes: float = 5.0
+    """Minutes between two checkpoints; 0: by steps alone."""
+    every_steps: int = 0
+    """Steps between two checkpoints; 0: by time alone."""
+    at_best: bool = True
+    """Also at each new best epoch, as often as that takes less than 2 % of the time."""
+    keep_last: int = 2
+    """How many are kept, beside the best epoch's; 0: none is written."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.every_minutes < math.inf, "checkpoint.every_minutes", self.every_minutes, "0 or more")
+        _require(self.every_steps >= 0, "checkpoint.every_steps", self.every_steps, "0 or more")
+        _require(self.keep_last >= 0, "checkpoint.keep_last", self.keep_last, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -235,6 +272,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
@@ -257,6 +295,11 @@ class Config:
         return method if method == "dense" else f"{method}-{self.supermask.sparsity:g}"
 
     @property
+    def data_name(self) -> str:
+        """The dataset, also of a store that was given by its path."""
+        return self.data.name.rstrip("/").rpartition("/")[2]
+
+    @property
     def weight_seed(self) -> int:
         return self.run.seed if self.supermask.seed < 0 else self.supermask.seed
 
@@ -271,10 +314,22 @@ class Config:
         plain["batch"]["fan_out"] = list(self.batch.fan_out)
         return plain
 
+    def determining(self) -> dict[str, Any]:
+        """The fields that determine a run's result, as {"section.field": value}.
+
+        Not among them: its folders, where it computes, what it logs and keeps, where the data's files lie.
+        """
+        return {
+            f"{section}.{name}": value
+            for section, fields in self.to_dict().items()
+            for name, value in fields.items()
+            if section not in ("log", "checkpoint") and f"{section}.{name}" not in _WITHOUT_EFFECT
+        }
+
     def portable(self) -> dict[str, Any]:
         """The same without the folders of this machine: what a saved network tells of its run."""
-        name = self.data.name.rstrip("/").rpartition("/")[2]  # of a store that was given by its path
-        return self.replace({"data.name": name, "data.root": "", "run.folder": "", "run.spill": ""}).to_dict()
+        folders = dict.fromkeys(("data.root", "run.folder", "run.spill", "run.init_scores"), "")
+        return self.replace({"data.name": self.data_name, **folders}).to_dict()
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())

@@ -8,3 +8,14 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class StoppedError(Exception):
+    """A run was asked to stop and has saved what it needs to go on. The command line exits with code 75.
+
+    75 is EX_TEMPFAIL of sysexits.h, "try again": what batch systems can be told to requeue on.
+    """
+
+
+class LostRankError(RuntimeError):
+    """Other ranks have died or do not answer; the message names them. The command line exits with code 1."""

@@ -147,6 +147,9 @@ def test_the_loss_is_the_mean_over_the_known_labels_of_all_ranks(graphs: GraphSe
         whole = list(task_batches(graphs).epoch(epoch))
         shares = [list(task_batches(graphs, rank, 3).epoch(epoch)) for rank in range(3)]
         assert len({len(batches) for batches in [whole, *shares]}) == 1
+        rest = list(task_batches(graphs).epoch(epoch, first_step=1))
+        assert [batch.step for batch in rest] == [batch.step for batch in whole[1:]]
+        assert all(torch.equal(one.nodes, other.nodes) for one, other in zip(rest, whole[1:], strict=True))
         for k, batch in enumerate(whole):
             logits = task.forward(model, batch)
             known = ~batch.y.isnan()

@@ -52,7 +52,8 @@ def _run_into(rank: int, folder: str) -> str:
 
 
 def test_a_folder_that_exists_ends_all_ranks(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
     messages = spawn(2, _run_into, str(tmp_path))
     assert len(set(messages)) == 1
     assert "run.folder is" in messages[0]
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]

@@ -24,11 +24,8 @@ FORMAT = 1  # raised when a change of the program changes what a configuration g
 
 
 def run_key(config: Config) -> str:
-    """Names a run by a hash of all that determines its result: not its folders, its log, nor where the data lies."""
-    values = config.to_dict()
-    del values["log"], values["run"]["folder"], values["run"]["device"], values["run"]["spill"], values["data"]["root"]
-    del values["batch"]["threads"], values["batch"]["placement"]
-    text = json.dumps([FORMAT, values], sort_keys=True)
+    """Names a run by a hash of all that determines its result."""
+    text = json.dumps([FORMAT, config.determining()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -66,7 +63,7 @@ def run_grid(configs: Sequence[Config], store: Path, workers: int, title: str = 
     Interrupted, it goes on where it was: a finished run is kept in `store` under its key. The first run that fails
     ends the grid, after those that have begun.
     """
-    quiet: Mapping[str, bool] = {"log.progress": False, "log.tensorboard": False}
+    quiet: Mapping[str, Any] = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
     todo = {run_key(c): c.replace(quiet) for c in configs if finished(c, store) is None}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Graph:
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
     num_classes: int
+    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, of a graph in a store
 
     @property
     def num_nodes(self) -> int:

@@ -9,6 +9,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -207,6 +208,7 @@ def open_store(folder: Path) -> Graph:
     """
     meta = _described(folder)
     graph = _graph(folder, meta.name, meta.num_classes, {array: dtype for array, (dtype, _, _) in meta.arrays.items()})
+    graph = replace(graph, digests={array: digest for array, (_, _, digest) in meta.arrays.items()})
     if int(graph.indptr[0]) != 0 or int(graph.indptr[-1]) != graph.num_edges:
         found = f"{int(graph.indptr[0])} to {int(graph.indptr[-1])}"
         raise InputError(f"{folder / 'indptr.npy'}: runs from {found}, allowed is 0 to {graph.num_edges}")
@@ -236,7 +238,7 @@ def _described(folder: Path) -> Meta:
 
 
 def _graph(folder: Path, name: str, num_classes: int, dtypes: Mapping[str, str]) -> Graph:
-    tensors = {array: _tensor(folder / f"{array}.npy", dtype) for array, dtype in dtypes.items()}
+    tensors: dict[str, Any] = {array: _tensor(folder / f"{array}.npy", dtype) for array, dtype in dtypes.items()}
     return Graph(name=name, num_classes=num_classes, **tensors)
 
 

@@ -1,5 +1,6 @@
 """The algorithm: frozen random weights, trained scores, one exact threshold. Torch, numpy and safetensors only."""
 
+from ugts_dist.supermask.bank import TicketBank as TicketBank
 from ugts_dist.supermask.calibrate import calibrate as calibrate
 from ugts_dist.supermask.masked import Supermask as Supermask
 from ugts_dist.supermask.masked import sparsify as sparsify

@@ -114,6 +114,7 @@ class Supermask:
         self.rescale = rescale
         self.process_group = process_group
         self._entries = entries
+        self._fingerprint: str | None = None
 
     def scores(self) -> list[nn.Parameter]:
         """The only trained tensors, one of each masked weight's shape."""
@@ -184,14 +185,17 @@ class Supermask:
         return 1.0 - kept / self.num_weights
 
     def fingerprint(self) -> str:
-        """SHA-256 of the frozen weights; it never changes while the scores train."""
-        return fingerprint(self.weights())
+        """SHA-256 of the frozen weights; it never changes while the scores train, and is computed once."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.weights())
+        return self._fingerprint
 
     @torch.no_grad()
     def scale(self, name: str, gain: float) -> None:
         """Multiply one frozen weight by a number, which becomes part of the ticket."""
         entry = self._entries[name]
         entry.gain *= gain
+        self._fingerprint = None
         # From the random values again, and not from the scaled ones, so that a ticket finds the same bits.
         original = random_tensor(self.recipe.seed, "weight", name, entry.weight.shape, self.recipe.weight_init)
         entry.weight.copy_(original.to(entry.weight.device) * entry.gain)

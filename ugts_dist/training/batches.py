@@ -119,8 +119,9 @@ class FullBatch:
             graph.train.numel(),
         )
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        yield replace(self._batch, step=number)
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
+        if first_step == 0:
+            yield replace(self._batch, step=number)
 
     def calibration_batch(self) -> Batch:
         """The whole graph: the scale of a layer's outputs is that of all nodes."""
@@ -153,8 +154,8 @@ class SampledBatches:
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        for batch in self._loader.epoch(number):
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
+        for batch in self._loader.epoch(number, first_step):
             used_on_this_stream(batch.tensors())
             yield batch
 

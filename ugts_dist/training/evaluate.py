@@ -47,7 +47,7 @@ class Evaluator:
 
     def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
         """Accuracy by split, and the sum over ranks of `loss`; one reduction and one wait for both."""
-        predicted = torch.cat([logits.argmax(1) for logits in self._outputs(model)])
+        predicted = torch.cat([logits.argmax(1) for logits in self.outputs(model)])
         correct = predicted == self._y
         counts = torch.stack([correct[rows].sum() for rows in self._split.values()])
         sums = torch.cat([counts.double(), loss.detach().double().reshape(1).to(self._device)])
@@ -70,11 +70,11 @@ class Evaluator:
 
     def logits(self, model: GNN) -> Tensor:
         """Logits of this rank's nodes, `[stop - start, num_classes]`."""
-        return torch.cat(list(self._outputs(model)))
+        return torch.cat(list(self.outputs(model)))
 
     @torch.no_grad()
-    def _outputs(self, model: GNN) -> Iterator[Tensor]:
-        """The last layer's outputs for this rank's nodes, chunk by chunk."""
+    def outputs(self, model: GNN) -> Iterator[Tensor]:
+        """Logits of this rank's nodes in order, chunk by chunk: `[rows, num_classes]`; collective until the first."""
         if self._device != self._ranks.device:
             model = copy.deepcopy(model).to(self._device)
         sent = self._sent(model)

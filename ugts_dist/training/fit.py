@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -20,7 +19,11 @@ from ugts_dist.config import Config
 from ugts_dist.models import Dropout
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
+from ugts_dist.training.progress import Progress
+from ugts_dist.training.provenance import Provenance
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.saver import Saver, Source
+from ugts_dist.training.start import Start, tensors_of
 from ugts_dist.training.tasks import Data, Task, make_task
 
 
@@ -55,41 +58,52 @@ class Result:
         return asdict(self)
 
 
-def fit(config: Config, data: Data, ranks: Ranks, folder: Path) -> Result:
+def fit(config: Config, data: Data, ranks: Ranks, folder: Path, start: Start | None = None) -> Result:
     """Search for the ticket that `config` describes; the best one is in `folder` at the end.
 
-    Raises FloatingPointError where the loss stops being finite.
+    Raises FloatingPointError where the loss stops being finite, and StoppedError where a signal ended the run.
     """
     task = make_task(data)
-    training = Training(config, task, ranks)
-    method, evaluator = training.method, task.evaluator(config, ranks)
-    best = _Best(method.schedule.end if config.run.select == "after-ramp" else 0)
-    path, measured, started = folder, {"valid": 0.0, "test": 0.0}, time.perf_counter()
+    training = Training(config, task, ranks, start)
+    method, evaluator, progress = training.method, task.evaluator(config, ranks), training.progress
+    provenance = Provenance(data)
+    first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
 
-    with Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main) as log:
-        for epoch in range(config.run.epochs):
+    with (
+        Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main, progress.epoch) as log,
+        Saver(folder, config, ranks, training.source(), start.seconds if start else 0.0) as saver,
+    ):
+        for epoch in range(progress.epoch, config.run.epochs):
             sparsity, lr = method.schedule(epoch), _learning_rate(config, epoch)
-            loss = training.epoch(epoch, sparsity, lr)
-            if not _evaluates(config, epoch):
+            loss = training.epoch(epoch, sparsity, lr, saver.after_step)
+            network = None
+            if _evaluates(config, epoch):
+                # The network is always judged at its final sparsity, also while the sparsity still rises.
+                training.mask(method.schedule.final)
+                measured, loss_of_all = evaluator.measure(method.model, loss)
+                if not math.isfinite(loss_of_all):
+                    raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
+                best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
+                progress.best, progress.measured = best, measured
+                if best.epoch == epoch and ranks.is_main:
+                    metrics = {"epoch": epoch, **measured, "sparsity": best.sparsity}
+                    network = method.snapshot(config, metrics, provenance.describe())
+                log.epoch(epoch, {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr})
+            else:
                 log.epoch(epoch, None)
-                continue
-            # The network is always judged at its final sparsity, also while the sparsity still rises.
-            training.mask(method.schedule.final)
-            measured, loss_of_all = evaluator.measure(method.model, loss)
-            if not math.isfinite(loss_of_all):
-                raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
-            if best.update(epoch, measured, method.achieved_sparsity) and ranks.is_main:
-                path = method.save(folder, config, {"epoch": epoch, **measured, "sparsity": best.sparsity})
-            log.epoch(epoch, {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr})
+            progress.next_epoch()
+            saver.after_epoch(progress, network)
+        path, seconds = saver.finish(progress), saver.seconds
 
+    best = progress.best
     return Result(
         epoch=best.epoch,
         valid=best.valid,
         test=best.test,
         sparsity=best.sparsity,
         test_any=best.test_any,
-        test_last=measured["test"],
-        seconds=time.perf_counter() - started,
+        test_last=progress.measured["test"],
+        seconds=seconds,
         path=str(path),
         bytes=path.stat().st_size if ranks.is_main else 0,
         metric=task.metric,
@@ -99,17 +113,35 @@ def fit(config: Config, data: Data, ranks: Ranks, folder: Path) -> Result:
 class Training:
     """The network, its data and its optimiser; an epoch at a time."""
 
-    def __init__(self, config: Config, task: Task[Any], ranks: Ranks) -> None:
+    def __init__(self, config: Config, task: Task[Any], ranks: Ranks, start: Start | None = None) -> None:
         self.method = make_method(config, task.network(config), ranks)
         self.batches = task.batches(config, ranks)
         self._config, self._task, self._ranks = config, task, ranks
-        calibration = self.batches.calibration_batch()
-        self.method.start(lambda: task.forward(self.method.model, calibration))
+        if start is None:
+            calibration = self.batches.calibration_batch()
+            self.method.start(lambda: task.forward(self.method.model, calibration))
+        else:
+            start.set_up(self.method)
         self._network = data_parallel(self.method.model, ranks, config.optim.compress)
         self._optimizer = torch.optim.Adam(
-            self.method.trained(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
+            self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )
+        steps = self.batches.steps_per_epoch
+        if start is not None and start.resumed:
+            start.set_up_optimizer(self._optimizer, self.method)
+            self.progress = start.progress(steps, ranks)
+        else:
+            self.progress = Progress(steps, torch.zeros((), device=ranks.device))
         self._masked_for: float | None = None  # the sparsity of the thresholds, where they fit the present scores
+
+    def source(self) -> Source:
+        """What checkpoints of this training are made of."""
+        return Source(
+            lambda: tensors_of(self.method, self._optimizer),
+            self.method.gains(),
+            self.method.fingerprint(),
+            self.method.file,
+        )
 
     def mask(self, sparsity: float) -> None:
         """Set the thresholds, unless they are set for these scores already."""
@@ -117,14 +149,20 @@ class Training:
             self.method.set_sparsity(sparsity)
             self._masked_for = sparsity
 
-    def epoch(self, number: int, sparsity: float, lr: float) -> Tensor:
-        """One pass over the training data; this rank's part of the mean loss, which nobody has waited for."""
+    def epoch(
+        self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
+    ) -> Tensor:
+        """One pass over the training data, or what is left of it; this rank's part of the mean loss, not waited for."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        total = torch.zeros((), device=self._ranks.device)
-        for batch in self.batches.epoch(number):
-            total += self.step(batch, sparsity)
-        return total / self.batches.steps_per_epoch
+        progress = self.progress
+        for batch in self.batches.epoch(number, progress.step):
+            progress.loss += self.step(batch, sparsity)
+            if batch.is_last:
+                progress.step += 1
+                if after_step is not None:
+                    after_step(progress)
+        return progress.loss / self.batches.steps_per_epoch
 
     def step(self, batch: Any, sparsity: float) -> Tensor:
         """One batch: threshold, forward with the masked weights, backward, and a change of the scores."""
@@ -147,26 +185,6 @@ class Training:
             # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
             (loss * self._ranks.world_size).backward()
         return loss.detach()
-
-
-class _Best:
-    """The best epoch by the validation metric, the earliest of equals, from `first_epoch` on."""
-
-    def __init__(self, first_epoch: int) -> None:
-        self._first_epoch = first_epoch
-        self._valid_any = -1.0
-        self.test_any = math.nan
-        self.epoch, self.valid, self.test, self.sparsity = -1, -1.0, math.nan, 0.0
-
-    def update(self, epoch: int, measured: dict[str, float], achieved_sparsity: Callable[[], float]) -> bool:
-        """Take note of an evaluation; true where it is the best one so far."""
-        if measured["valid"] > self._valid_any:
-            self._valid_any, self.test_any = measured["valid"], measured["test"]
-        if epoch < self._first_epoch or measured["valid"] <= self.valid:
-            return False
-        self.epoch, self.valid, self.test = epoch, measured["valid"], measured["test"]
-        self.sparsity = achieved_sparsity()
-        return True
 
 
 def _evaluates(config: Config, epoch: int) -> bool:

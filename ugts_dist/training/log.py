@@ -16,7 +16,9 @@ from ugts_dist.config import LogConfig
 class Log:
     """One line a measured epoch, kept in `metrics.jsonl`. On other ranks than the main one, nothing."""
 
-    def __init__(self, folder: Path, config: LogConfig, label: str, metric: str, epochs: int, is_main: bool) -> None:
+    def __init__(
+        self, folder: Path, config: LogConfig, label: str, metric: str, epochs: int, is_main: bool, first_epoch: int = 0
+    ) -> None:
         self._metric = metric
         self._writer: Any = None
         self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8") if is_main else None  # noqa: SIM115
@@ -33,11 +35,11 @@ class Log:
             disable=not (is_main and config.progress),
             refresh_per_second=4,
         )
-        self._task = self._progress.add_task(label, total=epochs, note="")
+        self._task = self._progress.add_task(label, total=epochs, completed=first_epoch, note="")
         if is_main and config.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder))
+            self._writer = SummaryWriter(str(folder), purge_step=first_epoch or None)
 
     def __enter__(self) -> Log:
         self._progress.start()

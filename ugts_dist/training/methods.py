@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
-import safetensors
-import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ugts_dist.atomic import write_file
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
+from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 from ugts_dist.training.ranks import Ranks
 
 Network = GNN | GraphNetwork
 
 
+class Saved(Protocol):
+    """A network as it was at some moment; saving it needs nothing of the run, so that a thread can do it."""
+
+    def save(self, path: Path) -> int:
+        """Write it under a temporary name, flush it, rename it. Returns its size in bytes."""
+        ...
+
+
 class Method(Protocol):
-    """One way to fit a network."""
+    """One way to fit a network.
+
+    Attributes:
+        file: the name under which the best network is saved.
+    """
 
     model: Network
     schedule: Schedule
+    file: str
 
-    def trained(self) -> list[nn.Parameter]:
-        """The tensors that the optimiser changes."""
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The tensors that the optimiser changes, by the name of the weight that they belong to."""
         ...
 
     def start(self, forward: Callable[[], Any]) -> None:
         """Before the first step; `forward` runs the model once."""
+        ...
+
+    def gains(self) -> dict[str, float]:
+        """What frozen weights were multiplied by; nothing where there are none."""
+        ...
+
+    def set_gains(self, gains: Mapping[str, float]) -> None:
+        """Instead of `start`: the gains of an earlier start."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the frozen weights; empty where there are none."""
         ...
 
     def set_sparsity(self, sparsity: float) -> None:
@@ -46,19 +69,23 @@ class Method(Protocol):
         """The fraction of weights that are masked now."""
         ...
 
-    def save(self, folder: Path, config: Config, metrics: Mapping[str, float]) -> Path:
-        """Write the network as it is now."""
+    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Saved:
+        """The network as it is now."""
         ...
 
 
 class TicketSearch:
     """Frozen weights, trained scores."""
 
+    file = "best.ticket"
+
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         options = config.supermask
         scope, ramp = options.parts
         self.model = model
-        self.schedule = Schedule(options.sparsity, config.ramp_epochs, power=3 if ramp == "cubic" else 1)
+        self.schedule = Schedule(
+            options.sparsity, config.ramp_epochs, 3 if ramp == "cubic" else 1, options.initial_sparsity
+        )
         self._options = options
         self.mask: Supermask = sparsify(
             model,
@@ -72,8 +99,8 @@ class TicketSearch:
             process_group=ranks.process_group,
         )
 
-    def trained(self) -> list[nn.Parameter]:
-        return self.mask.scores()
+    def trained(self) -> dict[str, nn.Parameter]:
+        return dict(zip(self.mask.weights(), self.mask.scores(), strict=True))
 
     def start(self, forward: Callable[[], Any]) -> None:
         options, model = self._options, self.model
@@ -82,30 +109,60 @@ class TicketSearch:
             levels |= dict.fromkeys(model.outputs(), options.output_rms)
             calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
 
+    def gains(self) -> dict[str, float]:
+        return self.mask.gains()
+
+    def set_gains(self, gains: Mapping[str, float]) -> None:
+        for name, gain in gains.items():
+            self.mask.scale(name, gain)
+
+    def fingerprint(self) -> str:
+        return self.mask.fingerprint()
+
     def set_sparsity(self, sparsity: float) -> None:
         self.mask.step(sparsity)
 
     def achieved_sparsity(self) -> float:
         return self.mask.sparsity()
 
-    def save(self, folder: Path, config: Config, metrics: Mapping[str, float]) -> Path:
-        path = folder / "best.ticket"
-        Ticket.of(self.mask, config.portable(), metrics).save(path)
-        return path
+    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Ticket:
+        return Ticket.of(self.mask, config.portable(), metrics, provenance)
+
+
+@dataclass(frozen=True)
+class DenseNetwork:
+    """Trained weights as they were at some moment."""
+
+    state: dict[str, Tensor]
+    header: dict[str, Any]
+
+    def save(self, path: Path) -> int:
+        return write_tensor_file(path, self.state, self.header, "dense")
 
 
 class DenseTraining:
     """Trained weights, no mask: the network that a ticket has to match."""
 
+    file = "best.safetensors"
+
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         self.model = model
         self.schedule = Schedule(0.0)
 
-    def trained(self) -> list[nn.Parameter]:
-        return list(self.model.parameters())
+    def trained(self) -> dict[str, nn.Parameter]:
+        return dict(self.model.named_parameters())
 
     def start(self, forward: Callable[[], Any]) -> None:
         """Trained weights find their own scale."""
+
+    def gains(self) -> dict[str, float]:
+        return {}
+
+    def set_gains(self, gains: Mapping[str, float]) -> None:
+        """There are none."""
+
+    def fingerprint(self) -> str:
+        return ""
 
     def set_sparsity(self, sparsity: float) -> None:
         """Nothing is masked."""
@@ -113,12 +170,10 @@ class DenseTraining:
     def achieved_sparsity(self) -> float:
         return 0.0
 
-    def save(self, folder: Path, config: Config, metrics: Mapping[str, float]) -> Path:
-        path = folder / "best.safetensors"
-        header = {"dense": json.dumps({"config": config.portable(), "metrics": dict(metrics)})}
-        data = safetensors.torch.save({k: v.contiguous() for k, v in self.model.state_dict().items()}, header)
-        write_file(path, data)
-        return path
+    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> DenseNetwork:
+        state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        header = {"config": config.portable(), "metrics": dict(metrics), "provenance": dict(provenance)}
+        return DenseNetwork(state, header)
 
 
 def build_model(config: Config, graph: Graph) -> GNN:
@@ -137,35 +192,75 @@ def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
 def load_saved(path: Path) -> tuple[Config, Callable[[Network], Network], dict[str, float]]:
     """A saved ticket or dense network: its configuration, what fills a new model with it, and its metrics.
 
-    Raises InputError, in one line, for a file that is neither.
+    Raises InputError, in one line, for a file that is neither, or whose tensors are not those of its configuration;
+    so the network that it asks for is no larger than the file tells.
     """
     if path.suffix != ".safetensors":
         ticket = Ticket.load(path)
         if not ticket.config:
             raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
         config = Config.from_dict(ticket.config, str(path))
+        _check_shapes(path, config, ticket.masks | ticket.unmasked)
 
         def fill(model: Network) -> Network:
             try:
                 ticket.apply(model)
             except (ValueError, RuntimeError) as error:
-                raise InputError(f"{path}: does not fit the network that it describes ({error})") from None
+                raise _misfit(path, str(error)) from None
             return model
 
         return config, fill, ticket.metrics
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["dense"])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        described, metrics = dict(header["config"]), dict(header["metrics"])
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a dense network of this program, or damaged ({error})") from None
+    header, state = read_tensor_file(path, "dense", "a dense network (.safetensors)")
+    described, metrics = header.get("config"), header.get("metrics")
+    if not isinstance(described, dict) or not _are_numbers(metrics):
+        raise InputError(f"{path}: a dense network without configuration or metrics; allowed are those of `ugts train`")
+    dense_config = Config.from_dict(described, str(path))
+    _check_shapes(path, dense_config, state)
 
     def fill_dense(model: Network) -> Network:
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
-            raise InputError(f"{path}: does not fit the network that it describes ({error})") from None
+            raise _misfit(path, str(error)) from None
         return model
 
-    return Config.from_dict(described, str(path)), fill_dense, metrics
+    return dense_config, fill_dense, metrics
+
+
+def _misfit(path: Path, reason: str) -> InputError:
+    return InputError(f"{path}: does not fit the network that it describes ({' '.join(reason.split())})")
+
+
+def _are_numbers(values: Any) -> TypeGuard[dict[str, float]]:
+    return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())
+
+
+def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> None:
+    """Raise InputError where the configured network has other tensors; before anything is allocated for it."""
+    if config.model.depth > len(tensors):
+        raise _misfit(path, f"model.depth is {config.model.depth}, but it has {len(tensors)} tensors")
+    try:
+        narrow, wide = (_shapes(config, "head.weight" in tensors, width) for width in (1, 2))
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
+        raise _misfit(path, str(error)) from None
+    for name in sorted(narrow.keys() | tensors.keys()):
+        if name not in tensors or name not in narrow:
+            raise _misfit(path, f"{name!r:.99} is in one of them only")
+        found = tuple(tensors[name].shape)
+        # The axes on which the two agree are up to the configuration, the others to the data.
+        if len(found) != len(narrow[name]) or any(
+            a == b != axis for a, b, axis in zip(narrow[name], wide[name], found, strict=True)
+        ):
+            raise _misfit(path, f"{name} is of shape {found}")
+
+
+def _shapes(config: Config, graph_level: bool, width: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the configured network's tensors for data of `width` features and outputs."""
+    m = config.model
+    with torch.device("meta"):
+        model: Network
+        if graph_level:
+            model = GraphNetwork(m.arch, width, m.depth, m.width, m.heads)
+        else:
+            model = GNN(m.arch, width, width, m.depth, m.width, m.heads)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -63,8 +63,8 @@ class GraphBatches:
         self._threads = min(1, spare_threads(config, ranks))
         self.steps_per_epoch = self._plan.steps_per_epoch
 
-    def epoch(self, number: int) -> Iterator[GraphBatch]:
-        steps = range(number * self.steps_per_epoch, (number + 1) * self.steps_per_epoch)
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[GraphBatch]:
+        steps = range(number * self.steps_per_epoch + first_step, (number + 1) * self.steps_per_epoch)
         batches = self._loader.steps(steps)
         return ahead(lambda step: self._batch(next(batches), step), steps, self._threads)
 

@@ -8,13 +8,16 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, LostRankError
+from ugts_dist.training.roll_call import RollCall, is_of_collective
 
 Value = TypeVar("Value")
 
@@ -57,6 +60,18 @@ class Ranks:
             dist.all_reduce(values, group=self.process_group)
         return values
 
+    def most(self, values: Tensor) -> Tensor:
+        """Element-wise largest over ranks."""
+        if self.process_group is not None:
+            dist.all_reduce(values, dist.ReduceOp.MAX, group=self.process_group)
+        return values
+
+    def from_main(self, tensor: Tensor) -> Tensor:
+        """The main rank's values, on every rank."""
+        if self.process_group is not None:
+            dist.broadcast(tensor, src=0, group=self.process_group)
+        return tensor
+
     def gather(self, value: Value) -> list[Value]:
         """Every rank's value, by rank."""
         values = [value] * self.world_size
@@ -95,12 +110,14 @@ class Ranks:
 
 
 @contextmanager
-def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto") -> Iterator[Ranks]:
+def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", timeout: float = 600.0) -> Iterator[Ranks]:
     """The ranks that `torchrun` started, or this process alone; the process group ends with the block.
 
-    A rank needs a GPU of its own: with fewer GPUs than ranks on a machine, `auto` takes the CPU.
+    A rank needs a GPU of its own: with fewer GPUs than ranks on a machine, `auto` takes the CPU. A collective that
+    does not end within `timeout` seconds is given up.
 
-    Raises InputError where CUDA is asked for and there are too few GPUs.
+    Raises InputError where CUDA is asked for and there are too few GPUs, and LostRankError, which names them, where
+    other ranks have died or do not answer.
     """
     wanted, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if device == "cuda" and gpus < wanted:
@@ -112,9 +129,17 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto") -> I
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks(device=place)
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if use_cuda else "gloo")
+    store, rank, world_size = next(iter(rendezvous("env://")))
+    roll = RollCall(PrefixStore("roll", store), rank, world_size)
+    backend = "cpu:gloo,cuda:nccl" if use_cuda else "gloo"
+    group = PrefixStore("group", store)
+    dist.init_process_group(backend, store=group, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout))
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), place, dist.group.WORLD)
+        yield Ranks(rank, world_size, place, dist.group.WORLD)
+    except RuntimeError as error:
+        if not is_of_collective(error):
+            raise
+        raise LostRankError(roll.missing(timeout)) from error
     finally:
         # What DDP keeps in cycles must go before the group: freed after it, its reducer ends the group's threads while
         # it holds the interpreter's lock, for which they wait.

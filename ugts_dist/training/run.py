@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -14,25 +16,32 @@ from ugts_dist.errors import InputError
 from ugts_dist.training.fit import Result, fit
 from ugts_dist.training.methods import load_saved
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.run_folder import Resume, RunFolder, open_folder, remove_if_new
+from ugts_dist.training.start import start_of
 from ugts_dist.training.tasks import Data, load_data, make_task
 
 
-def run(config: Config, ranks: Ranks) -> tuple[Result, Path]:
-    """Load the data, make the run folder, fit; `result.json` is written last.
+def run(config: Config, ranks: Ranks, resume: Resume | None = None) -> tuple[Result, Path]:
+    """Load the data, make or find the run folder, fit; `result.json` is written last.
 
-    Raises InputError before training starts for every mistake in the input.
+    A run whose folder is there goes on from its newest checkpoint; of one that is finished the result is returned.
+
+    Raises InputError before training starts for every mistake in the input, and StoppedError where a signal ended it.
     """
     data = ranks.together(lambda: _checked_data(config, ranks))
-    folder = Path(ranks.agree(ranks.together(lambda: str(_make_folder(config)) if ranks.is_main else "")))
-    try:
-        result = fit(config, data, ranks, folder)
-    except InputError:  # such as data that can't be calibrated on: there is nothing in the folder yet
+    with _folder_of_all(config, resume or Resume(), ranks) as opened:
+        if opened.result is not None:
+            path = opened.path / Path(opened.result["path"]).name  # the folder may have been moved
+            return Result(**{**opened.result, "path": str(path)}), opened.path
+        try:
+            result = fit(config, data, ranks, opened.path, start_of(opened.start, config, ranks))
+        except InputError:  # such as data that can't be calibrated on
+            if ranks.is_main:
+                remove_if_new(opened)
+            raise
         if ranks.is_main:
-            shutil.rmtree(folder)
-        raise
-    if ranks.is_main:
-        write_text(folder / "result.json", json.dumps(result.to_dict(), indent=1))
-    return result, folder
+            write_text(opened.path / "result.json", json.dumps(result.to_dict(), indent=1))
+    return result, opened.path
 
 
 def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str, float], dict[str, float]]:
@@ -64,28 +73,19 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
     return data
 
 
-def new_folder(folder: str, name: str) -> Path:
-    """Make `folder`, which must not exist, or where it is empty a new one under runs/; nothing is written over.
-
-    Raises InputError where it exists or can't be made.
-    """
-    number = 1
-    while True:
-        path = Path(folder) if folder else Path("runs", name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if folder:
-                raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder") from None
-            number += 1
-        except OSError as error:
-            raise InputError(f"run.folder is {path}, which can't be made ({error.strerror})") from None
-        else:
-            return path
-
-
-def _make_folder(config: Config) -> Path:
-    name = f"{config.data.name}-{config.model.arch}-{config.label}-seed{config.run.seed}"
-    folder = new_folder(config.run.folder, name)
-    write_text(folder / "config.toml", config.to_toml())
-    return folder
+@contextmanager
+def _folder_of_all(config: Config, resume: Resume, ranks: Ranks) -> Iterator[RunFolder]:
+    """The main rank's folder, known to every rank; where it goes on is the main rank's to tell."""
+    with ExitStack() as stack:
+        opened = ranks.together(lambda: stack.enter_context(open_folder(config, resume)) if ranks.is_main else None)
+        told = ranks.agree(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
+        if opened is None:
+            path, result = json.loads(told)
+            opened = RunFolder(Path(path), result=result)
+        for note in opened.notes:
+            print(f"ugts: {note}", file=sys.stderr)
+        if opened.start is not None:
+            state = opened.start.state
+            where = f"epoch {state.epoch}, step {state.step} of {state.steps_per_epoch}"
+            print(f"ugts: {opened.path} goes on at {where}, from {opened.start.path}", file=sys.stderr)
+        yield opened

@@ -41,8 +41,8 @@ class Batches(Protocol[B_co]):
 
     steps_per_epoch: int
 
-    def epoch(self, number: int) -> Iterator[B_co]:
-        """The batches of one epoch."""
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[B_co]:
+        """The batches of one epoch, from its `first_step`-th step on."""
         ...
 
     def calibration_batch(self) -> B_co:

@@ -1,0 +1,76 @@
+"""Ranks look at the same steps and agree, whatever the moment at which each was told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from itertools import pairwise
+
+import pytest
+import torch.distributed as dist
+
+from tests.processes import spawn
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.stopping import Agreed, Lookout, StopRequest
+
+
+def _looks(rank: int, steps_per_epoch: int, told: dict[int, int], slow: int) -> list[tuple[int, Agreed]]:
+    """Sixty steps, of which the ranks take unequally long; a rank is told to stop at its step of `told`."""
+    ranks = Ranks(rank, dist.get_world_size(), process_group=dist.group.WORLD)
+    request, looks = StopRequest(), []
+    with request.listening():
+        lookout = Lookout(request, ranks)
+        for step in range(1, 61):
+            time.sleep(0.02 if rank == slow else 0.0)
+            if told.get(rank) == step:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            if lookout.is_due(step):
+                looks.append((step, lookout.look(step, steps_per_epoch, save=rank == 0 and step > 30)))
+                if looks[-1][1].stop:
+                    break
+    return looks
+
+
+@pytest.mark.parametrize(("told", "stops"), [({}, False), ({1: 20}, True), ({0: 25, 2: 10}, True)])
+def test_ranks_look_at_the_same_steps_and_agree(told: dict[int, int], stops: bool) -> None:
+    looks = spawn(3, _looks, 1000, told, 1)
+    assert looks[0] == looks[1] == looks[2]
+    assert [agreed.stop for _, agreed in looks[0]][-1] == (signal.SIGUSR1 if stops else 0)
+    assert all(agreed.stop == 0 for _, agreed in looks[0][:-1])
+    if not stops:
+        # The main rank's wish is every rank's; and far fewer looks than steps of a fiftieth of a second.
+        assert [agreed.save for step, agreed in looks[0] if step > 30] == [True] * sum(s > 30 for s, _ in looks[0])
+        assert 2 <= len(looks[0]) <= 20
+
+
+def test_ranks_look_before_an_evaluation() -> None:
+    """Where an epoch takes longer than the time between two looks, its last step is one of them."""
+    looks = spawn(2, _looks, 7, {}, 0)
+    steps = [step for step, _ in looks[0]]
+    interval = max(b - a for a, b in pairwise(steps))
+    assert interval >= 7 or set(range(steps[1] + 7 - steps[1] % 7, 61, 7)) <= set(steps)
+
+
+def test_alone_every_step_is_looked_at() -> None:
+    request = StopRequest()
+    lookout = Lookout(request, Ranks())
+    with request.listening():
+        for step in range(5):
+            assert lookout.is_due(step)
+            assert lookout.look(step, 2, save=step == 3) == Agreed(0, step == 3)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert lookout.look(5, 2, save=False) == Agreed(signal.SIGTERM, False)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def _orphaned(rank: int) -> bool:
+    os.environ["TORCHELASTIC_RUN_ID"] = "test"
+    request = StopRequest()
+    before = request.number
+    os.getppid = lambda: 1  # the launcher is gone
+    return before == 0 and request.number == signal.SIGTERM
+
+
+def test_the_death_of_the_launcher_is_a_signal() -> None:
+    assert spawn(1, _orphaned) == [True]

@@ -1,0 +1,42 @@
+"""torchrun, with an exit code that tells a batch system whether to start the job again.
+
+    ugts-launch --standalone --nproc_per_node=8 -m ugts_dist train --preset products-sage --run.folder runs/mine
+
+takes torchrun's own options. Torchrun ends with 1 whatever the reason; this ends with 75 (EX_TEMPFAIL, "try again")
+where the run was stopped by SIGTERM or SIGUSR1 and has saved itself, which the same command then goes on with.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import get_args_parser
+from torch.distributed.run import main as torchrun
+
+from ugts_dist.cli import TRY_AGAIN
+
+_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun hands on all but the last of these by itself
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: 75 where the run is to be started again, else torchrun's own exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if "--signals-to-handle" in get_args_parser().format_help():
+        args.insert(0, f"--signals-to-handle={_SIGNALS}")
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", _SIGNALS)  # what torch reads where it has no such option
+    try:
+        torchrun(args)
+    except SignalException as stop:
+        sys.exit(TRY_AGAIN if stop.sigval in (signal.SIGTERM, signal.SIGUSR1) else 128 + stop.sigval)
+    except ChildFailedError as error:
+        codes = {failure.exitcode for failure in error.failures.values()}
+        sys.exit(TRY_AGAIN if codes == {TRY_AGAIN} else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""`ugts ticket show | diff | export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ugts_dist.supermask import Ticket
+from ugts_dist.tickets.files import TICKET, in_folder
+from ugts_dist.tickets.options import DiffOptions, ExportOptions, ShowOptions
+
+
+def run(options: ShowOptions | DiffOptions | ExportOptions) -> None:
+    """Do what the options ask for, and print what there is to know. Raises InputError for every mistake in them."""
+    match options:
+        case ShowOptions():
+            _show(options)
+        case DiffOptions():
+            _diff(options)
+        case ExportOptions():
+            _export(options)
+
+
+def _show(options: ShowOptions) -> None:
+    from ugts_dist.tickets.summary import summarise
+    from ugts_dist.tickets.tables import show_summary
+
+    path = _file(options.path)
+    summary = summarise(Ticket.load(path), path)
+    if options.json:
+        print(json.dumps(summary.to_dict(), indent=1))
+    else:
+        show_summary(summary)
+
+
+def _diff(options: DiffOptions) -> None:
+    from ugts_dist.tickets.compare import compare
+    from ugts_dist.tickets.tables import show_comparison
+
+    paths = (_file(options.first), _file(options.second))
+    comparison = compare(Ticket.load(paths[0]), Ticket.load(paths[1]), paths)
+    if options.json:
+        print(json.dumps(comparison.to_dict(), indent=1))
+    else:
+        show_comparison(comparison)
+
+
+def _export(options: ExportOptions) -> None:
+    from ugts_dist.tickets.export import export
+
+    size = export(_file(options.path), options.format, Path(options.out))
+    print(f"{options.out}: {size:,} bytes")
+
+
+def _file(path: str) -> Path:
+    return in_folder(Path(path), TICKET)

@@ -1,0 +1,52 @@
+"""Files that are found in the folder of a run, and files that are written once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ugts_dist.errors import InputError
+
+TICKET, DENSE = "best.ticket", "best.safetensors"  # in the folder of a run
+
+
+def in_folder(path: Path, *names: str) -> Path:
+    """The file itself, or the first of `names` that the folder of a run has. Raises InputError where it has none."""
+    if not path.is_dir():
+        return path
+    for name in names:
+        if (path / name).exists():
+            return path / name
+    raise InputError(f"{path}: no {' or '.join(names)} in this folder")
+
+
+def check_new(path: Path) -> None:
+    """Raise InputError where the file of `--out` exists or has no folder to be in."""
+    if os.path.lexists(path):
+        raise InputError(f"--out is {path}, which exists; allowed is a new file")
+    if not path.parent.is_dir():
+        raise InputError(f"--out is {path}, but {path.parent} is no folder; allowed is a new file in one that exists")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing, under a temporary name; renamed once the block has ended without an error.
+
+    Raises InputError where the file exists, before or by then, and where it can't be written.
+    """
+    check_new(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        check_new(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"--out is {path}, which can't be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""The options of `ugts ticket`, `ugts predict` and `ugts evaluate`. Nothing heavy is imported here, so that their
+help answers at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from ugts_dist.errors import InputError
+
+Format = Literal["state-dict", "csr", "torch-export", "onnx"]
+TICKET_COMMANDS = ("show", "diff", "export")
+TicketFile = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """What a ticket is: sparsity, layers, size, origin, metrics and configuration."""
+
+    path: TicketFile
+    """A .ticket file, or the folder of a run."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+@dataclass(frozen=True)
+class DiffOptions:
+    """In what two tickets of the same shapes differ: mask bits layer by layer, weights, configuration, metrics."""
+
+    first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
+    """A .ticket file, or the folder of a run."""
+    second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
+    """The same."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a ticket's network in a form that needs none of this program.
+
+    state-dict: safetensors with the masked weights under the names of PyG's own GCN, GraphSAGE, GAT or GIN; the
+    metadata `pyg` names class and arguments. csr: safetensors with the kept weights in CSR form. torch-export: a
+    program of torch.export (.pt2) that takes features and edge_index of any graph. onnx: the same as ONNX.
+    """
+
+    path: TicketFile
+    """A .ticket file, or the folder of a run."""
+    format: Format
+    """What is written."""
+    out: str
+    """The file, which must not exist."""
+
+
+@tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes)
+@dataclass(frozen=True)
+class TicketOptions:
+    """Look at tickets, compare them, export their networks."""
+
+    command: (
+        Annotated[ShowOptions, tyro.conf.subcommand("show")]
+        | Annotated[DiffOptions, tyro.conf.subcommand("diff")]
+        | Annotated[ExportOptions, tyro.conf.subcommand("export")]
+    )
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Exact predictions for all nodes of a graph, all neighbours used, as a Parquet file.
+
+    Columns: node, prediction, and p_0, p_1, ... with the probability of each class. For whole graphs (ogbg-mol*):
+    graph, and p_0, p_1, ... with the probability of each label. Under torchrun the ranks share the nodes.
+    """
+
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
+    """A .ticket file, a dense network (.safetensors), or the folder of a run."""
+    out: str
+    """The file, which must not exist."""
+    graph: str = ""
+    """A name of data.name, or a store's path; its nodes need as many features as the network reads. Empty: the graph
+    that the network was found on."""
+    root: str = ""
+    """Folder with the raw files of the graph. Empty: $UGTS_DATA, or the run's own."""
+    spill: str = ""
+    """Folder whose disk holds the layers' outputs of all nodes. Empty: they are kept in memory."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    timeout: float = 3600.0
+    """Seconds after which a rank gives up waiting for another; it waits while the rows of those before are written."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < math.inf:
+            raise InputError(f"--timeout is {self.timeout}, allowed is above 0")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Rebuild the network of a ticket (or a saved dense network) and measure its accuracy on all nodes."""
+
+    path: tyro.conf.Positional[str]
+    """A .ticket file, or the folder of a run."""
+    root: str = ""
+    """Folder with the raw files of the graph. Empty: as when it was trained."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""

@@ -1,0 +1,161 @@
+"""Exact predictions for all nodes of a graph, or for each of many graphs, as a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+import torch.distributed as dist
+from pyarrow import parquet
+from torch import Tensor
+from torch_geometric.loader import DataLoader
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.molecules import GraphDataset, GraphSet
+from ugts_dist.models import GNN
+from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.tickets.files import check_new, new_file
+from ugts_dist.tickets.options import PredictOptions
+from ugts_dist.tickets.saved import Saved, load
+from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.training.methods import Network
+from ugts_dist.training.molecules import forward, graph_batch
+from ugts_dist.training.placement import evaluation_device
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.tasks import Data, load_data
+
+_GRAPHS_AT_ONCE = 64
+_BATCHES_A_CHUNK = 256
+
+MakeTable = Callable[[int, Tensor], pa.Table]
+
+
+def predict(options: PredictOptions, ranks: Ranks) -> int:
+    """Predict for the nodes of one graph, or for whole graphs; the ranks share them, and the main rank writes.
+
+    No rank holds more than a chunk of predictions. The file appears under its name when it is whole.
+
+    Returns: the number of rows, on the main rank.
+
+    Raises: InputError on every rank, before anything is computed, for data that do not fit the network and for a file
+    that exists; later, where the file can't be written.
+    """
+    saved, data, network = ranks.together(lambda: _checked(options))
+    chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
+    rows = in_order(chunks, saved.num_outputs, ranks)
+    make_table = graph_table if isinstance(data, GraphSet) else node_table
+    return ranks.together(lambda: _write(Path(options.out), rows, make_table) if ranks.is_main else len(list(rows)))
+
+
+def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Tensor]:
+    """The chunks `[rows, width]` of every rank, on the CPU, by rank: on the main rank; none on the others.
+
+    Every rank must run through it. A rank computes a chunk while the main one still works on those before.
+    """
+    if ranks.is_main:
+        yield from (chunk.cpu() for chunk in chunks)
+        for source in range(1, ranks.world_size):
+            yield from _received(source, width, ranks)
+        return
+    for chunk in chunks:
+        dist.send(torch.tensor([chunk.shape[0]]), 0, group=ranks.process_group)
+        dist.send(chunk.cpu().contiguous(), 0, group=ranks.process_group)
+    dist.send(torch.zeros(1, dtype=torch.int64), 0, group=ranks.process_group)
+
+
+def node_table(first: int, logits: Tensor) -> pa.Table:
+    """Rows of nodes, numbered from `first`: prediction and probability of each class."""
+    predicted = logits.argmax(1).int()
+    return _table("node", first, logits.softmax(1), {"prediction": pa.array(predicted.numpy())})
+
+
+def graph_table(first: int, logits: Tensor) -> pa.Table:
+    """Rows of graphs, numbered from `first`: the probability of each label."""
+    return _table("graph", first, logits.sigmoid(), {})
+
+
+def _table(key: str, first: int, probabilities: Tensor, columns: dict[str, pa.Array]) -> pa.Table:
+    ids = torch.arange(first, first + probabilities.shape[0])
+    by_class = probabilities.t().contiguous().numpy()
+    return pa.table(
+        {key: pa.array(ids.numpy())} | columns | {f"p_{k}": pa.array(column) for k, column in enumerate(by_class)}
+    )
+
+
+def _checked(options: PredictOptions) -> tuple[Saved, Data, Network]:
+    """The network and the data, once they are known to fit each other."""
+    check_new(Path(options.out))
+    saved = load(Path(options.path))
+    network = saved.network()
+    changes = {"data.name": options.graph, "data.split": 0, "data.root": ""} if options.graph else {}
+    data = load_data(saved.config.replace(changes | ({"data.root": options.root} if options.root else {})))
+    if isinstance(data, GraphSet) != saved.is_graph_level:
+        kinds = ("nodes of one graph", "whole graphs")
+        raise InputError(
+            f"--graph is {data.name}, with {kinds[isinstance(data, GraphSet)]}, but {saved.path} predicts for "
+            f"{kinds[saved.is_graph_level]}; allowed are data of its kind"
+        )
+    if isinstance(data, Graph) and data.num_features != saved.num_features:
+        raise InputError(
+            f"--graph is {data.name}, whose nodes have {data.num_features} features; allowed are "
+            f"{saved.num_features}, as {saved.path} reads"
+        )
+    return saved, data, network
+
+
+def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: str) -> Iterator[Tensor]:
+    """Logits of this rank's share of the rows, chunk by chunk, each on the device where it was computed."""
+    if isinstance(data, GraphSet):
+        assert isinstance(network, GraphNetwork)
+        return _logits_of_graphs(network, data, ranks)
+    assert isinstance(network, GNN)
+    device = evaluation_device(data, config, ranks.device)
+    return Evaluator(data, ranks, device, spill).outputs(network)
+
+
+@torch.no_grad()
+def _logits_of_graphs(network: GraphNetwork, graphs: GraphSet, ranks: Ranks) -> Iterator[Tensor]:
+    """The ranks share fixed groups of graphs, so that a graph's logit has the same bits for every world size."""
+    groups = torch.arange(graphs.num_graphs).split(_GRAPHS_AT_ONCE)
+    start, stop = ranks.share(len(groups))
+    own = [group.tolist() for group in groups[start:stop]]
+    for first in range(0, len(own), _BATCHES_A_CHUNK):
+        loader = DataLoader(GraphDataset(graphs), batch_sampler=own[first : first + _BATCHES_A_CHUNK])
+        yield torch.cat([forward(network, graph_batch(graphs, data, ranks.device)) for data in loader])
+
+
+def _received(source: int, width: int, ranks: Ranks) -> Iterator[Tensor]:
+    while True:
+        count = torch.zeros(1, dtype=torch.int64)
+        dist.recv(count, source, group=ranks.process_group)
+        if not int(count):
+            return
+        chunk = torch.empty(int(count), width)
+        dist.recv(chunk, source, group=ranks.process_group)
+        yield chunk
+
+
+def _write(path: Path, rows: Iterator[Tensor], make_table: MakeTable) -> int:
+    """Write a row group for each chunk; returns the number of rows."""
+    try:
+        return _written(path, rows, make_table)
+    except InputError:
+        for _ in rows:  # the other ranks wait until theirs are taken
+            pass
+        raise
+
+
+def _written(path: Path, rows: Iterator[Tensor], make_table: MakeTable) -> int:
+    count = 0
+    first = make_table(0, next(rows))
+    with new_file(path) as file, parquet.ParquetWriter(file, first.schema) as writer:
+        writer.write_table(first)
+        count = first.num_rows
+        for chunk in rows:
+            writer.write_table(make_table(count, chunk))
+            count += chunk.shape[0]
+    return count

@@ -1,0 +1,121 @@
+"""A saved network as it is found: its file, its configuration, the width of its input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+
+from ugts_dist.config import Config, load_toml
+from ugts_dist.errors import InputError
+from ugts_dist.models import GNN
+from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.supermask import Ticket
+from ugts_dist.tickets.files import DENSE, TICKET, in_folder
+from ugts_dist.training.methods import Network, load_saved
+
+Shapes = dict[str, tuple[int, ...]]
+
+_INPUT = {  # the weight whose second axis is the width of a layer's input
+    "gcn": "lin.weight",
+    "sage": "lin_l.weight",
+    "gin": "nn.0.weight",
+    "gin-paper": "nn.weight",
+    "gat": "lin.weight",
+}
+_OUTPUT = {  # the weight, and its axis that is the width of the last layer's output
+    "gcn": ("lin.weight", 0),
+    "sage": ("lin_l.weight", 0),
+    "gin": ("nn.2.weight", 0),
+    "gin-paper": ("nn.weight", 0),
+    "gat": ("att_src", 2),
+}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved ticket or dense network.
+
+    Attributes:
+        path: its file.
+        config: that it was found with; its data section also tells where the run's data lie, where that is known.
+        shapes: of its weights, by name.
+        fill: writes its weights into a new network; raises InputError for one that it does not fit.
+    """
+
+    path: Path
+    config: Config
+    shapes: Shapes
+    fill: Callable[[Network], Network]
+
+    @property
+    def is_graph_level(self) -> bool:
+        """Whether it predicts for whole graphs instead of nodes."""
+        return "head.weight" in self.shapes
+
+    @property
+    def num_features(self) -> int:
+        """Width of a node's features. Raises InputError where the weights are not those of the configuration."""
+        return self._axis(f"convs.0.{_INPUT[self.config.model.arch]}", 1)
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or labels of a graph. Raises InputError where the weights are not those of the configuration."""
+        if self.is_graph_level:
+            return self._axis("head.weight", 0)
+        name, axis = _OUTPUT[self.config.model.arch]
+        return self._axis(f"convs.{self.config.model.depth - 1}.{name}", axis)
+
+    def network(self) -> Network:
+        """The network, rebuilt on the CPU. Raises InputError where file and configuration do not fit together."""
+        m = self.config.model
+        if self.is_graph_level:
+            return self.fill(GraphNetwork(m.arch, self.num_outputs, m.depth, m.width, m.heads))
+        return self.fill(GNN(m.arch, self.num_features, self.num_outputs, m.depth, m.width, m.heads))
+
+    def _axis(self, name: str, axis: int) -> int:
+        shape = self.shapes.get(name, ())
+        if len(shape) <= axis:
+            raise InputError(f"{self.path}: does not fit the network that it describes ({name} is of shape {shape})")
+        return shape[axis]
+
+
+def load(path: Path) -> Saved:
+    """A .ticket file, a dense network (.safetensors), or what the folder of a run has of them.
+
+    Raises InputError for anything else, and for a ticket of the library, which does not tell its architecture.
+    """
+    path = in_folder(path, TICKET, DENSE)
+    if path.suffix == ".safetensors":
+        config, fill, _ = load_saved(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return Saved(path, _with_data_of_run(config, path), shapes, fill)
+    return of_ticket(Ticket.load(path), path)
+
+
+def of_ticket(ticket: Ticket, path: Path) -> Saved:
+    """A ticket that was read from a file. Raises InputError for one without a configuration."""
+    if not ticket.config:
+        raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
+
+    def fill(model: Network) -> Network:
+        try:
+            ticket.apply(model)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{path}: does not fit the network that it describes ({error})") from None
+        return model
+
+    config = Config.from_dict(ticket.config, str(path))
+    return Saved(
+        path, _with_data_of_run(config, path), {name: tuple(mask.shape) for name, mask in ticket.masks.items()}, fill
+    )
+
+
+def _with_data_of_run(config: Config, path: Path) -> Config:
+    """The configuration with the data section of the config.toml beside, which knows where the data lie."""
+    beside = path.parent / "config.toml"
+    data = load_toml(beside).to_dict()["data"] if beside.exists() else {}
+    return config.replace({f"data.{key}": value for key, value in data.items()})

@@ -1,0 +1,90 @@
+"""Summaries and comparisons for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ugts_dist.tickets.compare import Comparison, Overlap
+from ugts_dist.tickets.summary import Summary, flat
+
+_PIPED_WIDTH = 200  # where no terminal tells one: no line is folded
+
+
+def show_summary(summary: Summary) -> None:
+    """Print a ticket: its numbers, its layers, what it achieved and where it comes from."""
+    console = _console()
+    console.print(_pairs(summary.path, _overview(summary)))
+    layers = _table("Layers", ("weight", "shape", "kept", "density", "entropy, bytes", "gain", "scale"))
+    for layer in summary.layers:
+        numbers = (f"{layer.kept:,}", f"{layer.density:.4f}", f"{layer.entropy_bytes:,.0f}")
+        layers.add_row(Text(layer.name), _shape(layer.shape), *numbers, f"{layer.gain:.4g}", f"{layer.scale:.4g}")
+    console.print(layers)
+    parts = {"Metrics": summary.metrics, "Provenance": summary.provenance, "Configuration": summary.config}
+    for title, values in parts.items():
+        if values:
+            console.print(_pairs(title, flat(values).items()))
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print what two tickets have in common, and in what they differ."""
+    console = _console()
+    title = f"Masks of {comparison.first} and {comparison.second}"
+    masks = _table(title, ("weight", "weights", "equal bits", "overlap of kept weights", "by chance"))
+    for overlap in (*comparison.layers, comparison.total):
+        masks.add_row(*_overlap(overlap))
+    console.print(masks)
+    if not comparison.differences:
+        console.print("Nothing else differs.")
+        return
+    differences = _table("Differences", ("", comparison.first, comparison.second), numbers=False)
+    for difference in comparison.differences:
+        differences.add_row(*map(Text, (difference.name, _told(difference.first), _told(difference.second))))
+    console.print(differences)
+
+
+def _overview(summary: Summary) -> Iterable[tuple[str, Any]]:
+    yield "sparsity", f"{summary.sparsity:.6f}: {summary.kept:,} of {summary.weights:,} weights are kept"
+    share = f"{summary.file_bytes / summary.dense_bytes:.2%} of the dense network's {summary.dense_bytes:,}"
+    bound = f"{summary.entropy_bytes:,.0f} is the entropy of the masks"
+    yield "file", f"{summary.file_bytes:,} bytes, {share}; {bound}"
+    yield "weights", f"{summary.weight_init}, seed {summary.seed}"
+    yield "fingerprint", summary.fingerprint
+
+
+def _overlap(overlap: Overlap) -> tuple[Text | str, ...]:
+    shares = (overlap.agreement, overlap.jaccard, overlap.jaccard_by_chance)
+    return (Text(overlap.name), f"{overlap.weights:,}", *(f"{share:.4f}" for share in shares))
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _told(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _pairs(title: str, rows: Iterable[tuple[str, Any]]) -> Table:
+    table = _table(title, ("", ""), numbers=False)
+    table.show_header = False
+    for name, value in rows:
+        table.add_row(Text(name), Text(str(value)))
+    return table
+
+
+def _table(title: str, columns: Sequence[str], numbers: bool = True) -> Table:
+    """A table whose columns but for the first hold numbers, or text."""
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(Text(column), overflow="fold", justify="right" if numbers and number else "left")
+    return table
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPED_WIDTH)

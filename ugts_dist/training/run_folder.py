@@ -1,0 +1,262 @@
+"""The folder of a run: made anew, or found again to go on; one run at a time has it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.atomic import write_file, write_text
+from ugts_dist.config import Config, load_toml
+from ugts_dist.errors import InputError
+from ugts_dist.training import checkpoint
+from ugts_dist.training.checkpoint import Checkpoint
+
+_TEMPORARY = re.compile(r"\.(config|launch|metrics|result|best)\..*[a-z]\.[0-9]+")
+_LOCK_SECONDS = 60.0  # for a run that has been told to stop to save and leave
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Whether a run goes on where another was.
+
+    Attributes:
+        source: `auto`, from the newest valid checkpoint of the run's own folder; `never`, a new folder only; else the
+            folder of a run or of one of its checkpoints, from which a new folder goes on.
+        override: fields that may differ from those of the run that goes on.
+    """
+
+    source: str = "auto"
+    override: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, held by this process.
+
+    Attributes:
+        start: where the run goes on; None at its beginning.
+        result: of the run, where it is finished already.
+        notes: what people should know, such as damaged checkpoints.
+    """
+
+    path: Path
+    start: Checkpoint | None = None
+    result: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_folder(config: Config, resume: Resume) -> Iterator[RunFolder]:
+    """The folder that the run writes to, locked, and where it goes on; on the main rank alone.
+
+    Raises InputError for a folder that is another run's or in use, and for a checkpoint of another configuration.
+    """
+    _check_fields(resume.override)
+    source = None if resume.source in ("auto", "never") else checkpoint.at(Path(resume.source))
+    if source is not None:
+        there = Config.from_dict(source.state.config, str(source.path))
+        _refuse_differences(str(source.path), there, config, resume.override)
+    path = _find(config, resume)
+    with _locked(path):
+        if not (path / "config.toml").exists():
+            if _launch_id():
+                write_text(path / "launch.json", json.dumps({"id": _launch_id()}))
+            write_text(path / "config.toml", config.to_toml())
+        _remove_temporary(path)
+        opened = _opened(path, config, resume, source)
+        if opened.result is None:
+            _go_on(opened, config)
+        yield opened
+
+
+def new_folder(folder: str, name: str) -> Path:
+    """Make `folder`, which must not exist, or where it is empty a new one under runs/; nothing is written over.
+
+    Raises InputError where it exists or can't be made.
+    """
+    number = 1
+    while True:
+        path = Path(folder) if folder else Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if folder:
+                raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder") from None
+            number += 1
+        except OSError as error:
+            raise InputError(f"run.folder is {path}, which can't be made ({error.strerror})") from None
+        else:
+            return path
+
+
+def _find(config: Config, resume: Resume) -> Path:
+    """The folder: one that exists where the run may go on, else a new one."""
+    folder = config.run.folder
+    if resume.source != "never" or _is_restart():
+        if folder and Path(folder).is_dir():
+            if not _is_ours(Path(folder)):
+                allowed = "a new folder, or that of a run"
+                raise InputError(f"run.folder is {folder}, which exists; allowed is {allowed}")
+            return Path(folder)
+        known = None if folder else _of_this_launch(config)
+        if known is not None:
+            return known
+    return new_folder(folder, f"{config.data_name}-{config.model.arch}-{config.label}-seed{config.run.seed}")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a run was written here, or was about to be: a kill can leave the folder without its first file."""
+    return (folder / "config.toml").exists() or _is_fresh(folder)
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Whether nothing but a run's first files are here."""
+    first = (".lock", "config.toml", "launch.json", ".config.toml.", ".launch.json.", "events.out.tfevents.")
+    return all(entry.name.startswith(first) for entry in folder.iterdir())
+
+
+def _is_restart() -> bool:
+    """Whether torchrun has started this process in place of one that failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _launch_id() -> str:
+    """What torchrun calls this launch, the same for all its restarts; empty where it gives no name of its own."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return "" if name == "none" else name
+
+
+def _of_this_launch(config: Config) -> Path | None:
+    """The folder that this launch made before the launcher restarted its processes; else an unfinished one."""
+    if not _launch_id():
+        return None
+    for file in Path("runs").glob("*/launch.json"):
+        try:
+            same = json.loads(file.read_text(encoding="utf-8"))["id"] == _launch_id()
+            wanted = same and (_is_restart() or not (file.parent / "result.json").exists())
+            if wanted and not _differences(load_toml(file.parent / "config.toml"), config):
+                return file.parent
+        except (OSError, KeyError, TypeError, ValueError):  # not a folder that the program wrote
+            continue
+    return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the folder; the lock goes with the process, however that ends."""
+    with open(path / ".lock", "a+", encoding="utf-8") as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                file.seek(0)
+                raise InputError(f"run.folder is {path}, in use by {file.read().strip() or 'another process'}")
+            time.sleep(0.1)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _remove_temporary(path: Path) -> None:
+    """What was being written when a process was killed."""
+    for entry in path.iterdir():
+        if _TEMPORARY.fullmatch(entry.name):
+            entry.unlink(missing_ok=True)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _opened(path: Path, config: Config, resume: Resume, source: Checkpoint | None) -> RunFolder:
+    """Where the run of this folder goes on: its newest valid checkpoint, or `source` where it has none yet."""
+    known = load_toml(path / "config.toml")
+    _refuse_differences(str(path), known, config, resume.override)
+    if (path / "result.json").exists() and not _differences(known, config):
+        return RunFolder(path, result=_result(path / "result.json"))
+    start, damaged = checkpoint.newest(path)
+    start = source if start is None else start
+    if start is not None and start.state.epoch > config.run.epochs:
+        raise InputError(f"run.epochs is {config.run.epochs}, allowed is {start.state.epoch} or more: {start.path}")
+    return RunFolder(path, start, notes=[f"{problem}; passed over" for problem in damaged])
+
+
+def _result(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: damaged ({error}); without this file the run goes on to its end again") from None
+
+
+def _go_on(opened: RunFolder, config: Config) -> None:
+    """Bring the folder to where the checkpoint was: no metrics and no best network of steps that are to come."""
+    path, start = opened.path, opened.start
+    if _differences(load_toml(path / "config.toml"), config):
+        until = f"until-{start.state.name if start is not None else 'start'}"
+        if (path / "result.json").exists():
+            (path / "result.json").rename(path / f"result.{until}.json")
+        write_file(path / f"config.{until}.toml", (path / "config.toml").read_bytes())
+        write_text(path / "config.toml", config.to_toml())
+    if start is None:
+        (path / "metrics.jsonl").unlink(missing_ok=True)
+        return
+    source = start.path.parent.parent
+    if (source / "metrics.jsonl").exists():
+        lines = (source / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if _epoch_of(line) < start.state.epoch]
+        write_text(path / "metrics.jsonl", "".join(f"{line}\n" for line in kept))
+    if start.state.best_file:
+        write_file(path / start.state.best_file, (start.path / start.state.best_file).read_bytes())
+
+
+def _epoch_of(line: str) -> float:
+    """The epoch of a line of metrics; infinite for one that was cut off."""
+    try:
+        return int(json.loads(line)["epoch"])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return float("inf")
+
+
+def _differences(there: Config, here: Config) -> list[str]:
+    """The fields that determine a result and differ."""
+    values = here.determining()
+    return [name for name, value in there.determining().items() if values[name] != value]
+
+
+def _refuse_differences(path: str, there: Config, here: Config, override: Sequence[str]) -> None:
+    changed = [name for name in _differences(there, here) if name not in override]
+    if changed:
+        was, now = there.determining(), here.determining()
+        shown = ", ".join(f"{name} {was[name]!r} (now {now[name]!r})" for name in changed)
+        raise InputError(
+            f"{path}: a run with {shown}; to go on with other values: --resume.override {' '.join(changed)}"
+        )
+
+
+def _check_fields(names: Sequence[str]) -> None:
+    known: Mapping[str, Any] = Config().determining()
+    for name in names:
+        if name not in known:
+            raise InputError(f"--resume.override {name}: unknown, allowed are {', '.join(known)}")
+
+
+def remove_if_new(opened: RunFolder) -> None:
+    """Take away the folder of a run that never began."""
+    if _is_fresh(opened.path):
+        shutil.rmtree(opened.path)
