@@ -26,6 +26,8 @@ from ugts_dist.training.saver import Saver, Source
 from ugts_dist.training.start import Start, tensors_of
 from ugts_dist.training.tasks import Data, Task, make_task
 
+OnEpoch = Callable[[int, dict[str, float]], None]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -58,8 +60,17 @@ class Result:
         return asdict(self)
 
 
-def fit(config: Config, data: Data, ranks: Ranks, folder: Path, start: Start | None = None) -> Result:
+def fit(
+    config: Config,
+    data: Data,
+    ranks: Ranks,
+    folder: Path,
+    start: Start | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Result:
     """Search for the ticket that `config` describes; the best one is in `folder` at the end.
+
+    After each evaluated epoch every rank calls `on_epoch` with its number and its metrics.
 
     Raises FloatingPointError where the loss stops being finite, and StoppedError where a signal ended the run.
     """
@@ -76,7 +87,7 @@ def fit(config: Config, data: Data, ranks: Ranks, folder: Path, start: Start | N
         for epoch in range(progress.epoch, config.run.epochs):
             sparsity, lr = method.schedule(epoch), _learning_rate(config, epoch)
             loss = training.epoch(epoch, sparsity, lr, saver.after_step)
-            network = None
+            network, metrics = None, None
             if _evaluates(config, epoch):
                 # The network is always judged at its final sparsity, also while the sparsity still rises.
                 training.mask(method.schedule.final)
@@ -86,13 +97,14 @@ def fit(config: Config, data: Data, ranks: Ranks, folder: Path, start: Start | N
                 best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
-                    metrics = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, metrics, provenance.describe())
-                log.epoch(epoch, {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr})
-            else:
-                log.epoch(epoch, None)
+                    there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
+                    network = method.snapshot(config, there, provenance.describe())
+                metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr}
+            log.epoch(epoch, metrics)
             progress.next_epoch()
             saver.after_epoch(progress, network)
+            if on_epoch is not None and metrics is not None:
+                on_epoch(epoch, metrics)
         path, seconds = saver.finish(progress), saver.seconds
 
     best = progress.best

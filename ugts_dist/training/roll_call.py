@@ -69,4 +69,8 @@ class RollCall:
         while absent and time.monotonic() < deadline:
             absent = [rank for rank in absent if not self._store.check([f"here/{rank}"])]
             time.sleep(0.05)
-        return [self._store.get(f"who/{rank}").decode() for rank in absent if self._store.check([f"who/{rank}"])]
+        return [self._who(rank) for rank in absent]
+
+    def _who(self, rank: int) -> str:
+        known = self._store.check([f"who/{rank}"])
+        return self._store.get(f"who/{rank}").decode() if known else f"rank {rank} (which never came)"

@@ -13,7 +13,7 @@ import torch
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
-from ugts_dist.training.fit import Result, fit
+from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.methods import load_saved
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run_folder import Resume, RunFolder, open_folder, remove_if_new
@@ -21,8 +21,12 @@ from ugts_dist.training.start import start_of
 from ugts_dist.training.tasks import Data, load_data, make_task
 
 
-def run(config: Config, ranks: Ranks, resume: Resume | None = None) -> tuple[Result, Path]:
+def run(
+    config: Config, ranks: Ranks, resume: Resume | None = None, on_epoch: OnEpoch | None = None
+) -> tuple[Result, Path]:
     """Load the data, make or find the run folder, fit; `result.json` is written last.
+
+    After each evaluated epoch every rank calls `on_epoch` with its number and its metrics.
 
     A run whose folder is there goes on from its newest checkpoint; of one that is finished the result is returned.
 
@@ -34,7 +38,7 @@ def run(config: Config, ranks: Ranks, resume: Resume | None = None) -> tuple[Res
             path = opened.path / Path(opened.result["path"]).name  # the folder may have been moved
             return Result(**{**opened.result, "path": str(path)}), opened.path
         try:
-            result = fit(config, data, ranks, opened.path, start_of(opened.start, config, ranks))
+            result = fit(config, data, ranks, opened.path, start_of(opened.start, config, ranks), on_epoch)
         except InputError:  # such as data that can't be calibrated on
             if ranks.is_main:
                 remove_if_new(opened)
