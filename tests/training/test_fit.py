@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.helpers import config, planted_graph
-from ugts_dist.config import METHODS
+from ugts_dist.config_sections import METHODS
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.batches import full_features, graph_block
 from ugts_dist.training.fit import fit

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ugts_dist.config import LogConfig
+from ugts_dist.config_sections import LogConfig
 
 
 class Log:
