@@ -2,61 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import dataclasses
 import errno
-import io
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import NoReturn
 
-import tyro
-
-from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.arguments import parse, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.errors import InputError, LostRankError, StoppedError
 from ugts_dist.experiments.options import DemoOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
-Arguments = TypeVar("Arguments")
-
 _MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 
-@dataclass(frozen=True)
-class TrainArguments(Config):
-    """Find a ticket in one graph: the weights stay random, their scores are trained, one threshold masks them.
-
-    Alone: `ugts train --preset cora-gcn`. On several ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist
-    train --preset digits`. A preset or a file gives the configuration, each further option changes one field of it.
-
-    `ugts train RUN_FOLDER` goes on with a run that was stopped or killed, from its newest valid checkpoint.
-    """
-
-    preset: Annotated[str, tyro.conf.arg(help=f"Start from a configuration by name: {', '.join(preset_names())}.")] = ""
-    config: str = ""
-    """Start from a configuration file (TOML), for instance the config.toml of an earlier run."""
-    resume: str = "auto"
-    """auto: a run whose folder is there goes on from its newest valid checkpoint. never: only a new folder is taken.
-    Else the folder of a run, or of one of its checkpoints, from which a new folder goes on."""
-    resume_override: Annotated[tuple[str, ...], tyro.conf.arg(name="resume.override")] = ()
-    """Fields that may differ from those of the run that goes on, for instance run.epochs."""
-    init_scores: str = ""
-    """The same as --run.init-scores."""
-
-
 def train(args: Sequence[str]) -> None:
-    arguments = _parse_train(args)
-    config = Config(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)})
-    if arguments.init_scores:
-        config = config.replace({"run.init_scores": arguments.init_scores})
+    arguments = parse_train(args)
+    config = arguments.run_config()
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.run import run
     from ugts_dist.training.run_folder import Resume
@@ -73,7 +40,7 @@ def train(args: Sequence[str]) -> None:
 
 
 def evaluate(args: Sequence[str]) -> None:
-    arguments = _parse(EvaluateOptions, args, "evaluate")
+    arguments = parse(EvaluateOptions, args, "evaluate")
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
     from ugts_dist.training.tasks import metric_of
@@ -89,7 +56,7 @@ def evaluate(args: Sequence[str]) -> None:
 
 
 def predict(args: Sequence[str]) -> None:
-    options = _parse(PredictOptions, args, "predict")
+    options = parse(PredictOptions, args, "predict")
     from ugts_dist.tickets.predict import predict as write
     from ugts_dist.training.ranks import ranks_from_environment
 
@@ -102,14 +69,14 @@ def predict(args: Sequence[str]) -> None:
 def ticket(args: Sequence[str]) -> None:
     if args and args[0] not in (*TICKET_COMMANDS, "-h", "--help"):
         raise InputError(f"unknown command ticket {args[0]!r}, allowed are {', '.join(TICKET_COMMANDS)}")
-    options = _parse(TicketOptions, args, "ticket")
+    options = parse(TicketOptions, args, "ticket")
     from ugts_dist.tickets.commands import run
 
     run(options.command)
 
 
 def demo(args: Sequence[str]) -> None:
-    arguments = _parse(DemoOptions, args, "demo")
+    arguments = parse(DemoOptions, args, "demo")
     from ugts_dist.experiments.demo import run_demo
     from ugts_dist.training.ranks import ranks_from_environment
 
@@ -118,14 +85,14 @@ def demo(args: Sequence[str]) -> None:
 
 
 def prepare(args: Sequence[str]) -> None:
-    options = _parse(PrepareOptions, args, "prepare")
+    options = parse(PrepareOptions, args, "prepare")
     from ugts_dist.graphs.prepare import prepare as write
 
     print(write(options))
 
 
 def doctor(args: Sequence[str]) -> None:
-    options = _parse(DoctorOptions, args, "doctor")
+    options = parse(DoctorOptions, args, "doctor")
     from ugts_dist.doctor.report import examine
     from ugts_dist.doctor.tables import show
 
@@ -197,51 +164,3 @@ def _complain(message: str, code: int, every_rank: bool = False) -> NoReturn:
     else:
         time.sleep(_MAIN_RANK_FIRST)
     sys.exit(code)
-
-
-def _parse_train(args: Sequence[str]) -> TrainArguments:
-    """Run folder, preset or file first, since they are the defaults of all other options."""
-    if args and not args[0].startswith("-"):
-        return _parse(TrainArguments, args[1:], "train", TrainArguments(**vars(_config_of_run(Path(args[0])))))
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--preset", default="")
-    first.add_argument("--config", default="")
-    try:
-        chosen, _ = first.parse_known_args(args)
-    except argparse.ArgumentError as error:
-        raise InputError(str(error)) from None
-    if chosen.preset and chosen.config:
-        raise InputError("--preset and --config: only one of them is allowed")
-    base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
-    return _parse(TrainArguments, args, "train", TrainArguments(**vars(base)))
-
-
-def _config_of_run(folder: Path) -> Config:
-    """The configuration of a run that is to go on in its folder."""
-    if not (folder / "config.toml").is_file():
-        raise InputError(f"{folder}: not the folder of a run, it has no config.toml")
-    return load_toml(folder / "config.toml").replace({"run.folder": str(folder)})
-
-
-def _parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arguments | None = None) -> Arguments:
-    """Parse with tyro, and turn its boxed complaints into one line."""
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=f"ugts {command}", args=list(args), **options)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-    raise InputError(_one_line(complaint.getvalue()))
-
-
-def _one_line(box: str) -> str:
-    """The message of tyro's error box and, where it has one, the option that was meant."""
-    # Where the terminal's encoding lacks the lines of the box, it is drawn with spaces and hyphens.
-    lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
-    lines = [line for line in lines if line][0 if "│" in box else 1 :]
-    rule = next((i for i, line in enumerate(lines) if set(line) <= {"-", "─"}), len(lines))
-    message = " ".join(lines[:rule])
-    meant = next((line.split()[0].rstrip(",") for line in lines[rule + 1 :] if line.startswith("--")), "")
-    return f"{message} (did you mean {meant}?)" if meant and meant not in message else message
