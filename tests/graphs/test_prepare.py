@@ -19,7 +19,7 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import to_undirected
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, raw, tables
+from ugts_dist.graphs import catalogue, raw, row_files
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.graphs.prepare import prepare
@@ -106,7 +106,7 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     parts = random_parts(200, 3000)
     files = write_parts(tmp_path, parts, ".csv")
     make(tmp_path / "large", files, row_normalize="yes")
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(row_files, "BLOCK_BYTES", 512)
     monkeypatch.setattr(raw, "LEAST_MEMORY", 4096)
     monkeypatch.setattr(raw, "MOST_MEMORY", 4096)
     make(tmp_path / "small", files, row_normalize="yes")

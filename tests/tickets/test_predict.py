@@ -32,9 +32,9 @@ from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
 from ugts_dist.training import evaluate
 from ugts_dist.training.molecules import GraphTask
+from ugts_dist.training.node_tables import NodeTables
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate as measure
-from ugts_dist.training.tables import NodeTables
 from ugts_dist.training.tasks import load_graph
 
 NAME = "ogbg-molbace"

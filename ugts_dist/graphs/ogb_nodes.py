@@ -8,7 +8,7 @@ from pathlib import Path
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import missing
 from ugts_dist.graphs.raw import RawGraph
-from ugts_dist.graphs.tables import edge_table, open_table
+from ugts_dist.graphs.row_files import edge_table, open_table
 
 SPLITS = ("train", "valid", "test")
 RAW = {part: f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "node-label", "num-node-list", "num-edge-list")}

@@ -17,7 +17,7 @@ from torch_geometric.data.storage import GlobalStorage
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.raw import RawGraph
-from ugts_dist.graphs.tables import edge_table, open_table, tensor_table
+from ugts_dist.graphs.row_files import edge_table, open_table, tensor_table
 
 MASKS = {"train": "train_mask", "valid": "val_mask", "test": "test_mask"}
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.external_sort import EdgeSorter
+from ugts_dist.graphs.row_files import Block, Report, Table
 from ugts_dist.graphs.store import Origin, StoreWriter
-from ugts_dist.graphs.tables import Block, Report, Table
 
 Dtype = Literal["float32", "bfloat16"]
 Progress = Callable[[str, float], None]

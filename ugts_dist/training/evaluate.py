@@ -16,8 +16,8 @@ from torch import Tensor
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Block, Features, Rows, Sent, SparseFeatures
 from ugts_dist.training.batches import block_of_rows, full_features
+from ugts_dist.training.node_tables import NodeTables, pieces
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.tables import NodeTables, pieces
 
 _CHUNK_EDGES = 1 << 22
 _CHUNK_ROWS = 1 << 16

@@ -11,8 +11,8 @@ import torch.distributed as dist
 
 from tests.processes import spawn
 from ugts_dist.errors import InputError
+from ugts_dist.training.node_tables import NodeTables, pieces
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.tables import NodeTables, pieces
 
 NUM_NODES, WIDTH = 11, 3
 WHOLE = torch.arange(NUM_NODES * WIDTH).view(NUM_NODES, WIDTH).float()

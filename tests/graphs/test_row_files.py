@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import tables
-from ugts_dist.graphs.tables import Kind, edge_table, open_table
+from ugts_dist.graphs import row_files
+from ugts_dist.graphs.row_files import Kind, edge_table, open_table
 
 from .stores import write_rows
 
@@ -21,7 +21,7 @@ SUFFIXES = (".npy", ".parquet", ".csv", ".csv.gz")
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(row_files, "BLOCK_BYTES", 256)
 
 
 def refusal(path: Path, kind: Kind = "integers") -> str:
