@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Ticket
+from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.tickets.files import DENSE, TICKET, in_folder
 from ugts_dist.training.methods import Network, load_saved
 
@@ -90,8 +89,8 @@ def load(path: Path) -> Saved:
     path = in_folder(path, TICKET, DENSE)
     if path.suffix == ".safetensors":
         config, fill, _ = load_saved(path)
-        with safetensors.safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        _, weights = read_tensor_file(path, "dense", "a dense network (.safetensors)")
+        shapes = {name: tuple(value.shape) for name, value in weights.items()}
         return Saved(path, _with_data_of_run(config, path), shapes, fill)
     return of_ticket(Ticket.load(path), path)
 
