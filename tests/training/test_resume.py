@@ -375,3 +375,19 @@ def test_two_ranks_stopped_within_an_epoch_end_bit_identical(tmp_path: Path) -> 
         _on_ranks(2, settings, stop)
     assert_same_run(tmp_path / "parts", tmp_path / "alone")
     assert dataclasses.asdict(checkpoint.read(checkpoint.found(tmp_path / "parts")[-1]).state)["losses"] == [0.0, 0.0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_moves_to_a_gpu_and_back(tmp_path: Path, stop_after: Callable[..., None]) -> None:
+    settings = config(run__folder=str(tmp_path / "moved"))
+    alone, _ = run(settings.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
+    for device, stop in (("cpu", 7), ("cuda", 20), ("cpu", -1)):
+        stop_after(stop)
+        if stop > 0:
+            with pytest.raises(StoppedError):
+                run(settings, Ranks(device=torch.device(device)))
+        else:
+            result, _ = run(settings, Ranks(device=torch.device(device)))
+    masks = [Ticket.load(tmp_path / name / "best.ticket").masks for name in ("moved", "alone")]
+    assert equal_share(*masks) >= 0.999
+    assert result.valid == pytest.approx(alone.valid, abs=0.02)
