@@ -42,6 +42,7 @@ FOLDER = "checkpoints"
 _NAME = re.compile(r"step-([0-9]{8,18})(-epoch-[0-9]+)?")
 _TENSOR_FILES = {"trained": "scores.safetensors", "optimizer": "optimizer.safetensors"}
 _STATE_BYTES = 2**22  # a state.json has some kilobytes
+_BEST_BYTES = 2**36  # as much as is read of a network's file
 _DAMAGE = (OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError)
 
 Tensors = dict[str, dict[str, Tensor]]
@@ -97,6 +98,7 @@ class State:
         if set(values) != names:
             raise ValueError(f"fields {', '.join(sorted(set(values) ^ names))}")
         best: dict[str, Any] = {k: math.nan if v is None else v for k, v in dict(values["best"]).items()}
+        _require("best", set(best) == {field.name for field in dataclasses.fields(Best)})
         state = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"])})
         state._check()
         return state
@@ -258,7 +260,7 @@ def _read_state(path: Path) -> State:
     except FileNotFoundError:
         raise InputError(f"{path}: not a checkpoint, it has no state.json") from None
     except _DAMAGE as error:
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        told = "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {error}"[:200])
         raise InputError(f"{file}: damaged ({told})") from None
     return state
 
@@ -272,7 +274,7 @@ def _is_best(path: Path) -> bool:
 
 def _check_best(file: Path, digest: str) -> None:
     try:
-        if _sha256(file) != digest:
+        if file.stat().st_size > _BEST_BYTES or _sha256(file) != digest:
             raise InputError(f"{file}: damaged (its checksum is wrong)")
     except OSError as error:
         raise InputError(f"{file}: can't be read ({error.strerror})") from None
@@ -324,7 +326,7 @@ def _is_count(value: object, least: int) -> bool:
 
 
 def _finite(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _require(name: str, condition: bool) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from ugts_dist.errors import InputError, LostRankError
+from ugts_dist.training.launcher import ends_with_launcher
 from ugts_dist.training.roll_call import RollCall, is_of_collective
 
 Value = TypeVar("Value")
@@ -129,11 +130,14 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks(device=place)
         return
-    store, rank, world_size = next(iter(rendezvous("env://")))
-    roll = RollCall(PrefixStore("roll", store), rank, world_size)
     backend = "cpu:gloo,cuda:nccl" if use_cuda else "gloo"
-    group = PrefixStore("group", store)
-    dist.init_process_group(backend, store=group, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout))
+    with ends_with_launcher():
+        store, rank, world_size = next(iter(rendezvous("env://")))
+        roll = RollCall(PrefixStore("roll", store), rank, world_size)
+        group = PrefixStore("group", store)
+        dist.init_process_group(
+            backend, store=group, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout)
+        )
     try:
         yield Ranks(rank, world_size, place, dist.group.WORLD)
     except RuntimeError as error:

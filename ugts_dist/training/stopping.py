@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from ugts_dist.training.launcher import Launcher
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.roll_call import is_of_collective
 
@@ -25,7 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._signal = 0
-        self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else 0
+        self._launcher = Launcher()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -47,7 +47,7 @@ class StopRequest:
     @property
     def number(self) -> int:
         """The signal, or 0; a launcher's death counts as SIGTERM."""
-        if self._parent and os.getppid() != self._parent:
+        if self._launcher.is_gone:
             return signal.SIGTERM
         return self._signal
 
