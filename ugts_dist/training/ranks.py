@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from ugts_dist.training.launcher import ends_with_launcher
 from ugts_dist.training.roll_call import RollCall, is_of_collective
 
 Value = TypeVar("Value")
+
+_STORE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
         return
     backend = "cpu:gloo,cuda:nccl" if use_cuda else "gloo"
     with ends_with_launcher():
-        store, rank, world_size = next(iter(rendezvous("env://")))
+        store, rank, world_size = _meeting_place(timeout)
         roll = RollCall(PrefixStore("roll", store), rank, world_size)
         group = PrefixStore("group", store)
         dist.init_process_group(
@@ -149,3 +151,21 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
         # it holds the interpreter's lock, for which they wait.
         gc.collect()
         dist.destroy_process_group()
+
+
+def _meeting_place(timeout: float) -> tuple[Any, int, int]:
+    """The store that the ranks meet by, this one's number, and how many there are.
+
+    Torchrun's store is there before its ranks are; if it does not answer at once, it is gone.
+
+    Raises LostRankError where there is none.
+    """
+    has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    patience = timedelta(seconds=min(timeout, _STORE_SECONDS) if has_store else timeout)
+    try:
+        store, rank, world_size = next(iter(rendezvous("env://", timeout=patience)))
+    except dist.DistNetworkError:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise LostRankError(f"nothing answers at {place}, where the ranks were to meet: the launcher is gone") from None
+    store.set_timeout(timedelta(seconds=timeout))
+    return store, rank, world_size

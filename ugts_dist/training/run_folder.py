@@ -154,7 +154,11 @@ def _of_this_launch(config: Config) -> Path | None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the folder; the lock goes with the process, however that ends."""
-    with open(path / ".lock", "a+", encoding="utf-8") as file:
+    try:
+        opened = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"run.folder is {path}, which can't be written ({error.strerror})") from None
+    with opened as file:
         deadline = time.monotonic() + _LOCK_SECONDS
         while not _try_lock(file.fileno()):
             if time.monotonic() > deadline:
