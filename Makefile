@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo tune-demo test lint clean
 
 help:
 	@echo "make demo     install, then find tickets on the embedded graph with two processes"
+	@echo "make tune-demo  install, then search for the sparsest matching ticket on the embedded graph with Ray"
 	@echo "make test     install, then ruff, mypy, import layers and all tests"
 	@echo "make install  the virtual environment .venv with the ugts program in it"
 	@echo "make lint     ruff, mypy and import layers only"
@@ -21,6 +22,9 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node=2 -m ugts_dist demo
+
+tune-demo: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/ugts tune --space digits
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

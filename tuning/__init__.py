@@ -1,1 +1,1 @@
-"""Searches over sparsity, learning rate and depth."""
+"""A search over sparsity, learning rate, depth or any other field: one trial is one run, on any number of ranks."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tuning.options import TuneOptions
 from ugts_dist.arguments import parse, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.errors import InputError, LostRankError, StoppedError
@@ -91,6 +92,13 @@ def prepare(args: Sequence[str]) -> None:
     print(write(options))
 
 
+def tune(args: Sequence[str]) -> None:
+    options = parse(TuneOptions, args, "tune")
+    from tuning.command import tune as search
+
+    search(options)
+
+
 def doctor(args: Sequence[str]) -> None:
     options = parse(DoctorOptions, args, "doctor")
     from ugts_dist.doctor.report import examine
@@ -108,6 +116,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "predict": (predict, "predict for all nodes of a graph with a ticket"),
     "ticket": (ticket, "look at tickets, compare them, export their networks"),
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
+    "tune": (tune, "search for the sparsest matching ticket, with Ray on one machine or a cluster"),
     "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
     "doctor": (doctor, "what of this machine is usable, and why the rest is not"),
 }

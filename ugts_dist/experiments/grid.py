@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import shutil
@@ -19,14 +18,7 @@ from rich.progress import track
 from ugts_dist.config import Config
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
-
-FORMAT = 1  # raised when a change of the program changes what a configuration gives
-
-
-def run_key(config: Config) -> str:
-    """Names a run by a hash of all that determines its result."""
-    text = json.dumps([FORMAT, config.determining()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+from ugts_dist.training.run_key import run_key as run_key
 
 
 def finished(config: Config, store: Path) -> dict[str, Any] | None:

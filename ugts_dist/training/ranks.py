@@ -18,6 +18,7 @@ from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defin
 
 from ugts_dist.errors import InputError, LostRankError
 from ugts_dist.training.launcher import ends_with_launcher
+from ugts_dist.training.meeting import meet
 from ugts_dist.training.roll_call import RollCall, is_of_collective
 
 Value = TypeVar("Value")
@@ -132,15 +133,18 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks(device=place)
         return
-    backend = "cpu:gloo,cuda:nccl" if use_cuda else "gloo"
     with ends_with_launcher():
         store, rank, world_size = _meeting_place(timeout)
-        roll = RollCall(PrefixStore("roll", store), rank, world_size)
-        group = PrefixStore("group", store)
-        dist.init_process_group(
-            backend, store=group, rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout)
-        )
+    roll = RollCall(PrefixStore("roll", store), rank, world_size)
     try:
+        with ends_with_launcher():
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if use_cuda else "gloo",
+                store=PrefixStore("group", store),
+                rank=rank,
+                world_size=world_size,
+                timeout=timedelta(seconds=timeout),
+            )
         yield Ranks(rank, world_size, place, dist.group.WORLD)
     except RuntimeError as error:
         if not is_of_collective(error):
@@ -150,11 +154,12 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
         # What DDP keeps in cycles must go before the group: freed after it, its reducer ends the group's threads while
         # it holds the interpreter's lock, for which they wait.
         gc.collect()
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _meeting_place(timeout: float) -> tuple[Any, int, int]:
-    """The store that the ranks meet by, this one's number, and how many there are.
+    """The store of this start, this rank's number, and how many there are.
 
     Torchrun's store is there before its ranks are; if it does not answer at once, it is gone.
 
@@ -164,8 +169,8 @@ def _meeting_place(timeout: float) -> tuple[Any, int, int]:
     patience = timedelta(seconds=min(timeout, _STORE_SECONDS) if has_store else timeout)
     try:
         store, rank, world_size = next(iter(rendezvous("env://", timeout=patience)))
+        store.set_timeout(timedelta(seconds=timeout))
+        return PrefixStore(meet(PrefixStore("meet", store), rank, world_size), store), rank, world_size
     except dist.DistNetworkError:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise LostRankError(f"nothing answers at {place}, where the ranks were to meet: the launcher is gone") from None
-    store.set_timeout(timedelta(seconds=timeout))
-    return store, rank, world_size

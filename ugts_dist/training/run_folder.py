@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,15 +102,14 @@ def new_folder(folder: str, name: str) -> Path:
 def _find(config: Config, resume: Resume) -> Path:
     """The folder: one that exists where the run may go on, else a new one."""
     folder = config.run.folder
-    if resume.source != "never" or _is_restart():
-        if folder and Path(folder).is_dir():
-            if not _is_ours(Path(folder)):
-                allowed = "a new folder, or that of a run"
-                raise InputError(f"run.folder is {folder}, which exists; allowed is {allowed}")
-            return Path(folder)
-        known = None if folder else _of_this_launch(config)
-        if known is not None:
-            return known
+    # Whoever never resumes means runs of earlier launches: a launcher restarts its ranks in the folder that they made.
+    if folder and Path(folder).is_dir() and (resume.source != "never" or _is_of_this_launch(Path(folder))):
+        if not _is_ours(Path(folder)):
+            raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder, or that of a run")
+        return Path(folder)
+    known = None if folder else _of_this_launch(config)
+    if known is not None:
+        return known
     return new_folder(folder, f"{config.data_name}-{config.model.arch}-{config.label}-seed{config.run.seed}")
 
 
@@ -125,11 +124,6 @@ def _is_fresh(folder: Path) -> bool:
     return all(entry.name.startswith(first) for entry in folder.iterdir())
 
 
-def _is_restart() -> bool:
-    """Whether torchrun has started this process in place of one that failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
 def _launch_id() -> str:
     """What torchrun calls this launch, the same for all its restarts; empty where it gives no name of its own."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
@@ -137,25 +131,30 @@ def _launch_id() -> str:
 
 
 def _of_this_launch(config: Config) -> Path | None:
-    """The folder that this launch made before the launcher restarted its processes; else an unfinished one."""
-    if not _launch_id():
-        return None
+    """The unfinished folder that this launch made before the launcher restarted its processes."""
     for file in Path("runs").glob("*/launch.json"):
-        try:
-            same = json.loads(file.read_text(encoding="utf-8"))["id"] == _launch_id()
-            wanted = same and (_is_restart() or not (file.parent / "result.json").exists())
-            if wanted and not _differences(load_toml(file.parent / "config.toml"), config):
-                return file.parent
-        except (OSError, KeyError, TypeError, ValueError):  # not a folder that the program wrote
+        folder = file.parent
+        if not _is_of_this_launch(folder) or (folder / "result.json").exists():
             continue
+        with suppress(InputError):  # its configuration is not readable: not a folder that the program wrote
+            if not _differences(load_toml(folder / "config.toml"), config):
+                return folder
     return None
+
+
+def _is_of_this_launch(folder: Path) -> bool:
+    try:
+        known = json.loads((folder / "launch.json").read_text(encoding="utf-8"))["id"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    return bool(_launch_id()) and known == _launch_id()
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the folder; the lock goes with the process, however that ends."""
     try:
-        opened = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        opened = open(path / ".lock", "ab+", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise InputError(f"run.folder is {path}, which can't be written ({error.strerror})") from None
     with opened as file:
@@ -163,11 +162,12 @@ def _locked(path: Path) -> Iterator[None]:
         while not _try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 file.seek(0)
-                raise InputError(f"run.folder is {path}, in use by {file.read().strip() or 'another process'}")
+                holder = file.read().decode(errors="replace").strip() or "another process"
+                raise InputError(f"run.folder is {path}, in use by {holder}")
             time.sleep(0.1)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with suppress(OSError):  # a full disk, of which whoever writes next will tell
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 

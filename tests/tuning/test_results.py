@@ -1,0 +1,87 @@
+"""Whole searches without Ray: stages, seeds, the answer and its files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from tests.tuning.helpers import SMALL, search_here, space
+from tuning.answer import spread
+from tuning.plan import list_trials
+from tuning.report import plot, show, summary
+from tuning.view import View
+from ugts_dist.config import load_toml
+from ugts_dist.supermask import Ticket
+
+
+def test_the_answer_is_made_of_the_runs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    searched = space(margin=0.9)  # all match, so that the sparsest is known
+    answer, outcome, manifest = search_here(searched, tmp_path)
+    assert answer.dense is not None
+    assert answer.sparsest == 0
+    assert answer.winners[0].sparsity == pytest.approx(0.9, abs=1e-3)
+    for winner in [answer.dense, *answer.winners]:
+        results = [manifest.result(run.key) for run in outcome.seeds[winner.key]]
+        assert [run.config.run.seed for run in outcome.seeds[winner.key]] == [0, 1]
+        assert winner.valid == spread([result["valid"] for result in results if result])
+        assert winner.test == spread([result["test"] for result in results if result])
+    best = load_toml(tmp_path / "best.toml")
+    first = next(trial for trial in outcome.trials if trial.key == answer.winners[0].key)
+    assert best.determining() == first.config.determining()
+    assert best.run.folder == ""
+    tickets = sorted((tmp_path / "tickets").iterdir())
+    assert len(tickets) == 2 * len(answer.winners)
+    assert all(Ticket.load(path).masks for path in tickets)
+    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    assert {row["key"] for row in rows} == {path.name for path in (tmp_path / "runs").iterdir()}
+    assert all((row["test"] is not None) == row["winner"] for row in rows)
+    plot(answer, "small", tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
+    show(answer, "small", tmp_path)
+    output = capsys.readouterr().out
+    assert f"{answer.winners[0].test.mean:.4f}" in output
+    assert "sparsest matching ticket: sparsity 0." in output
+
+
+def test_a_warm_start_runs_the_parents_of_each_seed_too(tmp_path: Path) -> None:
+    text = SMALL.replace("[0.01, 0.05]", "[0.05]")
+    _, outcome, manifest = search_here(space(text, warm_start=True, dense=False), tmp_path)
+    cold = {trial.config.supermask.sparsity: trial for trial in list_trials(space(text))}
+    (sparse,) = [runs for key, runs in outcome.seeds.items() if runs[0].parent]
+    assert [run.config.run.seed for run in sparse] == [0, 1]
+    for run in sparse:
+        folder = manifest.runs / run.key
+        assert Path(load_toml(folder / "config.toml").run.init_scores).name == run.parent
+        assert manifest.result(run.parent) is not None
+    assert sparse[0].key != cold[0.9].key
+    assert outcome.trials[0].key == cold[0.5].key
+
+
+def test_without_a_match_the_summary_says_so(tmp_path: Path) -> None:
+    answer, _, _ = search_here(space(SMALL.replace("[0.5, 0.9]", "[0.97]"), margin=0.0, seeds=1), tmp_path)
+    assert answer.sparsest is None
+    assert "no ticket on the front matches" in summary(answer)[-1]
+
+
+def test_the_view_shows_a_row_for_each_running_trial_and_nothing_without_a_terminal() -> None:
+    for terminal in (True, False):
+        output = io.StringIO()
+        first, second, *_ = trials = list_trials(space())
+        with View("small", Console(file=output, force_terminal=terminal, width=150)) as view:
+            view.stage("trials", trials, [first.key])
+            view.row(second)
+            view.epoch(second.key, {"epoch": 5, "sparsity": 0.25, "valid": 0.75})
+            view._progress.refresh()
+            shown = output.getvalue()
+            view.end(second.key)
+        if terminal:
+            assert "1 of 4 trials" in shown
+            assert second.label in shown
+            assert "sparsity 0.250  validation 0.750" in shown
+            assert "2 of 4 trials" in output.getvalue()
+        else:
+            assert not output.getvalue()

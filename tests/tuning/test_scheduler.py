@@ -1,0 +1,78 @@
+"""ASHA compares like with like, and nothing before the ramp has ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.tuning.helpers import SMALL, space
+from tuning.plan import Trial, list_trials
+from tuning.scheduler import TIME, AshaBySparsity, after_ramp, band_of
+from ugts_dist.config import Config
+
+EPOCHS, RAMP, GRACE = 40, 20, 5
+
+
+def trials(*sparsities: float) -> list[Trial]:
+    text = SMALL.replace("[0.5, 0.9]", str(list(sparsities))).replace('epochs" = 12', f'epochs" = {EPOCHS}')
+    return list_trials(space(text.replace("[0.01, 0.05]", "[0.01, 0.02, 0.03, 0.04, 0.05, 0.06]")))
+
+
+def known(trial: Trial) -> Any:
+    return SimpleNamespace(trial_id=trial.key, config={"trial": {"config": trial.config.to_dict()}})
+
+
+def stopped_at(scheduler: AshaBySparsity, trial: Trial, valid: float) -> int | None:
+    """The epoch in which a trial of this accuracy is stopped."""
+    scheduler.on_trial_add(None, known(trial))
+    for epoch in range(EPOCHS):
+        told = {TIME: after_ramp(trial.config, epoch), "valid": valid}
+        if scheduler.on_trial_result(None, known(trial), told) == "STOP":
+            return epoch
+    return None
+
+
+def test_weak_trials_are_stopped_but_not_before_the_ramp_and_the_grace() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    ends = [stopped_at(scheduler, trial, 0.9 - 0.1 * i) for i, trial in enumerate(trials(0.9))]
+    assert ends[0] is None
+    assert {end for end in ends[1:] if end is not None} == {RAMP + GRACE - 1}
+
+
+def test_a_sparse_trial_does_not_compete_with_a_dense_one() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    for trial in trials(0.1):
+        stopped_at(scheduler, trial, 0.95)
+    assert stopped_at(scheduler, trials(0.99)[0], 0.4) is None
+
+
+def test_trained_dense_networks_are_never_stopped() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    dense = trials(0.9)
+    for i, trial in enumerate(dense):
+        changed = Trial(True, trial.fields, trial.config.replace({"supermask.method": "dense"}))
+        assert stopped_at(scheduler, changed, 0.9 - 0.1 * i) is None
+
+
+def test_a_search_that_goes_on_compares_with_what_was_before(tmp_path: Path) -> None:
+    known_trials = trials(0.9)
+    for trial in known_trials[:5]:
+        (tmp_path / trial.key).mkdir()
+        lines = [f'{{"epoch": {epoch}, "valid": 0.9}}\n' for epoch in range(EPOCHS)]
+        (tmp_path / trial.key / "metrics.jsonl").write_text("".join(lines))
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    scheduler.replay(known_trials, tmp_path)
+    assert stopped_at(scheduler, known_trials[5], 0.5) == RAMP + GRACE - 1
+
+
+@pytest.mark.parametrize(("sparsity", "band"), [(0.0, 0), (0.1, 0), (0.5, 1), (0.9, 4), (0.95, 5), (0.99, 8)])
+def test_bands_are_quarters_of_a_decade_of_density(sparsity: float, band: int) -> None:
+    assert band_of(sparsity) == band
+
+
+def test_time_counts_from_the_end_of_the_ramp() -> None:
+    config = Config().replace({"run.epochs": EPOCHS})
+    assert [after_ramp(config, epoch) for epoch in (0, RAMP - 1, RAMP)] == [1 - RAMP, 0, 1]

@@ -1,0 +1,8 @@
+"""`python -m tuning ...` is `ugts tune ...`."""
+
+import runpy
+import sys
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["tune"]
+    runpy.run_module("ugts_dist", run_name="__main__")  # the command line stands above this package: no import of it

@@ -1,0 +1,112 @@
+"""The Ray cluster that a search runs on: found or started, and what it can hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tuning.search_options import SearchOptions
+from ugts_dist.errors import InputError
+
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 20.0  # with the other, less than the half-minute after which people doubt
+_MEMORY = 100_000_000  # bytes of shared memory for objects: a search passes only small ones
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output can't be silenced
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # runs write their own logs
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@contextmanager
+def connected(address: str, cpus: int) -> Iterator[None]:
+    """Ray, connected to a cluster, or started on this machine alone; left, or stopped, at the end.
+
+    Raises InputError, within half a minute, where no cluster answers at the address.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if address not in ("", "auto", "local"):
+        _refuse_unreachable(address)
+    import ray
+
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address in ("", "local"):
+            options |= {"include_dashboard": False, "object_store_memory": _MEMORY}
+            ray.init(address="local", num_cpus=cpus or None, **options)
+        else:
+            # The workers elsewhere do not inherit the environment of this process.
+            ray.init(address=address, runtime_env={"env_vars": _ENVIRONMENT}, **options)
+    except (ConnectionError, RuntimeError) as error:
+        raise InputError(f"--address {address or 'local'}: no Ray cluster to use ({_first_line(error)})") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def trials_at_once(nodes: Sequence[Mapping[str, float]], search: SearchOptions, source: str) -> int:
+    """How many trials the nodes, each a table of resources, hold at a time.
+
+    Raises InputError, with the arithmetic, where they hold none.
+    """
+    held = [_workers_held(node, search) for node in nodes]
+    if sum(held) < search.workers:
+        gpus = f" and {search.gpus:g} GPU(s)" if search.gpus else ""
+        has = "; ".join(f"{node.get('CPU', 0):g} CPU(s), {node.get('GPU', 0):g} GPU(s)" for node in nodes)
+        raise InputError(
+            f"{source}: search.workers is {search.workers}, each with {search.cpus} CPU(s){gpus}, but the cluster "
+            f"holds {sum(held)} such worker(s): {len(nodes)} node(s) with {has or 'nothing'}"
+        )
+    return sum(held) // search.workers
+
+
+def nodes_alive() -> list[dict[str, float]]:
+    """The resources of each node."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _workers_held(node: Mapping[str, float], search: SearchOptions) -> int:
+    by_cpu = int(node.get("CPU", 0) // search.cpus)
+    return min(by_cpu, int(node.get("GPU", 0) // search.gpus)) if search.gpus else by_cpu
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Whether a Ray head answers there; Ray itself would wait much longer."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"--address is {address!r}, allowed is HOST:PORT, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: nothing answers there ({error})") from None
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        check = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"--address {address}: no Ray head answers there within {_ANSWER_SECONDS:g} s") from None
+    if check.returncode:
+        reason = (check.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"--address {address}: no Ray head to use there ({reason})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,42 @@
+"""`ugts tune`: a search from its space to its answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuning.cluster import connected, nodes_alive, trials_at_once
+from tuning.manifest import open_search, space_of
+from tuning.options import TuneOptions
+from tuning.plan import list_dense, list_trials
+from tuning.space import Space, load_space
+
+
+def tune(options: TuneOptions) -> None:
+    """Search, or go on; print the answer and write it to the search's folder.
+
+    Raises InputError, before any trial starts, for every mistake in the space and in where it is to run.
+    """
+    storage = Path(options.storage)
+    space = space_of(storage / options.resume) if options.resume else load_space(options.space)
+    _refuse_combinations(space)
+    name = options.resume or options.name or space.name
+    with open_search(storage / name, space) as manifest, connected(options.address, options.cpus):
+        from tuning.report import plot, show
+        from tuning.results import answer_of, write_results
+        from tuning.search import Search
+        from tuning.view import View
+
+        at_once = trials_at_once(nodes_alive(), space.search, space.source)
+        with View(name) as view:
+            outcome = Search(space, manifest, at_once, view).run()
+        answer = answer_of(outcome, space, manifest)
+        write_results(answer, outcome, space, manifest)
+        plot(answer, name, manifest.folder / "front.png")
+        show(answer, name, manifest.folder)
+
+
+def _refuse_combinations(space: Space) -> None:
+    """Whatever a configuration refuses is told before anything is written or started."""
+    list_dense(space)
+    if space.search.kind != "optuna":
+        list_trials(space)

@@ -1,0 +1,157 @@
+"""What a search knows of its trials, in one file of its own: Ray's state is never needed to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuning.plan import Trial
+from tuning.space import Space, parse_space
+from ugts_dist.atomic import write_text
+from ugts_dist.errors import InputError
+
+STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
+OVER = ("finished", "stopped", "failed")  # a lost trial is tried again when the search goes on
+
+
+@dataclass
+class Manifest:
+    """The states of a search's trials, written whenever one changes.
+
+    Attributes:
+        folder: of the search; its runs lie in `runs`, under their keys.
+        space: its hash.
+        trials: by key: fields, state, and a message where a trial failed.
+    """
+
+    folder: Path
+    space: str
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Trials that are to be run; what is known of them stays, but for a result that is there or gone."""
+        for trial in trials:
+            known = self.trials.get(trial.key, {})
+            state = known.get("state", "waiting")
+            if (self.runs / trial.key / "result.json").exists():
+                state = "finished"
+            elif state not in ("stopped", "failed"):
+                state = "waiting"
+            self.trials[trial.key] = {**known, "label": trial.label, "seed": trial.config.run.seed, "state": state}
+        self.write()
+
+    def state(self, key: str) -> str:
+        return str(self.trials.get(key, {}).get("state", "waiting"))
+
+    def message(self, key: str) -> str:
+        return str(self.trials.get(key, {}).get("message", ""))
+
+    def change(self, key: str, state: str, message: str = "") -> None:
+        """Written at once."""
+        self.trials.setdefault(key, {})["state"] = state
+        self.trials[key].pop("message", None)
+        if message:
+            self.trials[key]["message"] = message
+        self.write()
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """Of a finished run, from its own folder; None where there is none."""
+        file = self.runs / key / "result.json"
+        try:
+            result = dict(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(f"{file}: damaged ({error}); without this file the run goes on to its end again") from None
+        return {**result, "path": str(file.parent / Path(result["path"]).name)}
+
+    def write(self) -> None:
+        text = json.dumps({"space": self.space, "trials": self.trials}, indent=1)
+        write_text(self.folder / "manifest.json", text)
+
+
+@contextmanager
+def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
+    """The manifest of the search in `folder`, which is made where it is not there; no other process has it.
+
+    A manifest that is missing or damaged is made anew from the runs' own folders.
+
+    Raises InputError for a folder that is another space's or in use, and for one that can't be written.
+    """
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"--storage: {folder} can't be written ({error.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InputError(f"{folder}: this search is run by {lock.read().strip() or 'another process'}") from None
+        except OSError:  # a file system without locks
+            pass
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        if (folder / "space.toml").exists():
+            _refuse_another(folder, space)
+        try:
+            write_text(folder / "space.toml", space.to_toml())
+        except OSError as error:
+            raise InputError(f"--storage: {folder} can't be written ({error.strerror})") from None
+        yield Manifest(folder, space.hash, _known(folder / "manifest.json", space))
+
+
+def space_of(folder: Path) -> Space:
+    """The space of a search that is there. Raises InputError where there is none."""
+    file = folder / "space.toml"
+    try:
+        return parse_space(file.read_text(encoding="utf-8"), str(file), folder.name)
+    except OSError:
+        others = sorted(path.parent.name for path in folder.parent.glob("*/space.toml"))
+        listed = f"allowed are {', '.join(others)}" if others else f"there is none under {folder.parent}"
+        raise InputError(f"--resume {folder.name}: no such search; {listed}") from None
+
+
+def _refuse_another(folder: Path, space: Space) -> None:
+    there = space_of(folder)
+    if there.hash != space.hash:
+        raise InputError(
+            f"{folder}: a search of another space than {space.source} ({_difference(there, space)}); "
+            f"allowed are that space or another --name"
+        )
+
+
+def _difference(there: Space, here: Space) -> str:
+    """The first part that differs."""
+    for name, was, now in (
+        ("base", there.tickets.base.determining(), here.tickets.base.determining()),
+        ("fields", there.tickets.to_plain(), here.tickets.to_plain()),
+        ("search", there.search.to_dict(), here.search.to_dict()),
+    ):
+        for key in (*was, *now):
+            if was.get(key) != now.get(key):
+                return f"{name}: {key} was {was.get(key)!r}, now {now.get(key)!r}"
+    return "dense networks"
+
+
+def _known(file: Path, space: Space) -> dict[str, dict[str, Any]]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        trials = {str(key): dict(trial) for key, trial in values["trials"].items()}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
+    known = all(trial.get("state") in STATES for trial in trials.values())
+    return trials if known and values["space"] == space.hash else {}

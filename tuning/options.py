@@ -1,0 +1,45 @@
+"""What `ugts tune` may be told. Nothing heavy is imported here, so that its help answers at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ugts_dist.errors import InputError
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Search for the sparsest ticket that matches the trained dense network; on this machine or a Ray cluster.
+
+    A space names fields of the configuration and the values to try. A search that was stopped or killed goes on with
+    the same command, or with `ugts tune --resume NAME`: what is finished is not repeated.
+    """
+
+    space: str = ""
+    """A file (TOML), or a space that comes with the program: cora-gcn, cora-gat, citeseer-gcn, citeseer-gat, each
+    also with -depth; digits."""
+    resume: str = ""
+    """Name of a search that goes on, with the space that it was begun with."""
+    name: str = ""
+    """Name of the search and of its folder. Empty: that of the space."""
+    storage: str = "searches"
+    """Folder of all searches; on a cluster one that every node sees under this path."""
+    address: str = ""
+    """A Ray cluster, HOST:PORT, or auto for the one on this machine. Empty: $RAY_ADDRESS, or else a cluster of this
+    machine alone for the time of the search."""
+    cpus: int = 0
+    """CPUs that a search on this machine alone may use; 0: all."""
+
+    def __post_init__(self) -> None:
+        if bool(self.space) == bool(self.resume):
+            raise InputError("--space and --resume: exactly one of them is needed")
+        if self.resume and self.name:
+            raise InputError(f"--name is {self.name}, but --resume {self.resume} names the search already")
+        name = self.resume or self.name
+        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise InputError(f"--name is {name!r}, allowed are letters, digits, points and hyphens")
+        if self.cpus < 0:
+            raise InputError(f"--cpus is {self.cpus}, allowed is 0 or more")
+        if self.cpus and self.address:
+            raise InputError(f"--cpus is {self.cpus}, allowed is 0 with --address, whose cluster has its own")

@@ -1,0 +1,165 @@
+"""The trials of a search: which runs, in which order; a function of the space alone."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tuning.domains import Interval, Values
+from tuning.space import SPARSITY, Part, Space
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.training.run_key import run_key
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a search.
+
+    Attributes:
+        dense: a trained dense network; else a ticket.
+        fields: the values of the fields that vary.
+        parent: key of the run whose scores this one starts from; empty: it starts anew.
+    """
+
+    dense: bool
+    fields: Mapping[str, Any]
+    config: Config
+    parent: str = ""
+
+    @property
+    def key(self) -> str:
+        """Of the run, wherever the folder of its parent lies."""
+        return run_key(self.config.replace({"run.init_scores": self.parent}))
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        parts = ["dense"] if self.dense else []
+        parts += [f"{name.partition('.')[2]} {shown(value)}" for name, value in self.fields.items()]
+        return ", ".join(parts) or f"sparsity {self.config.supermask.sparsity:g}"
+
+    def run_config(self, runs: Path) -> Config:
+        """What is run, in its folder under `runs`."""
+        changes: dict[str, Any] = {"run.folder": str(runs / self.key), "log.progress": False}
+        if self.parent:
+            changes["run.init_scores"] = str(runs / self.parent)
+        return self.config.replace(changes)
+
+    def reseeded(self, offset: int) -> Trial:
+        """The same with another seed."""
+        return replace(self, config=self.config.replace({"run.seed": self.config.run.seed + offset}))
+
+
+def shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def make_trial(part: Part, values: Mapping[str, Any], dense: bool, source: str) -> Trial:
+    """The trial with these values. Raises InputError, which names them, where the configuration refuses them."""
+    try:
+        config = part.config(values)
+    except InputError as error:
+        listed = ", ".join(f"{name} = {shown(value)}" for name, value in values.items())
+        raise InputError(f"{source}: with {listed}: {error}") from None
+    varied = part.varied
+    return Trial(dense, {name: value for name, value in values.items() if name in varied}, config)
+
+
+def list_trials(space: Space) -> list[Trial]:
+    """The tickets of a grid or random search, none twice, before they are linked.
+
+    Raises InputError for a combination that can't be.
+    """
+    check_ends(space)
+    points = _grid(space.tickets) if space.search.kind == "grid" else _draws(space)
+    trials = [make_trial(space.tickets, values, dense=False, source=space.source) for values in points]
+    return list({trial.key: trial for trial in trials}.values())
+
+
+def list_dense(space: Space) -> list[Trial]:
+    """The trained dense networks."""
+    if space.dense is None:
+        return []
+    trials = [make_trial(space.dense, values, dense=True, source=space.source) for values in _grid(space.dense)]
+    return list({trial.key: trial for trial in trials}.values())
+
+
+def linked(trials: Iterable[Trial]) -> list[Trial]:
+    """Each trial starts from the one with the next lower sparsity that is otherwise the same; these come first.
+
+    The order does not depend on the trials' seeds.
+    """
+    made: list[Trial] = []
+    last: dict[str, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: trial.config.supermask.sparsity):
+        others = run_key(trial.config.replace({SPARSITY: 0.0}))
+        before = last.get(others)
+        if before is not None:
+            start = {"supermask.initial_sparsity": before.config.supermask.sparsity}
+            trial = replace(trial, config=trial.config.replace(start), parent=before.key)
+        last[others] = trial
+        made.append(trial)
+    return made
+
+
+def generations(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials in groups, each trial's parent in an earlier group than itself."""
+    levels: dict[str, int] = {}
+    groups: dict[int, list[Trial]] = {}
+    for trial in trials:
+        level = levels[trial.parent] + 1 if trial.parent in levels else 0
+        levels[trial.key] = level
+        groups.setdefault(level, []).append(trial)
+    return [groups[level] for level in sorted(groups)]
+
+
+def with_ancestors(wanted: Sequence[Trial], among: Sequence[Trial]) -> list[Trial]:
+    """Those of `among` whose scores the wanted ones start from, directly or not, and the wanted ones."""
+    by_key = {trial.key: trial for trial in among}
+    kept: dict[str, Trial] = {}
+    for trial in wanted:
+        chain = [trial]
+        while chain[-1].parent in by_key:
+            chain.append(by_key[chain[-1].parent])
+        kept |= {link.key: link for link in reversed(chain)}
+    return list(kept.values())
+
+
+def _grid(part: Part) -> list[dict[str, Any]]:
+    """Every combination; the last field varies fastest."""
+    lists = [domain.values for domain in part.fields.values() if isinstance(domain, Values)]
+    return [dict(zip(part.fields, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def _draws(space: Space) -> list[dict[str, Any]]:
+    """Random points: draw i has combination i of the grid fields, so that each comes equally often.
+
+    A draw depends on the seed and its number alone: with more trials the first ones stay the same.
+    """
+    fields = space.tickets.fields
+    grid = {name: domain for name, domain in fields.items() if isinstance(domain, Values) and domain.grid}
+    combinations = _grid(Part(space.tickets.base, grid))
+    points = []
+    for number in range(space.search.trials):
+        generator = random.Random(f"{space.search.seed}/{number}")
+        fixed = combinations[number % len(combinations)]
+        points.append(
+            {name: fixed[name] if name in fixed else domain.draw(generator) for name, domain in fields.items()}
+        )
+    return points
+
+
+def check_ends(space: Space) -> None:
+    """Raises InputError where an end of an interval is refused by itself, before anything is drawn from it."""
+    fields = space.tickets.fields
+    fixed = {name: d.values[0] for name, d in fields.items() if isinstance(d, Values) and len(d.values) == 1}
+    for name, domain in fields.items():
+        if isinstance(domain, Interval):
+            for end in (domain.low, domain.high):
+                values = {**fixed, name: int(end) if domain.whole else end}
+                make_trial(space.tickets, values, dense=False, source=space.source)

@@ -1,0 +1,90 @@
+"""ASHA (Li et al. 2020) that compares like with like: trials of about the same sparsity, after their ramp."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from tuning.plan import Trial
+from tuning.search_options import SearchOptions
+from ugts_dist.config import Config
+
+TIME = "epochs_after_ramp"
+_BANDS_PER_DECADE = 4
+
+
+class AshaBySparsity(FIFOScheduler):
+    """One ASHA for each band of sparsities; trained dense networks are never stopped.
+
+    A sparser ticket is less accurate and yet on the front, so it competes only within its band: trials whose density
+    differs by less than a factor of about 1.8. Time counts from the end of the ramp, so that high sparsities, which
+    settle last, have their grace then.
+    """
+
+    def __init__(self, search: SearchOptions) -> None:
+        super().__init__()
+        self._search = search
+        self._bands: dict[int, ASHAScheduler] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        band = self._band(trial)
+        if band is not None:
+            band.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        band = self._band(trial)
+        return TrialScheduler.CONTINUE if band is None else band.on_trial_result(tune_controller, trial, result)
+
+    def replay(self, trials: Iterable[Trial], runs: Path) -> None:
+        """What trials of an earlier part of the search had reported: rungs stay as they were."""
+        for trial in trials:
+            lines = _lines(runs / trial.key / "metrics.jsonl")
+            known = SimpleNamespace(trial_id=trial.key, config={"trial": {"config": trial.config.to_dict()}})
+            if not lines or trial.dense:
+                continue
+            self.on_trial_add(None, known)
+            for line in lines:
+                time = after_ramp(trial.config, line["epoch"])
+                self.on_trial_result(None, known, {TIME: time, "valid": line["valid"]})
+
+    def _band(self, trial: Any) -> ASHAScheduler | None:
+        config = trial.config["trial"]["config"]
+        if config["supermask"]["method"] == "dense":
+            return None
+        number = band_of(config["supermask"]["sparsity"])
+        if number not in self._bands:
+            search = self._search
+            self._bands[number] = ASHAScheduler(
+                time_attr=TIME,
+                metric="valid",
+                mode="max",
+                # Trials end by themselves: only the rungs below this number matter, and they are few.
+                max_t=max(10_000, 2 * search.grace),
+                grace_period=search.grace,
+                reduction_factor=search.reduction,
+                stop_last_trials=False,
+            )
+        return self._bands[number]
+
+
+def band_of(sparsity: float) -> int:
+    """The band: a quarter of a decade of densities."""
+    return math.floor(-_BANDS_PER_DECADE * math.log10(1.0 - sparsity) + 1e-9)
+
+
+def after_ramp(config: Config, epoch: int) -> int:
+    """Epochs since the ramp has ended, with this one; 0 or less before."""
+    return epoch + 1 - config.ramp_epochs
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,185 @@
+"""The search: stages of trials through Ray Tune, each a run in a folder of its own, until the winners are known."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from tuning.answer import Point, choose_winners, spread
+from tuning.manifest import OVER, Manifest
+from tuning.plan import Trial, generations, linked, list_dense, list_trials, with_ancestors
+from tuning.scheduler import AshaBySparsity
+from tuning.space import Space
+from tuning.view import View
+from tuning.watcher import Watcher, key_of
+from tuning.work import run_here, run_on_workers, settings_of
+from ugts_dist.errors import InputError
+
+_DRIVER_MEMORY = 1_000_000  # bytes: what waits for workers must ask for something, but takes none of their CPUs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has been run.
+
+    Attributes:
+        trials: tickets and trained dense networks, with the space's own seed.
+        seeds: for the key of each winner, and of the best dense network: it and its runs with further seeds.
+    """
+
+    trials: list[Trial]
+    seeds: dict[str, list[Trial]]
+
+
+class Search:
+    """One search, on the cluster that this process is connected to."""
+
+    def __init__(self, space: Space, manifest: Manifest, at_once: int, view: View) -> None:
+        self._space, self._manifest, self._at_once, self._view = space, manifest, at_once, view
+        self._ray = manifest.folder.absolute() / "ray"  # never read again: what is known of trials is in the manifest
+
+    def run(self) -> Outcome:
+        """All stages. Raises InputError where every trial was refused."""
+        dense = list_dense(self._space)
+        if self._space.search.kind == "optuna":
+            self._run_all("trained dense", dense)
+            tickets = self._adaptive()
+        else:
+            listed = list_trials(self._space)
+            tickets = linked(listed) if self._space.search.warm_start else listed
+            first, *later = generations(tickets)
+            self._run_all("trials", [*dense, *first])
+            for group in later:
+                self._run_all("trials", group)
+        self._refuse_if_none([*dense, *tickets])
+        seeds = self._all_seeds(dense, tickets)
+        shutil.rmtree(self._ray, ignore_errors=True)
+        return Outcome([*dense, *tickets], seeds)
+
+    def _all_seeds(self, dense: Sequence[Trial], tickets: Sequence[Trial]) -> dict[str, list[Trial]]:
+        """The best of the dense networks and the winners, each with its runs of every seed."""
+        search = self._space.search
+        known = [trial for trial in dense if self._finished(trial)]
+        best = max(known, key=self._valid, default=None)
+        runs = {best.key: [best.reseeded(offset) for offset in range(search.seeds)]} if best else {}
+        reference = [run for group in runs.values() for run in group]
+        if search.winners:  # whom to leave out depends on the dense network's deviation
+            self._run_all("trained dense, all seeds", reference)
+        winners = self._winners(tickets, [run for run in reference if self._finished(run)])
+        families = [self._with_seed(winners, tickets, offset) for offset in range(search.seeds)]
+        chains = [trial for family, _ in families for trial in family]
+        for group in generations([*reference, *chains]):
+            self._run_all("winners, all seeds", group)
+        runs |= {winner.key: [own[i] for _, own in families] for i, winner in enumerate(winners)}
+        return {key: [run for run in group if self._finished(run)] for key, group in runs.items()}
+
+    def _winners(self, tickets: Sequence[Trial], dense: Sequence[Trial]) -> list[Trial]:
+        search = self._space.search
+        finished = [trial for trial in tickets if self._finished(trial)]
+        points = [Point(self._result(trial)["sparsity"], self._valid(trial)) for trial in finished]
+        reference = spread([self._valid(run) for run in dense]) if dense else None
+        return [finished[i] for i in choose_winners(points, reference, search.margin, search.winners)]
+
+    def _with_seed(
+        self, winners: Sequence[Trial], tickets: Sequence[Trial], offset: int
+    ) -> tuple[list[Trial], list[Trial]]:
+        """What has to be run for the winners with another seed, and they themselves: their parents change too."""
+        if not self._space.search.warm_start:
+            own = [winner.reseeded(offset) for winner in winners]
+            return own, own
+        chain = linked(trial.reseeded(offset) for trial in list_trials(self._space))
+        own = [chain[tickets.index(winner)] for winner in winners]
+        return with_ancestors(own, chain), own
+
+    def _run_all(self, title: str, trials: Sequence[Trial]) -> None:
+        """Those that are not over yet."""
+        trials = list({trial.key: trial for trial in trials}.values())
+        self._manifest.add(trials)
+        over = [trial.key for trial in trials if self._manifest.state(trial.key) in OVER]
+        self._view.stage(title, trials, over)
+        todo = [trial for trial in trials if trial.key not in over]
+        if todo:
+            space = {"trial": tune.grid_search([self._settings(trial) for trial in todo])}
+            self._fit(space, {trial.key: trial for trial in todo}, None, 1)
+        lost = [trial for trial in todo if self._manifest.state(trial.key) == "lost"]
+        if lost:
+            raise RuntimeError(f"{len(lost)} trial(s) died more often than search.failures allows: {lost[0].label}")
+
+    def _adaptive(self) -> list[Trial]:
+        """Trials that Optuna proposes, one after another, from what it has learnt."""
+        from tuning.sampler import ParetoSampler
+
+        sampler = ParetoSampler(self._space, self._manifest, self._settings)
+        self._view.stage("trials", sampler.trials.values(), [*sampler.trials])
+        missing = self._space.search.trials - sampler.told
+        if missing > 0:
+            self._fit({}, sampler.trials, sampler, missing)
+        return list(sampler.trials.values())
+
+    def _fit(self, param_space: dict[str, Any], trials: dict[str, Trial], sampler: Searcher | None, count: int) -> None:
+        search = self._space.search
+        alone = search.workers == 1
+        scheduler = AshaBySparsity(search) if search.scheduler == "asha" else None
+        if scheduler is not None:
+            scheduler.replay(self._earlier(trials), self._manifest.runs)
+        wanted = {"cpu": search.cpus, "gpu": search.gpus} if alone else {"memory": _DRIVER_MEMORY}
+        # A process is used again for the next trial, which saves the seconds of its imports; but one that waits for
+        # workers can be stopped only by its end.
+        reuse = alone or scheduler is None
+        tuner = tune.Tuner(
+            tune.with_resources(run_here if alone else run_on_workers, wanted),
+            param_space=param_space,
+            tune_config=tune.TuneConfig(
+                num_samples=count,
+                max_concurrent_trials=self._at_once,
+                scheduler=scheduler,
+                search_alg=sampler,
+                reuse_actors=reuse,
+                trial_name_creator=key_of,
+                trial_dirname_creator=key_of,
+            ),
+            run_config=tune.RunConfig(
+                name=f"stage-{time.time_ns()}",
+                storage_path=str(self._ray),
+                verbose=0,
+                callbacks=[Watcher(self._manifest, self._view, trials)],
+                failure_config=tune.FailureConfig(max_failures=search.failures),
+            ),
+        )
+        tuner.fit()
+
+    def _earlier(self, trials: dict[str, Trial]) -> list[Trial]:
+        """Those of the search that are over: what asha compared with before this process began."""
+        known = list_trials(self._space) if self._space.search.kind != "optuna" else [*trials.values()]
+        return [trial for trial in known if self._manifest.state(trial.key) in OVER]
+
+    def _settings(self, trial: Trial) -> dict[str, Any]:
+        search = self._space.search
+        config = trial.run_config(self._manifest.runs.absolute())
+        ray = self._ray / "workers"
+        settings: dict[str, Any] = settings_of(
+            config, trial.key, ray, search.workers, search.cpus, search.gpus, search.failures
+        )
+        return settings
+
+    def _finished(self, trial: Trial) -> bool:
+        return self._manifest.state(trial.key) == "finished"
+
+    def _result(self, trial: Trial) -> dict[str, Any]:
+        result = self._manifest.result(trial.key)
+        assert result is not None
+        return result
+
+    def _valid(self, trial: Trial) -> float:
+        return float(self._result(trial)["valid"])
+
+    def _refuse_if_none(self, trials: Sequence[Trial]) -> None:
+        if not any(self._finished(trial) for trial in trials):
+            message = next((self._manifest.message(trial.key) for trial in trials), "") or "every trial was stopped"
+            raise InputError(f"{self._space.source}: no trial finished; the first one: {message}")

@@ -1,0 +1,222 @@
+"""A space: a configuration, the fields of it that a search varies, and how it searches. A file (TOML) or a preset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import tomli_w
+
+from tuning.domains import Domain, Interval, Values, parse_domain
+from tuning.search_options import SearchOptions, parse_search, refuse_unknown
+from ugts_dist.config import Config, load_preset, load_toml
+from ugts_dist.errors import InputError
+
+FORMAT = 1
+SPARSITY, DEPTH, FAN_OUT, METHOD = "supermask.sparsity", "model.depth", "batch.fan_out", "supermask.method"
+
+_OURS = {
+    "run.folder": "the search names the folders of its runs",
+    "run.init_scores": "search.warm_start does that",
+    "log.progress": "the search shows its own progress",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A configuration and the domains of the fields that vary."""
+
+    base: Config
+    fields: Mapping[str, Domain]
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """The configuration with these values of the fields.
+
+        A fan-out that is not among them is cut to the depth, or its last number repeated. Raises InputError where the
+        values don't go together.
+        """
+        changes = dict(values)
+        fan_out = list(self.base.batch.fan_out)
+        if DEPTH in changes and fan_out and FAN_OUT not in changes:
+            depth = max(0, int(changes[DEPTH]))
+            changes[FAN_OUT] = (fan_out + fan_out[-1:] * depth)[:depth]
+        return self.base.replace(changes)
+
+    @property
+    def varied(self) -> list[str]:
+        """The fields that take more than one value."""
+        return [
+            name for name, domain in self.fields.items() if not isinstance(domain, Values) or len(domain.values) > 1
+        ]
+
+    def to_plain(self) -> dict[str, Any]:
+        return {name: domain.to_plain() for name, domain in self.fields.items()}
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched, checked.
+
+    Attributes:
+        source: the file, for people.
+        name: of the preset, or the file without its ending.
+        tickets: configurations with masks.
+        dense: those of trained dense networks; None where there are to be none.
+    """
+
+    source: str
+    name: str
+    tickets: Part
+    dense: Part | None
+    search: SearchOptions
+
+    def to_toml(self) -> str:
+        """The whole space as one file, from which it can be read again."""
+        plain: dict[str, Any] = {
+            "base": self.tickets.base.to_dict(),
+            "fields": self.tickets.to_plain(),
+            "search": self.search.to_dict(),
+        }
+        if self.dense is not None:
+            plain["dense"] = {"base": self.dense.base.to_dict(), "fields": self.dense.to_plain()}
+        return tomli_w.dumps(plain)
+
+    @property
+    def hash(self) -> str:
+        """Of all that determines the search's answer: not of what a worker gets, nor of folders and logs."""
+        without_effect = ("cpus", "gpus", "failures")
+        search = {name: value for name, value in self.search.to_dict().items() if name not in without_effect}
+        parts = [[part.base.determining(), part.to_plain()] for part in (self.tickets, self.dense) if part is not None]
+        return hashlib.sha256(json.dumps([FORMAT, parts, search], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_space(space: str) -> Space:
+    """A space by its file or by name. Raises InputError for one that is missing, not TOML, or wrong."""
+    if space in space_names():
+        text = (resources.files("tuning") / "presets" / f"{space}.toml").read_text(encoding="utf-8")
+        return parse_space(text, f"space {space}", space)
+    path = Path(space)
+    if path.suffix != ".toml" and not path.exists():
+        refuse_unknown([space], space_names(), "--space: no file and no preset")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{space}: cannot be read as a space ({error})") from None
+    return parse_space(text, space, path.stem, path.parent)
+
+
+def space_names() -> list[str]:
+    """The spaces that come with the program."""
+    folder = resources.files("tuning") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def parse_space(text: str, source: str, name: str, beside: Path = Path()) -> Space:
+    """A space from the text of its file; configuration files that it names lie `beside` it. Raises InputError."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: cannot be read as a space ({error})") from None
+    refuse_unknown(values, ("base", "fields", "dense", "search"), f"{source}: unknown section")
+    search = parse_search(_table(values, "search", source), source)
+    base = _base(_table(values, "base", source), source, "base", beside)
+    tickets = Part(base, _domains(_table(values, "fields", source), source, "fields"))
+    dense = _dense(_table(values, "dense", source), tickets, source, beside) if search.dense else None
+    if not search.dense and "dense" in values:
+        raise InputError(f"{source}: search.dense is False, but there is a section [dense]")
+    _check(tickets, search, source)
+    return Space(source, name, tickets, dense, search)
+
+
+def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> Part:
+    """The trained dense networks: as they are described, else the tickets' base with all weights trained."""
+    refuse_unknown(values, ("preset", "config", "base", "fields"), f"{source}: unknown field in [dense]")
+    fields = _table(values, "fields", source)
+    start = values.get("base", {name: values[name] for name in ("preset", "config") if name in values})
+    base = _base(start, source, "dense", beside) if start else tickets.base
+    # What is fixed for the tickets, such as the number of epochs, is fixed for these alike.
+    fixed = {name: d.values[0] for name, d in tickets.fields.items() if isinstance(d, Values) and len(d.values) == 1}
+    shared = {name: value for name, value in fixed.items() if not start and name not in (SPARSITY, METHOD)}
+    part = Part(_replaced(base, {**shared, METHOD: "dense"}, source), _domains(fields, source, "dense.fields"))
+    for name, domain in part.fields.items():
+        if isinstance(domain, Interval):
+            raise InputError(f"{source}: dense.fields.{name!r} is an interval, allowed are single values and grid")
+    return part
+
+
+def _replaced(base: Config, changes: dict[str, Any], source: str) -> Config:
+    try:
+        return base.replace(changes)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _base(values: Mapping[str, Any], source: str, where: str, beside: Path) -> Config:
+    """A preset, a configuration file, or a whole configuration."""
+    if "preset" in values or "config" in values:
+        refuse_unknown(values, ("preset", "config"), f"{source}: unknown field in [{where}]")
+        if len(values) != 1 or not isinstance(next(iter(values.values())), str):
+            raise InputError(f"{source}: [{where}] has {dict(values)!r}, allowed is a preset or a config, by name")
+        try:
+            return load_preset(values["preset"]) if "preset" in values else load_toml(beside / values["config"])
+        except InputError as error:
+            raise InputError(f"{source}: [{where}] {error}") from None
+    return Config.from_dict(values, f"{source}: [{where}]")
+
+
+def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domain]:
+    hints, determining = _hints(), Config().determining()
+    domains: dict[str, Domain] = {}
+    for name, value in values.items():
+        refuse_unknown([name], hints, f"{source}: unknown field in [{where}]")
+        if name in _OURS:
+            raise InputError(f"{source}: {where}.{name!r} can't be searched, as {_OURS[name]}")
+        hint = hints[name] if get_origin(hints[name]) is None else None
+        domain = parse_domain(value, hint, f"{source}: {where}.{name!r}")
+        if name not in determining and not (isinstance(domain, Values) and len(domain.values) == 1):
+            raise InputError(f"{source}: {where}.{name!r} does not change a result; allowed is a single value")
+        domains[name] = domain
+    return domains
+
+
+def _check(part: Part, search: SearchOptions, source: str) -> None:
+    """Each value by itself, where the space has only few fields; combinations are checked when they are listed."""
+    for name, domain in part.fields.items():
+        if isinstance(domain, Interval) and search.kind == "grid":
+            allowed = "a list for kind grid; kinds random and optuna take intervals"
+            raise InputError(f"{source}: fields.{name!r} is an interval, allowed is {allowed}")
+    if "dense" in _possible(part, METHOD):
+        raise InputError(f"{source}: {METHOD} is 'dense'; allowed are tickets, [dense] describes the dense networks")
+    if search.warm_start:
+        if isinstance(part.fields.get(SPARSITY), Interval):
+            raise InputError(f"{source}: fields.{SPARSITY!r} is an interval, allowed is a list, as warm_start is true")
+        if 0 in _possible(part, "checkpoint.keep_last"):
+            raise InputError(f"{source}: checkpoint.keep_last is 0, allowed is 1 or more, as warm_start is true")
+
+
+def _possible(part: Part, name: str) -> tuple[Any, ...]:
+    """The values that a field can have, of an interval none."""
+    domain = part.fields.get(name)
+    if domain is None:
+        section, _, field = name.partition(".")
+        return (getattr(getattr(part.base, section), field),)
+    return domain.values if isinstance(domain, Values) else ()
+
+
+def _hints() -> dict[str, Any]:
+    """Every field of the configuration and its type."""
+    sections = get_type_hints(Config)
+    return {f"{name}.{field}": hint for name, kind in sections.items() for field, hint in get_type_hints(kind).items()}
+
+
+def _table(values: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
+    table = values.get(name, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{source}: {name} is {table!r}, allowed is a section [{name}]")
+    return table

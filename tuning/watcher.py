@@ -1,0 +1,54 @@
+"""In the searching process: what trials tell, for the manifest and the view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from tuning.manifest import OVER, Manifest
+from tuning.plan import Trial
+from tuning.scheduler import TIME
+from tuning.view import View
+from tuning.work import FAILED, FINISHED
+
+
+class Watcher(tune.Callback):
+    """Follows the trials of one stage."""
+
+    def __init__(self, manifest: Manifest, view: View, trials: dict[str, Trial]) -> None:
+        self._manifest, self._view, self._trials = manifest, view, trials
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        key = key_of(trial)
+        if self._manifest.state(key) not in OVER:
+            self._manifest.change(key, "running")
+        self._view.row(self._trials[key])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        key = key_of(trial)
+        if FAILED in result:
+            self._manifest.change(key, "failed", result[FAILED])
+        elif FINISHED in result:
+            self._manifest.change(key, "finished")
+        elif TIME in result:
+            self._view.epoch(key, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        key = key_of(trial)
+        if self._manifest.state(key) not in OVER:  # neither finished nor refused
+            self._manifest.change(key, "stopped")
+        self._view.end(key)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """For the last time: it is not tried again."""
+        key = key_of(trial)
+        self._manifest.change(key, "lost", "died more often than search.failures allows")
+        self._view.end(key)
+
+
+def key_of(trial: Any) -> str:
+    """Of Ray's trial: that of ours."""
+    return str(trial.config["trial"]["key"])

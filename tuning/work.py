@@ -1,0 +1,146 @@
+"""What a trial does where Ray has placed it: one run, with the ranks that are there, told to Tune as it goes."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+
+REPORTS = 30  # of a run, at most: each makes the ranks wait for Ray
+_REPORT_SECONDS = 0.5  # between two reports of a single worker, which takes some hundredths of a second for each
+FINISHED, FAILED = "finished", "failed"
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run_here(settings: dict[str, Any]) -> None:
+    """The trainable of trials with one worker: the run itself, in Tune's own process, which the next trial reuses."""
+    import torch
+    from ray import tune
+
+    from ugts_dist.training.ranks import Ranks
+
+    trial = settings["trial"]
+    device = torch.device("cuda" if trial["gpus"] else "cpu")
+    _run(trial, Ranks(device=device), spaced(tune.report, _REPORT_SECONDS))
+
+
+def run_on_workers(settings: dict[str, Any]) -> None:
+    """The trainable of trials with several workers: it starts them, and waits. A worker that is lost comes back."""
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    trial = settings["trial"]
+    # How often Ray Train looks at its workers, and so how long each report makes them wait; the default is 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    resources = {"CPU": trial["cpus"], **({"GPU": trial["gpus"]} if trial["gpus"] else {})}
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config=trial,
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if trial["gpus"] else "gloo",
+            timeout_s=int(trial["config"]["run"]["timeout"]),
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=trial["workers"], use_gpu=bool(trial["gpus"]), resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=trial["key"],
+            storage_path=trial["ray"],
+            callbacks=[TuneReportCallback()],
+            failure_config=ray.train.FailureConfig(max_failures=trial["failures"]),
+        ),
+    )
+    trainer.fit()
+
+
+def _worker(trial: dict[str, Any]) -> None:
+    """One rank of the run, in the process group that Ray has made."""
+    import ray.train
+    import torch.distributed as dist
+    from ray.train.torch import get_device
+
+    from ugts_dist.training.ranks import Ranks
+
+    context = ray.train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device(), dist.group.WORLD)
+    _run(trial, ranks, ray.train.report)
+
+
+def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
+    """Every rank reports equally often; the run goes on from its newest checkpoint, if it has one."""
+    import torch
+
+    from ugts_dist.training.run import run
+    from ugts_dist.training.run_folder import Resume
+
+    torch.set_num_threads(trial["cpus"])
+    config = Config.from_dict(trial["config"], f"trial {trial['key']}")
+    try:
+        # A search may have been moved: the parent's scores are known by its key, not by its path.
+        resume = Resume(override=("run.init_scores",))
+        result, _ = run(config, ranks, resume, reporter(config, report))
+    except (InputError, FloatingPointError) as error:
+        if _is_in_use(error):  # by a process of the same trial that has not noticed yet that it is alone
+            raise
+        report({FAILED: " ".join(str(error).split())})
+        return
+    report({FINISHED: True, "valid": result.valid, "reached": result.sparsity})
+
+
+def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]], None]:
+    """Tells evaluated epochs, but not all of a long run's, and never the test metric.
+
+    Which ones depends on the configuration alone: the same on every rank.
+    """
+    every = max(1, -(-config.run.epochs // REPORTS))
+    last = -every
+
+    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        nonlocal last
+        if epoch // every > last // every:
+            last = epoch
+            told = {name: metrics[name] for name in ("sparsity", "loss", "valid")}
+            report({"epoch": epoch, "epochs_after_ramp": epoch + 1 - config.ramp_epochs, **told})
+
+    return on_epoch
+
+
+def spaced(report: Report, seconds: float, clock: Callable[[], float] = time.monotonic) -> Report:
+    """Leaves out epochs that come sooner than `seconds` after the last one; the end of a trial is always told.
+
+    For a single worker: clocks of several would not agree.
+    """
+    last = -math.inf
+
+    def told(values: dict[str, Any]) -> None:
+        nonlocal last
+        if "epoch" not in values or clock() - last >= seconds:
+            report(values)
+            last = clock()
+
+    return told
+
+
+def settings_of(config: Config, key: str, ray_folder: Path, workers: int, cpus: int, gpus: float, failures: int) -> Any:
+    """What the trainables read, as plain values."""
+    return {
+        "key": key,
+        "config": config.to_dict(),
+        "ray": str(ray_folder),
+        "workers": workers,
+        "cpus": cpus,
+        "gpus": gpus,
+        "failures": failures,
+    }
+
+
+def _is_in_use(error: Exception) -> bool:
+    return isinstance(error, InputError) and "in use by" in str(error)
