@@ -29,6 +29,7 @@ from ugts_dist.config_sections import (
 )
 from ugts_dist.errors import InputError
 
+_MAX_WHOLE = 2**53  # up to which a whole number is a float without loss
 _WITHOUT_EFFECT = (
     "data.root",
     "batch.placement",
@@ -114,10 +115,16 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str) -> Config:
-        """From nested plain values; `source` is named in an error. Missing fields get their defaults."""
+        """From nested plain values; missing fields get their defaults.
+
+        Raises InputError, which names `source` where that is not empty.
+        """
         sections = {f.name: get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
-        _refuse_unknown(values, sections, source, "section")
-        return cls(**{name: _section(sections[name], name, values[name], source) for name in values})
+        try:
+            _refuse_unknown(values, sections, "section")
+            return cls(**{name: _section(sections[name], name, values[name]) for name in values})
+        except InputError as error:
+            raise InputError(f"{source}: {error}" if source else str(error)) from None
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
         """A copy with some fields changed: {"supermask.sparsity": 0.5}."""
@@ -125,7 +132,7 @@ class Config:
         for key, value in changes.items():
             section, _, name = key.partition(".")
             values.setdefault(section, {})[name] = value
-        return Config.from_dict(values, "configuration")
+        return Config.from_dict(values, "")
 
 
 def load_toml(path: str | Path) -> Config:
@@ -152,35 +159,41 @@ def load_preset(name: str) -> Config:
     return Config.from_dict(tomllib.loads(text), f"preset {name}")
 
 
-def _section(cls: type, name: str, values: Any, source: str) -> Any:
+def _section(cls: type, name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
-        raise InputError(f"{source}: {name} is {values!r}, allowed is a section [{name}]")
+        raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
     hints = get_type_hints(cls)
-    _refuse_unknown(values, hints, source, f"field in [{name}]")
-    return cls(**{key: _typed(value, hints[key], f"{source}: {name}.{key}") for key, value in values.items()})
+    _refuse_unknown(values, hints, f"field in [{name}]")
+    return cls(**{key: _typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
     """The value if it has the annotated type; whole numbers pass as floats, lists as tuples."""
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise InputError(f"{where} is {value!r}, allowed are {', '.join(map(str, get_args(hint)))}")
+            raise InputError(f"{where} is {_shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
-            raise InputError(f"{where} is {value!r}, allowed is a list of whole numbers")
+            raise InputError(f"{where} is {_shown(value)}, allowed is a list of whole numbers")
         return tuple(value)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= _MAX_WHOLE:
         return float(value)
     if type(value) is not hint:
-        raise InputError(f"{where} is {value!r}, allowed is {hint.__name__}")
+        raise InputError(f"{where} is {_shown(value)}, allowed is {hint.__name__}")
     return value
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], source: str, what: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
     for name in values:
         if name not in known:
-            raise InputError(f"{source}: unknown {what} {name!r}{_hint(name, known)}; allowed are {', '.join(known)}")
+            raise InputError(f"unknown {what} {_shown(name)}{_hint(name, known)}; allowed are {', '.join(known)}")
+
+
+def _shown(value: object) -> str:
+    """A value for people, cut where a file has something endless."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _hint(name: str, known: Any) -> str:

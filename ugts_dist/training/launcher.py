@@ -23,9 +23,9 @@ class Launcher:
 
 
 @contextmanager
-def ends_with_launcher() -> Iterator[None]:
+def ends_with_launcher(launcher: Launcher) -> Iterator[None]:
     """While it lasts, the launcher's death ends this process: a rank that waits for others would wait for minutes."""
-    launcher, over = Launcher(), threading.Event()
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_SECONDS):

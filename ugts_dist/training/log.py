@@ -21,7 +21,7 @@ class Log:
     ) -> None:
         self._metric = metric
         self._writer: Any = None
-        self._file = open(folder / "metrics.jsonl", "a", encoding="utf-8") if is_main else None  # noqa: SIM115
+        self._file = open(folder / "metrics.jsonl", "ab", buffering=0) if is_main else None  # noqa: SIM115
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -62,8 +62,13 @@ class Log:
         note = "  ".join(f"{name} {metrics[name]:.3f}" for name in ("sparsity", "loss"))
         note += f"  validation {self._metric} {metrics['valid']:.3f}"
         self._progress.update(self._task, note=note)
-        self._file.write(json.dumps({"epoch": number, **metrics}) + "\n")
-        self._file.flush()
+        line = json.dumps({"epoch": number, **metrics}).encode() + b"\n"
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            error.filename = str(self._file.name)  # what a full disk does not tell
+            raise
         if self._writer is not None:
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, number)

@@ -232,7 +232,9 @@ def _misfit(path: Path, reason: str) -> InputError:
 
 
 def _are_numbers(values: Any) -> TypeGuard[dict[str, float]]:
-    return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())
+    return isinstance(values, dict) and all(
+        type(value) is float or (type(value) is int and abs(value) < 2**53) for value in values.values()
+    )
 
 
 def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from ugts_dist.errors import InputError, LostRankError
-from ugts_dist.training.launcher import ends_with_launcher
+from ugts_dist.training.launcher import Launcher, ends_with_launcher
 from ugts_dist.training.meeting import meet
 from ugts_dist.training.roll_call import RollCall, is_of_collective
 
@@ -33,6 +33,7 @@ class Ranks:
     Attributes:
         process_group: None where the run is a single process.
         machine: name of the machine; ranks of one machine share memory.
+        launcher: what started this process.
     """
 
     rank: int = 0
@@ -40,6 +41,7 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     process_group: dist.ProcessGroup | None = None
     machine: str = field(default_factory=socket.gethostname)
+    launcher: Launcher = field(default_factory=Launcher, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -133,11 +135,12 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks(device=place)
         return
-    with ends_with_launcher():
+    launcher = Launcher()
+    with ends_with_launcher(launcher):
         store, rank, world_size = _meeting_place(timeout)
     roll = RollCall(PrefixStore("roll", store), rank, world_size)
     try:
-        with ends_with_launcher():
+        with ends_with_launcher(launcher):
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if use_cuda else "gloo",
                 store=PrefixStore("group", store),
@@ -145,7 +148,7 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
                 world_size=world_size,
                 timeout=timedelta(seconds=timeout),
             )
-        yield Ranks(rank, world_size, place, dist.group.WORLD)
+        yield Ranks(rank, world_size, place, dist.group.WORLD, launcher=launcher)
     except RuntimeError as error:
         if not is_of_collective(error):
             raise

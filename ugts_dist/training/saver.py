@@ -59,7 +59,7 @@ class Saver:
     def __init__(self, folder: Path, config: Config, ranks: Ranks, source: Source, seconds: float = 0.0) -> None:
         self._folder, self._config, self._ranks, self._source = folder, config, ranks, source
         self._options = config.checkpoint
-        self._request = StopRequest()
+        self._request = StopRequest(ranks.launcher)
         self._lookout = Lookout(self._request, ranks)
         self._listening = self._request.listening()
         self._thread = ThreadPoolExecutor(1, "saving")

@@ -23,9 +23,9 @@ _SECONDS_BETWEEN = 1.0
 class StopRequest:
     """Whether this process has been asked to stop: by a signal, or by the death of the launcher that started it."""
 
-    def __init__(self) -> None:
+    def __init__(self, launcher: Launcher | None = None) -> None:
         self._signal = 0
-        self._launcher = Launcher()
+        self._launcher = Launcher() if launcher is None else launcher
 
     @contextmanager
     def listening(self) -> Iterator[None]:

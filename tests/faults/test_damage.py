@@ -1,0 +1,49 @@
+"""What is damaged is named and refused, or passed over; nothing else comes of it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+from tests.faults.damage import examined
+from tests.faults.kills import Reference
+from tests.faults.launch import launch, train_arguments
+from tests.faults.observe import kill, outcome, until
+from ugts_dist.training import checkpoint
+
+
+def test_two_thousand_damaged_files_are_refused(tmp_path: Path, one_thread_each: None) -> None:
+    cases = list(examined(list(range(2000)), tmp_path))
+    assert len(cases) == 2000
+    failed = [ascii(f"{case.number}: {case.what}: {case.problem}") for case in cases if case.problem]
+    assert not failed, "\n".join(failed)
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path: Path, alone: Reference) -> None:
+    """Each of the newest two is damaged in another way; the run goes on from the one before."""
+    arguments = train_arguments(tmp_path / "run", checkpoint__keep_last="4")
+    one = launch(arguments, tmp_path)
+    assert until(lambda: "step-00000030" in names(tmp_path / "run"))
+    kill(one.rank(0), signal.SIGKILL)
+    one.wait()
+    *_, third, second, last = checkpoint.found(tmp_path / "run")
+    (last / "state.json").write_bytes((last / "state.json").read_bytes()[:-1])
+    scores = bytearray((second / "scores.safetensors").read_bytes())
+    scores[-1] ^= 1
+    (second / "scores.safetensors").write_bytes(scores)
+    kept = shutil.copytree(second, tmp_path / "kept")
+
+    again = launch(arguments, tmp_path)
+    assert again.wait() == 0
+    told = again.told()
+    assert f"ugts: {last}/state.json: damaged (ValueError: its checksum is wrong); passed over" in told
+    assert f"ugts: {second}/scores.safetensors: not a part of a checkpoint, or damaged (its checksum is wrong)" in told
+    assert f"from {third}" in told
+    assert (kept / "scores.safetensors").read_bytes() == scores
+    # The ticket tells of the options for checkpoints, which are others here.
+    assert outcome(tmp_path / "run").differs(alone.outcome) == ["state", "best"]
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in checkpoint.found(folder)]
