@@ -27,10 +27,11 @@ from ugts_dist.config import load_preset
 from ugts_dist.models import GNN
 from ugts_dist.supermask import sparsify
 from ugts_dist.training import checkpoint
-from ugts_dist.training.checkpoint import State, Tensors
+from ugts_dist.training.checkpoint import Tensors
 from ugts_dist.training.progress import Best
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
+from ugts_dist.training.state import State
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -15,8 +15,9 @@ import torch
 
 from ugts_dist.errors import InputError
 from ugts_dist.training import checkpoint
-from ugts_dist.training.checkpoint import State, Tensors
+from ugts_dist.training.checkpoint import Tensors
 from ugts_dist.training.progress import Best
+from ugts_dist.training.state import State
 
 STATE = State(
     epoch=3,

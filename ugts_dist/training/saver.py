@@ -17,10 +17,11 @@ from torch import Tensor
 from ugts_dist.config import Config
 from ugts_dist.errors import StoppedError
 from ugts_dist.training import checkpoint
-from ugts_dist.training.checkpoint import State, Tensors
+from ugts_dist.training.checkpoint import Tensors
 from ugts_dist.training.methods import Saved
 from ugts_dist.training.progress import Progress
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.state import State
 from ugts_dist.training.stopping import Lookout, StopRequest
 
 _PART_OF_TIME = 0.02  # that saving the best epochs may take

@@ -13,10 +13,11 @@ from torch import Tensor
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.training import checkpoint
-from ugts_dist.training.checkpoint import Checkpoint, State, Tensors
+from ugts_dist.training.checkpoint import Checkpoint, Tensors
 from ugts_dist.training.methods import Method
 from ugts_dist.training.progress import Progress
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.state import State
 
 
 @dataclass(frozen=True)
