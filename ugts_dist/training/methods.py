@@ -228,7 +228,7 @@ def load_saved(path: Path) -> tuple[Config, Callable[[Network], Network], dict[s
 
 
 def _misfit(path: Path, reason: str) -> InputError:
-    return InputError(f"{path}: does not fit the network that it describes ({' '.join(reason.split())})")
+    return InputError(f"{path}: does not fit the network that it describes ({' '.join(reason.split())[:200]})")
 
 
 def _are_numbers(values: Any) -> TypeGuard[dict[str, float]]:

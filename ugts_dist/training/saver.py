@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -198,6 +199,7 @@ class Saver:
                 network.save(path)
                 network = None
             if snapshot is not None:
+                _flush(self._folder / "metrics.jsonl")  # so that a loss of power leaves them no older than the scores
                 best = path if snapshot.state.best.epoch >= 0 else None
                 checkpoint.write(self._folder, snapshot.state, snapshot.tensors, best)
                 checkpoint.prune(self._folder, snapshot.state.name, self._options.keep_last)
@@ -236,3 +238,10 @@ def _copied(tensors: Mapping[str, Mapping[str, Tensor]], memory: Tensors) -> Ten
             copies[kind][name] = torch.empty_like(value, device="cpu") if copy is None else copy
             copies[kind][name].copy_(value.detach())
     return copies
+
+
+def _flush(path: Path) -> None:
+    """Have a file that others write, if there is one, flushed to disk."""
+    if path.exists():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
