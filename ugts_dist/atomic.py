@@ -27,8 +27,8 @@ def write_text(path: Path, text: str) -> None:
     write_file(path, text.encode())
 
 
-def fsync_folder(path: Path) -> None:
-    """Flush a folder's entries to disk, so that a file that was renamed into it is there after a loss of power."""
+def flush(path: Path) -> None:
+    """Flush a file to disk, or a folder's entries, so that what was renamed into it is there after a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -34,6 +34,7 @@ class Training:
     """A run whose only score is the number of its steps."""
 
     def __init__(self, folder: Path, settings: Config) -> None:
+        (folder / "metrics.jsonl").touch()
         self.score = torch.zeros(1)
         self.progress = Progress(4, torch.tensor(0.0))
         source = Source(lambda: {"trained": {"a": self.score}, "optimizer": {}}, {"a": 1.0}, "", "best.ticket")

@@ -20,6 +20,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ugts_dist.atomic import flush
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.graph import Graph, validate
@@ -132,11 +133,11 @@ class StoreWriter:
                 json.dump(meta, file, indent=2)
                 file.write("\n")
             for path in (*self.temporary.iterdir(), self.temporary):
-                _sync(path)
+                flush(path)
             # Fails where the target came to be in the meantime, unless that is an empty folder.
             self.temporary.rename(self.folder)
             (self.folder / LOCK).unlink()
-            _sync(self.folder.parent)
+            flush(self.folder.parent)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
@@ -247,14 +248,6 @@ def _tensor(path: Path, dtype: str) -> Tensor:
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         tensor = torch.from_numpy(np.load(path, mmap_mode="r", allow_pickle=False))
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _unwritable(folder: Path, error: OSError) -> InputError:

@@ -29,7 +29,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from ugts_dist.atomic import fsync_folder, write_text
+from ugts_dist.atomic import flush, write_text
 from ugts_dist.errors import InputError
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 from ugts_dist.training.state import State
@@ -77,11 +77,11 @@ def write(folder: Path, state: State, tensors: Tensors, best: Path | None) -> Pa
             state = dataclasses.replace(state, best_file=best.name, best_sha256=_sha256(temporary / best.name))
         text = json.dumps(state.to_json(), separators=(",", ":"), allow_nan=False)
         write_text(temporary / "state.json", f"{_digest(text)} {FORMAT}\n{text}\n")
-        fsync_folder(temporary)
+        flush(temporary)
         if path.exists():  # passed over when the run went on, and now written again
             shutil.rmtree(path)
         temporary.rename(path)
-        fsync_folder(place)
+        flush(place)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

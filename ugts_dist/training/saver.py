@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from ugts_dist.atomic import flush
 from ugts_dist.config import Config
 from ugts_dist.errors import StoppedError
 from ugts_dist.training import checkpoint
@@ -199,7 +199,7 @@ class Saver:
                 network.save(path)
                 network = None
             if snapshot is not None:
-                _flush(self._folder / "metrics.jsonl")  # so that a loss of power leaves them no older than the scores
+                flush(self._folder / "metrics.jsonl")  # so that a loss of power leaves them no older than the scores
                 best = path if snapshot.state.best.epoch >= 0 else None
                 checkpoint.write(self._folder, snapshot.state, snapshot.tensors, best)
                 checkpoint.prune(self._folder, snapshot.state.name, self._options.keep_last)
@@ -238,10 +238,3 @@ def _copied(tensors: Mapping[str, Mapping[str, Tensor]], memory: Tensors) -> Ten
             copies[kind][name] = torch.empty_like(value, device="cpu") if copy is None else copy
             copies[kind][name].copy_(value.detach())
     return copies
-
-
-def _flush(path: Path) -> None:
-    """Have a file that others write, if there is one, flushed to disk."""
-    if path.exists():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
