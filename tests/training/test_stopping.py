@@ -52,6 +52,22 @@ def test_ranks_look_before_an_evaluation() -> None:
     assert interval >= 7 or set(range(steps[1] + 7 - steps[1] % 7, 61, 7)) <= set(steps)
 
 
+def _looks_after_a_resume(rank: int) -> list[int]:
+    lookout = Lookout(StopRequest(), Ranks(rank, dist.get_world_size(), process_group=dist.group.WORLD))
+    looks = []
+    for step in range(100_001, 100_030):
+        if lookout.is_due(step):
+            lookout.look(step, 1_000_000, save=False)
+            looks.append(step - 100_000)
+    return looks
+
+
+def test_the_steps_before_a_resume_do_not_count_as_fast_ones() -> None:
+    looks = spawn(2, _looks_after_a_resume)
+    assert looks[0] == looks[1]
+    assert len(looks[0]) >= 3
+
+
 def test_alone_every_step_is_looked_at() -> None:
     request = StopRequest()
     lookout = Lookout(request, Ranks())

@@ -72,7 +72,8 @@ class Lookout:
     def __init__(self, request: StopRequest, ranks: Ranks) -> None:
         self._request, self._ranks = request, ranks
         self._next = 0
-        self._last_step, self._last_time = 0, time.monotonic()
+        self._last_step: int | None = None  # a run that goes on has done steps that nobody looked at here
+        self._last_time = time.monotonic()
 
     def is_due(self, step: int) -> bool:
         """The same on every rank."""
@@ -93,7 +94,7 @@ class Lookout:
 
     def _interval(self, step: int) -> int:
         """Steps of about a second, by those since the last look, and at most twice as many as these."""
-        now, done = time.monotonic(), step - self._last_step
+        now, done = time.monotonic(), 1 if self._last_step is None else step - self._last_step
         wanted = round(done * _SECONDS_BETWEEN / max(now - self._last_time, 1e-9))
         self._last_step, self._last_time = step, now
         return min(max(1, wanted), 2 * max(1, done))
