@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from tuning.cluster import connected, nodes_alive, trials_at_once
+from tuning.interrupt import stopped_by_signals
 from tuning.manifest import open_search, space_of
 from tuning.options import TuneOptions
 from tuning.plan import list_dense, list_trials
@@ -20,7 +22,11 @@ def tune(options: TuneOptions) -> None:
     space = space_of(storage / options.resume) if options.resume else load_space(options.space)
     _refuse_combinations(space)
     name = options.resume or options.name or space.name
-    with open_search(storage / name, space) as manifest, connected(options.address, options.cpus):
+    with (
+        open_search(storage / name, space) as manifest,
+        connected(options.address, options.cpus),
+        stopped_by_signals(f"ugts tune --storage {shlex.quote(options.storage)} --resume {name}"),
+    ):
         from tuning.report import plot, show
         from tuning.results import answer_of, write_results
         from tuning.search import Search

@@ -18,7 +18,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
-OVER = ("finished", "stopped", "failed")  # a lost trial is tried again when the search goes on
+OVER = frozenset(("finished", "stopped", "failed"))  # a lost trial is tried again when the search goes on
 
 
 @dataclass

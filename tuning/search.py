@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tuning.answer import Point, choose_winners, spread
@@ -70,12 +71,12 @@ class Search:
         runs = {best.key: [best.reseeded(offset) for offset in range(search.seeds)]} if best else {}
         reference = [run for group in runs.values() for run in group]
         if search.winners:  # whom to leave out depends on the dense network's deviation
-            self._run_all("trained dense, all seeds", reference)
+            self._run_to_the_end("trained dense, all seeds", reference)
         winners = self._winners(tickets, [run for run in reference if self._finished(run)])
         families = [self._with_seed(winners, tickets, offset) for offset in range(search.seeds)]
-        chains = [trial for family, _ in families for trial in family]
+        chains = [trial for family, _ in families[1:] for trial in family]
         for group in generations([*reference, *chains]):
-            self._run_all("winners, all seeds", group)
+            self._run_to_the_end("winners, all seeds", group)
         runs |= {winner.key: [own[i] for _, own in families] for i, winner in enumerate(winners)}
         return {key: [run for run in group if self._finished(run)] for key, group in runs.items()}
 
@@ -98,15 +99,24 @@ class Search:
         return with_ancestors(own, chain), own
 
     def _run_all(self, title: str, trials: Sequence[Trial]) -> None:
-        """Those that are not over yet."""
+        """Those that are not over yet; the search's scheduler may stop some."""
+        self._run_stage(title, trials, OVER, self._scheduler(trials))
+
+    def _run_to_the_end(self, title: str, trials: Sequence[Trial]) -> None:
+        """Those that are not over yet, also what was stopped: a winner's mean is one over all of its seeds."""
+        self._run_stage(title, trials, OVER - {"stopped"}, None)
+
+    def _run_stage(
+        self, title: str, trials: Sequence[Trial], settled: Set[str], scheduler: TrialScheduler | None
+    ) -> None:
         trials = list({trial.key: trial for trial in trials}.values())
         self._manifest.add(trials)
-        over = [trial.key for trial in trials if self._manifest.state(trial.key) in OVER]
+        over = [trial.key for trial in trials if self._manifest.state(trial.key) in settled]
         self._view.stage(title, trials, over)
         todo = [trial for trial in trials if trial.key not in over]
         if todo:
             space = {"trial": tune.grid_search([self._settings(trial) for trial in todo])}
-            self._fit(space, {trial.key: trial for trial in todo}, None, 1)
+            self._fit(space, {trial.key: trial for trial in todo}, scheduler, None, 1)
         lost = [trial for trial in todo if self._manifest.state(trial.key) == "lost"]
         if lost:
             raise RuntimeError(f"{len(lost)} trial(s) died more often than search.failures allows: {lost[0].label}")
@@ -119,15 +129,19 @@ class Search:
         self._view.stage("trials", sampler.trials.values(), [*sampler.trials])
         missing = self._space.search.trials - sampler.told
         if missing > 0:
-            self._fit({}, sampler.trials, sampler, missing)
+            self._fit({}, sampler.trials, self._scheduler(sampler.trials.values()), sampler, missing)
         return list(sampler.trials.values())
 
-    def _fit(self, param_space: dict[str, Any], trials: dict[str, Trial], sampler: Searcher | None, count: int) -> None:
+    def _fit(
+        self,
+        param_space: dict[str, Any],
+        trials: dict[str, Trial],
+        scheduler: TrialScheduler | None,
+        sampler: Searcher | None,
+        count: int,
+    ) -> None:
         search = self._space.search
         alone = search.workers == 1
-        scheduler = AshaBySparsity(search) if search.scheduler == "asha" else None
-        if scheduler is not None:
-            scheduler.replay(self._earlier(trials), self._manifest.runs)
         wanted = {"cpu": search.cpus, "gpu": search.gpus} if alone else {"memory": _DRIVER_MEMORY}
         # A process is used again for the next trial, which saves the seconds of its imports; but one that waits for
         # workers can be stopped only by its end.
@@ -154,10 +168,15 @@ class Search:
         )
         tuner.fit()
 
-    def _earlier(self, trials: dict[str, Trial]) -> list[Trial]:
-        """Those of the search that are over: what asha compared with before this process began."""
-        known = list_trials(self._space) if self._space.search.kind != "optuna" else [*trials.values()]
-        return [trial for trial in known if self._manifest.state(trial.key) in OVER]
+    def _scheduler(self, trials: Iterable[Trial]) -> TrialScheduler | None:
+        """What may stop trials; it knows those that are over, with which it compared before this process began."""
+        search = self._space.search
+        if search.scheduler != "asha":
+            return None
+        scheduler = AshaBySparsity(search)
+        known = list_trials(self._space) if search.kind != "optuna" else trials
+        scheduler.replay((trial for trial in known if self._manifest.state(trial.key) in OVER), self._manifest.runs)
+        return scheduler
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
         search = self._space.search

@@ -21,7 +21,7 @@ class Watcher(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = key_of(trial)
-        if self._manifest.state(key) not in OVER:
+        if self._manifest.state(key) not in ("finished", "failed"):
             self._manifest.change(key, "running")
         self._view.row(self._trials[key])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, InUseError
 
 REPORTS = 30  # of a run, at most: each makes the ranks wait for Ray
 _REPORT_SECONDS = 0.5  # between two reports of a single worker, which takes some hundredths of a second for each
@@ -88,7 +88,7 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
         resume = Resume(override=("run.init_scores",))
         result, _ = run(config, ranks, resume, reporter(config, report))
     except (InputError, FloatingPointError) as error:
-        if _is_in_use(error):  # by a process of the same trial that has not noticed yet that it is alone
+        if isinstance(error, InUseError):  # by a process of the same trial that has not noticed yet that it is alone
             raise
         report({FAILED: " ".join(str(error).split())})
         return
@@ -140,7 +140,3 @@ def settings_of(config: Config, key: str, ray_folder: Path, workers: int, cpus: 
         "gpus": gpus,
         "failures": failures,
     }
-
-
-def _is_in_use(error: Exception) -> bool:
-    return isinstance(error, InputError) and "in use by" in str(error)

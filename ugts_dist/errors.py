@@ -1,4 +1,4 @@
-"""The one error that a user's mistake raises."""
+"""What ends a command with one line: a user's mistake, a signal, a lost rank."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class InUseError(InputError):
+    """Another process holds what this one needs: the same command may succeed once that has ended."""
 
 
 class StoppedError(Exception):

@@ -42,7 +42,9 @@ def space(text: str = SMALL, **search: Any) -> Space:
 class SerialSearch(Search):
     """Runs the trials of each stage one after another in this process."""
 
-    def _fit(self, param_space: dict[str, Any], trials: dict[str, Trial], sampler: Any, count: int) -> None:
+    def _fit(
+        self, param_space: dict[str, Any], trials: dict[str, Trial], scheduler: Any, sampler: Any, count: int
+    ) -> None:
         for trial in trials.values():
             run(trial.run_config(self._manifest.runs.absolute()), Ranks())
             self._manifest.change(trial.key, "finished")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from tests.tuning.helpers import SMALL, search_here, space
+from tests.tuning.helpers import SMALL, SerialSearch, search_here, space
 from tuning.answer import spread
-from tuning.plan import list_trials
+from tuning.manifest import open_search
+from tuning.plan import Trial, list_trials
 from tuning.report import plot, show, summary
 from tuning.view import View
 from ugts_dist.config import load_toml
@@ -45,6 +47,35 @@ def test_the_answer_is_made_of_the_runs_results(tmp_path: Path, capsys: pytest.C
     output = capsys.readouterr().out
     assert f"{answer.winners[0].test.mean:.4f}" in output
     assert "sparsest matching ticket: sparsity 0." in output
+
+
+class ImpatientSearch(SerialSearch):
+    """Its scheduler stops every second trial."""
+
+    def _fit(
+        self, param_space: dict[str, Any], trials: dict[str, Trial], scheduler: Any, sampler: Any, count: int
+    ) -> None:
+        run_through = [*trials] if scheduler is None else [*trials][::2]
+        for key in trials.keys() - run_through:
+            self._manifest.change(key, "stopped")
+        super()._fit(param_space, {key: trials[key] for key in run_through}, scheduler, sampler, count)
+
+
+def test_no_seed_of_a_winner_is_stopped_early(tmp_path: Path) -> None:
+    searched = space(scheduler="asha", seeds=3)
+    with open_search(tmp_path, searched) as manifest, View("small") as view:
+        search = ImpatientSearch(searched, manifest, 1, view)
+        explored = list_trials(searched)
+        again = [trial.reseeded(1) for trial in explored]
+        manifest.add(again)
+        for trial in again:
+            manifest.change(trial.key, "stopped")  # as by an earlier part of the search
+        outcome = search.run()
+    assert {manifest.state(trial.key) for trial in explored} == {"finished", "stopped"}
+    assert outcome.seeds
+    for runs in outcome.seeds.values():
+        assert [run.config.run.seed for run in runs] == [0, 1, 2]
+        assert all(manifest.state(run.key) == "finished" for run in runs)
 
 
 def test_a_warm_start_runs_the_parents_of_each_seed_too(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -92,6 +93,19 @@ def test_a_search_that_was_killed_ends_like_an_undisturbed_one(tmp_path: Path) -
     assert {key: after[key] for key in before} == before
     answer, _, _ = search_here(space_of(folder), tmp_path / "undisturbed")
     assert json.loads((folder / "answer.json").read_text()) == json.loads(json.dumps(answer.to_dict()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_search_that_is_asked_to_stop_tells_in_one_line_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    with tuning(tmp_path, "--space", str(file), "--cpus", "1") as process:
+        wait_for(lambda: len(results(tmp_path / "small")) >= 1, process)
+        process.send_signal(number)
+        code = process.wait(PATIENCE)
+    output = (tmp_path / "output.txt").read_text(encoding="utf-8")
+    assert output == f"ugts: stopped by {number.name}; `ugts tune --storage . --resume small` goes on\n"
+    assert code == 75
 
 
 def test_a_trial_that_loses_a_worker_goes_on_from_its_scores(tmp_path: Path) -> None:

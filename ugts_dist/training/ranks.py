@@ -96,14 +96,14 @@ class Ranks:
 
     def together(self, action: Callable[[], Value]) -> Value:
         """What `action` returns; where it raises InputError on some rank, the first such error on every rank."""
-        value, problem = None, ""
+        value, problem = None, None
         try:
             value = action()
         except InputError as error:
-            problem = str(error)
-        problems = self.gather(problem)
-        if any(problems):
-            raise InputError(next(filter(None, problems)))
+            problem = type(error)(str(error))  # without its traceback, which can't be sent
+        for found in self.gather(problem):
+            if found is not None:
+                raise found
         return cast(Value, value)
 
     def agree(self, value: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.config import Config, load_toml
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, InUseError
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Checkpoint
 
@@ -163,7 +163,7 @@ def _locked(path: Path) -> Iterator[None]:
             if time.monotonic() > deadline:
                 file.seek(0)
                 holder = file.read().decode(errors="replace").strip() or "another process"
-                raise InputError(f"run.folder is {path}, in use by {holder}")
+                raise InUseError(f"run.folder is {path}, in use by {holder}")
             time.sleep(0.1)
         with suppress(OSError):  # a full disk, of which whoever writes next will tell
             file.truncate(0)
