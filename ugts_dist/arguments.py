@@ -83,6 +83,13 @@ def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arg
     raise InputError(_one_line(complaint.getvalue()))
 
 
+def parse_one_of(known: Sequence[str], kind: type[Arguments], args: Sequence[str], command: str) -> Arguments:
+    """The same for a command that has commands of its own."""
+    if args and args[0] not in (*known, "-h", "--help"):
+        raise InputError(f"unknown command {command} {args[0]!r}, allowed are {', '.join(known)}")
+    return parse(kind, args, command)
+
+
 def _one_line(box: str) -> str:
     """The message of tyro's error box and, where it has one, the option that was meant."""
     # Where the terminal's encoding lacks the lines of the box, it is drawn with spaces and hyphens.

@@ -62,6 +62,9 @@ class Config:
         else:
             require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
             require(self.batch.parts == 1, "batch.parts", self.batch.parts, "1, as batch.size is 0 (full batch)")
+        if self.model.norm == "pairnorm":
+            allowed = "1, as the statistics of model.norm pairnorm are those of a whole batch"
+            require(self.batch.parts == 1, "batch.parts", self.batch.parts, allowed)
 
         if self.run.select == "after-ramp" and self.supermask.method != "dense":
             allowed = f"a ramp of fewer epochs than run.epochs ({self.run.epochs}), as run.select is after-ramp"

@@ -40,8 +40,17 @@ class DataConfig:
     row_normalize: bool = True
     """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures). Of a prepared
     graph, features stay as they are."""
+    feature_noise: float = 0.0
+    """Part of the nodes without a training label whose features are replaced by coin tosses (Bernoulli 0.5)."""
+    edge_noise: float = 0.0
+    """Part of the directed edges that get another end, drawn from all nodes."""
+    left_out: float = 0.0
+    """Part of the classes, drawn at random, whose nodes' labels are left out of training, validation and test."""
 
     def __post_init__(self) -> None:
+        require(0.0 <= self.feature_noise <= 1.0, "data.feature_noise", self.feature_noise, "[0, 1]")
+        require(0.0 <= self.edge_noise <= 1.0, "data.edge_noise", self.edge_noise, "[0, 1]")
+        require(0.0 <= self.left_out < 1.0, "data.left_out", self.left_out, "[0, 1)")
         require(0 <= self.split <= MAX_SEED, "data.split", self.split, f"0 to {MAX_SEED}")
 
 
@@ -59,12 +68,29 @@ class ModelConfig:
     """Attention heads of GAT; the last layer averages them."""
     dropout: float = 0.0
     """Dropout of each layer's input while training."""
+    skip: Literal["none", "residual", "initial", "jumping"] = "none"
+    """Connections past layers. residual: each layer's output is mixed with a part of its input; initial: with a part
+    of the first hidden layer (GCNII); jumping: the output sees all layers, side by side (jumping knowledge). With any
+    of them a linear layer stands before the convolutions, and one after them."""
+    alpha: float = 0.1
+    """That part, of residual and initial connections; the output counts 1 - alpha."""
+    norm: Literal["none", "nodenorm", "pairnorm"] = "none"
+    """Normalisation of each hidden layer's outputs, before ReLU and without trained parameters. nodenorm: of each
+    node's features; pairnorm: over all nodes (in a sampled batch, over those that a rank has of it)."""
+    graph_dropout: Literal["none", "dropnode", "dropedge"] = "none"
+    """What is left out of the graph in each training step, the same in all layers: dropnode: all edges of some nodes;
+    dropedge: some of the directed edges."""
+    graph_dropout_rate: float = 0.2
+    """The part of the nodes or edges that is left out."""
 
     def __post_init__(self) -> None:
         require(self.depth >= 1, "model.depth", self.depth, "1 or more")
         require(self.width >= 1, "model.width", self.width, "1 or more")
         require(self.heads >= 1, "model.heads", self.heads, "1 or more")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "[0, 1)")
+        require(0.0 < self.alpha < 1.0, "model.alpha", self.alpha, "above 0 and below 1")
+        rate = self.graph_dropout_rate
+        require(0.0 <= rate < 1.0, "model.graph_dropout_rate", rate, "[0, 1)")
         if self.arch == "gat":
             require(
                 self.width % self.heads == 0,
@@ -74,6 +100,11 @@ class ModelConfig:
             )
         if self.arch == "gin-paper":
             require(self.depth >= 2, "model.depth", self.depth, "2 or more for gin-paper")
+            require(
+                self.skip == "none", "model.skip", self.skip, "none for gin-paper, which has a connection of its own"
+            )
+        if self.depth == 1 and self.skip == "none":
+            require(self.norm == "none", "model.norm", self.norm, "none for model.depth 1, which has no hidden layer")
 
 
 @dataclass(frozen=True)
@@ -105,6 +136,9 @@ class SupermaskConfig:
     """Multiply what is kept of a layer by density^-1/2, so that its outputs keep their scale as weights vanish."""
     ranking: Literal["score", "magnitude"] = "score"
     """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup."""
+    floor: float = 0.0
+    """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
+    paper; 1: the same density in every layer."""
     calibrate: bool = True
     """Scale each layer's frozen weights once, so that its outputs start with root mean square 1."""
     calibrate_at: float = 0.0
@@ -119,6 +153,7 @@ class SupermaskConfig:
         require(0.0 <= self.initial_sparsity < 1.0, "supermask.initial_sparsity", self.initial_sparsity, "[0, 1)")
         require(0.0 <= self.calibrate_at < 1.0, "supermask.calibrate_at", self.calibrate_at, "[0, 1)")
         require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
+        require(0.0 <= self.floor <= 1.0, "supermask.floor", self.floor, "[0, 1]")
         require(0 < self.score_scale < math.inf, "supermask.score_scale", self.score_scale, "above 0")
         require(0 < self.attention_rms < math.inf, "supermask.attention_rms", self.attention_rms, "above 0")
         require(0 < self.output_rms < math.inf, "supermask.output_rms", self.output_rms, "above 0")
@@ -192,6 +227,8 @@ class RunConfig:
     """Passes over the training nodes."""
     evaluate_every: int = 1
     """Epochs between two evaluations; the last epoch is always evaluated."""
+    patience: int = 0
+    """Epochs without a better validation metric, after the ramp, at which training ends early; 0: never."""
     select: Literal["after-ramp", "any"] = "after-ramp"
     """Which epochs may be the best one, by validation accuracy: those at the target sparsity, or any."""
     folder: str = ""
@@ -209,6 +246,7 @@ class RunConfig:
         require(0 < self.timeout < math.inf, "run.timeout", self.timeout, "above 0")
         require(0 <= self.seed <= MAX_SEED, "run.seed", self.seed, f"0 to {MAX_SEED}")
         require(self.epochs >= 1, "run.epochs", self.epochs, "1 or more")
+        require(self.patience >= 0, "run.patience", self.patience, "0 or more")
         require(self.evaluate_every >= 1, "run.evaluate_every", self.evaluate_every, "1 or more")
 
 

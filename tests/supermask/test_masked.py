@@ -64,6 +64,42 @@ def test_the_lowest_scores_of_all_layers_are_masked(ranking: Ranking, sparsity: 
     assert all(torch.equal(found, expected[name]) for name, found in mask.masks().items())
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    sparsity=st.floats(0.0, 0.999),
+    floor=st.floats(0.01, 1.0),
+    scales=st.lists(st.sampled_from([0.001, 0.1, 1.0, 30.0]), min_size=6, max_size=6),
+    seed=st.integers(0, 1000),
+)
+def test_a_floor_keeps_the_best_of_each_layer_and_the_global_rest(
+    sparsity: float, floor: float, scales: list[float], seed: int
+) -> None:
+    mask = sparsify(pyg.GAT(FEATURES, 8, 2, 4), seed, floor=floor)
+    scores = dict(zip(mask.weights(), mask.scores(), strict=True))
+    with torch.no_grad():
+        for score, scale in zip(scores.values(), scales, strict=True):
+            score.mul_(scale)
+    mask.step(sparsity)
+
+    order = []  # the last ones are kept: first what no floor keeps, then by score
+    for name, score in scores.items():
+        values = score.detach().flatten().tolist()
+        kept = int(floor * (1.0 - sparsity) * len(values) + 1e-6)
+        best = sorted(range(len(values)), key=values.__getitem__)[len(values) - kept :]
+        order += [(i in set(best), value, name, i) for i, value in enumerate(values)]
+    masked = round(sparsity * len(order))
+    expected = {(name, i) for _, _, name, i in sorted(order)[masked:]}
+    found = {(name, i) for name, m in mask.masks().items() for i in m.flatten().nonzero().flatten().tolist()}
+    assert found == expected
+
+
+def test_a_whole_floor_is_a_threshold_a_layer() -> None:
+    even, layers = (sparsify(pyg.GCN(10, 10, 3, 10), floor=1.0), sparsify(pyg.GCN(10, 10, 3, 10), scope="layer"))
+    for mask in (even, layers):
+        mask.step(0.9)
+    assert all(torch.equal(found, layers.masks()[name]) for name, found in even.masks().items())
+
+
 def test_rankings_differ() -> None:
     by_score, by_magnitude = (sparsify(nn.Linear(9, 9), ranking=r) for r in ("score", "magnitude"))
     by_score.step(0.5)
@@ -334,10 +370,10 @@ def test_a_model_is_not_masked_twice() -> None:
 # Over ranks
 
 
-def _train(rank: int) -> tuple[list[str], list[int]]:
+def _train(rank: int, floor: float) -> tuple[list[str], list[int]]:
     """Masks after a few steps, as bits; the group that is up is used without being named."""
     model = pyg.GCN(FEATURES, 16, 3, 4)
-    mask = sparsify(model, scope="global")
+    mask = sparsify(model, scope="global", floor=floor)
     optimizer = torch.optim.Adam(mask.scores(), lr=0.1)
     thresholds, masked = [], []
     for step in range(4):
@@ -351,8 +387,9 @@ def _train(rank: int) -> tuple[list[str], list[int]]:
     return thresholds, masked
 
 
-def test_ranks_agree_with_one_process_bit_for_bit() -> None:
-    alone = _train(0)
-    assert spawn(2, _train) == [alone, alone]
+@pytest.mark.parametrize("floor", [0.0, 0.5])
+def test_ranks_agree_with_one_process_bit_for_bit(floor: float) -> None:
+    alone = _train(0, floor)
+    assert spawn(2, _train, floor) == [alone, alone]
     total = 16 * (FEATURES + 16 + 4)
     assert alone[1] == [round(0.25 * step * total) for step in range(4)]

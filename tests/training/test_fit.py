@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from tests.training.helpers import config, planted_graph
 from ugts_dist.config_sections import METHODS
 from ugts_dist.supermask import Ticket
+from ugts_dist.training import checkpoint
 from ugts_dist.training.batches import full_features, graph_block
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch, build_model, load_saved
@@ -82,6 +83,10 @@ def test_metrics_follow_the_schedule_and_the_best_epoch_is_after_the_ramp(tmp_pa
     assert (result.epoch, result.valid, result.test) == (best["epoch"], best["valid"], best["test"])
     assert result.test_any == max(lines, key=lambda line: line["valid"])["test"]
     assert result.test_last == lines[-1]["test"]
+    last, _ = checkpoint.newest(tmp_path)
+    assert last is not None
+    values = torch.cat([score.flatten() for score in last.tensors["trained"].values()])
+    assert lines[-1]["threshold"] == float(values.kthvalue(round(0.9 * values.numel()) + 1).values)
     cosine = [0.01 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * e / 20)).item()) for e in range(20)]
     assert [line["lr"] for line in lines] == pytest.approx(cosine, rel=1e-5)
 

@@ -107,6 +107,21 @@ def test_stopped_anywhere_a_run_ends_the_same(kind: str, tmp_path: Path, stop_af
     assert_same_run(tmp_path / "parts", tmp_path / "alone")
 
 
+def test_a_run_that_patience_ended_ends_there_when_it_was_stopped_too(
+    tmp_path: Path, stop_after: Callable[..., None]
+) -> None:
+    settings = config(run__epochs=60, run__patience=3, optim__lr=0.05)
+    result, _ = run(settings.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
+    rows = [json.loads(line) for line in (tmp_path / "alone/metrics.jsonl").read_text().splitlines()]
+    after_ramp = [row["valid"] for row in rows[30:]]
+    assert len(rows) < 60
+    assert result.epoch == 30 + after_ramp.index(max(after_ramp)) == len(rows) - 4
+    last = len(rows) * STEPS_PER_EPOCH
+    stop_after(4, last - STEPS_PER_EPOCH, last - 1, last)
+    run_in_parts(settings.replace({"run.folder": str(tmp_path / "parts")}))
+    assert_same_run(tmp_path / "parts", tmp_path / "alone")
+
+
 def test_metrics_of_steps_to_come_are_written_once(tmp_path: Path, stop_after: Callable[..., None]) -> None:
     """The run went on after its last checkpoint, and was killed in the middle of a line."""
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__at_best=False)

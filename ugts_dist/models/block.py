@@ -27,12 +27,16 @@ class Block:
         indices: source of every edge, of the same integer type, `[num_edges]`; no self loops.
         degree: in-degree of each source node in the whole graph, `[num_src]`.
         start: the source that destination 0 is.
+        kept: 1 for each edge that counts and 0 for the others, float32 `[num_edges]`; None where all count.
+        whole: of a thinned block the one that it was made of.
     """
 
     indptr: Tensor
     indices: Tensor
     degree: Tensor
     start: int = 0
+    kept: Tensor | None = None
+    whole: Block | None = None
 
     @property
     def num_src(self) -> int:
@@ -44,7 +48,24 @@ class Block:
 
     def destinations(self, x: Sliceable) -> Sliceable:
         """The rows of `x` `[num_src, width]` that belong to destinations: `[num_dst, width]`."""
-        return x[self.start : self.start + self.num_dst]
+        return x if self.num_dst == self.num_src else x[self.start : self.start + self.num_dst]
+
+    def thinned(self, kept: Tensor, degree: Tensor | None = None) -> Block:
+        """The block with some of its edges alone.
+
+        The other edges count for nothing but keep their places: no shape depends on what was dropped, for which the
+        host of a GPU would have to wait, and what is known of the places is computed once for all steps.
+
+        Args:
+            kept: bool `[num_edges]`.
+            degree: in-degree of each source in the thinned graph, `[num_src]`; by default that in this block.
+        """
+        thin = Block(self.indptr, self.indices, self.degree, self.start, kept.float(), self)
+        if degree is None:
+            degree = thin._count.new_zeros(self.num_src)
+            degree[self.start : self.start + self.num_dst] = thin._count
+        thin.degree = degree
+        return thin
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor that the block holds, those kept of earlier calls included."""
@@ -54,23 +75,37 @@ class Block:
         for kept in (vars(self).get("pattern"), *vars(self).get("looped", ())[:1]):
             if kept is not None:
                 yield from kept.tensors()
+        if self.whole is not None:
+            yield from self.whole.tensors()
 
     @cached_property
     def pattern(self) -> Pattern:
         """The edges alone."""
+        if self.whole is not None:
+            return self.whole.pattern
         return Pattern(self.indptr, self.indices, self.num_dst, self.num_src)
 
     @cached_property
     def looped(self) -> tuple[Pattern, Tensor]:
         """The edges and, last in each row, a self loop; and the position of every self loop."""
+        if self.whole is not None:
+            return self.whole.looped
         row = torch.arange(self.num_dst, device=self.indptr.device)
         loops = (self.indptr[1:] + row).long()
         indices = torch.empty(self.indices.numel() + self.num_dst, dtype=self.indices.dtype, device=row.device)
-        # Every edge moves on by one place for each loop before it. (A mask would make a GPU's host wait.)
-        indices[torch.arange(self.indices.numel(), device=row.device) + self.pattern.rows] = self.indices
+        indices[self._places] = self.indices
         indices[loops] = (row + self.start).to(indices.dtype)
         indptr = self.indptr + torch.arange(self.num_dst + 1, dtype=self.indptr.dtype, device=row.device)
         return Pattern(indptr, indices, self.num_dst, self.num_src), loops
+
+    @cached_property
+    def looped_kept(self) -> Tensor | None:
+        """`kept` of every entry of `looped`, whose self loops all count."""
+        if self.kept is None:
+            return None
+        kept = torch.ones(self.indices.numel() + self.num_dst, device=self.kept.device)
+        kept[self._places] = self.kept
+        return kept
 
     @cached_property
     def gcn_values(self) -> Tensor:
@@ -82,19 +117,20 @@ class Block:
         pattern, loops = self.looped
         scale = (self.degree + 1).rsqrt()
         values = scale[pattern.indices] * (self.destinations(scale) * self._inverse_fraction)[pattern.rows]
+        values = _of_kept(values, self.looped_kept)
         values[loops] = self.destinations(scale).square()
         return values
 
     @cached_property
     def mean_values(self) -> Tensor:
         """Mean over the (sampled) in-neighbours, on `pattern`."""
-        return self._count.clamp(min=1).reciprocal()[self.pattern.rows]
+        return _of_kept(self._count.clamp(min=1).reciprocal()[self.pattern.rows], self.kept)
 
     @cached_property
     def sum_and_self_values(self) -> Tensor:
         """The node itself plus the sum over its in-neighbours (GIN, eps 0), on `looped`; unbiased when sampled."""
         pattern, loops = self.looped
-        values = self._inverse_fraction[pattern.rows]
+        values = _of_kept(self._inverse_fraction[pattern.rows], self.looped_kept)
         values[loops] = 1.0
         return values
 
@@ -102,16 +138,30 @@ class Block:
     def mean_and_self_values(self) -> Tensor:
         """The node itself plus the mean over its in-neighbours, on `looped`."""
         pattern, loops = self.looped
-        values = self._count.clamp(min=1).reciprocal()[pattern.rows]
+        values = _of_kept(self._count.clamp(min=1).reciprocal()[pattern.rows], self.looped_kept)
         values[loops] = 1.0
         return values
 
     @property
     def _count(self) -> Tensor:
-        """In-neighbours at hand, of each destination: float32 `[num_dst]`."""
-        return self.indptr.diff().float()
+        """In-neighbours at hand that count, of each destination: float32 `[num_dst]`."""
+        if self.kept is None:
+            return self.indptr.diff().float()
+        return self.kept.new_zeros(self.num_dst).index_add(0, self.pattern.rows, self.kept)
 
     @property
     def _inverse_fraction(self) -> Tensor:
-        """All in-neighbours over those at hand; 1 where all are: float32 `[num_dst]`."""
+        """All in-neighbours over those at hand, before any was dropped; 1 where all are: float32 `[num_dst]`."""
+        if self.whole is not None:
+            return self.whole._inverse_fraction
         return self.destinations(self.degree).float() / self._count.clamp(min=1)
+
+    @property
+    def _places(self) -> Tensor:
+        """Where each edge is in `looped`: it moves on by one place for each self loop before it."""
+        # (A mask of these places would make a GPU's host wait.)
+        return torch.arange(self.indices.numel(), device=self.indices.device) + self.pattern.rows
+
+
+def _of_kept(values: Tensor, kept: Tensor | None) -> Tensor:
+    return values if kept is None else values * kept

@@ -24,13 +24,16 @@ from ugts_dist.models.sparse import (
 Sent = tuple[Features, ...]
 
 
-def prepare(arch: str, x: Features, blocks: Sequence[Block]) -> None:
-    """Compute ahead what the layers of an architecture, and their gradients, need of a batch; it is kept there."""
+def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool = False) -> None:
+    """Compute ahead what the layers of an architecture, and their gradients, need of a batch; it is kept there.
+
+    `linear_before` tells whether a linear layer stands before the first convolution.
+    """
     if isinstance(x, SparseFeatures):
         _ = x.pattern.transposed
     for k, block in enumerate(blocks):
         pattern = _edges(arch, block)
-        if k > 0 or arch == "gat" or isinstance(x, SparseFeatures):
+        if k > 0 or arch == "gat" or isinstance(x, SparseFeatures) or linear_before:
             _ = pattern.transposed
 
 
@@ -196,7 +199,10 @@ class GATConv(pyg.GATConv):
         *heads, source, target = cast(tuple[Tensor, ...], sent)
         pattern, _ = block.looped
         logits = source[pattern.indices] + block.destinations(target)[pattern.rows]
-        attention = _softmax_by_row(F.leaky_relu(logits.float(), self.negative_slope), pattern)
+        logits = F.leaky_relu(logits.float(), self.negative_slope)
+        if block.looped_kept is not None:
+            logits = logits.masked_fill(block.looped_kept[:, None] == 0, -torch.inf)
+        attention = _softmax_by_row(logits, pattern)
         out = [sparse_product(pattern, attention[:, h], head) for h, head in enumerate(heads)]
         if self.heads == 1:
             return out[0]

@@ -8,9 +8,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ugts_dist.config_sections import ModelConfig
 from ugts_dist.models.block import Block
 from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv, Sent
 from ugts_dist.models.dropout import Dropout
+from ugts_dist.models.norms import PairNorm, make_norm
+from ugts_dist.models.remedies import PLAIN, Connections, Remedies
 from ugts_dist.models.sparse import Features
 
 Arch = Literal["gcn", "gin", "gin-paper", "gat", "sage"]
@@ -19,6 +22,10 @@ Arch = Literal["gcn", "gin", "gin-paper", "gat", "sage"]
 class GNN(nn.Module):
     """A stack of graph convolutions with ReLU between them and nothing after the last.
 
+    With connections past its layers, all convolutions are hidden layers, between two linear ones. A norm stands
+    between each hidden convolution and its ReLU; the logits are never normalised (the benchmark that the remedies
+    follow does so in networks without connections).
+
     Args:
         arch: kind of layer. `gin-paper` is the paper's own GIN: ReLU after the last layer too, and the output
             averaged with a linear map of the layer before.
@@ -26,10 +33,15 @@ class GNN(nn.Module):
         num_classes: width of the output.
         depth: number of convolutions, input and output ones included.
         width: width between the layers; with several heads, of all heads together.
-        heads: attention heads (GAT); the last layer averages them.
+        heads: attention heads (GAT); the last layer averages them, where its output are the logits.
+        remedies: for deep networks.
+
+    Attributes:
+        num_hidden: how many convolutions, from the first on, are hidden layers.
     """
 
     skip: nn.Module | None
+    connections: Connections | None
 
     def __init__(
         self,
@@ -39,14 +51,26 @@ class GNN(nn.Module):
         depth: int = 2,
         width: int = 256,
         heads: int = 1,
+        remedies: Remedies = PLAIN,
     ) -> None:
         super().__init__()
         self.arch = arch
         widths = [num_features, *[width] * (depth - 1), num_classes]
+        self.connections = None
+        if remedies.skip != "none":
+            self.connections = Connections(remedies, num_features, width, num_classes, depth)
+            widths = [width] * (depth + 1)
+        self.norm = make_norm(remedies)
+        self.num_hidden = depth - 1 if self.connections is None else depth
         self.convs = nn.ModuleList(
-            _make_conv(arch, a, b, width, heads, last=k == depth - 1) for k, (a, b) in enumerate(pairwise(widths))
+            _make_conv(arch, a, b, width, heads, last=k == self.num_hidden) for k, (a, b) in enumerate(pairwise(widths))
         )
         self.skip = nn.Linear(widths[-2], num_classes, bias=False) if arch == "gin-paper" else None
+
+    @classmethod
+    def of(cls, model: ModelConfig, num_features: int, num_classes: int) -> GNN:
+        """The network that a configuration asks for."""
+        return cls(model.arch, num_features, num_classes, model.depth, model.width, model.heads, Remedies.of(model))
 
     @property
     def depth(self) -> int:
@@ -55,21 +79,42 @@ class GNN(nn.Module):
     def forward(self, x: Features, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
         """Logits `[num_dst of the last block, num_classes]`; one block a layer, the input layer's first.
 
-        `dropout` is that of a training step, of each layer's input.
+        `dropout` is that of a training step, of each layer's input; that of a jumping network's output has none. A
+        PairNorm takes its statistics over a layer's destinations: all nodes in a full batch, those of this rank's
+        batch in a sampled one.
         """
+        if self.connections is not None:
+            return self._past_layers(self.connections, x, blocks, dropout)
         for k, block in enumerate(blocks):
             x = self.layer(k, x if dropout is None else dropout(x, k), block)
         assert isinstance(x, Tensor)
         return x
 
+    def _past_layers(
+        self, connections: Connections, x: Features, blocks: Sequence[Block], dropout: Dropout | None
+    ) -> Tensor:
+        rule = connections.rule()
+        hidden = connections.enter(x if dropout is None else dropout(x, 0))
+        carried = rule.start(hidden)
+        for k, block in enumerate(blocks):
+            out = self.layer(k, hidden if dropout is None else dropout(hidden, k + 1), block)
+            hidden, carried = rule.after(k, out, block.destinations(carried))
+        if dropout is not None and not connections.sums_up:
+            hidden = _dense(dropout(hidden, len(blocks) + 1))
+        return connections.leave(hidden, carried)
+
     def layer(self, k: int, x: Features, block: Block) -> Tensor:
-        """Layer `k` with its activation: `[num_src, width]` -> `[num_dst, width]`."""
+        """Layer `k` with norm and activation: `[num_src, width]` -> `[num_dst, width]`."""
         out: Tensor = self.convs[k](x, block)
-        if k < self.depth - 1:
-            return out.relu_()
+        if k < self.num_hidden:
+            return (out if self.norm is None else self.norm(out)).relu_()
         if self.skip is not None:
             return (out.relu_() + self._skipped(block.destinations(_dense(x)))) / 2
         return out
+
+    def pair_norm(self, k: int) -> PairNorm | None:
+        """The norm of layer `k`, where it has one that takes all nodes."""
+        return self.norm if isinstance(self.norm, PairNorm) and k < self.num_hidden else None
 
     def sends(self, k: int, x: Features) -> Sent:
         """What each node sends in layer `k` of a whole graph: one or more tables `[num_nodes, ...]`."""
@@ -77,13 +122,18 @@ class GNN(nn.Module):
         return (*sent, self._skipped(_dense(x))) if self._skips(k) else sent
 
     def combine(self, k: int, sent: Sent, block: Block) -> Tensor:
-        """Layer `k` with its activation from what the block's sources sent: `[num_dst, width]`."""
-        if not self._skips(k):
-            out = self._conv(k).combine(sent, block)
-            return out.relu_() if k < self.depth - 1 else out
-        skipped = sent[-1]
-        assert isinstance(skipped, Tensor)
-        return (self._conv(k).combine(sent[:-1], block).relu_() + block.destinations(skipped)) / 2
+        """Layer `k` with norm and activation from what the block's sources sent: `[num_dst, width]`.
+
+        Without both where the layer has a `pair_norm`: they come when all nodes are there.
+        """
+        if self._skips(k):
+            skipped = sent[-1]
+            assert isinstance(skipped, Tensor)
+            return (self._conv(k).combine(sent[:-1], block).relu_() + block.destinations(skipped)) / 2
+        out = self._conv(k).combine(sent, block)
+        if self.pair_norm(k) is not None or k >= self.num_hidden:
+            return out
+        return (out if self.norm is None else self.norm(out)).relu_()
 
     def _conv(self, k: int) -> Conv:
         conv = self.convs[k]
@@ -99,14 +149,17 @@ class GNN(nn.Module):
         return out
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        """Modules whose output is to have unit scale, in order, and the weights that scale it."""
-        layers: dict[nn.Module, list[str]] = {}
+        """Modules whose output is to have unit scale, in order, and the weights that scale it.
+
+        A convolution is measured before its norm and before what goes past it is added.
+        """
+        past = self.connections
+        layers = {} if past is None else _under("connections", past.calibrated_before())
         for k in range(self.depth):
-            for module, names in self._conv(k).calibrated().items():
-                layers[module] = [f"convs.{k}.{name}" for name in names]
+            layers |= _under(f"convs.{k}", self._conv(k).calibrated())
         if self.skip is not None:
             layers[self.skip] = ["skip.weight"]
-        return layers
+        return layers if past is None else layers | _under("connections", past.calibrated_after())
 
     def attention(self) -> list[nn.Module]:
         """The modules among the calibrated ones whose output is half of an attention logit."""
@@ -114,14 +167,21 @@ class GNN(nn.Module):
 
     def outputs(self) -> list[nn.Module]:
         """The calibrated modules whose scale is that of the logits."""
+        if self.connections is not None:
+            return [self.connections.logits]
         last = self.convs[-1]
         if self.skip is not None:
             return [last, self.skip]
         return [last.transformed if isinstance(last, GATConv) else last]
 
 
+def _under(prefix: str, layers: dict[nn.Module, list[str]]) -> dict[nn.Module, list[str]]:
+    """The same with the names of the whole network's weights."""
+    return {module: [f"{prefix}.{name}" for name in names] for module, names in layers.items()}
+
+
 def _dense(x: Features) -> Tensor:
-    assert isinstance(x, Tensor), "gin-paper needs a hidden layer before its last one"
+    assert isinstance(x, Tensor), "a hidden layer's output"
     return x
 
 

@@ -106,15 +106,18 @@ class Supermask:
         recipe: Recipe,
         scope: Scope,
         rescale: bool,
+        floor: float,
         process_group: dist.ProcessGroup | None,
     ) -> None:
         self.model = model
         self.recipe = recipe
         self.scope = scope
         self.rescale = rescale
+        self.floor = floor
         self.process_group = process_group
         self._entries = entries
         self._fingerprint: str | None = None
+        self._threshold: Tensor | None = None
 
     def scores(self) -> list[nn.Parameter]:
         """The only trained tensors, one of each masked weight's shape."""
@@ -159,25 +162,48 @@ class Supermask:
     def step(self, sparsity: float) -> None:
         """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, ties aside.
 
-        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). With a process group
-        every rank must call it, and each gets the same bits.
+        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). With a floor the best
+        weights of each layer, up to its floor, are masked last of all. With a process group every rank must call it,
+        and each gets the same bits.
         """
         if not 0.0 <= sparsity < 1.0:
             raise ValueError(f"sparsity is {sparsity}, allowed is [0, 1)")
         entries = list(self._entries.values())
-        groups = [entries] if self.scope == "global" else [[entry] for entry in entries]
-        ranked = [[entry.masked.ranked().detach() for entry in group] for group in groups]
-        sizes = [sum(score.numel() for score in group) for group in ranked]
+        ranked = [entry.masked.ranked().detach() for entry in entries]
+        protected = self._protected(ranked, sparsity)
+        if protected is not None:
+            ranked = [torch.where(score >= own, torch.inf, score) for score, own in zip(ranked, protected, strict=True)]
+        groups = [range(len(entries))] if self.scope == "global" else [range(i, i + 1) for i in range(len(entries))]
+        sizes = [sum(ranked[i].numel() for i in group) for group in groups]
         masked = [round(sparsity * size) for size in sizes]
         thresholds = kth_smallest(
-            ranked, [min(k, size - 1) for k, size in zip(masked, sizes, strict=True)], self.process_group
+            [[ranked[i] for i in group] for group in groups],
+            [min(k, size - 1) for k, size in zip(masked, sizes, strict=True)],
+            self.process_group,
         )
+        self._threshold = thresholds[0] if self.scope == "global" else None
         for g, group in enumerate(groups):
-            threshold = torch.inf if masked[g] == sizes[g] else thresholds[g]
-            for entry in group:
-                entry.masked.threshold.fill_(threshold)
+            threshold = torch.full_like(thresholds[g], torch.inf) if masked[g] == sizes[g] else thresholds[g]
+            for i in group:
+                own = threshold if protected is None else torch.minimum(threshold, protected[i])
+                entries[i].masked.threshold.copy_(own)
                 if self.rescale:
-                    entry.masked.set_scale()
+                    entries[i].masked.set_scale()
+
+    def _protected(self, ranked: list[Tensor], sparsity: float) -> Tensor | None:
+        """The least score of each layer that its floor keeps, `[num_layers]`; None without a floor."""
+        kept = [int(self.floor * (1.0 - sparsity) * score.numel() + 1e-6) for score in ranked]
+        if not any(kept):
+            return None
+        places = [score.numel() - max(1, k) for score, k in zip(ranked, kept, strict=True)]
+        least = kth_smallest([[score] for score in ranked], places, self.process_group)
+        nothing = torch.tensor([k == 0 for k in kept], device=least.device)
+        return least.masked_fill_(nothing, torch.inf)
+
+    @property
+    def threshold(self) -> Tensor | None:
+        """The global threshold of the last step; None before it, and with a threshold for each layer."""
+        return self._threshold
 
     def sparsity(self) -> float:
         """Achieved sparsity: the fraction of weights masked to zero at the present thresholds."""
@@ -211,6 +237,7 @@ def sparsify(
     scope: Scope = "global",
     rescale: bool = False,
     ranking: Ranking = "score",
+    floor: float = 0.0,
     process_group: dist.ProcessGroup | None = None,
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
@@ -226,6 +253,8 @@ def sparsify(
         rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
             a dense layer and never adapt. The paper does not.
         ranking: compare the scores themselves, or their magnitudes.
+        floor: part of its even share, `1 - sparsity` of its weights, that each layer keeps at least, whatever the
+            global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
         process_group: ranks that share the search for the threshold; by default all ranks, where
             `torch.distributed` is initialised.
 
@@ -233,6 +262,8 @@ def sparsify(
 
     Raises: ValueError for a model without weights, with uninitialised, shared or already masked ones.
     """
+    if not 0.0 <= floor <= 1.0:
+        raise ValueError(f"floor is {floor}, allowed is [0, 1]")
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
     owners = list(_maskable(model))
@@ -248,7 +279,7 @@ def sparsify(
     model.requires_grad_(False)
     for entry in entries.values():
         entry.masked.score.requires_grad_(True)
-    return Supermask(model, entries, Recipe(seed, weight_init), scope, rescale, process_group)
+    return Supermask(model, entries, Recipe(seed, weight_init), scope, rescale, floor, process_group)
 
 
 def maskable_names(model: nn.Module) -> dict[str, torch.Size]:

@@ -45,6 +45,8 @@ def plain_model(ticket: Ticket, path: Path) -> PlainModel:
     m = saved.config.model
     if saved.is_graph_level:
         raise _refused(path, "PyG has no class with OGB's atom encoder, a mean over the nodes and a linear output")
+    if m.skip != "none" or m.norm != "none":
+        raise _refused(path, f"PyG has no class with our model.skip {m.skip} and model.norm {m.norm}")
     if m.arch not in _CLASSES:
         raise _refused(path, f"PyG has no class with {m.arch}'s ReLU after the last layer and its average with a map")
     state = saved.network().state_dict()

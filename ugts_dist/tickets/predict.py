@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -30,6 +31,13 @@ from ugts_dist.training.tasks import Data, load_data
 
 _GRAPHS_AT_ONCE = 64
 _BATCHES_A_CHUNK = 256
+_OTHER_GRAPH: dict[str, Any] = {  # nothing of the run's own graph holds for it
+    "data.split": 0,
+    "data.root": "",
+    "data.feature_noise": 0.0,
+    "data.edge_noise": 0.0,
+    "data.left_out": 0.0,
+}
 
 MakeTable = Callable[[int, Tensor], pa.Table]
 
@@ -91,7 +99,7 @@ def _checked(options: PredictOptions) -> tuple[Saved, Data, Network]:
     check_new(Path(options.out))
     saved = load(Path(options.path))
     network = saved.network()
-    changes = {"data.name": options.graph, "data.split": 0, "data.root": ""} if options.graph else {}
+    changes = _OTHER_GRAPH | {"data.name": options.graph} if options.graph else {}
     data = load_data(saved.config.replace(changes | ({"data.root": options.root} if options.root else {})))
     if isinstance(data, GraphSet) != saved.is_graph_level:
         kinds = ("nodes of one graph", "whole graphs")

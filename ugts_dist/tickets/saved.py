@@ -57,6 +57,8 @@ class Saved:
     @property
     def num_features(self) -> int:
         """Width of a node's features. Raises InputError where the weights are not those of the configuration."""
+        if self._has_connections:
+            return self._axis("connections.input.weight", 1)
         return self._axis(f"convs.0.{_INPUT[self.config.model.arch]}", 1)
 
     @property
@@ -64,6 +66,8 @@ class Saved:
         """Classes, or labels of a graph. Raises InputError where the weights are not those of the configuration."""
         if self.is_graph_level:
             return self._axis("head.weight", 0)
+        if self._has_connections:
+            return self._axis("connections.output.weight", 0)
         name, axis = _OUTPUT[self.config.model.arch]
         return self._axis(f"convs.{self.config.model.depth - 1}.{name}", axis)
 
@@ -72,7 +76,12 @@ class Saved:
         m = self.config.model
         if self.is_graph_level:
             return self.fill(GraphNetwork(m.arch, self.num_outputs, m.depth, m.width, m.heads))
-        return self.fill(GNN(m.arch, self.num_features, self.num_outputs, m.depth, m.width, m.heads))
+        return self.fill(GNN.of(m, self.num_features, self.num_outputs))
+
+    @property
+    def _has_connections(self) -> bool:
+        """Whether linear layers stand before and after the convolutions."""
+        return self.config.model.skip != "none"
 
     def _axis(self, name: str, axis: int) -> int:
         shape = self.shapes.get(name, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
-from ugts_dist.models import Block, Features, Rows, SparseFeatures, feature_tensors, prepare
+from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 from ugts_dist.training.ranks import Ranks
 
@@ -59,7 +60,7 @@ class Batch:
 def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | SampledBatches:
     """The batches that the configuration asks for."""
     if config.batch.size == 0:
-        return FullBatch(graph, config.model.depth, ranks)
+        return FullBatch(graph, config, ranks)
     return SampledBatches(graph, config, ranks)
 
 
@@ -97,31 +98,24 @@ class FullBatch:
     """One step an epoch; the ranks share the training nodes.
 
     A rank computes what the logits of its training nodes depend on, exactly, and nothing else: near the output that
-    is a small part of the graph.
+    is a small part of the graph. It is all of it, in every layer and on every rank, where statistics are taken over
+    all nodes (PairNorm), and where degrees are those that a step's graph dropout leaves.
     """
 
     steps_per_epoch = 1
 
-    def __init__(self, graph: Graph, depth: int, ranks: Ranks) -> None:
-        self._graph, self._depth, self._device = graph, depth, ranks.device
+    def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
+        self._graph, self._depth, self._device = graph, config.model.depth, ranks.device
+        self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
-        sample = NeighborSampler(graph.indptr, graph.indices, [-1] * depth, seed=0).sample(0, seeds)
-        x = graph.x[sample.nodes].to(ranks.device).float()
-        blocks = hop_blocks(sample, graph.degree[sample.nodes])
-        self._batch = Batch(
-            0,
-            sample.nodes.to(ranks.device),
-            SparseFeatures.of(x) if is_sparse(graph) else x,
-            _shared([block_to(block, ranks.device) for block in blocks]),
-            torch.arange(seeds.numel(), device=ranks.device),
-            graph.y[seeds].to(ranks.device),
-            graph.train.numel(),
-        )
+        everything = config.model.norm == "pairnorm" or self._dropout.drops
+        self._batch = self._whole(seeds) if everything else self._receptive_field(seeds)
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
         if first_step == 0:
-            yield replace(self._batch, step=number)
+            batch = self._batch
+            yield replace(batch, step=number, blocks=self._dropout(batch.blocks, batch.nodes, number))
 
     def calibration_batch(self) -> Batch:
         """The whole graph: the scale of a layer's outputs is that of all nodes."""
@@ -130,6 +124,27 @@ class FullBatch:
         x = full_features(self._graph, self._device)
         x = x.float() if isinstance(x, Tensor) else x
         return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
+
+    def _whole(self, seeds: Tensor) -> Batch:
+        """All nodes in every layer, of which some are the seed nodes."""
+        rows, y = seeds.to(self._device), self._graph.y[seeds].to(self._device)
+        return replace(self.calibration_batch(), rows=rows, y=y, num_seeds_of_all=self._graph.train.numel())
+
+    def _receptive_field(self, seeds: Tensor) -> Batch:
+        """In every layer the nodes that the seed nodes' logits depend on."""
+        graph, device = self._graph, self._device
+        sample = NeighborSampler(graph.indptr, graph.indices, [-1] * self._depth, seed=0).sample(0, seeds)
+        x = graph.x[sample.nodes].to(device).float()
+        blocks = hop_blocks(sample, graph.degree[sample.nodes])
+        return Batch(
+            0,
+            sample.nodes.to(device),
+            SparseFeatures.of(x) if is_sparse(graph) else x,
+            _shared([block_to(block, device) for block in blocks]),
+            torch.arange(seeds.numel(), device=device),
+            graph.y[seeds].to(device),
+            graph.train.numel(),
+        )
 
 
 class SampledBatches:
@@ -141,6 +156,9 @@ class SampledBatches:
         self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
         self._sampler = make_sampler(graph, config)
+        # Within a sampled batch the degrees of the whole thinned graph can't be counted.
+        degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
+        self._dropout = GraphDropout.of(config.model, config.run.seed, degrees)
         self._plan = SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         self._loader = SeedLoader(
             self._data,
@@ -149,7 +167,7 @@ class SampledBatches:
             config.run.epochs,
             config.batch.parts,
             spare_threads(config, ranks),
-            self._batch,
+            self._thinned_batch,
             partial(own_stream, ranks.device),
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
@@ -166,10 +184,15 @@ class SampledBatches:
         plan = SeedPlan(seeds, seeds.numel(), self._config.run.seed)
         return next(SeedLoader(self._data, plan, self._sampler, epochs=1, finish=self._batch).epoch(0))
 
+    def _thinned_batch(self, data: Data) -> Batch:
+        """As a training step has it."""
+        batch = self._batch(data)
+        return self._prepared(replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, batch.step)))
+
     def _batch(self, data: Data) -> Batch:
         config, num_seeds = self._config, int(data.batch_size)
         blocks = [self._block(hop, data.degree) for hop in reversed(data.hops)]
-        batch = Batch(
+        return Batch(
             int(data.step),
             data.n_id.to(self._device),
             self._rows(data.n_id),
@@ -179,7 +202,10 @@ class SampledBatches:
             self._plan.step_size(int(data.step)),
             is_last=int(data.part) == config.batch.parts - 1,
         )
-        prepare(config.model.arch, batch.x, blocks)
+
+    def _prepared(self, batch: Batch) -> Batch:
+        model = self._config.model
+        prepare(model.arch, batch.x, batch.blocks, linear_before=model.skip != "none")
         return batch
 
     def _rows(self, nodes: Tensor) -> Features:

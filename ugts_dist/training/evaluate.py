@@ -7,7 +7,7 @@ is kept for every node, once a machine (or once a GPU).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,13 +15,17 @@ from torch import Tensor
 
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Block, Features, Rows, Sent, SparseFeatures
+from ugts_dist.models.norms import PairNorm
 from ugts_dist.training.batches import block_of_rows, full_features
+from ugts_dist.training.carried import Carried
 from ugts_dist.training.node_tables import NodeTables, pieces
 from ugts_dist.training.ranks import Ranks
 
 _CHUNK_EDGES = 1 << 22
 _CHUNK_ROWS = 1 << 16
 _OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
+
+OnLayer = Callable[[int, Tensor], None]
 
 
 class Evaluator:
@@ -73,16 +77,53 @@ class Evaluator:
         return torch.cat(list(self.outputs(model)))
 
     @torch.no_grad()
-    def outputs(self, model: GNN) -> Iterator[Tensor]:
-        """Logits of this rank's nodes in order, chunk by chunk: `[rows, num_classes]`; collective until the first."""
+    def outputs(self, model: GNN, on_layer: OnLayer | None = None) -> Iterator[Tensor]:
+        """Logits of this rank's nodes in order, chunk by chunk: `[rows, num_classes]`; collective until the first.
+
+        `on_layer` is called with the number of each hidden layer and its outputs, chunk by chunk as well, before the
+        logits that are made of them.
+        """
         if self._device != self._ranks.device:
             model = copy.deepcopy(model).to(self._device)
-        sent = self._sent(model)
+        carried = None if model.connections is None else Carried(model.connections, self._tables)
+        sent = self._sent(model) if carried is None else self._filled(self._entered(model, carried))
         for k in range(model.depth - 1):
-            outputs = (model.sends(k + 1, model.combine(k, sent, block)) for block in self._blocks())
-            sent = self._filled(outputs)
-        for block in self._blocks():
-            yield model.combine(model.depth - 1, sent, block)
+            hidden = self._layer(model, k, sent, carried, on_layer)
+            sent = self._filled(model.sends(k + 1, x) for _, x in hidden)
+        for rows, x in self._layer(model, model.depth - 1, sent, carried, on_layer):
+            yield x if carried is None else carried.logits(rows, x)
+
+    def _entered(self, model: GNN, carried: Carried) -> Iterator[Sent]:
+        """What the nodes send in the first convolution, where a linear layer stands before it."""
+        for start, stop in pieces(self._start, self._stop, _CHUNK_ROWS):
+            yield model.sends(0, carried.start(self._own_rows(start, stop), self._features(start, stop)))
+
+    def _layer(
+        self, model: GNN, k: int, sent: Sent, carried: Carried | None, on_layer: OnLayer | None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The outputs of layer `k` chunk by chunk, and which of this rank's rows they are."""
+        norm = model.pair_norm(k)
+        chunks: Iterator[Tensor] = (model.combine(k, sent, block) for block in self._blocks())
+        if norm is not None:
+            chunks = self._pair_normalised(norm, chunks)
+        for (start, stop), x in zip(self._chunks, chunks, strict=True):
+            rows = self._own_rows(start, stop)
+            x = x if carried is None else carried.after(k, rows, x)
+            if on_layer is not None and k < model.num_hidden:
+                on_layer(k, x)
+            yield rows, x
+
+    def _pair_normalised(self, norm: PairNorm, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Chunks of a layer's outputs with norm and ReLU; the ranks add up what the norm needs of all nodes."""
+        table, sums = None, []
+        for (start, stop), x in zip(self._chunks, chunks, strict=True):
+            table = self._tables.own(x.shape[1]) if table is None else table
+            table[self._own_rows(start, stop)] = x
+            sums.append(norm.sums(x))
+        assert table is not None
+        total = self._ranks.sum(torch.stack(sums).sum(0))
+        for start, stop in self._chunks:
+            yield norm.normalised(table[self._own_rows(start, stop)], total, self._graph.num_nodes).relu_()
 
     def _sent(self, model: GNN) -> Sent:
         """What the nodes send in the first layer: their features as they lie, where the layer takes them so."""
@@ -116,6 +157,10 @@ class Evaluator:
         if isinstance(self._x, SparseFeatures):
             return self._x.select(torch.arange(start, stop, device=self._device))
         return self._x[start:stop].float()
+
+    def _own_rows(self, start: int, stop: int) -> slice:
+        """Which of this rank's rows some of its nodes are."""
+        return slice(start - self._start, stop - self._start)
 
     def _blocks(self) -> Iterator[Block]:
         yield from self._kept or (self._block(*chunk) for chunk in self._chunks)

@@ -19,7 +19,7 @@ from ugts_dist.config import Config
 from ugts_dist.models import Dropout
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
-from ugts_dist.training.progress import Progress
+from ugts_dist.training.progress import Best, Progress
 from ugts_dist.training.provenance import Provenance
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.saver import Saver, Source
@@ -85,7 +85,9 @@ def fit(
         Saver(folder, config, ranks, training.source(), start.seconds if start else 0.0) as saver,
     ):
         for epoch in range(progress.epoch, config.run.epochs):
-            sparsity, lr = method.schedule(epoch), _learning_rate(config, epoch)
+            if _patience_is_over(config, progress.best, epoch):
+                break
+            sparsity, lr = method.schedule(epoch), learning_rate(config, epoch)
             loss = training.epoch(epoch, sparsity, lr, saver.after_step)
             network, metrics = None, None
             if _evaluates(config, epoch):
@@ -99,7 +101,7 @@ def fit(
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
                     network = method.snapshot(config, there, provenance.describe())
-                metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr}
+                metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
             saver.after_epoch(progress, network)
@@ -203,7 +205,13 @@ def _evaluates(config: Config, epoch: int) -> bool:
     return (epoch + 1) % config.run.evaluate_every == 0 or epoch + 1 == config.run.epochs
 
 
-def _learning_rate(config: Config, epoch: int) -> float:
+def _patience_is_over(config: Config, best: Best, epoch: int) -> bool:
+    """Whether training ends before this epoch; told by what a checkpoint keeps, so that a resumed run ends alike."""
+    patience = config.run.patience
+    return patience > 0 and best.epoch >= 0 and epoch - 1 - best.epoch >= patience
+
+
+def learning_rate(config: Config, epoch: int) -> float:
     """Constant, or down along half a cosine (Loshchilov and Hutter 2017); a function of the epoch alone."""
     if config.optim.schedule == "cosine":
         return config.optim.lr * 0.5 * (1.0 + math.cos(math.pi * epoch / config.run.epochs))

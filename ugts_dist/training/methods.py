@@ -69,6 +69,10 @@ class Method(Protocol):
         """The fraction of weights that are masked now."""
         ...
 
+    def threshold(self) -> dict[str, float]:
+        """The global threshold that is set now, under its name; nothing where there is none."""
+        ...
+
     def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Saved:
         """The network as it is now."""
         ...
@@ -96,6 +100,7 @@ class TicketSearch:
             scope=scope,
             rescale=options.rescale,
             ranking=options.ranking,
+            floor=options.floor,
             process_group=ranks.process_group,
         )
 
@@ -124,6 +129,10 @@ class TicketSearch:
 
     def achieved_sparsity(self) -> float:
         return self.mask.sparsity()
+
+    def threshold(self) -> dict[str, float]:
+        threshold = self.mask.threshold
+        return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
     def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Ticket:
         return Ticket.of(self.mask, config.portable(), metrics, provenance)
@@ -170,6 +179,9 @@ class DenseTraining:
     def achieved_sparsity(self) -> float:
         return 0.0
 
+    def threshold(self) -> dict[str, float]:
+        return {}
+
     def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         header = {"config": config.portable(), "metrics": dict(metrics), "provenance": dict(provenance)}
@@ -179,8 +191,7 @@ class DenseTraining:
 def build_model(config: Config, graph: Graph) -> GNN:
     """The plain dense network, its weights drawn by PyG's own initialisation from the run's seed."""
     torch.manual_seed(config.weight_seed)
-    m = config.model
-    return GNN(m.arch, graph.num_features, graph.num_classes, m.depth, m.width, m.heads)
+    return GNN.of(config.model, graph.num_features, graph.num_classes)
 
 
 def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
@@ -264,5 +275,5 @@ def _shapes(config: Config, graph_level: bool, width: int) -> dict[str, tuple[in
         if graph_level:
             model = GraphNetwork(m.arch, width, m.depth, m.width, m.heads)
         else:
-            model = GNN(m.arch, width, width, m.depth, m.width, m.heads)
+            model = GNN.of(m, width, width)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -133,6 +133,10 @@ class GraphTask:
             raise InputError(f"batch.fan_out is {list(config.batch.fan_out)}, allowed is {allowed}")
         if config.batch.parts != 1:
             raise InputError(f"batch.parts is {config.batch.parts}, allowed is 1, as graphs are not cut into parts")
+        for field in ("skip", "norm", "graph_dropout"):
+            found = getattr(config.model, field)
+            if found != "none":
+                raise InputError(f"model.{field} is {found}, allowed is none for labels of whole graphs")
         _plan(self._graphs, config, ranks)
 
     def network(self, config: Config) -> GraphNetwork:

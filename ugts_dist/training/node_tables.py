@@ -46,6 +46,21 @@ class NodeTables:
             os.unlink(path)
         return table.view(shape)
 
+    def own(self, width: int) -> Tensor:
+        """A float32 table `[num_rows, width]` without content of this rank's nodes alone, which no other rank sees.
+
+        Collective. Raises InputError where there is no room.
+        """
+        start, stop = self._ranks.share(self._num_nodes)
+        shape = (stop - start, width)
+        if self._device.type != "cpu" or not self._spill:
+            return torch.empty(shape, device=self._device)
+        size = shape[0] * width
+        path = self._ranks.together(lambda: self._new_file(size * torch.float32.itemsize))
+        table = torch.from_file(path, shared=True, size=size, dtype=torch.float32)
+        os.unlink(path)
+        return table.view(shape)
+
     def complete(self, tables: Sequence[Tensor]) -> None:
         """Wait until every row of the tables is there, whichever rank wrote it; collective."""
         if self._ranks.world_size == 1:

@@ -50,10 +50,14 @@ def placed(graph: Graph, config: Config, device: torch.device) -> Graph:
 
 
 def evaluation_device(graph: Graph, config: Config, device: torch.device) -> torch.device:
-    """Where all nodes are evaluated: the GPU if features and two layers' outputs of all nodes fit, else the CPU."""
+    """Where all nodes are evaluated: the GPU if features and two layers' outputs of all nodes fit, else the CPU.
+
+    What a skip connection carries, and what a norm over all nodes waits for, counts as a layer's output each.
+    """
     if device.type != "cuda":
         return device
-    needed = _size(graph.x) + 8 * graph.num_nodes * config.model.width
+    tables = 2 + (config.model.skip != "none") + (config.model.norm == "pairnorm")
+    needed = _size(graph.x) + 4 * tables * graph.num_nodes * config.model.width
     return device if needed < torch.cuda.mem_get_info(device)[0] else torch.device("cpu")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.training.fit import OnEpoch, Result, fit
-from ugts_dist.training.methods import load_saved
+from ugts_dist.training.methods import Network, load_saved
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run_folder import Resume, RunFolder, open_folder, remove_if_new
 from ugts_dist.training.start import start_of
@@ -53,19 +53,33 @@ def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
-    if path.is_dir():
-        found = [path / name for name in ("best.ticket", "best.safetensors") if (path / name).exists()]
-        if not found:
-            raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
-        path = found[0]
-    config, fill, saved = load_saved(path)
-    beside = path.parent / "config.toml"  # of the run, which knows where its data lies
-    known = load_toml(beside).to_dict()["data"] if beside.exists() else {}
-    here = config.replace({f"data.{key}": value for key, value in known.items()})
-    task = make_task(load_data(here.replace({"data.root": root}) if root else here))
+    config, fill, saved = open_saved(saved_file(path), root)
+    task = make_task(load_data(config))
     model = fill(task.network(config)).to(ranks.device)
     measured, _ = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
-    return config, measured, saved
+    return Config.from_dict(config.portable(), ""), measured, saved
+
+
+def saved_file(path: Path) -> Path:
+    """The file itself, or the ticket or dense network in the folder of a run. Raises InputError where it has none."""
+    if not path.is_dir():
+        return path
+    for name in ("best.ticket", "best.safetensors"):
+        if (path / name).exists():
+            return path / name
+    raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
+
+
+def open_saved(file: Path, root: str = "") -> tuple[Config, Callable[[Network], Network], dict[str, float]]:
+    """As `load_saved`, but the configuration tells where the data lie, as the one of the run beside it does.
+
+    `root` is the folder of the raw files, if they lie elsewhere now.
+    """
+    config, fill, saved = load_saved(file)
+    beside = file.parent / "config.toml"
+    known = load_toml(beside).to_dict()["data"] if beside.exists() else {}
+    known |= {"root": root} if root else {}
+    return config.replace({f"data.{key}": value for key, value in known.items()}), fill, saved
 
 
 def _checked_data(config: Config, ranks: Ranks) -> Data:

@@ -14,6 +14,7 @@ from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import GraphSet
+from ugts_dist.graphs.perturb import Unknown, edge_noise, feature_noise, left_out_classes
 from ugts_dist.models import Dropout
 from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.evaluate import Evaluator
@@ -139,14 +140,30 @@ def load_data(config: Config) -> Data:
     """The data that the configuration names. Raises InputError."""
     data = config.data
     if data.name in molecules.FOLDERS:
+        for field in ("feature_noise", "edge_noise", "left_out"):
+            if getattr(data, field):
+                allowed = f"0 for {data.name}, whose labels are of whole graphs"
+                raise InputError(f"data.{field} is {getattr(data, field)}, allowed is {allowed}")
         return molecules.load(data.name, data.root or None, data.split)
     return load_graph(config)
 
 
 def load_graph(config: Config) -> Graph:
-    """The graph that the configuration names. Raises InputError."""
-    data = config.data
-    return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
+    """The graph that the configuration names, with the noise and without the classes it asks for. Raises InputError."""
+    return load_open_graph(config)[0]
+
+
+def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
+    """The same, and what is left out of it, if anything is; all of it is drawn from the run's seed."""
+    data, seed, unknown = config.data, config.run.seed, None
+    graph = catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
+    if data.left_out:
+        graph, unknown = left_out_classes(graph, data.left_out, seed)
+    if data.feature_noise:
+        graph = feature_noise(graph, data.feature_noise, seed)
+    if data.edge_noise:
+        graph = edge_noise(graph, data.edge_noise, seed)
+    return graph, unknown
 
 
 def metric_of(config: Config) -> str:

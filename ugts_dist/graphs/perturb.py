@@ -1,0 +1,188 @@
+"""Graphs with noise in features or edges, and graphs some of whose classes are unknown. The given graph is never
+written to, which may be mapped read-only.
+
+What is drawn is a hash of (seed, what is drawn, node or edge): the same on every rank and machine, and a larger part of
+the nodes or edges contains a smaller one of the same seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ugts_dist import hashing
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.graph import Graph
+
+_NODES, _FEATURES, _EDGES, _ENDS, _CLASSES = range(0x4E4F4901, 0x4E4F4906)  # set the draws apart
+_BLOCK = 1 << 22  # features that are drawn at once
+_WORD = 64  # coin tosses in a hash
+_LOOKED_AT = 4096  # nodes whose features tell whether all are row-normalised
+_ROUNDING = 0.02  # of a sum of row-normalised features in bfloat16
+
+
+@dataclass(frozen=True, eq=False)
+class Unknown:
+    """What a graph with left-out classes does not tell a network.
+
+    Attributes:
+        classes: the left-out ones, by their numbers in the whole graph, ascending, `[num_left_out]`.
+        test: those of the graph's test nodes that are of these classes, ascending, `[num_unknown]`.
+    """
+
+    classes: Tensor
+    test: Tensor
+
+
+def feature_noise(graph: Graph, fraction: float, seed: int) -> Graph:
+    """Exactly `round(fraction * n)` of the n nodes outside the training nodes get coin tosses (0 or 1) as features.
+
+    They are divided by their sum where the graph's features are row-normalised, as in the paper's code, which knows no
+    others: where no node that is looked at has negative features, or such that sum to more than 1. A copy of all
+    features is made. (The paper's code draws from validation, test and other nodes separately.)
+    """
+    untrained = torch.ones(graph.num_nodes, dtype=torch.bool)
+    untrained[graph.train] = False
+    nodes = _drawn(hashing.key(_NODES, seed), untrained.nonzero()[:, 0], fraction)
+    normalized, key = _is_row_normalized(graph.x), hashing.key(_FEATURES, seed)
+    x = graph.x.clone()
+    for some in nodes.split(max(1, _BLOCK // graph.num_features)):
+        noise = _coins(key, some, graph.num_features)
+        x[some] = (noise / noise.sum(1, keepdim=True).clamp(min=1.0) if normalized else noise).to(x.dtype)
+    return replace(graph, x=x, digests=_without(graph.digests, "x"))
+
+
+def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
+    """Exactly `round(fraction * num_edges)` directed edges get another destination, drawn from all nodes.
+
+    The destination, as in the paper's code; labels and splits stay. None of the new edges was there before, none is
+    there twice or a self loop: what would be is drawn again. On the way each edge of the graph takes some 50 bytes.
+
+    Raises InputError where a source has edges to so many nodes that others are not left.
+    """
+    n = graph.num_nodes
+    # One number an edge, ascending: destination, then source.
+    edges = torch.arange(n).repeat_interleave(graph.degree).mul_(n).add_(graph.indices)
+    moved = _drawn(hashing.key(_EDGES, seed), torch.arange(graph.num_edges), fraction)
+    source = graph.indices[moved].long()
+    _check_room(graph, source, fraction)
+    kept = torch.ones(graph.num_edges, dtype=torch.bool)
+    kept[moved] = False
+    new = _ascending(torch.cat([edges[kept], _moved(edges, moved, source, n, seed)]))
+    return replace(
+        graph,
+        indptr=torch.searchsorted(new, torch.arange(n + 1) * n),
+        indices=new.remainder_(n).to(graph.indices.dtype),
+        digests=_without(graph.digests, "indptr", "indices"),
+    )
+
+
+def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, Unknown]:
+    """Leave out `floor(fraction * num_classes)` classes, drawn at random: their nodes stay, without a label.
+
+    They leave training, validation and test nodes; the other classes are numbered 0, 1, ... in their order. The
+    protocol of leave-out-classes in Stadler et al. 2021 (Graph Posterior Network), which the paper follows.
+
+    Raises InputError where no class would be left out, or fewer than two would be left, and where one of the splits
+    would have no nodes.
+    """
+    count = math.floor(fraction * graph.num_classes + 1e-9)  # 0.29 * 100 is less than 29 in floating point
+    if count < 1 or graph.num_classes - count < 2:
+        raise InputError(
+            f"data.left_out is {fraction}, which leaves out {count} of {graph.num_classes} classes of {graph.name}; "
+            "allowed is what leaves out one or more and keeps two or more"
+        )
+    order = hashing.stream(hashing.key(_CLASSES, seed), torch.arange(graph.num_classes)).argsort()
+    left_out = torch.zeros(graph.num_classes, dtype=torch.bool)
+    left_out[order[:count]] = True
+    number = (~left_out).cumsum(0) - 1
+    number[left_out] = -1
+    # Of a node without a label the class is of no matter, and so is whether it is left out.
+    y = torch.where(graph.y < 0, -1, number[graph.y.clamp(min=0)])
+    train, valid, test = (nodes[y[nodes] >= 0] for nodes in (graph.train, graph.valid, graph.test))
+    for name, nodes in (("train", train), ("valid", valid), ("test", test)):
+        if not nodes.numel():
+            raise InputError(
+                f"data.left_out is {fraction}, but all {name} nodes of {graph.name} are of the left-out classes; "
+                "allowed is a part of the classes that leaves some, or another run.seed"
+            )
+    known = replace(
+        graph,
+        y=y,
+        train=train,
+        valid=valid,
+        test=test,
+        num_classes=graph.num_classes - count,
+        digests=_without(graph.digests, "y", "train", "valid", "test"),
+    )
+    return known, Unknown(left_out.nonzero()[:, 0], graph.test[y[graph.test] < 0])
+
+
+def _drawn(key: int, ids: Tensor, fraction: float) -> Tensor:
+    """Exactly `round(fraction * len(ids))` of the ids, in their order."""
+    count = round(fraction * ids.numel())
+    if count == 0:
+        return ids[:0]
+    order = hashing.stream(key, ids)  # of different ids never the same
+    return ids[order <= order.kthvalue(count).values]
+
+
+def _coins(key: int, nodes: Tensor, width: int) -> Tensor:
+    """A coin toss for each feature of each node: float32 `[num_nodes, width]`."""
+    words = -(-width // _WORD)
+    bits = hashing.stream(key, nodes[:, None] * words + torch.arange(words))
+    tosses = (bits[:, :, None] >> torch.arange(_WORD)) & 1
+    return tosses.flatten(1)[:, :width].float()
+
+
+def _is_row_normalized(x: Tensor) -> bool:
+    some = x[:: -(-x.shape[0] // _LOOKED_AT)].float()
+    return bool(some.min() >= 0.0) and bool(some.sum(1).max() <= 1.0 + _ROUNDING)
+
+
+def _moved(edges: Tensor, moved: Tensor, source: Tensor, n: int, seed: int) -> Tensor:
+    """The edges numbered `moved` with their new ends, `end * n + source`, ascending; none of them is among `edges`."""
+    found, attempt = edges[:0], 0
+    while moved.numel():
+        end = hashing.below(hashing.stream(hashing.key(_ENDS, seed, attempt), moved), torch.tensor(n))
+        new, order = (end * n + source).sort(stable=True)
+        moved, source, end = moved[order], source[order], end[order]
+        again = (end == source) | _contains(edges, new) | _contains(found, new)
+        again[1:] |= new[1:] == new[:-1]
+        found = _ascending(torch.cat([found, new[~again]]))
+        moved, source, attempt = moved[again], source[again], attempt + 1
+    return found
+
+
+def _ascending(values: Tensor) -> Tensor:
+    return torch.from_numpy(np.sort(values.numpy()))  # several times as fast as torch's
+
+
+def _contains(ascending: Tensor, values: Tensor) -> Tensor:
+    """Which of the values are there."""
+    if not ascending.numel():
+        return torch.zeros_like(values, dtype=torch.bool)
+    place = torch.searchsorted(ascending, values).clamp_(max=ascending.numel() - 1)
+    return ascending[place] == values
+
+
+def _check_room(graph: Graph, source: Tensor, fraction: float) -> None:
+    degree = torch.bincount(graph.indices, minlength=graph.num_nodes)
+    moving = torch.bincount(source, minlength=graph.num_nodes)
+    full = ((moving > 0) & (degree + moving > graph.num_nodes - 1)).nonzero()
+    if full.numel():
+        node = int(full[0])
+        raise InputError(
+            f"data.edge_noise is {fraction}, but of the {int(degree[node])} edges of node {node} of {graph.name} "
+            f"{int(moving[node])} would need other ends, and {graph.num_nodes - 1 - int(degree[node])} are left"
+        )
+
+
+def _without(digests: Mapping[str, str], *changed: str) -> dict[str, str]:
+    """The checksums of the arrays that are as they were."""
+    return {array: digest for array, digest in digests.items() if array not in changed}

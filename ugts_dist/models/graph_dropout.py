@@ -1,0 +1,80 @@
+"""DropNode and DropEdge as pure functions of (seed, step, node) and of (seed, step, source, destination).
+
+As with `dropout`, what is dropped does not depend on the batch, the rank or the device, and a resumed run needs no
+state of a generator. Both follow VITA-Group/Deep_GCN_Benchmarking (`tricks/tricks/dropouts.py`): one draw a step for
+all layers; DropEdge (Rong et al. 2020) drops each direction of an undirected edge on its own; DropNode (Huang et al.
+2021) drops all edges of a node, which then has its self loop alone. What is kept is normalised by the degrees that it
+leaves, and features are neither dropped nor scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ugts_dist import hashing
+from ugts_dist.config_sections import ModelConfig
+from ugts_dist.models.block import Block
+
+_DOMAIN = 0x4752415048  # sets its hashes apart from those of dropout, seeds and neighbours
+
+
+@dataclass(frozen=True)
+class GraphDropout:
+    """What is left out of the graph in each training step.
+
+    Attributes:
+        kind: whole nodes, or edges.
+        rate: the probability that one is dropped.
+        seed: of the run.
+        degrees: which in-degrees the thinned blocks have. counted: those within the block, exact where it holds all
+            edges of its nodes. expected: `1 - rate` of those in the whole graph, 0 for dropped nodes; of a sampled
+            batch that was to have the degrees of the whole graph, where the others can't be known.
+    """
+
+    kind: Literal["none", "dropnode", "dropedge"]
+    rate: float
+    seed: int
+    degrees: Literal["counted", "expected"] = "counted"
+
+    @classmethod
+    def of(cls, model: ModelConfig, seed: int, degrees: Literal["counted", "expected"]) -> GraphDropout:
+        return cls(model.graph_dropout, model.graph_dropout_rate, seed, degrees)
+
+    @property
+    def drops(self) -> bool:
+        """Whether there is anything to do."""
+        return self.kind != "none" and self.rate > 0.0
+
+    def __call__(self, blocks: Sequence[Block], nodes: Tensor, step: int) -> list[Block]:
+        """Thin the blocks of a batch; one that several layers share is thinned once.
+
+        Args:
+            nodes: id of each source node of the first block, `[num_nodes]`; those of later ones come first.
+        """
+        if not self.drops:
+            return list(blocks)
+        key = hashing.key(_DOMAIN, self.seed, step)
+        thinned = {id(block): block for block in blocks}
+        thinned = {name: self._thinned(block, nodes[: block.num_src], key) for name, block in thinned.items()}
+        return [thinned[id(block)] for block in blocks]
+
+    def _thinned(self, block: Block, nodes: Tensor, key: int) -> Block:
+        degree = block.degree.float() * (1.0 - self.rate)
+        if self.kind == "dropnode":
+            stays = self._keeps(hashing.stream(key, nodes))
+            kept = stays[block.indices] & block.destinations(stays)[block.pattern.rows]
+            degree = degree * stays
+        else:
+            edges = hashing.stream(
+                hashing.stream(key, nodes)[block.indices], block.destinations(nodes)[block.pattern.rows]
+            )
+            kept = self._keeps(edges)
+        return block.thinned(kept, degree if self.degrees == "expected" else None)
+
+    def _keeps(self, bits: Tensor) -> Tensor:
+        """Whether 64 random bits keep what they are for."""
+        return bits >= round(self.rate * 2**64) - 2**63

@@ -1,0 +1,63 @@
+"""Normalisation without trained parameters, between a convolution and its ReLU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn as pyg
+from torch import Tensor, nn
+
+from ugts_dist.models.remedies import Remedies
+
+
+class NodeNorm(nn.Module):
+    """Mean 0 and variance 1 for the features of each node: `[num_nodes, width]` -> the same.
+
+    NodeNorm of Zhou et al. 2021, "Understanding and Resolving Performance Degradation in Graph Convolutional
+    Networks", of the kind "n", which is the default of VITA-Group/Deep_GCN_Benchmarking: layer normalisation.
+    """
+
+    eps = 1e-5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[1:], eps=self.eps).to(x.dtype)
+
+
+class PairNorm(nn.Module):
+    """Feature means 0 and mean squared norm 1 over all nodes: `[num_nodes, width]` -> the same (PN with scale 1).
+
+    PyG's own (Zhao and Akoglu 2020, "PairNorm: Tackling Oversmoothing in GNNs"), with the eps of
+    VITA-Group/Deep_GCN_Benchmarking. `forward` is given all nodes at once; where they come in parts, the `sums` of
+    the parts are added up, and `normalised` has the rows of any part.
+    """
+
+    eps = 1e-6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._norm = pyg.PairNorm(eps=self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self._norm(x.float()).to(x.dtype)
+        return out
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Over some rows, of each feature and of the squared norm: float64 `[width + 1]`."""
+        x = x.double()
+        return torch.cat([x.sum(0), x.square().sum().reshape(1)])
+
+    def normalised(self, x: Tensor, sums: Tensor, num_nodes: int) -> Tensor:
+        """Some rows, from the sums over all `num_nodes` rows."""
+        mean, square = sums[:-1] / num_nodes, sums[-1] / num_nodes
+        # Rounding can bring the difference below 0 where all rows are alike.
+        spread = (square - mean.square().sum()).clamp(min=0.0)
+        return ((x.double() - mean) / (self.eps + spread).sqrt()).to(x.dtype)
+
+
+def make_norm(remedies: Remedies) -> nn.Module | None:
+    match remedies.norm:
+        case "nodenorm":
+            return NodeNorm()
+        case "pairnorm":
+            return PairNorm()
+    return None

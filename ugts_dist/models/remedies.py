@@ -1,0 +1,160 @@
+"""Remedies for deep networks: connections past layers, and normalisation.
+
+They follow the benchmark of Chen et al. 2022, "Bag of Tricks for Training Deeper Graph Neural Networks"
+(VITA-Group/Deep_GCN_Benchmarking, `tricks/`), without its biases: nothing here has fewer than two axes, so all is
+maskable. What leaves out a part of the graph is in `graph_dropout`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ugts_dist.config_sections import ModelConfig
+from ugts_dist.models.sparse import Features, linear
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """Which remedies a network has. Attributes: as of `ModelConfig`."""
+
+    skip: Literal["none", "residual", "initial", "jumping"] = "none"
+    alpha: float = 0.1
+    norm: Literal["none", "nodenorm", "pairnorm"] = "none"
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Remedies:
+        return cls(model.skip, model.alpha, model.norm)
+
+
+PLAIN = Remedies()
+
+
+class Rule(Protocol):
+    """What a network hands on past its layers; a row for each node, which only that node reads."""
+
+    def start(self, hidden: Tensor) -> Tensor:
+        """From the first hidden layer `[num_nodes, width]`: what is carried, `[num_nodes, ...]`."""
+        ...
+
+    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
+        """From the output of convolution `k`: the input of the next one, and what is carried on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Residual:
+    """`(1 - alpha) * output + alpha * input` of each convolution.
+
+    So it is in the paper; the benchmark's code takes the last output before its own sum instead of the input, which
+    differs by terms of alpha squared.
+    """
+
+    alpha: float
+
+    def start(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = torch.lerp(hidden, carried.to(hidden.dtype), self.alpha)
+        return mixed, mixed
+
+
+@dataclass(frozen=True)
+class Initial:
+    """`(1 - alpha) * output + alpha * first hidden layer` (GCNII, Chen et al. 2020, without its identity mapping)."""
+
+    alpha: float
+
+    def start(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.lerp(hidden, carried.to(hidden.dtype), self.alpha), carried
+
+
+@dataclass(frozen=True)
+class Jumping:
+    """A linear map of all hidden layers side by side (jumping knowledge, Xu et al. 2018).
+
+    Computed as the sum of a map a layer, whose outputs are narrow: no layer has to be kept for the last.
+
+    Attributes:
+        parts: the columns of the weight that read each hidden layer, `[num_classes, width]`, the first one's first.
+    """
+
+    parts: tuple[Tensor, ...]
+
+    def start(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.parts[0]).float()
+
+    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
+        return hidden, carried + F.linear(hidden, self.parts[k + 1])
+
+
+class FeatureLinear(nn.Linear):
+    """A linear map of features that may be sparse: `[num_nodes, in]` -> `[num_nodes, out]`."""
+
+    def forward(self, x: Features) -> Tensor:
+        return linear(x, self.weight)
+
+
+class Connections(nn.Module):
+    """What a network with connections past its layers has beside its convolutions, all of which are of one width.
+
+    As in the benchmark there are two linear layers more: one with ReLU before the convolutions, and one after them.
+
+    Args:
+        remedies: with a `skip`.
+        num_features, width, num_classes: of the whole network.
+        depth: number of convolutions.
+    """
+
+    def __init__(self, remedies: Remedies, num_features: int, width: int, num_classes: int, depth: int) -> None:
+        super().__init__()
+        self._remedies, self._width = remedies, width
+        self.input = FeatureLinear(num_features, width, bias=False)
+        read = (depth + 1) * width if remedies.skip == "jumping" else width
+        self.output = nn.Linear(read, num_classes, bias=False)
+        self.logits = nn.Identity()
+
+    def rule(self) -> Rule:
+        """For one pass through the network."""
+        match self._remedies.skip:
+            case "residual":
+                return Residual(self._remedies.alpha)
+            case "initial":
+                return Initial(self._remedies.alpha)
+        return Jumping(self.output.weight.split(self._width, dim=1))
+
+    @property
+    def carried_width(self) -> int:
+        """Width of what is carried of each node."""
+        return self.output.out_features if self.sums_up else self._width
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether what is carried are the logits themselves."""
+        return self._remedies.skip == "jumping"
+
+    def enter(self, x: Features) -> Tensor:
+        """The first hidden layer: `[num_nodes, num_features]` -> `[num_nodes, width]`."""
+        hidden: Tensor = self.input(x)
+        return hidden.relu_()
+
+    def leave(self, hidden: Tensor, carried: Tensor) -> Tensor:
+        """Logits `[num_nodes, num_classes]` from the last hidden layer and what was carried past it."""
+        out: Tensor = self.logits(carried if self.sums_up else self.output(hidden))
+        return out
+
+    def calibrated_before(self) -> dict[nn.Module, list[str]]:
+        """As `GNN.calibrated`: what comes before the convolutions."""
+        return {self.input: ["input.weight"]}
+
+    def calibrated_after(self) -> dict[nn.Module, list[str]]:
+        """As `GNN.calibrated`: what comes after the convolutions."""
+        return {self.logits: ["output.weight"]}
