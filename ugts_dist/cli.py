@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from tuning.options import TuneOptions
-from ugts_dist.arguments import parse, parse_train
+from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
+from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.errors import InputError, LostRankError, StoppedError
-from ugts_dist.experiments.options import DemoOptions
+from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
+from ugts_dist.report.options import ReportOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 _MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
@@ -68,12 +70,24 @@ def predict(args: Sequence[str]) -> None:
 
 
 def ticket(args: Sequence[str]) -> None:
-    if args and args[0] not in (*TICKET_COMMANDS, "-h", "--help"):
-        raise InputError(f"unknown command ticket {args[0]!r}, allowed are {', '.join(TICKET_COMMANDS)}")
-    options = parse(TicketOptions, args, "ticket")
+    options = parse_one_of(TICKET_COMMANDS, TicketOptions, args, "ticket")
     from ugts_dist.tickets.commands import run
 
     run(options.command)
+
+
+def analyse(args: Sequence[str]) -> None:
+    options = parse_one_of(ANALYSES, AnalyseOptions, args, "analyse")
+    from ugts_dist.analysis.commands import run
+
+    run(options.command)
+
+
+def report(args: Sequence[str]) -> None:
+    options = parse(ReportOptions, args, "report")
+    from ugts_dist.report.command import write_report
+
+    print(write_report(options))
 
 
 def demo(args: Sequence[str]) -> None:
@@ -83,6 +97,13 @@ def demo(args: Sequence[str]) -> None:
 
     with ranks_from_environment("auto") as ranks:
         run_demo(arguments.folder, arguments.seed, ranks)
+
+
+def reproduce(args: Sequence[str]) -> None:
+    options = parse(ReproduceOptions, args, "reproduce")
+    from ugts_dist.experiments.reproduce import reproduce as run_studies
+
+    print(f"page {run_studies(options)}")
 
 
 def prepare(args: Sequence[str]) -> None:
@@ -115,8 +136,11 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate, "rebuild a ticket's network and measure its accuracy"),
     "predict": (predict, "predict for all nodes of a graph with a ticket"),
     "ticket": (ticket, "look at tickets, compare them, export their networks"),
+    "analyse": (analyse, "over-smoothing, gradients, t-SNE, left-out classes, robustness, calibration of a network"),
+    "report": (report, "one HTML page about a run, a search or a reproduction"),
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
     "tune": (tune, "search for the sparsest matching ticket, with Ray on one machine or a cluster"),
+    "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
     "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
     "doctor": (doctor, "what of this machine is usable, and why the rest is not"),
 }

@@ -1,8 +1,14 @@
-"""The options of `ugts demo`. Nothing heavy is imported here, so that its help answers at once."""
+"""The options of `ugts demo` and `ugts reproduce`. Nothing heavy is imported here, so that their help answers at
+once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from ugts_dist.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -16,3 +22,39 @@ class DemoOptions:
     """Where runs, table and plot are written; must not exist. Empty: a new folder under runs/."""
     seed: int = 0
     """Seed of every run."""
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """The paper's tables and figures, our means and deviations beside the published figures: one page, as HTML and
+    Markdown, with the figures behind it as JSON.
+
+    Each cell is the mean over runs of several seeds. A finished run is never repeated: a reproduction that was
+    interrupted goes on, and another table uses the same runs. Data that are not at hand are named before any run.
+    """
+
+    targets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """table1, table3, table5, table6, fig1, ...; several of them; or all."""
+    seeds: int = 0
+    """At most so many runs a cell; 0: as many as the study names."""
+    only: str = ""
+    """Only cells whose label (panel / row / column) contains this text, such as "citeseer" or "ugts"."""
+    workers: int = 0
+    """Processes of one thread each that run at a time; 0: as many as this machine has cores."""
+    address: str = ""
+    """A Ray cluster (HOST:PORT, or auto) whose CPUs run them instead; the folder must be on a disk that all share."""
+    folder: str = "reproduction"
+    """Where runs and pages are written, and found again."""
+    draw: bool = False
+    """Run nothing: only draw the page of what is finished."""
+    list: bool = False
+    """Run nothing: only list the cells and how many of their runs are finished."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("seeds", self.seeds), ("workers", self.workers)):
+            if value < 0:
+                raise InputError(f"--{name} is {value}, allowed is 0 or more")
+        if self.workers and self.address:
+            raise InputError(
+                f"--workers is {self.workers}, allowed is 0 with --address: the cluster's CPUs count there"
+            )

@@ -1,0 +1,82 @@
+"""A look changes nothing of the training that it looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.helpers import config
+from ugts_dist.analysis import observe
+from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
+from ugts_dist.analysis.observe import observe_training
+from ugts_dist.analysis.smoothing import mad
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.training import fit
+from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.training.fit import Training
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.run import run
+from ugts_dist.training.tasks import NodeTask, load_graph
+
+
+def kept(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Training]:
+    """The trainings that a module makes from now on."""
+    made: list[Training] = []
+
+    class Kept(Training):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(module, "Training", Kept)
+    return made
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        config(run__epochs=6, model__dropout=0.3),
+        config(run__epochs=4, batch__size=0, batch__fan_out=[], optim__schedule="cosine"),
+        config(run__epochs=4, supermask__method="dense", optim__weight_decay=1e-3),
+    ],
+)
+def test_the_scores_go_the_way_of_the_run(settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, observed = kept(monkeypatch, fit), kept(monkeypatch, observe)
+    run(settings.replace({"run.folder": str(tmp_path / "run")}), Ranks())
+    observe_training(settings, 1)
+    ours, theirs = observed[0].method.trained(), runs[0].method.trained()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_is_seen_is_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, made = config(run__epochs=7), kept(monkeypatch, observe)
+    trace = observe_training(settings, 3)
+    assert trace.epochs == [0, 3, 6, 7]
+    assert trace.layers == ["1", "logits"]
+    assert trace.weights == ["1", "2"]
+    schedule = made[0].method.schedule
+    assert trace.sparsity == [schedule(epoch) for epoch in trace.epochs]
+    assert trace.sparsity[0] == 0.0
+    assert trace.sparsity[-1] == 0.9
+    # The last look, once more by hand: the network is still as it was then.
+    graph, method = load_graph(settings), made[0].method
+    logits = Evaluator(graph, Ranks()).logits(method.model)  # type: ignore[arg-type]
+    assert trace.mad[-1][1] == pytest.approx(mad(logits), rel=1e-6)
+    step = batches_of_a_step(made[0].batches, 6)
+    norms = gradient_norms(method.model, method.trained(), NodeTask(graph), step, Ranks())
+    assert trace.gradients[-1] == list(norms.values())
+    assert len(set(map(tuple, trace.mad))) == len(trace.epochs)
+
+
+def test_the_first_and_the_last_state_are_always_seen() -> None:
+    assert observe_training(config(run__epochs=3), 100).epochs == [0, 3]
+
+
+def test_mistakes_are_refused_as_in_a_run() -> None:
+    with pytest.raises(InputError, match=r"data\.split: 5 is not a split of cora"):
+        observe_training(Config().replace({"data.name": "cora", "data.split": 5}), 1)

@@ -1,0 +1,202 @@
+"""Reproductions: what is run, what is found again, and that the page tells the runs' own figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.experiments.test_study import PUBLISHED, VALUES
+from ugts_dist.analysis.observe import observe_training
+from ugts_dist.analysis.ood import roc_auc_of
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.experiments import grid, reproduce
+from ugts_dist.experiments.grid import Task, failure, finished, run_grid
+from ugts_dist.experiments.options import ReproduceOptions
+from ugts_dist.experiments.study import Study, study_of
+from ugts_dist.training.ranks import Ranks
+
+FAST = {"batch.size": 0, "batch.fan_out": [], "run.epochs": 4, "model.width": 16}
+
+
+def small_study(**changes: Any) -> Study:
+    return study_of("table5", {**VALUES, "fields": FAST, "seeds": 2, **changes}, PUBLISHED)
+
+
+def one_by_one(task: Task, configs: Collection[Config], store: Path, workers: int) -> Iterator[str]:
+    """In this process, which has everything imported; other tests start processes."""
+    return (task(config, store) for config in configs)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: small_study())
+    monkeypatch.setattr(grid, "_on_processes", one_by_one)
+
+
+def options(folder: Path, **changes: Any) -> ReproduceOptions:
+    return ReproduceOptions(**{"targets": ("table5",), "folder": str(folder), "workers": 1, **changes})
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_the_page_tells_the_means_of_the_runs(tmp_path: Path) -> None:
+    page = reproduce.reproduce(options(tmp_path))
+    cells = {
+        (cell["panel"], cell["row"], cell["column"]): cell
+        for cell in json.loads((tmp_path / "table5.json").read_text())["cells"]
+    }
+    text = (tmp_path / "README.md").read_text()
+    for cell in small_study().panels[0].cells:
+        results = [finished(config, tmp_path / "runs") for config in cell.configs]
+        values = [100 * result["test"] for result in results if result]
+        assert len(values) == 2
+        told = cells[cell.panel, cell.row, cell.column]
+        assert told["values"] == pytest.approx(values, abs=1e-4)
+        mean = statistics.mean(values)
+        assert cell.published is not None
+        shown = f"{mean:.1f} ± {statistics.stdev(values):.1f} ({mean - cell.published:+.1f})"
+        assert shown in text
+        assert shown in page.read_text()
+    assert "not run" not in text
+
+
+def test_finished_runs_are_not_repeated_and_the_page_stays_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reproduce.reproduce(options(tmp_path))
+    before = written(tmp_path)
+    monkeypatch.setattr(grid, "_on_processes", lambda *args: pytest.fail("runs were repeated"))
+    reproduce.reproduce(options(tmp_path))
+    assert written(tmp_path) == before
+
+
+def test_what_was_not_run_is_named(tmp_path: Path) -> None:
+    reproduce.reproduce(options(tmp_path, only="digits / ugts / 0.5"))
+    reproduce.reproduce(options(tmp_path, draw=True))
+    cells = json.loads((tmp_path / "table5.json").read_text())["cells"]
+    assert [len(cell["values"]) for cell in cells] == [2, 0, 0, 0, 0]
+    assert (tmp_path / "README.md").read_text().count("not run") == 5  # the flat row has two columns
+
+
+def test_nothing_is_run_or_written_to_list_the_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reproduce.reproduce(options(tmp_path / "new", list=True))
+    assert "Digits / UGTs / 0.5" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": ()}, "NAME is missing, allowed are table1, "),
+        ({"only": "xyz"}, "--only 'xyz': no cell of table5 has it in its label"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_run(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        reproduce.reproduce(options(tmp_path / "new", **changes))
+    assert str(error.value).startswith(message)
+    assert not (tmp_path / "new").exists()
+
+
+def test_missing_data_are_named_and_optional_panels_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UGTS_DATA", str(tmp_path / "empty"))
+    missing = {**VALUES["panels"][1], "fields": {"data.name": "pubmed"}}
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: small_study(panels=[VALUES["panels"][0], missing]))
+    with pytest.raises(InputError, match="table5: UGTS_DATA: pubmed needs") as error:
+        reproduce.reproduce(options(tmp_path / "new"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
+    optional = {**missing, "optional": True}
+    monkeypatch.setattr(
+        reproduce, "load_study", lambda name, seeds: small_study(panels=[VALUES["panels"][0], optional])
+    )
+    reproduce.reproduce(options(tmp_path / "new"))
+    assert "Narrow" not in (tmp_path / "new" / "README.md").read_text()
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: small_study(panels=[optional]))
+    with pytest.raises(InputError, match="pubmed needs"):
+        reproduce.reproduce(options(tmp_path / "other"))
+    assert "left out: pubmed" in capsys.readouterr().err
+
+
+def test_a_run_without_a_finite_loss_is_noted_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = (cell.configs[0] for cell in small_study().panels[0].cells[:2])
+    bad = bad.replace({"optim.lr": 1e38, "supermask.method": "dense", "optim.weight_decay": 1.0})
+    assert len(run_grid([bad, good], tmp_path, workers=1)) == 1
+    assert failure(bad, tmp_path).startswith("the loss is ")
+    monkeypatch.setattr(grid, "_on_processes", lambda *args: pytest.fail("a failed run was tried again"))
+    assert len(run_grid([bad, good], tmp_path, workers=1)) == 1
+
+
+OOD = {"data.left_out": 0.3, **FAST}
+
+
+def test_unknown_classes_are_told_from_the_saved_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = small_study(measure="ood", fields=OOD, panels=VALUES["panels"][:1], seeds=1)
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: study)
+    reproduce.reproduce(options(tmp_path))
+    cells = json.loads((tmp_path / "table5.json").read_text())["cells"]
+    for cell, told in zip(study.cells, cells, strict=True):
+        result = finished(cell.configs[0], tmp_path / "runs")
+        assert result is not None
+        assert told["mean"] == pytest.approx(100 * roc_auc_of(Path(result["path"]), Ranks()), abs=1e-4)
+
+
+@pytest.mark.parametrize("measure", ["mad", "gradients"])
+def test_trainings_are_observed_once(measure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{**row, "flat": True} for row in VALUES["rows"]]
+    study = small_study(measure=measure, panels=VALUES["panels"][:1], rows=rows, columns={}, seeds=1)
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: study)
+    reproduce.reproduce(options(tmp_path, only="ugts"))
+    assert "Not run" not in (tmp_path / "README.md").read_text()
+    reproduce.reproduce(options(tmp_path, draw=True))
+    assert "Not run: Digits / dense." in (tmp_path / "README.md").read_text()
+    (told,) = json.loads((tmp_path / "table5.json").read_text())["cells"]
+    expected = observe_training(study.cells[0].configs[0], every=1)
+    assert told == {"cell": "Digits / UGTs", **expected.to_dict()}
+    assert (tmp_path / "figure-1.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(grid, "_on_processes", lambda *args: pytest.fail("it was observed again"))
+    reproduce.reproduce(options(tmp_path, only="ugts"))
+
+
+def test_a_reproduction_that_was_killed_gives_the_same_page(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.experiments.test_reproduce import options, small_study\n"
+        "from ugts_dist.experiments import reproduce\n"
+        "if __name__ == '__main__':\n"
+        "    reproduce.load_study = lambda name, seeds: small_study()\n"
+        "    reproduce.reproduce(options(Path(sys.argv[1])))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path / "killed")]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "killed").glob("runs/*/result.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("runs/*/result.json")}
+    assert 2 <= len(done) < len([config for cell in small_study().cells for config in cell.configs])
+    subprocess.run(command, env=environment, check=True)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    subprocess.run([*command[:2], str(tmp_path / "straight")], env=environment, check=True)
+    assert written(tmp_path / "killed") == written(tmp_path / "straight")

@@ -1,0 +1,126 @@
+"""Studies as data: every one that comes with the program, and what is made of its file."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ugts_dist.config import load_preset
+from ugts_dist.errors import InputError
+from ugts_dist.experiments.study import Study, load_study, study_names, study_of
+from ugts_dist.training.run_key import run_key
+
+VALUES: dict[str, Any] = {
+    "title": "Two methods",
+    "measure": "test",
+    "heading": "sparsity",
+    "seeds": 3,
+    "fields": {"run.epochs": 4},
+    "columns": {"field": "supermask.sparsity", "values": [0.5, 0.9]},
+    "panels": [
+        {"title": "Digits", "presets": {"ours": "digits"}, "published": "digits", "fields": {"model.width": 16}},
+        {
+            "title": "Narrow",
+            "presets": {"ours": "digits"},
+            "fields": {"model.width": 8},
+            "columns": ["0.9"],
+            "seeds": 1,
+        },
+    ],
+    "rows": [
+        {"label": "UGTs", "preset": "ours", "published": "ugts"},
+        {
+            "label": "dense",
+            "preset": "ours",
+            "published": "dense",
+            "flat": True,
+            "fields": {"supermask.method": "dense"},
+        },
+    ],
+}
+PUBLISHED = {"digits": {"ugts": [90.0, 80.0], "dense": 95.0}}
+
+
+def study(**changes: Any) -> Study:
+    return study_of("two", {**VALUES, **changes}, PUBLISHED)
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_study_is_made_of_valid_and_different_runs(name: str) -> None:
+    loaded = load_study(name)
+    assert loaded.cells
+    for panel in loaded.panels:
+        keys = [tuple(run_key(config) for config in cell.configs) for cell in panel.cells]
+        assert len(set(keys)) == len(keys), panel.title
+    assert len({cell.label for cell in loaded.cells}) == len(loaded.cells)
+    for cell in loaded.cells:
+        seeds = [config.run.seed for config in cell.configs]
+        assert seeds == list(range(len(seeds)))
+        assert seeds
+    if name.startswith("table"):
+        assert any(cell.published for cell in loaded.cells)
+
+
+def test_a_cell_is_its_preset_with_the_fields_of_study_panel_column_and_row() -> None:
+    first, _, dense = study().panels[0].cells
+    expected = load_preset("digits").replace({"run.epochs": 4, "model.width": 16, "supermask.sparsity": 0.5})
+    assert [config.determining() for config in first.configs] == [
+        expected.replace({"run.seed": seed}).determining() for seed in range(3)
+    ]
+    assert first.label == "Digits / UGTs / 0.5"
+    assert (dense.label, dense.configs[0].supermask.method) == ("Digits / dense", "dense")
+
+
+def test_published_figures_stand_in_their_columns() -> None:
+    assert [cell.published for cell in study().panels[0].cells] == [90.0, 80.0, 95.0]
+    narrow = study().panels[1]
+    assert [(cell.column, cell.published, len(cell.configs)) for cell in narrow.cells] == [
+        ("0.9", None, 1),
+        ("", None, 1),
+    ]
+
+
+def test_the_number_of_seeds_can_be_bounded() -> None:
+    cells = study_of("two", VALUES, PUBLISHED, seeds=2).cells
+    assert [len(cell.configs) for cell in cells] == [2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("narrow", ["Narrow / UGTs / 0.9", "Narrow / dense"]),
+        ("UGTS / 0.9", ["Digits / UGTs / 0.9", "Narrow / UGTs / 0.9"]),
+        ("nothing", []),
+    ],
+)
+def test_a_filter_leaves_the_cells_whose_label_has_it(text: str, labels: list[str]) -> None:
+    assert [cell.label for cell in study().only(text).cells] == labels
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"measure": "speed"}, "study two: measure is 'speed', allowed are "),
+        ({"rows": [{"label": "UGTs"}]}, "study two: 'preset' is missing"),
+        ({"fields": {"run.epoch": 4}}, "study two: unknown field in [run] 'epoch' (did you mean epochs?)"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        study(**changes)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_study_is_refused() -> None:
+    with pytest.raises(InputError, match=r"unknown table or figure 'table9', allowed are table1, .*, all"):
+        load_study("table9")
+
+
+def test_a_row_with_one_column_left_is_not_flat() -> None:
+    (panel,) = study().only("digits / ugts / 0.5").panels
+    assert not panel.rows[0].is_flat
+    assert study().panels[0].rows[1].is_flat
+    assert dataclasses.replace(panel.rows[0], cells=()).cells == ()

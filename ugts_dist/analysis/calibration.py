@@ -1,0 +1,72 @@
+"""Is a network right as often as it is sure? Expected calibration error and the table behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ugts_dist.analysis.subject import Subject, open_subject, outputs_of
+from ugts_dist.training.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions whose probability is above `low` and at most `high`.
+
+    Attributes:
+        count: how many.
+        confidence: their mean probability; NaN where there are none.
+        accuracy: the part of them that is right; NaN where there are none.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, Eq. 3): `[n, num_classes]` and `[n]` -> 0 to 1.
+
+    The mean over all predictions of |accuracy - confidence| of the bin that they are in; confidence is the largest
+    probability, and the bins are of equal width.
+    """
+    confidence, predicted = probabilities.max(1)
+    return error(reliability(confidence, predicted == labels, bins))
+
+
+def reliability(confidence: Tensor, correct: Tensor, bins: int = 15) -> list[Bin]:
+    """The bins of equal width, ascending: confidence in (0, 1] and whether the prediction is right, both `[n]`."""
+    confidence = confidence.double()
+    place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
+    counts = torch.bincount(place, minlength=bins)
+    sure = torch.bincount(place, confidence, minlength=bins) / counts
+    right = torch.bincount(place, correct.double(), minlength=bins) / counts
+    return [Bin(k / bins, (k + 1) / bins, int(counts[k]), float(sure[k]), float(right[k])) for k in range(bins)]
+
+
+def error(table: list[Bin]) -> float:
+    """Expected calibration error of a table."""
+    filled = [row for row in table if row.count]
+    return sum(row.count * abs(row.accuracy - row.confidence) for row in filled) / sum(row.count for row in filled)
+
+
+def calibration(subject: Subject, bins: int = 15) -> list[Bin]:
+    """The table of the network's predictions for all test nodes; collective."""
+    found = outputs_of(subject.graph.test, subject, of_rows=_sure_and_predicted)
+    return reliability(found[:, 0], found[:, 1].long() == subject.graph.y[subject.graph.test], bins)
+
+
+def ece_of(path: Path, ranks: Ranks, bins: int = 15, root: str = "") -> float:
+    """The error of a ticket, a dense network or the folder of a run, on its test nodes. Raises InputError."""
+    return error(calibration(open_subject(path, ranks, root), bins))
+
+
+def _sure_and_predicted(logits: Tensor) -> Tensor:
+    """Largest probability, and its class: float64 `[rows, 2]`."""
+    confidence, predicted = logits.double().softmax(1).max(1)
+    return torch.stack([confidence, predicted.double()], dim=1)

@@ -1,0 +1,69 @@
+"""How strong the learning signal is in each layer: the norm of the gradient of one training step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.tasks import Batches, Task
+
+_CONVOLUTION = "convs"
+
+
+def gradient_norms(
+    model: nn.Module, weights: Iterable[str], task: Task[Any], batches: Iterable[Any], ranks: Ranks
+) -> dict[str, float]:
+    """L2 norm of the training loss's gradient by the weights that each layer computes with; collective.
+
+    The weights are those after masking, frozen or trained, and of their gradient what belongs to masked ones, which are
+    0, is left out: dL/d(masked weight) * mask. So it is the same quantity for a ticket while its scores train, for the
+    plain network that is rebuilt from it, and for a dense network, all of whose weights count. (The gradient of a
+    score is this one times the frozen weight.) Dropout is off. No gradient of the model's own is touched.
+
+    Args:
+        model: of the task, its masks set.
+        weights: names of its weights, as of the plain network.
+        batches: those of one step on this rank.
+
+    Returns: the norms, float64, by the number of the convolution from 1, and by name for what stands beside them.
+    """
+    with parametrize.cached():  # so that a masked weight is the same tensor here and in the layer that reads it
+        tensors = {name: _weight(model, name) for name in weights}
+        sums = [torch.zeros_like(tensor) for tensor in tensors.values()]
+        for batch in batches:
+            loss = task.loss(task.forward(model, batch).float(), batch)
+            found = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True, materialize_grads=True)
+            sums = [total + part for total, part in zip(sums, found, strict=True)]
+    squares: dict[str, float] = {}
+    for (name, tensor), total in zip(tensors.items(), sums, strict=True):
+        kept = ranks.sum(total).double().square()[tensor != 0]
+        squares[_layer(name)] = squares.get(_layer(name), 0.0) + float(kept.sum())
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def batches_of_a_step(batches: Batches[Any], epoch: int) -> Iterator[Any]:
+    """This rank's batches of the first step of an epoch: several where its seeds are cut into parts."""
+    for batch in batches.epoch(epoch):
+        yield batch
+        if batch.is_last:
+            return
+
+
+def _weight(model: nn.Module, name: str) -> Tensor:
+    owner, _, attribute = name.rpartition(".")
+    tensor: Tensor = getattr(model.get_submodule(owner), attribute)
+    return tensor
+
+
+def _layer(name: str) -> str:
+    """convs.0.lin.weight -> 1; of what is no convolution its name: skip.weight -> skip."""
+    parts = name.split(".")
+    if parts[0] == _CONVOLUTION:
+        return str(int(parts[1]) + 1)
+    return ".".join(parts[:-1])

@@ -1,0 +1,92 @@
+"""What happens in the layers over training: the run of a configuration once more, with a look every few epochs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
+from ugts_dist.analysis.smoothing import mad_of_layers
+from ugts_dist.analysis.subject import make_evaluator
+from ugts_dist.config import Config
+from ugts_dist.models import GNN
+from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.training.fit import Training, learning_rate
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.start import start_of
+from ugts_dist.training.tasks import NodeTask, load_graph
+
+
+@dataclass
+class Trace:
+    """What was seen before some epochs, and after the last one.
+
+    Attributes:
+        layers: names of the layers whose outputs were looked at.
+        weights: names of the layers whose gradients were.
+        epochs: that were done by then, `[looks]`.
+        sparsity: at which the network trained next, and was looked at, `[looks]`.
+        mad: `[looks, layers]`.
+        gradients: norms, `[looks, weights]`.
+    """
+
+    layers: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    sparsity: list[float] = field(default_factory=list)
+    mad: list[list[float]] = field(default_factory=list)
+    gradients: list[list[float]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def add(self, epoch: int, sparsity: float, mad: dict[str, float], gradients: dict[str, float]) -> None:
+        """One look."""
+        self.layers, self.weights = list(mad), list(gradients)
+        self.epochs.append(epoch)
+        self.sparsity.append(sparsity)
+        self.mad.append(list(mad.values()))
+        self.gradients.append(list(gradients.values()))
+
+
+def observe_training(config: Config, every: int, ranks: Ranks | None = None) -> Trace:
+    """Train as `config` says, and look before every `every`-th epoch and after the last one; collective.
+
+    The scores (or weights) go the way that they go in `ugts train`, bit for bit where `batch.backend` is ours, through
+    all epochs: nothing is evaluated, so that patience ends nothing early, and nothing is saved. The network is looked
+    at as it trains, at the sparsity of the epoch: MAD over all nodes, exact; gradients of the epoch's first step.
+
+    Raises InputError as a run does, and FloatingPointError where a gradient is not finite.
+    """
+    ranks = Ranks() if ranks is None else ranks
+    graph = ranks.together(lambda: load_graph(config))
+    task = NodeTask(graph)
+    ranks.together(lambda: task.check(config, ranks))
+    training = Training(config, task, ranks, start_of(None, config, ranks))
+    evaluator, trace, epochs = make_evaluator(graph, config, ranks), Trace(), config.run.epochs
+    console, hidden = Console(stderr=True), not (ranks.is_main and config.log.progress)
+    for epoch in track(range(epochs + 1), config.label, console=console, disable=hidden):
+        if epoch % every == 0 or epoch == epochs:
+            _look(trace, epoch, training, task, evaluator, config, ranks)
+        if epoch < epochs:
+            training.epoch(epoch, training.method.schedule(epoch), learning_rate(config, epoch))
+            training.progress.next_epoch()
+    return trace
+
+
+def _look(
+    trace: Trace, epoch: int, training: Training, task: NodeTask, evaluator: Evaluator, config: Config, ranks: Ranks
+) -> None:
+    method = training.method
+    assert isinstance(method.model, GNN)
+    sparsity = method.schedule(epoch)
+    training.mask(sparsity)
+    batches = batches_of_a_step(training.batches, min(epoch, config.run.epochs - 1))
+    norms = gradient_norms(method.model, method.trained(), task, batches, ranks)
+    if not all(map(math.isfinite, norms.values())):
+        raise FloatingPointError(f"a gradient is not finite before epoch {epoch}: try a smaller optim.lr")
+    trace.add(epoch, sparsity, mad_of_layers(evaluator, method.model, ranks), norms)

@@ -1,0 +1,129 @@
+"""What an analysis leaves behind: a table on the terminal, a JSON file and a figure."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ugts_dist.analysis.options import AnalysisOptions
+from ugts_dist.atomic import write_file, write_text
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.training.run_key import run_key
+
+_PIPED_WIDTH = 200  # where no terminal tells one: no line is folded
+_DPI = 150
+_NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do not change what is found
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, for people.
+
+    Attributes:
+        title: of table and figure.
+        columns: headings of the table.
+        rows: of the table.
+        values: for the JSON file.
+        draw: draws the figure, which is empty.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    values: dict[str, Any]
+    draw: Callable[[Figure], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of one analysis of one network go.
+
+    Attributes:
+        folder: which may not be there yet.
+        name: of the analysis, and of its files.
+        network: what tells the network's files from those of others.
+    """
+
+    folder: Path
+    name: str
+    network: dict[str, str]
+
+    @classmethod
+    def of(cls, options: AnalysisOptions, name: str, file: Path, config: Config) -> Place:
+        """`--out`, else the folder `analysis` beside the file."""
+        network = {"file": file.name, "run": run_key(config), "data": config.data_name, "label": config.label}
+        return cls(Path(options.out) if options.out else file.parent / "analysis", name, network)
+
+    @property
+    def json(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def png(self) -> Path:
+        return self.folder / f"{self.name}.png"
+
+    def check(self) -> None:
+        """Raise InputError where nothing can be written, and for files that are not of this place; makes nothing."""
+        there = next(path for path in (self.folder, *self.folder.absolute().parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise InputError(f"--out is {self.folder}, but {there} is no folder; allowed is a folder, which may be new")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"--out is {self.folder}, which can't be written to; name another folder as --out")
+        for path in (self.json, self.png):
+            if os.path.lexists(path) and not self._is_own():
+                raise InputError(
+                    f"{path} exists and is not of this analysis of this network; name another folder as --out"
+                )
+
+    def _is_own(self) -> bool:
+        """Whether the files are of an earlier analysis of this kind, of this network."""
+        try:
+            known = json.loads(self.json.read_text(encoding="utf-8"))
+            return bool(known["analysis"] == self.name and known["network"] == self.network)
+        except (OSError, KeyError, TypeError, ValueError, RecursionError):
+            return False
+
+
+def publish(finding: Finding, place: Place, options: AnalysisOptions) -> None:
+    """Print the table, write the files and say where they are."""
+    _show(finding)
+    chosen = {name: value for name, value in asdict(options).items() if name not in _NOT_OPTIONS}
+    told = {"analysis": place.name, "network": place.network, "options": chosen, "result": finding.values}
+    place.folder.mkdir(parents=True, exist_ok=True)
+    # The figure last: without its JSON file it would be taken for somebody else's.
+    write_text(place.json, json.dumps(told, indent=1) + "\n")
+    write_file(place.png, _drawn(finding))
+    print(place.json)
+    print(place.png)
+
+
+def _show(finding: Finding) -> None:
+    table = Table()
+    for number, column in enumerate(finding.columns):
+        table.add_column(Text(column), justify="right" if number else "left")
+    for row in finding.rows:
+        table.add_row(*map(Text, row))
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)
+    console.print(Text(finding.title, style="bold"), table, sep="\n")
+
+
+def _drawn(finding: Finding) -> bytes:
+    """The figure as PNG; a figure without pyplot needs no display and is drawn by Agg."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    finding.draw(figure)
+    figure.suptitle(finding.title, fontsize="medium")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()

@@ -1,0 +1,128 @@
+"""A saved network with the graph that it was found on: what an analysis looks into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ugts_dist.config import Config, load_toml
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import molecules
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.perturb import Unknown
+from ugts_dist.models import GNN
+from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.training.methods import build_model
+from ugts_dist.training.placement import evaluation_device
+from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.run import open_saved, saved_file
+from ugts_dist.training.tasks import NodeTask, load_open_graph
+
+OfRows = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and its graph, on every rank.
+
+    Attributes:
+        path: the file.
+        config: of its run; its data section tells where the data lie.
+        graph: as in training, with the noise and without the classes that the configuration asks for.
+        unknown: the classes that are left out of it, if any.
+        model: on the rank's device.
+        ranks: that share the work.
+    """
+
+    path: Path
+    config: Config
+    graph: Graph
+    unknown: Unknown | None
+    model: GNN
+    ranks: Ranks
+
+    @property
+    def task(self) -> NodeTask:
+        return NodeTask(self.graph)
+
+    def evaluator(self, graph: Graph | None = None) -> Evaluator:
+        """What computes the outputs of all nodes; on another graph than the network's own, if one is given."""
+        return make_evaluator(self.graph if graph is None else graph, self.config, self.ranks)
+
+
+def open_subject(path: Path, ranks: Ranks, root: str = "", spill: str = "") -> Subject:
+    """A .ticket file, a dense network, or the folder of a run, with its graph; collective.
+
+    Raises InputError, on every rank, for what is none of these, for a network of whole graphs, for data that are not
+    there and for data that do not fit the network.
+    """
+    return ranks.together(lambda: _opened(path, ranks, root, spill))
+
+
+def open_config(path: Path, root: str = "") -> Config:
+    """The configuration of a saved network of nodes, which tells where its data lie. Raises InputError."""
+    return _of_nodes(path, open_saved(saved_file(path), root)[0])
+
+
+def open_training_config(path: Path, root: str = "") -> Config:
+    """The same, with the scores that the run started from, if the folder of the run tells of some."""
+    config, beside = open_config(path, root), saved_file(path).parent / "config.toml"
+    start = load_toml(beside).run.init_scores if beside.exists() else ""
+    return config.replace({"run.init_scores": start})
+
+
+def make_evaluator(graph: Graph, config: Config, ranks: Ranks) -> Evaluator:
+    """The evaluator of a graph, where the configuration and the device's memory want it."""
+    return Evaluator(graph, ranks, evaluation_device(graph, config, ranks.device), config.run.spill)
+
+
+def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows = torch.clone) -> Tensor:
+    """What a layer makes of some nodes, in their order, on every rank and on the CPU; collective.
+
+    Args:
+        nodes: ids, ascending, `[num_nodes]`.
+        layer: from 1; 0: the logits.
+        of_rows: of the outputs `[rows, width]` what is to be kept, `[rows, any width]`.
+
+    Raises InputError where there is no such layer.
+    """
+    first, last = subject.ranks.share(subject.graph.num_nodes)
+    own = nodes[(nodes >= first) & (nodes < last)]
+    start, hidden, found = first, 0, list[Tensor]()
+
+    def on_layer(number: int, rows: Tensor) -> None:
+        nonlocal start, hidden
+        hidden = max(hidden, number + 1)
+        if number + 1 == layer:
+            wanted = own[(own >= start) & (own < start + rows.shape[0])] - start
+            found.append(of_rows(rows[wanted.to(rows.device)]).cpu())
+            start += rows.shape[0]
+
+    for logits in subject.evaluator().outputs(subject.model, on_layer):
+        on_layer(-1, logits)
+    if not found:
+        raise InputError(f"--layer is {layer}, allowed are 1 to {hidden}, and 0 for the logits")
+    mine = torch.cat(found)
+    table = mine.new_zeros(nodes.numel(), mine.shape[1])
+    table[torch.searchsorted(nodes, own)] = mine
+    return subject.ranks.sum(table.to(subject.ranks.device)).cpu()
+
+
+def _opened(path: Path, ranks: Ranks, root: str, spill: str) -> Subject:
+    file = saved_file(path)
+    config, fill, _ = open_saved(file, root)
+    graph, unknown = load_open_graph(_of_nodes(path, config))
+    model = fill(build_model(config, graph)).to(ranks.device)
+    assert isinstance(model, GNN)
+    return Subject(file, config.replace({"run.spill": spill}), graph, unknown, model, ranks)
+
+
+def _of_nodes(path: Path, config: Config) -> Config:
+    if config.data.name in molecules.FOLDERS:
+        allowed = "allowed is one whose labels are of nodes"
+        raise InputError(f"{path}: a network of whole graphs ({config.data.name}); {allowed}")
+    return config

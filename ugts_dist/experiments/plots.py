@@ -1,0 +1,99 @@
+"""Figures of studies: a diagram for each panel, a curve for each row."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from ugts_dist.analysis.observe import Trace
+from ugts_dist.experiments.measured import Measured
+from ugts_dist.experiments.study import Panel, Study
+
+_COLUMNS = 2  # diagrams side by side
+_MEASURES = {
+    "test": "test metric in %",
+    "ood": "ROC-AUC in %",
+    "mad": "mean average distance",
+    "gradients": "norm of the gradient",
+}
+
+
+def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
+    """The figure of a study as a PNG: means with one deviation on either side, published figures as open circles."""
+    figure, diagrams = _diagrams(len(study.panels))
+    for axes, panel in zip(diagrams, study.panels, strict=True):
+        _draw_panel(axes, study, panel, measured)
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize="small")
+    return _png(figure)
+
+
+def draw_traces(study: Study, traces: Mapping[str, Trace]) -> bytes:
+    """The same for what was seen over training: a diagram for each cell, a curve for each layer."""
+    from matplotlib import colormaps
+
+    shown = [cell for cell in study.cells if cell.label in traces]
+    figure, diagrams = _diagrams(len(shown))
+    for axes, cell in zip(diagrams, shown, strict=True):
+        trace = traces[cell.label]
+        looks = trace.mad if study.measure == "mad" else trace.gradients
+        colors = colormaps["viridis"].resampled(len(looks[0]))
+        for layer, values in enumerate(zip(*looks, strict=True)):
+            axes.plot(trace.epochs, values, color=colors(layer), linewidth=1)
+        axes.set(title=f"{cell.panel}: {cell.row}", xlabel="epoch", ylabel=_MEASURES[study.measure])
+        if study.measure == "gradients":
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def _diagrams(count: int) -> tuple[Any, list[Any]]:
+    """A figure with so many diagrams in it."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    across = min(_COLUMNS, count)
+    down = -(-count // across)
+    figure, grid = plt.subplots(down, across, figsize=(5 * across, 3.6 * down), layout="constrained", squeeze=False)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
+
+
+def _png(figure: Any) -> bytes:
+    from matplotlib import pyplot as plt
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})  # the same bytes on the next day
+    plt.close(figure)
+    return file.getvalue()
+
+
+def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Measured]) -> None:
+    places = {column: place for place, column in enumerate(study.columns)}
+    for number, row in enumerate(panel.rows):
+        known = [measured[cell.label] for cell in row.cells if measured[cell.label].values]
+        if not known:
+            continue
+        color = f"C{number % 10}"
+        if row.is_flat:
+            (found,) = known
+            axes.axhline(found.mean, color=color, linestyle="--", label=row.label)
+            axes.axhspan(found.mean - found.deviation, found.mean + found.deviation, color=color, alpha=0.1)
+            continue
+        x = [places[found.cell.column] for found in known]
+        mean, deviation = [found.mean for found in known], [found.deviation for found in known]
+        axes.plot(x, mean, color=color, marker=".", label=row.label)
+        low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
+        axes.fill_between(x, low, high, color=color, alpha=0.15)
+        published = [(places[f.cell.column], f.cell.published) for f in known if f.cell.published is not None]
+        if published:
+            axes.plot(*zip(*published, strict=True), color=color, marker="o", fillstyle="none", linestyle=":")
+    axes.set(title=panel.title, xlabel=study.heading, ylabel=_MEASURES[study.measure])
+    axes.set_xticks(list(places.values()), list(places))
+    axes.grid(alpha=0.3)

@@ -1,0 +1,146 @@
+"""`ugts reproduce`: the runs behind the paper's tables and figures, and the page that tells of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ugts_dist.atomic import write_text
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.experiments.grid import for_each, run_grid
+from ugts_dist.experiments.measured import Value, measure, test_metric, unknown_auc
+from ugts_dist.experiments.options import ReproduceOptions
+from ugts_dist.experiments.page import figures_section, make_page, traces_section
+from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, study_names
+from ugts_dist.experiments.traces import find_trace, observe_or_note
+from ugts_dist.report.markdown import write_page
+from ugts_dist.report.page import Section
+from ugts_dist.training.tasks import load_data
+
+_VALUES: dict[str, Value] = {"test": test_metric, "ood": unknown_auc}
+
+
+def reproduce(options: ReproduceOptions) -> Path:
+    """Run what is missing, one study after another; the page is written anew after each. Returns the page.
+
+    Raises InputError, before any run, for an unknown name, a filter that leaves nothing, and data that are missing.
+    """
+    folder = Path(options.folder)
+    store = folder / "runs"
+    studies = _chosen(options)
+    if options.list:
+        _show(studies, store)
+        return folder
+    if not options.draw:
+        studies = _with_data(studies)
+    for study in studies:
+        if not options.draw:
+            _run(study, store, options)
+        write(studies, store, folder)
+    return folder / "index.html"
+
+
+def _run(study: Study, store: Path, options: ReproduceOptions) -> None:
+    """What is missing of a study."""
+    workers, configs = options.workers or os.cpu_count() or 1, list(all_configs(study))
+    if study.measure in TRACES:
+        missing = [config for config in configs if find_trace(config, store) is None]
+        for_each(observe_or_note, missing, store, workers, study.name, options.address)
+    else:
+        run_grid(configs, store, workers, study.name, options.address)
+
+
+def write(studies: Sequence[Study], store: Path, folder: Path) -> None:
+    """The page of what is finished, as HTML and Markdown, and the figures behind it as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = make_page([_section(study, store, folder) for study in studies])
+    write_page(page, folder)
+    write_text(folder / "page.json", json.dumps(page.to_dict(), indent=1) + "\n")
+
+
+def _section(study: Study, store: Path, folder: Path) -> Section:
+    """What is known of a study; the figures behind it are written beside the page."""
+    section: Section
+    cells: list[dict[str, Any]]
+    if study.measure in TRACES:
+        found = {cell.label: find_trace(cell.configs[0], store) for cell in study.cells}
+        traces = {label: trace for label, trace in found.items() if trace is not None}
+        cells = [{"cell": label, **trace.to_dict()} for label, trace in traces.items()]
+        section = traces_section(study, traces)
+    else:
+        measured = measure(study, store, _VALUES[study.measure])
+        cells = [figure.to_dict() for figure in measured.values()]
+        section = figures_section(study, measured)
+    plain = {"study": study.name, "title": study.title, "measure": study.measure, "cells": cells}
+    write_text(folder / f"{study.name}.json", json.dumps(plain, indent=None if study.measure in TRACES else 1) + "\n")
+    return section
+
+
+def _chosen(options: ReproduceOptions) -> list[Study]:
+    """The studies that were asked for, without the cells that the filter leaves out."""
+    if not options.targets:
+        raise InputError(f"NAME is missing, allowed are {', '.join(study_names())}, all")
+    names = study_names() if "all" in options.targets else list(dict.fromkeys(options.targets))
+    studies = [load_study(name, options.seeds) for name in names]
+    if options.only:
+        studies = [study for each in studies if (study := each.only(options.only)).panels]
+        if not studies:
+            raise InputError(f"--only {options.only!r}: no cell of {', '.join(names)} has it in its label")
+    return studies
+
+
+def _with_data(studies: Sequence[Study]) -> list[Study]:
+    """Without the panels whose data are not here, where these are optional; what is left out is told.
+
+    Raises InputError, with how to get them, for data that are missing otherwise, or where nothing is left.
+    """
+    problems: dict[str, str] = {}
+    for config in {config.data: config for study in studies for config in all_configs(study)}.values():
+        if problem := _problem(config):
+            problems[config.data.name] = problem
+    kept = []
+    for study in studies:
+        panels = []
+        for panel in study.panels:
+            missing = [name for cell in panel.cells if (name := cell.configs[0].data.name) in problems]
+            if not missing:
+                panels.append(panel)
+            elif not panel.optional:
+                raise InputError(f"{study.name}: {problems[missing[0]]}")
+        if panels:
+            kept.append(dataclasses.replace(study, panels=tuple(panels)))
+    if not kept:
+        raise InputError(next(iter(problems.values())))
+    for name, problem in problems.items():
+        print(f"ugts: left out: {name} ({problem})", file=sys.stderr)
+    return kept
+
+
+def _problem(config: Config) -> str:
+    """Why its data can't be loaded; empty where they can."""
+    try:
+        load_data(config)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _show(studies: Sequence[Study], store: Path) -> None:
+    """The cells, and how many of their runs are finished."""
+    table = Table()
+    for heading in ("study", "cell", "finished", "of", "minutes"):
+        table.add_column(heading, justify="right" if heading in ("finished", "of", "minutes") else "left")
+    for study in studies:
+        for label, found in measure(study, store, test_metric).items():
+            counts = (str(len(found.values)), str(len(found.cell.configs)), f"{found.seconds / 60:.1f}")
+            table.add_row(study.name, label, *counts)
+    Console().print(table)

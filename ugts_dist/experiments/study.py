@@ -1,0 +1,214 @@
+"""A table or figure of the paper as data: panels of rows and columns, each cell a configuration for each seed.
+
+A study is a TOML file in `studies/`:
+
+    title, text      what it is
+    measure          test (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or what is seen in
+                     the layers over the training of each row's first seed: mad or gradients
+    heading          what the columns are
+    seeds            of each cell: 0, 1, 2, ...; a panel or row may have a number of its own
+    plot             whether the columns are numbers along which curves are drawn
+    [fields]         of the configuration, for every cell
+    [columns]        labels, and for each a table of fields; or a field and its values
+    [[panels]]       title, presets by name, fields, published (a table of published.toml), columns (labels, where not
+                     all), seeds, optional (left out where its data are not at hand)
+    [[rows]]         label, preset (one of the panel's), fields, published (a row of that table), flat (the same for
+                     all columns), panels (titles, where not all)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from ugts_dist.config import Config, load_preset
+from ugts_dist.errors import InputError
+
+TRACES = ("mad", "gradients")
+MEASURES = ("test", "ood", *TRACES)
+
+_QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: the mean over runs that differ by their seed alone.
+
+    Attributes:
+        panel, row, column: where it stands; `column` is empty where the row is the same for all of them.
+        configs: of the runs.
+        published: the paper's figure, in percent, or None.
+    """
+
+    panel: str
+    row: str
+    column: str
+    configs: tuple[Config, ...]
+    published: float | None = None
+
+    @property
+    def label(self) -> str:
+        return " / ".join(part for part in (self.panel, self.row, self.column) if part)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells side by side, one for each column, or a single one for all."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    published: str = ""
+
+    @property
+    def is_flat(self) -> bool:
+        return len(self.cells) == 1 and not self.cells[0].column
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows over the same columns: one of a study's tables, or of a figure's diagrams."""
+
+    title: str
+    rows: tuple[Row, ...]
+    optional: bool = False
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for row in self.rows for cell in row.cells)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table or figure of the paper."""
+
+    name: str
+    title: str
+    text: str
+    measure: str
+    heading: str
+    columns: tuple[str, ...]
+    panels: tuple[Panel, ...]
+    plot: bool = False
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for panel in self.panels for cell in panel.cells)
+
+    def only(self, text: str) -> Study:
+        """What is left where the label of a cell has to contain the text, in any case of its letters."""
+        panels = (_only(panel, text.casefold()) for panel in self.panels)
+        return dataclasses.replace(self, panels=tuple(panel for panel in panels if panel.rows))
+
+
+def study_names() -> list[str]:
+    """The studies that come with the program."""
+    entries = (resources.files("ugts_dist.experiments") / "studies").iterdir()
+    return sorted((entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml")), key=_order)
+
+
+def load_study(name: str, seeds: int = 0) -> Study:
+    """A study by name; `seeds` bounds the number of runs of a cell. Raises InputError for an unknown one."""
+    names = study_names()
+    if name not in names:
+        raise InputError(f"unknown table or figure {name!r}, allowed are {', '.join(names)}, all")
+    folder = resources.files("ugts_dist.experiments")
+    values = tomllib.loads((folder / "studies" / f"{name}.toml").read_text(encoding="utf-8"))
+    published = tomllib.loads((folder / "published.toml").read_text(encoding="utf-8"))
+    return study_of(name, values, published.get(name, {}), seeds)
+
+
+def study_of(name: str, values: Mapping[str, Any], published: Mapping[str, Any], seeds: int = 0) -> Study:
+    """A study from its file's values. Raises InputError where they do not make valid configurations."""
+    draft = _Draft(values, published, seeds)
+    try:
+        if values["measure"] not in MEASURES:
+            raise InputError(f"measure is {values['measure']!r}, allowed are {', '.join(MEASURES)}")
+        panels = tuple(draft.panel(panel) for panel in values["panels"])
+        return Study(
+            name,
+            values["title"],
+            values.get("text", "").strip(),
+            values["measure"],
+            values["heading"],
+            tuple(draft.columns),
+            panels,
+            values.get("plot", False),
+        )
+    except KeyError as error:
+        raise InputError(f"study {name}: {error.args[0]!r} is missing") from None
+    except InputError as error:
+        raise InputError(f"study {name}: {error}") from None
+
+
+@dataclass
+class _Draft:
+    """The tables of a study's file, from which panels are made."""
+
+    values: Mapping[str, Any]
+    published: Mapping[str, Any]
+    most: int
+    columns: dict[str, dict[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = self.values["columns"]
+        if "field" in columns:
+            self.columns = {f"{value:g}": {columns["field"]: value} for value in columns["values"]}
+        else:
+            self.columns = dict(columns)
+
+    def panel(self, panel: Mapping[str, Any]) -> Panel:
+        rows = tuple(
+            self._row(panel, row)
+            for row in self.values["rows"]
+            if panel["title"] in row.get("panels", [panel["title"]])
+        )
+        return Panel(panel["title"], rows, panel.get("optional", False))
+
+    def _row(self, panel: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+        columns = {"": {}} if row.get("flat", False) else self.columns
+        figures = self.published.get(panel.get("published", ""), {}).get(row.get("published", ""))
+        cells = tuple(
+            Cell(
+                panel["title"],
+                row["label"],
+                column,
+                self._configs(panel, row, fields),
+                figures[place] if isinstance(figures, list) else figures,
+            )
+            for place, (column, fields) in enumerate(columns.items())
+            if not column or column in panel.get("columns", self.columns)
+        )
+        return Row(row["label"], cells, row.get("published", ""))
+
+    def _configs(
+        self, panel: Mapping[str, Any], row: Mapping[str, Any], column: Mapping[str, Any]
+    ) -> tuple[Config, ...]:
+        base = load_preset(panel["presets"][row["preset"]])
+        parts = (self.values.get("fields", {}), panel.get("fields", {}), column, row.get("fields", {}), _QUIET)
+        config = base.replace({name: value for part in parts for name, value in part.items()})
+        seeds = row.get("seeds", panel.get("seeds", self.values["seeds"]))
+        wanted = min(seeds, self.most) if self.most else seeds
+        return tuple(config.replace({"run.seed": seed}) for seed in range(wanted))
+
+
+def _only(panel: Panel, text: str) -> Panel:
+    rows = (
+        dataclasses.replace(row, cells=tuple(cell for cell in row.cells if text in cell.label.casefold()))
+        for row in panel.rows
+    )
+    return dataclasses.replace(panel, rows=tuple(row for row in rows if row.cells))
+
+
+def _order(name: str) -> tuple[bool, int]:
+    """Tables before figures, each by its number."""
+    return name.startswith("fig"), int("".join(filter(str.isdigit, name)))
+
+
+def all_configs(study: Study) -> Iterator[Config]:
+    """Every run of a study."""
+    for cell in study.cells:
+        yield from cell.configs

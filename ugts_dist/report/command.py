@@ -1,0 +1,56 @@
+"""`ugts report`: what the folder is, its page, and the file."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from ugts_dist.atomic import write_text
+from ugts_dist.errors import InputError
+from ugts_dist.report.files import parse_object, read_text
+from ugts_dist.report.html import render
+from ugts_dist.report.options import ReportOptions
+from ugts_dist.report.owned import check_ours
+from ugts_dist.report.page import Page
+from ugts_dist.report.run import run_page
+from ugts_dist.report.search import search_page
+
+REPRODUCTION, SEARCH, RUN = "page.json", "space.toml", "config.toml"
+
+
+def write_report(options: ReportOptions) -> Path:
+    """Write the page; returns its file. Raises InputError for every mistake, before anything is written."""
+    folder = Path(options.path)
+    out = Path(options.out) if options.out else folder / "report.html"
+    page = page_of_folder(folder)
+    check_ours(out)
+    try:
+        write_text(out, render(page, folder))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{out}: can't be written ({error.strerror}); allowed is another file with --out") from None
+    return out
+
+
+def page_of_folder(folder: Path) -> Page:
+    """What the folder is shows in its files. Raises InputError where it is none of the three."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; allowed is that of a run, a search or a reproduction")
+    if (folder / REPRODUCTION).exists():
+        return _reproduction(folder / REPRODUCTION)
+    if (folder / SEARCH).exists():
+        return search_page(folder)
+    if (folder / RUN).exists():
+        return run_page(folder)
+    raise InputError(
+        f"{folder}: neither a run ({RUN}) nor a search ({SEARCH}) nor a reproduction ({REPRODUCTION}) is in it"
+    )
+
+
+def _reproduction(file: Path) -> Page:
+    try:
+        values = parse_object(read_text(file))
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f"{file}: damaged ({error})") from None
+    return Page.from_dict(values, str(file))

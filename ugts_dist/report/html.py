@@ -1,0 +1,164 @@
+"""A page as one HTML file that holds its style and its figures and loads nothing.
+
+It is made as a tree of elements and written by the standard library, which closes every tag and escapes every text.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import ugts_dist
+from ugts_dist.errors import InputError
+from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
+from ugts_dist.report.style import STYLE
+from ugts_dist.report.text import cell_text, legend, paragraphs
+
+GENERATOR = "ugts report"
+# Even if a text became markup, nothing of it would be run or loaded.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_NUMBER = re.compile(r"[-+\u2212▲▼ ]*[\d,.]+(e[-+]?\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
+_LONG_WORD = re.compile(r"\S{32}")  # a checksum, a path: a narrow screen has no room for it in one line
+# What HTML has no place for: control characters, halves of surrogate pairs, and code points that are no characters.
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+def render(page: Page, folder: Path) -> str:
+    """The whole file; figures that are given by their paths are read from `folder`.
+
+    A figure that can't be read is named as a problem in its place.
+    """
+    root = Element("html", lang="en")
+    _head(root, page.title)
+    body = SubElement(root, "body")
+    main = SubElement(body, "main")
+    _add(main, "h1", page.title)
+    _text(main, page.intro)
+    if len(page.sections) > 2:
+        _contents(main, page.sections)
+    for number, section in enumerate(page.sections):
+        there = SubElement(main, "section", id=f"section-{number}")
+        _add(there, "h2", section.title)
+        _text(there, section.text)
+        _blocks(there, section.blocks, folder)
+    _add(body, "footer", f"Written by ugts_dist {ugts_dist.__version__}.")
+    return "<!DOCTYPE html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
+
+
+def is_report(start: str) -> bool:
+    """Whether a file that begins so was written by `render`."""
+    return start.startswith("<!DOCTYPE html>") and f'<meta name="generator" content="{GENERATOR}">' in start
+
+
+def _head(root: Element, title: str) -> None:
+    head = SubElement(root, "head")
+    SubElement(head, "meta", charset="utf-8")
+    SubElement(head, "meta", name="generator", content=GENERATOR)
+    SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY})
+    SubElement(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
+    _add(head, "title", title)
+    SubElement(head, "style").text = STYLE
+
+
+def _contents(parent: Element, sections: Iterable[Section]) -> None:
+    items = SubElement(SubElement(parent, "nav"), "ul")
+    for number, section in enumerate(sections):
+        _add(SubElement(items, "li"), "a", section.title).set("href", f"#section-{number}")
+
+
+def _blocks(parent: Element, blocks: Iterable[Block], folder: Path) -> None:
+    """Figures that follow one another stand side by side where there is room."""
+    for are_figures, group in groupby(blocks, lambda block: isinstance(block, Figure)):
+        there = SubElement(parent, "div", {"class": "figures"}) if are_figures else parent
+        for block in group:
+            _block(there, block, folder)
+
+
+def _block(parent: Element, block: Block, folder: Path) -> None:
+    match block:
+        case Table():
+            _table(parent, block)
+        case Figure():
+            _figure(parent, block, folder)
+        case Paragraph():
+            _text(parent, block.text)
+        case Problem():
+            _add(parent, "p", block.text).set("class", "problem")
+        case Code():
+            _add(SubElement(parent, "pre"), "code", block.text)
+        case Details():
+            there = SubElement(parent, "details")
+            _add(there, "summary", block.title)
+            _block(there, block.block, folder)
+
+
+def _table(parent: Element, block: Table) -> None:
+    # With a place in the tab order it can be scrolled by keyboard.
+    there = SubElement(parent, "div", {"class": "scroll", "tabindex": "0"})
+    table = SubElement(there, "table", {} if block.headings else {"class": "pairs"})
+    numeric = [all(_is_number(row[column]) for row in block.rows) for column in range(len(block.headings))]
+    if block.headings:
+        row_of_headings = SubElement(SubElement(table, "thead"), "tr")
+        for heading, is_number in zip(block.headings, numeric, strict=True):
+            element = _add(row_of_headings, "th", heading)
+            element.attrib.update({"scope": "col"} | ({"class": "number"} if is_number else {}))
+    body = SubElement(table, "tbody")
+    for row in block.rows:
+        line = SubElement(body, "tr")
+        for column, cell in enumerate(row):
+            element = _add(line, "td" if column else "th", cell_text(cell))
+            classes: list[str] = [cell.kind] if isinstance(cell, Cell) and cell.kind != "plain" else []
+            classes += ["number"] if numeric and numeric[column] else []
+            classes += ["long"] if _LONG_WORD.search(cell_text(cell)) else []
+            element.attrib.update({} if column else {"scope": "row"})
+            element.attrib.update({"class": " ".join(classes)} if classes else {})
+    for note in (block.note, legend(block)):
+        for paragraph in _text(parent, note):
+            paragraph.set("class", "note")
+
+
+def _is_number(cell: str | Cell) -> bool:
+    return (isinstance(cell, Cell) and cell.kind == "missing") or bool(_NUMBER.fullmatch(cell_text(cell) or "-"))
+
+
+def _figure(parent: Element, block: Figure, folder: Path) -> None:
+    try:
+        data = block.read(folder)
+    except InputError as error:
+        _add(parent, "p", str(error)).set("class", "problem")
+        return
+    figure = SubElement(parent, "figure")
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    SubElement(figure, "img", src=source, alt=_clean(block.caption))
+    _add(figure, "figcaption", block.caption)
+
+
+def _text(parent: Element, text: str) -> list[Element]:
+    """Its paragraphs, with code in them."""
+    made = []
+    for paragraph in paragraphs(text):
+        element = SubElement(parent, "p")
+        last: Element | None = None
+        for part, is_code in paragraph:
+            if is_code:
+                last = _add(element, "code", part)
+            elif last is None:
+                element.text = _clean(part)
+            else:
+                last.tail = _clean(part)
+        made.append(element)
+    return made
+
+
+def _add(parent: Element, tag: str, text: str) -> Element:
+    element = SubElement(parent, tag)
+    element.text = _clean(text)
+    return element
+
+
+def _clean(text: str) -> str:
+    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))

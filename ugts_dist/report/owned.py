@@ -1,0 +1,28 @@
+"""Files that a report may replace: its own, and no other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ugts_dist.errors import InputError
+from ugts_dist.report.html import is_report
+
+MARK = "<!-- ugts report -->"  # the first line of a page in Markdown
+
+
+def check_ours(path: Path) -> None:
+    """Raise InputError where something is at `path` that no report wrote, or where it has no folder to be in."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: {path.parent} is no folder; allowed is a file in one that exists")
+    if not os.path.lexists(path):
+        return
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise InputError(f"{path}: exists and is no regular file; allowed is a new file, or an earlier report")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            start = file.read(1000)
+    except OSError as error:
+        raise InputError(f"{path}: exists and can't be read ({error.strerror})") from None
+    if not (is_report(start) or start.startswith(MARK)):
+        raise InputError(f"{path}: exists and is no report; allowed is a new file, or an earlier report")

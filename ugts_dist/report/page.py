@@ -1,0 +1,133 @@
+"""A page as data: what is told, without how it looks. It can be written as HTML and as Markdown, and kept as JSON.
+
+In the texts of pages, sections and paragraphs an empty line ends a paragraph, and what stands between two backquotes
+is code; nothing else is markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from ugts_dist.errors import InputError
+
+Kind = Literal["plain", "better", "worse", "missing"]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_PNG = 2**21  # bytes: a page is to stay small enough to be sent around
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is marked, in colour and by a sign, as better or worse than another figure or missing."""
+
+    text: str
+    kind: Kind = "plain"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings; the first cell of a row names it. Without headings, pairs of a name and what it is.
+
+    Raises InputError where a row has another length than the first one or the headings.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        allowed = len(self.headings) or (len(self.rows[0]) if self.rows else 0)
+        for number, row in enumerate(self.rows):
+            if len(row) != allowed:
+                raise InputError(f"row {number} of a table has {len(row)} cells, allowed are {allowed}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG: its bytes, or its path from the page's folder, and what it shows."""
+
+    png: str | bytes
+    caption: str
+
+    def read(self, folder: Path) -> bytes:
+        """The PNG's bytes. Raises InputError where there is none, or one too large for a page."""
+        if isinstance(self.png, bytes):
+            data, where = self.png, self.caption
+        else:
+            where = str(folder / self.png)
+            try:
+                with open(where, "rb") as file:
+                    data = file.read(_MAX_PNG + 1)
+            except OSError as error:
+                raise InputError(f"{where}: can't be read ({error.strerror}); a PNG is needed") from None
+        if not data.startswith(_SIGNATURE):
+            raise InputError(f"{where}: not a PNG")
+        if len(data) > _MAX_PNG:
+            raise InputError(f"{where}: more than {_MAX_PNG:,} bytes, which is the most that a page takes of a PNG")
+        return data
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What could not be shown, and why."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Commands, or a file, as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """A block that is folded away under its title."""
+
+    title: str
+    block: Block
+
+
+Block: TypeAlias = "Table | Figure | Paragraph | Problem | Code | Details"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page."""
+
+    title: str
+    text: str = ""
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a reader is told."""
+
+    title: str
+    intro: str = ""
+    sections: Sequence[Section] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; `from_dict` gives a page with the same ones."""
+        from ugts_dist.report.page_json import plain_page
+
+        return plain_page(self)
+
+    @classmethod
+    def from_dict(cls, values: Any, source: str = "page") -> Page:
+        """From what JSON held. Raises InputError, in one line, which names `source` and the place in it."""
+        from ugts_dist.report.page_json import page_of
+
+        return page_of(values, source)

@@ -1,0 +1,203 @@
+"""What the folder of a run holds, as far as it can be read; the run may be under way, and files may be damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ugts_dist.config import Config, load_toml
+from ugts_dist.errors import InputError
+from ugts_dist.report.files import Folder, number, parse_object
+from ugts_dist.supermask import Ticket
+from ugts_dist.supermask.coding import entropy_bytes
+from ugts_dist.tensor_file import read_tensor_file
+
+_TICKET, _DENSE = "best.ticket", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight of a network: its shape, and how many of its entries are kept."""
+
+    name: str
+    shape: tuple[int, ...]
+    weights: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a saved network's file.
+
+    Attributes:
+        masks: the coded masks; 0 in a dense network.
+        tensors: all other tensors.
+        entropy: the least that masks of these densities take.
+        dense: of all weights in float32 and of the other tensors.
+    """
+
+    file: int
+    masks: int
+    tensors: int
+    entropy: float
+    dense: int
+
+    @property
+    def header(self) -> int:
+        return self.file - self.masks - self.tensors
+
+
+@dataclass(frozen=True)
+class Network:
+    """The best network of a run, as it is saved.
+
+    Attributes:
+        origin: seed, initialisation and fingerprint of frozen weights; nothing where they were trained.
+    """
+
+    file: str
+    layers: list[Layer]
+    sizes: Sizes
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    origin: dict[str, Any]
+
+    @property
+    def is_ticket(self) -> bool:
+        return bool(self.origin)
+
+    @property
+    def weights(self) -> int:
+        return sum(layer.weights for layer in self.layers)
+
+    @property
+    def kept(self) -> int:
+        return sum(layer.kept for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Everything that is known of a run.
+
+    Attributes:
+        folder: with the problems that reading it has met.
+        epochs: the lines of metrics.jsonl, numbers alone.
+        result: None where the run is not finished.
+    """
+
+    folder: Folder
+    config: Config | None
+    epochs: list[dict[str, float]]
+    result: dict[str, Any] | None
+    network: Network | None
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """Of the best epoch: its number, the metrics and the sparsity there; empty before there is one."""
+        return self.result or (self.network.metrics if self.network is not None else {})
+
+
+def read_run(path: Path) -> RunFiles:
+    """Read what can be read. Raises InputError where nothing can."""
+    folder = Folder(path)
+    network = _network(folder)
+    config = _config(folder, network)
+    result = folder.json("result.json")
+    epochs = list(_epochs(folder))
+    if config is None and network is None and not epochs:
+        raise InputError("; ".join(folder.problems))
+    _compare(folder, result, network)
+    return RunFiles(folder, config, epochs, result, network)
+
+
+def _config(folder: Folder, network: Network | None) -> Config | None:
+    try:
+        return load_toml(folder.path / "config.toml")
+    except InputError as error:
+        folder.problems.append(str(error))
+    try:
+        return None if network is None else Config.from_dict(network.config, network.file)
+    except InputError as error:
+        folder.problems.append(str(error))
+        return None
+
+
+def _network(folder: Folder) -> Network | None:
+    try:
+        if folder.has(_TICKET):
+            return _ticket(folder.path / _TICKET)
+        return _dense(folder.path / _DENSE) if folder.has(_DENSE) else None
+    except (InputError, OSError) as error:
+        folder.problems.append(str(error))
+        return None
+
+
+def _ticket(path: Path) -> Network:
+    ticket = Ticket.load(path)
+    _, tensors = read_tensor_file(path, "ugts", "a ticket (.ticket)")
+    layers = [Layer(name, tuple(mask.shape), mask.numel(), int(mask.sum())) for name, mask in ticket.masks.items()]
+    unmasked = _bytes(ticket.unmasked.values())
+    sizes = Sizes(
+        file=path.stat().st_size,
+        masks=_bytes([tensors["masks"]]),
+        tensors=unmasked,
+        entropy=entropy_bytes([layer.weights for layer in layers], [layer.kept for layer in layers]),
+        dense=4 * sum(layer.weights for layer in layers) + unmasked,
+    )
+    origin = {
+        "seed": ticket.recipe.seed,
+        "initialisation": ticket.recipe.weight_init,
+        "SHA-256 of the weights": ticket.fingerprint,
+    }
+    return Network(path.name, layers, sizes, ticket.config, dict(ticket.metrics), ticket.provenance, origin)
+
+
+def _dense(path: Path) -> Network:
+    header, tensors = read_tensor_file(path, "dense", "a dense network (.safetensors)")
+    weights = {name: value for name, value in tensors.items() if value.dim() > 1}
+    layers = [Layer(name, tuple(value.shape), value.numel(), value.numel()) for name, value in weights.items()]
+    held = _bytes(tensors.values())
+    sizes = Sizes(file=path.stat().st_size, masks=0, tensors=held, entropy=0.0, dense=held)
+    told = {name: header.get(name) for name in ("config", "metrics", "provenance")}
+    parts = {name: value if isinstance(value, dict) else {} for name, value in told.items()}
+    return Network(path.name, layers, sizes, parts["config"], parts["metrics"], parts["provenance"], {})
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _epochs(folder: Folder) -> Iterable[dict[str, float]]:
+    text = folder.text("metrics.jsonl")
+    # What follows the last end of a line is being written just now.
+    for place, line in enumerate((text or "").split("\n")[:-1], 1):
+        try:
+            values = parse_object(line)
+            if number(values, "epoch") is None:
+                raise ValueError("it has no epoch")
+            yield {
+                name: float(value)
+                for name, value in values.items()
+                if isinstance(value, int | float) and not isinstance(value, bool)
+            }
+        except (ValueError, OverflowError, RecursionError) as error:
+            folder.problems.append(f"{folder.path / 'metrics.jsonl'}: line {place} is damaged ({error})")
+
+
+def _compare(folder: Folder, result: Mapping[str, Any] | None, network: Network | None) -> None:
+    """A network that was put into the folder of another run must not pass for its result."""
+    if not result or network is None:
+        return
+    found = {**network.metrics, "bytes": network.sizes.file}
+    for name in ("epoch", "valid", "test", "sparsity", "bytes"):
+        if name in found and result.get(name) != found[name]:
+            folder.problems.append(
+                f"{network.file} is another network than that of result.json: {name} is {found[name]} instead of "
+                f"{result.get(name)}"
+            )
+            return

@@ -1,0 +1,194 @@
+"""What the folder of a search holds, as far as it can be read; the search may be under way."""
+
+from __future__ import annotations
+
+import io
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.errors import InputError
+from ugts_dist.report.files import Folder, number
+
+_COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Mean and standard deviation of a metric over seeds."""
+
+    mean: float
+    deviation: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A ticket of the front, or the best dense network, over its seeds."""
+
+    key: str
+    dense: bool
+    fields: dict[str, Any]
+    sparsity: float
+    valid: Seeds
+    test: Seeds
+    matches: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the search has found; `sparsest` is a place among the winners."""
+
+    dense: Winner | None
+    winners: list[Winner]
+    sparsest: int | None
+    tolerance: float
+    metric: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of the search.
+
+    Attributes:
+        values: what is known of it, by the names of `results.parquet`; nothing of one that has not ended.
+        fields: the values of the fields that vary.
+    """
+
+    key: str
+    label: str
+    dense: bool
+    values: dict[str, Any]
+    fields: dict[str, Any]
+
+    @property
+    def state(self) -> str:
+        return str(self.values.get("state", "waiting"))
+
+
+@dataclass(frozen=True)
+class SearchFiles:
+    """Everything that is known of a search.
+
+    Attributes:
+        answer: None where the search has not come to its end.
+        space: its text, as TOML.
+        fields: of the space, with what each may be.
+        search: its section [search].
+        best: the configuration of its answer, as TOML.
+    """
+
+    folder: Folder
+    answer: Answer | None
+    trials: list[Trial]
+    space: str
+    fields: dict[str, Any]
+    search: dict[str, Any]
+    best: str
+
+
+def read_search(path: Path) -> SearchFiles:
+    """Read what can be read. Raises InputError where nothing can."""
+    folder = Folder(path)
+    space = folder.text("space.toml") or ""
+    parsed = _parsed(folder, space)
+    answer = _answer(folder)
+    trials = _trials(folder)
+    if folder.problems and answer is None and not trials:
+        raise InputError("; ".join(folder.problems))
+    return SearchFiles(
+        folder, answer, trials, space, parsed["fields"], parsed["search"], folder.text("best.toml") or ""
+    )
+
+
+def _parsed(folder: Folder, space: str) -> dict[str, dict[str, Any]]:
+    """Two sections of the space; empty where it is damaged."""
+    try:
+        values = tomllib.loads(space)
+        return {name: dict(values.get(name, {})) for name in ("fields", "search")}
+    except (tomllib.TOMLDecodeError, TypeError, ValueError, RecursionError) as error:
+        folder.problems.append(f"{folder.path / 'space.toml'}: damaged ({error})")
+        return {"fields": {}, "search": {}}
+
+
+def _answer(folder: Folder) -> Answer | None:
+    values = folder.json("answer.json")
+    if values is None:
+        return None
+    try:
+        winners = [_winner(entry) for entry in values["winners"]]
+        sparsest = values["sparsest"]
+        if sparsest is not None and (type(sparsest) is not int or not 0 <= sparsest < len(winners)):
+            raise ValueError(f"sparsest is {sparsest!r}, and it has {len(winners)} winners")
+        dense = None if values["dense"] is None else _winner(values["dense"])
+        return Answer(dense, winners, sparsest, _number(values, "tolerance"), str(values["metric"]))
+    except (KeyError, TypeError, ValueError) as error:
+        folder.problems.append(f"{folder.path / 'answer.json'}: damaged ({type(error).__name__}: {error})")
+        return None
+
+
+def _winner(values: Mapping[str, Any]) -> Winner:
+    valid, test = (
+        Seeds(_number(values[name], "mean"), _number(values[name], "deviation"), int(_number(values[name], "count")))
+        for name in ("valid", "test")
+    )
+    fields = dict(values["fields"])
+    return Winner(
+        str(values["key"]),
+        bool(values["dense"]),
+        fields,
+        _number(values, "sparsity"),
+        valid,
+        test,
+        bool(values["matches"]),
+    )
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value = number(values, name)
+    if value is None:
+        raise ValueError(f"{name} is {values.get(name)!r:.80}, allowed is a finite number")
+    return value
+
+
+def _trials(folder: Folder) -> list[Trial]:
+    """From the table of results; before there is one, from the manifest and the runs' own results."""
+    manifest = folder.json("manifest.json") or {}
+    known = manifest.get("trials")
+    told = (
+        {str(key): trial for key, trial in known.items() if isinstance(trial, dict)} if isinstance(known, dict) else {}
+    )
+    rows = _rows(folder)
+    if rows:
+        return [_of_row(row, told.get(str(row.get("key")), {})) for row in rows]
+    return [_of_run(folder, key, trial) for key, trial in told.items() if Path(key).name == key]
+
+
+def _rows(folder: Folder) -> list[dict[str, Any]]:
+    if not folder.has("results.parquet"):
+        return []
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(io.BytesIO((folder.path / "results.parquet").read_bytes())).to_pylist())
+    except (OSError, pa.ArrowException, ValueError) as error:
+        folder.problems.append(f"{folder.path / 'results.parquet'}: damaged ({str(error).splitlines()[0]:.200})")
+        return []
+
+
+def _of_row(row: Mapping[str, Any], known: Mapping[str, Any]) -> Trial:
+    values = {name: row.get(name) for name in _COLUMNS}
+    fields = {name.removeprefix("field."): value for name, value in row.items() if name.startswith("field.")}
+    return Trial(str(row.get("key")), str(known.get("label", "")), row.get("kind") == "dense", values, fields)
+
+
+def _of_run(folder: Folder, key: str, known: Mapping[str, Any]) -> Trial:
+    """Its test metric stays unread: it is for the winners alone."""
+    result = folder.json(f"runs/{key}/result.json") or {}
+    values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes")}
+    values |= {name: known.get(name) for name in ("state", "seed", "message")}
+    label = str(known.get("label", ""))
+    return Trial(key, label, label == "dense" or label.startswith("dense,"), values, {})

@@ -1,0 +1,67 @@
+"""Texts of a page: their paragraphs, the code in them, the signs of marked cells, and how numbers are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ugts_dist.report.page import Cell, Kind, Table
+
+SIGNS: dict[Kind, str] = {"plain": "", "better": "▲", "worse": "▼", "missing": "∅"}
+_LONGEST = 200  # of a value from a file
+
+
+def paragraphs(text: str) -> list[list[tuple[str, bool]]]:
+    """The paragraphs of a text, each as its parts with whether they are code."""
+    told = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
+    return [parts(paragraph) for paragraph in told if paragraph]
+
+
+def parts(text: str) -> list[tuple[str, bool]]:
+    """What stands between two backquotes is code; of an odd one at the end nothing is."""
+    cut = text.split("`")
+    if len(cut) % 2 == 0:
+        cut[-2:] = ["`".join(cut[-2:])]
+    return [(part, number % 2 == 1) for number, part in enumerate(cut) if part]
+
+
+def cell_text(cell: str | Cell) -> str:
+    """A cell's text after its sign, so that it is marked without colour too."""
+    return f"{SIGNS[cell.kind]} {cell.text}".strip() if isinstance(cell, Cell) else cell
+
+
+def legend(table: Table) -> str:
+    """What the signs in a table mean; empty where it has none."""
+    found = {cell.kind for row in table.rows for cell in row if isinstance(cell, Cell)}
+    return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in found)
+
+
+def told(value: Any) -> str:
+    """A value of a file for people: numbers with four decimals, or four digits where they are small or large."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        text = "-" if value is None or value == "" else str(value)
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) < 10**30 else f"about 10^{len(str(abs(value))) - 1}"
+    if value and math.isfinite(value) and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.4g}"
+    return f"{value:.4f}"
+
+
+def setting(value: Any) -> str:
+    """A configured value for people: as short as it was written."""
+    return f"{value:g}" if isinstance(value, float) else told(value)
+
+
+def spread(mean: float, deviation: float, count: int) -> str:
+    """A mean over seeds and its standard deviation, where there is more than one seed."""
+    return f"{mean:.4f} ± {deviation:.4f}" if count > 1 else f"{mean:.4f}"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one: {"model": {"depth": 2}} is {"model.depth": 2}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
