@@ -99,6 +99,7 @@ done
 
 # Without a token whoever reaches the ports can run anything here: it must be turned off by name.
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
+export RAY_worker_niceness=${RAY_worker_niceness:-0} # by default 15: beside any other program a trial would hardly get on
 export RAY_AUTH_TOKEN_PATH=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
 token=$RAY_AUTH_TOKEN_PATH
 
