@@ -126,9 +126,14 @@ class SupermaskConfig:
     """Part of the epochs over which the sparsity rises (0.5: it reaches its target half-way, as in the paper)."""
     seed: int = -1
     """Seed of the frozen weights and first scores; -1: the run's seed."""
-    weight_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"] = "signed-constant"
-    """Distribution of the frozen weights."""
-    score_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"] = "kaiming-uniform"
+    weight_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"] = (
+        "signed-constant"
+    )
+    """Distribution of the frozen weights. balanced: constant magnitude and, for each output, as many of either sign,
+    which deep networks need."""
+    score_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"] = (
+        "kaiming-uniform"
+    )
     """Distribution of the first scores."""
     score_scale: float = 1.0
     """The first scores are multiplied by this."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import statistics
 from typing import get_args
 
 import numpy as np
@@ -28,6 +29,10 @@ GOLDEN: dict[Init, tuple[list[str], str]] = {
     "signed-constant": (
         ["-0x1.c9f25c0000000p-2", "-0x1.c9f25c0000000p-2", "0x1.c9f25c0000000p-2", "-0x1.c9f25c0000000p-2"],
         "a5545f3cfdd2e678ca6db7b8d164c9b2914b6f40edd2205bc6eb27124a4705da",
+    ),
+    "balanced": (
+        ["-0x1.c9f25c0000000p-2"] * 4,
+        "67f454b9902979bc8d6b3a368e5ee54d51db453331e9fa97071f51354c6bb3e7",
     ),
     "uniform": (
         ["-0x1.45c6ba0000000p-1", "-0x1.c1bd2a0000000p-1", "0x1.064cf20000000p-4", "-0x1.2bac700000000p-3"],
@@ -61,6 +66,9 @@ def test_the_stream_is_philox_keyed_by_seed_role_and_name(init: Init) -> None:
         "kaiming-uniform": [(2 * u - 1) * math.sqrt(6.0 / 4) for u in unit],
         "kaiming-normal": [float(ndtri(u)) * scale for u in unit],
         "signed-constant": [scale if u > 0.5 else -scale for u in unit],
+        "balanced": [
+            scale if u > statistics.median(row) else -scale for row in (unit[:4], unit[4:8], unit[8:]) for u in row
+        ],
         "uniform": [2 * u - 1 for u in unit],
     }[init]
     found = random_tensor(12, "weight", "a.b", (3, 4), init)
@@ -114,6 +122,15 @@ def test_signed_constant() -> None:
     assert values.unique().tolist() == pytest.approx([-math.sqrt(2 / 500), math.sqrt(2 / 500)], rel=1e-7)
     positive = float((values > 0).double().mean())
     assert abs(positive - 0.5) < 4.5 * 0.5 / math.sqrt(values.numel())
+
+
+@pytest.mark.parametrize(("shape", "positive"), [((40, 10), 5), ((40, 11), 6), ((1, 3, 4), 6), ((5, 1), 1)])
+def test_balanced_has_as_many_of_either_sign_for_each_output(shape: tuple[int, ...], positive: int) -> None:
+    values = random_tensor(1, "weight", NAME, shape, "balanced").flatten(1)
+    assert values.abs().unique().tolist() == pytest.approx([math.sqrt(2 / fan_in(shape))], rel=1e-7)
+    assert (values > 0).sum(1).tolist() == [positive] * shape[0]
+    if shape[0] == 40:
+        assert len({tuple(row.tolist()) for row in values}) > 30  # in an order of its own for each
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ GOLDEN = {
     "kaiming-uniform": "394514710eb44d097084075712293aa53b336d6a799a69c8c59343f5725378de",
     "kaiming-normal": "6bf0ae376fd91e6788724085c4eea869c1b74e61087bed1dfb62807374d559fd",
     "signed-constant": "a5545f3cfdd2e678ca6db7b8d164c9b2914b6f40edd2205bc6eb27124a4705da",
+    "balanced": "67f454b9902979bc8d6b3a368e5ee54d51db453331e9fa97071f51354c6bb3e7",
     "uniform": "dcfa2605fd0d5bbcebc1cf1857f891e3b3292e52377a625919b59b9831cbbf50",
 }
 _NAME, _SHAPE = "convs.0.lin.weight", (16, 10)

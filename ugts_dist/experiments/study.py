@@ -203,9 +203,10 @@ def _only(panel: Panel, text: str) -> Panel:
     return dataclasses.replace(panel, rows=tuple(row for row in rows if row.cells))
 
 
-def _order(name: str) -> tuple[bool, int]:
-    """Tables before figures, each by its number."""
-    return name.startswith("fig"), int("".join(filter(str.isdigit, name)))
+def _order(name: str) -> tuple[int, int, str]:
+    """Tables, then figures, each by its number; then what is not the paper's."""
+    kind = next((k for k, prefix in enumerate(("table", "fig")) if name.startswith(prefix)), 2)
+    return kind, int("".join(filter(str.isdigit, name)) or 0), name
 
 
 def all_configs(study: Study) -> Iterator[Config]:

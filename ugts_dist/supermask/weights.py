@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Init = Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "uniform"]
+Init = Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -31,6 +31,9 @@ def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int
 
     Scales (fan-in, gain sqrt 2; He et al. 2015): kaiming-uniform U(+-sqrt(6 / fan_in)), kaiming-normal
     N(0, 2 / fan_in), signed-constant +-sqrt(2 / fan_in); `uniform` is U(-1, 1) whatever the shape.
+    `balanced` is signed-constant with as many of either sign among the inputs of each output (one more positive, where
+    their number is odd): what all inputs have in common, as the outputs of ReLU do, cancels (the idea of centred weight
+    normalisation, Huang et al. 2017), so that deep layers tell nodes apart.
     """
     digest = hashlib.sha256(f"{seed}/{role}/{name}".encode()).digest()
     raw = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(math.prod(shape))
@@ -43,6 +46,9 @@ def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int
             values = normal_quantile(unit) * deviation
         case "signed-constant":
             values = np.where(unit < 0.5, -deviation, deviation)
+        case "balanced":
+            order = unit.reshape(shape[0], -1).argsort(1, kind="stable").argsort(1)
+            values = np.where(order < fan_in(shape) // 2, -deviation, deviation)
         case "uniform":
             values = 2.0 * unit - 1.0
         case _:
