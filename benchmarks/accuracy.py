@@ -1,7 +1,6 @@
-"""Accuracy of tickets on real graphs: the sparsity sweep on Cora and Citeseer, Table 5 of the paper, an ablation.
+"""Accuracy of tickets on real graphs: the sparsity sweep on Cora and Citeseer, an ablation.
 
     UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py sweep     # tables, JSON and a plot in benchmarks/results/
-    UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py table5
     UGTS_DATA=DATA .venv/bin/python benchmarks/accuracy.py ablation
 
 Every run is a preset of the program with the sparsity, method and seed changed; the test accuracy is that of the
@@ -27,13 +26,6 @@ GRAPHS = ("cora", "citeseer")
 ARCHS = ("gcn", "gat", "gin")
 SPARSITIES = (0.1, 0.5, 0.9, 0.95, 0.99)
 SETTINGS = {"ours": "", "plain": "-paper"}  # the suffix of the preset
-TABLE5_SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
-TABLE5 = {  # method -> published accuracy (Huang et al. 2022, Table 5: GAT, Cora)
-    "edge-popup": (0.814, 0.81, 0.809, 0.81, 0.791, 0.461),
-    "no-global": (0.807, 0.816, 0.817, 0.804, 0.799, 0.731),
-    "no-gradual": (0.806, 0.818, 0.821, 0.821, 0.804, 0.795),
-    "ugts": (0.797, 0.811, 0.81, 0.815, 0.817, 0.822),
-}
 ABLATIONS: dict[str, dict[str, Any]] = {  # what is taken away from our presets
     "nothing": {},
     "calibration": {"supermask.calibrate": False},
@@ -119,21 +111,6 @@ def sweep(args: argparse.Namespace) -> None:
     _plot(measured, dense, rows)
 
 
-def table5(args: argparse.Namespace) -> None:
-    """The ablation of the global threshold and the gradual schedule: GAT, depth 2, width 256, Cora."""
-    rows = {
-        (method, setting): [Cell(f"cora-gat{suffix}", method, s) for s in TABLE5_SPARSITIES]
-        for method in TABLE5
-        for setting, suffix in SETTINGS.items()
-    }
-    measured = measure([cell for row in rows.values() for cell in row], args)
-    lines = [_row("", *TABLE5_SPARSITIES), _row("---", *["---"] * len(TABLE5_SPARSITIES))]
-    for method, published in TABLE5.items():
-        lines.append(_row(f"{method}, published", *(f"{100 * value:.1f}" for value in published)))
-        lines += [_row(f"{method}, {s}", *(measured[cell] for cell in rows[method, s])) for s in SETTINGS]
-    _write("table5", lines, measured)
-
-
 def ablation(args: argparse.Namespace) -> None:
     """What each of our choices does: validation and test accuracy without it, Cora."""
     columns = [(f"cora-{arch}", sparsity) for arch in ("gcn", "gat") for sparsity in (0.9, 0.99)]
@@ -199,13 +176,13 @@ def _plot(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sweep", "table5", "ablation"])
+    parser.add_argument("what", choices=["sweep", "ablation"])
     parser.add_argument("--seeds", type=int, default=5, help="runs a cell, with seeds 0, 1, ... (default 5)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default 2)")
     parser.add_argument("--store", type=Path, default=Path("runs/grid"), help="where finished runs are kept")
     parser.add_argument("--only-finished", action="store_true", help="run nothing, show what there is")
     args = parser.parse_args()
-    {"sweep": sweep, "table5": table5, "ablation": ablation}[args.what](args)
+    {"sweep": sweep, "ablation": ablation}[args.what](args)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from ugts_dist.experiments.measured import Measured
 from ugts_dist.experiments.study import Panel, Study
 
 _COLUMNS = 2  # diagrams side by side
+_WIDTH = 6  # inches of each
 _MEASURES = {
     "test": "test metric in %",
     "ood": "ROC-AUC in %",
@@ -27,7 +28,7 @@ def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize="small")
     return _png(figure)
 
 
@@ -59,7 +60,7 @@ def _diagrams(count: int) -> tuple[Any, list[Any]]:
 
     across = min(_COLUMNS, count)
     down = -(-count // across)
-    figure, grid = plt.subplots(down, across, figsize=(5 * across, 3.6 * down), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(down, across, figsize=(_WIDTH * across, 4 * down), layout="constrained", squeeze=False)
     for axes in grid.flat[count:]:
         axes.remove()
     return figure, list(grid.flat[:count])
@@ -76,6 +77,7 @@ def _png(figure: Any) -> bytes:
 
 def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Measured]) -> None:
     places = {column: place for place, column in enumerate(study.columns)}
+    told = set()
     for number, row in enumerate(panel.rows):
         known = [measured[cell.label] for cell in row.cells if measured[cell.label].values]
         if not known:
@@ -92,7 +94,8 @@ def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Me
         low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=color, alpha=0.15)
         published = [(places[f.cell.column], f.cell.published) for f in known if f.cell.published is not None]
-        if published:
+        if published and row.published not in told:  # once, in the colour of the first row that reproduces it
+            told.add(row.published)
             axes.plot(*zip(*published, strict=True), color=color, marker="o", fillstyle="none", linestyle=":")
     axes.set(title=panel.title, xlabel=study.heading, ylabel=_MEASURES[study.measure])
     axes.set_xticks(list(places.values()), list(places))
