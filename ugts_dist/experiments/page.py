@@ -17,7 +17,7 @@ runs are finished than the cell names, their number is told. The test figure is 
 of a ticket, among the epochs at its target sparsity.
 
 In brackets: how far our mean lies above (+) or below (-) the published figure, in points; marked where that is \
-more than our deviation."""
+more than our deviation over two seeds or more."""
 
 
 def make_page(sections: Sequence[Section]) -> Page:
@@ -88,7 +88,7 @@ def _shown(found: Measured) -> TableCell:
     difference = found.difference
     if difference is None:
         return TableCell(text)
-    far = abs(difference) > found.deviation
+    far = len(found.values) > 1 and abs(difference) > found.deviation
     kind: Kind = "plain" if not far else "better" if difference > 0 else "worse"
     return TableCell(f"{text} ({difference:+.1f})", kind)
 
