@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -103,7 +105,7 @@ def for_each(
 
 def _on_processes(task: Task, configs: Collection[Config], store: Path, workers: int) -> Iterator[str]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         futures = [pool.submit(task, config, store) for config in configs]
         try:
             for future in as_completed(futures):
@@ -128,6 +130,19 @@ def _on_cluster(task: Task, configs: Collection[Config], store: Path, address: s
 def _on_one_thread(task: Task, config: Config, store: Path) -> str:
     _one_thread()
     return task(config, store)
+
+
+def _begin() -> None:
+    """In a new process: one thread, and an end with the process that started it, however that ends."""
+    _one_thread()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _one_thread() -> None:
