@@ -65,13 +65,8 @@ def find_or_run(config: Config, store: Path) -> dict[str, Any]:
 
 def find_or_note(config: Config, store: Path) -> str:
     """The same; why it came to no result where the loss stopped being finite, which is noted in the store."""
-    return noting_failure(find_or_run, config, store)
-
-
-def noting_failure(task: Callable[[Config, Path], Any], config: Config, store: Path) -> str:
-    """Do the task; a loss or gradient that stopped being finite is noted in the store, and returned."""
     try:
-        task(config, store)
+        find_or_run(config, store)
     except FloatingPointError as error:
         write_text(store / f"{run_key(config)}.failed", f"{error}\n")
         return str(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ugts_dist.analysis.observe import Trace, observe_training
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
-from ugts_dist.experiments.grid import noting_failure, run_key
+from ugts_dist.experiments.grid import run_key
 
 _LOOKS = 40  # over a training
 
@@ -19,16 +19,19 @@ def find_trace(config: Config, store: Path) -> Trace | None:
     return Trace(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
-def observe_or_note(config: Config, store: Path) -> str:
-    """Train once more and look; why it failed where a gradient stopped being finite, which is noted in the store."""
-    return noting_failure(_observe, config, store)
+def observe_or_tell(config: Config, store: Path) -> str:
+    """Train once more and look; why there is no trace where a gradient stopped being finite.
 
-
-def _observe(config: Config, store: Path) -> None:
+    That is not noted: the run itself may well have a result.
+    """
     if find_trace(config, store) is None:
         store.mkdir(parents=True, exist_ok=True)
-        trace = observe_training(config, every=max(1, config.run.epochs // _LOOKS))
+        try:
+            trace = observe_training(config, every=max(1, config.run.epochs // _LOOKS))
+        except FloatingPointError as error:
+            return str(error)
         write_text(_file(config, store), json.dumps(trace.to_dict()))
+    return ""
 
 
 def _file(config: Config, store: Path) -> Path:
