@@ -39,6 +39,8 @@ _WITHOUT_EFFECT = (
     "run.spill",
     "run.timeout",
 )
+# Fields younger than FORMAT of `training.run_key`: as long as they have their default, a run is named as before them.
+_LATER = {"model.dropout_at": "every"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ class Config:
             f"{section}.{name}": value
             for section, fields in self.to_dict().items()
             for name, value in fields.items()
-            if section not in ("log", "checkpoint") and f"{section}.{name}" not in _WITHOUT_EFFECT
+            if section not in ("log", "checkpoint")
+            and f"{section}.{name}" not in _WITHOUT_EFFECT
+            and (f"{section}.{name}", value) not in _LATER.items()
         }
 
     def portable(self) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class ModelConfig:
     """Attention heads of GAT; the last layer averages them."""
     dropout: float = 0.0
     """Dropout of each layer's input while training."""
+    dropout_at: Literal["every", "input"] = "every"
+    """input: only of the network's input, which leaves deep networks trainable."""
     skip: Literal["none", "residual", "initial", "jumping"] = "none"
     """Connections past layers. residual: each layer's output is mixed with a part of its input; initial: with a part
     of the first hidden layer (GCNII); jumping: the output sees all layers, side by side (jumping knowledge). With any
@@ -184,8 +186,10 @@ class OptimConfig:
     """L2 penalty."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over the epochs; cosine: down to 0 at the last."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of features and layers; scores, thresholds, loss and optimiser are always float32."""
+    precision: Literal["float32", "medium", "bfloat16"] = "float32"
+    """Of features and layers; scores, thresholds, loss and optimiser are always float32. medium: float32, but the
+    matrix products of training may round what they multiply, to bfloat16 on a CPU or TF32 on a GPU, where that is
+    faster (PyTorch's float32_matmul_precision); evaluation never does."""
     compress: bool = False
     """Average the gradients over ranks in bfloat16: half the traffic."""
 

@@ -85,3 +85,10 @@ def test_the_same_bits_on_a_gpu() -> None:
     on_gpu = Dropout(0.3, 1, 2, nodes.cuda())(torch.ones(1000, 37).cuda(), 1)
     assert isinstance(on_gpu, Tensor)
     assert torch.equal(on_gpu.cpu() == 0, noise(Dropout(0.3, 1, 2, nodes), 1000, 37, layer=1) == 0)
+
+
+def test_dropout_of_the_input_alone() -> None:
+    dropout = Dropout(0.5, 1, 2, torch.arange(50), at="input")
+    assert torch.equal(noise(dropout, 50, 8), noise(Dropout(0.5, 1, 2, torch.arange(50)), 50, 8))
+    for layer in (1, 2, 33):
+        assert torch.equal(noise(dropout, 50, 8, layer), torch.ones(50, 8))

@@ -24,9 +24,10 @@ from ugts_dist.tickets.saved import load
 from ugts_dist.training import evaluate
 from ugts_dist.training.batches import Batch, full_features, graph_block, make_batches
 from ugts_dist.training.evaluate import Evaluator
-from ugts_dist.training.fit import fit, precision
+from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import build_model, load_saved
 from ugts_dist.training.molecules import GraphTask
+from ugts_dist.training.precision import layers
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import load_graph
 
@@ -154,7 +155,7 @@ def test_bfloat16_computes_the_same_roughly(changes: Settings) -> None:
     model, batch = build_model(settings, graph), batch_of(settings, Ranks())
     dropout = Dropout(0.3, 1, 2, batch.nodes)
     expected = model(batch.x, batch.blocks, dropout)
-    with precision(settings, Ranks()):
+    with layers(settings, Ranks()):
         found = model(batch.x, batch.blocks, dropout).float()
     assert float((found - expected).detach().norm() / expected.detach().norm()) < 0.05
     found.sum().backward()

@@ -7,6 +7,7 @@ number of ranks, on CPU and GPU, and a resumed run needs no state of a generator
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,16 +28,18 @@ class Dropout:
         seed: of the run.
         step: number of the step.
         nodes: id of each source node of the first layer, `[num_nodes]`; those of later layers come first.
+        at: every layer's input, or the network's (layer 0) alone.
     """
 
     p: float
     seed: int
     step: int
     nodes: Tensor
+    at: Literal["every", "input"] = "every"
 
     def __call__(self, x: Features, layer: int) -> Features:
         """Drop features of the first rows' nodes, `[at most num_nodes, width]`."""
-        if self.p == 0.0:
+        if self.p == 0.0 or (self.at == "input" and layer > 0):
             return x
         key = hashing.key(_DOMAIN, self.seed, self.step, layer)
         scale = 1.0 / (1.0 - self.p)

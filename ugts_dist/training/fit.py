@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ugts_dist.config import Config
 from ugts_dist.models import Dropout
+from ugts_dist.training import precision
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.progress import Best, Progress
@@ -181,7 +182,8 @@ class Training:
     def step(self, batch: Any, sparsity: float) -> Tensor:
         """One batch: threshold, forward with the masked weights, backward, and a change of the scores."""
         self.mask(sparsity)
-        loss = self._add_gradient(batch)
+        with precision.products(self._config):
+            loss = self._add_gradient(batch)
         if batch.is_last:  # of the parts that the step's seeds are cut into
             self._optimizer.step()
             self._optimizer.zero_grad()
@@ -191,9 +193,10 @@ class Training:
     def _add_gradient(self, batch: Any) -> Tensor:
         """Forward and backward; the gradient is averaged over ranks with the last batch of a step."""
         config, task = self._config, self._task
-        dropout = Dropout(config.model.dropout, config.run.seed, batch.step, batch.nodes)
+        model = config.model
+        dropout = Dropout(model.dropout, config.run.seed, batch.step, batch.nodes, model.dropout_at)
         with nullcontext() if batch.is_last else without_averaging(self._network):
-            with precision(config, self._ranks):
+            with precision.layers(config, self._ranks):
                 logits = task.forward(self._network, batch, dropout)
             loss = task.loss(logits.float(), batch)
             # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
@@ -216,11 +219,6 @@ def learning_rate(config: Config, epoch: int) -> float:
     if config.optim.schedule == "cosine":
         return config.optim.lr * 0.5 * (1.0 + math.cos(math.pi * epoch / config.run.epochs))
     return config.optim.lr
-
-
-def precision(config: Config, ranks: Ranks) -> AbstractContextManager[Any]:
-    """Layers in bfloat16 where that is asked for; parameters, and so the scores' gradients, stay float32."""
-    return torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.optim.precision == "bfloat16")
 
 
 def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.Module:
