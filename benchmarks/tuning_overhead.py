@@ -85,6 +85,7 @@ def _serial(trials: list[Any], folder: Path) -> dict[str, float]:
 def _through_ray(space: Any, folder: Path, cpus: int) -> dict[str, float]:
     """The search as `ugts tune` does it, with the times at which its parts are over."""
     from tuning.cluster import connected
+    from tuning.interrupt import Interrupt
     from tuning.manifest import open_search
     from tuning.search import Search
     from tuning.view import View
@@ -92,7 +93,7 @@ def _through_ray(space: Any, folder: Path, cpus: int) -> dict[str, float]:
     started = time.perf_counter()
     with open_search(folder / "search", space) as manifest, connected("", cpus):
         up = time.perf_counter()
-        outcome = Search(space, manifest, cpus, View("benchmark")).run()
+        outcome = Search(space, manifest, cpus, View("benchmark"), Interrupt("ugts tune")).run()
         over = time.perf_counter()
         results = [manifest.result(trial.key) or {} for trial in outcome.trials]
         begun = min((manifest.runs / trial.key / "config.toml").stat().st_mtime for trial in outcome.trials)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from tuning.cluster import connected, nodes_alive, trials_at_once
-from tuning.interrupt import stopped_by_signals
+from tuning.interrupt import Interrupt
 from tuning.manifest import open_search, space_of
 from tuning.options import TuneOptions
 from tuning.plan import list_dense, list_trials
@@ -22,10 +22,11 @@ def tune(options: TuneOptions) -> None:
     space = space_of(storage / options.resume) if options.resume else load_space(options.space)
     _refuse_combinations(space)
     name = options.resume or options.name or space.name
+    interrupt = Interrupt(f"ugts tune --storage {shlex.quote(options.storage)} --resume {name}")
     with (
         open_search(storage / name, space) as manifest,
         connected(options.address, options.cpus),
-        stopped_by_signals(f"ugts tune --storage {shlex.quote(options.storage)} --resume {name}"),
+        interrupt.listening(),
     ):
         from tuning.report import plot, show
         from tuning.results import answer_of, write_results
@@ -34,7 +35,7 @@ def tune(options: TuneOptions) -> None:
 
         at_once = trials_at_once(nodes_alive(), space.search, space.source)
         with View(name) as view:
-            outcome = Search(space, manifest, at_once, view).run()
+            outcome = Search(space, manifest, at_once, view, interrupt).run()
         answer = answer_of(outcome, space, manifest)
         write_results(answer, outcome, space, manifest)
         plot(answer, name, manifest.folder / "front.png")

@@ -1,4 +1,4 @@
-"""A search that is asked to stop ends with one line that tells how it goes on."""
+"""A search that is asked to stop ends, between two of Ray Tune's steps, with one line that tells how it goes on."""
 
 from __future__ import annotations
 
@@ -6,30 +6,44 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 from ugts_dist.errors import StoppedError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@contextmanager
-def stopped_by_signals(command: str) -> Iterator[None]:
-    """While it lasts, SIGINT and SIGTERM raise StoppedError, which names the command that goes on.
+class Interrupt:
+    """Whether a search has been asked to stop.
 
-    To be entered once Ray is there: its own handlers print the stacks of every thread. Further signals change
-    nothing, also after the block, so that Ray is left in order.
+    Signals are only remembered: an exception that a handler raises comes up wherever the process happens to be, and Ray
+    takes it for an error of its own where that is within the reading of a trial's result.
     """
 
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
+    def __init__(self, command: str) -> None:
+        self._command = command  # that goes on
+        self._number = 0
+
+    def look(self) -> None:
+        """Raises StoppedError, which names the command that goes on, once a signal has come."""
+        if self._number:
+            raise StoppedError(f"stopped by {signal.Signals(self._number).name}; `{self._command}` goes on")
+
+    @contextmanager
+    def listening(self) -> Iterator[Interrupt]:
+        """While it lasts, SIGINT and SIGTERM are remembered.
+
+        To be entered once Ray is there: its own handlers print the stacks of every thread. Further signals change
+        nothing, also after the block, so that Ray is left in order.
+        """
+        before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                if signal.getsignal(number) == self._remember:
+                    signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise StoppedError(f"stopped by {signal.Signals(number).name}; `{command}` goes on")
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is stop:
-                signal.signal(number, handler)
+        self._number = number

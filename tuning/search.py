@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tuning.answer import Point, choose_winners, spread
+from tuning.interrupt import Interrupt
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial, generations, linked, list_dense, list_trials, with_ancestors
 from tuning.scheduler import AshaBySparsity
@@ -41,12 +42,13 @@ class Outcome:
 class Search:
     """One search, on the cluster that this process is connected to."""
 
-    def __init__(self, space: Space, manifest: Manifest, at_once: int, view: View) -> None:
+    def __init__(self, space: Space, manifest: Manifest, at_once: int, view: View, interrupt: Interrupt) -> None:
         self._space, self._manifest, self._at_once, self._view = space, manifest, at_once, view
+        self._interrupt = interrupt
         self._ray = manifest.folder.absolute() / "ray"  # never read again: what is known of trials is in the manifest
 
     def run(self) -> Outcome:
-        """All stages. Raises InputError where every trial was refused."""
+        """All stages. Raises InputError where every trial was refused, StoppedError where it is asked to stop."""
         dense = list_dense(self._space)
         if self._space.search.kind == "optuna":
             self._run_all("trained dense", dense)
@@ -162,7 +164,7 @@ class Search:
                 name=f"stage-{time.time_ns()}",
                 storage_path=str(self._ray),
                 verbose=0,
-                callbacks=[Watcher(self._manifest, self._view, trials)],
+                callbacks=[Watcher(self._manifest, self._view, trials, self._interrupt)],
                 failure_config=tune.FailureConfig(max_failures=search.failures),
             ),
         )

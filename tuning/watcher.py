@@ -6,6 +6,7 @@ from typing import Any
 
 from ray import tune
 
+from tuning.interrupt import Interrupt
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial
 from tuning.scheduler import TIME
@@ -16,8 +17,12 @@ from tuning.work import FAILED, FINISHED
 class Watcher(tune.Callback):
     """Follows the trials of one stage."""
 
-    def __init__(self, manifest: Manifest, view: View, trials: dict[str, Trial]) -> None:
-        self._manifest, self._view, self._trials = manifest, view, trials
+    def __init__(self, manifest: Manifest, view: View, trials: dict[str, Trial], interrupt: Interrupt) -> None:
+        self._manifest, self._view, self._trials, self._interrupt = manifest, view, trials, interrupt
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Several times a second. Raises StoppedError: here no event of Ray's is being handled."""
+        self._interrupt.look()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         key = key_of(trial)

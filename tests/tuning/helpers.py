@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tuning.interrupt import Interrupt
 from tuning.manifest import Manifest, open_search
 from tuning.plan import Trial
 from tuning.results import Answer, answer_of, write_results
@@ -53,7 +54,7 @@ class SerialSearch(Search):
 def search_here(searched: Space, folder: Path) -> tuple[Answer, Outcome, Manifest]:
     """A whole search without Ray, its files written."""
     with open_search(folder, searched) as manifest, View("small") as view:
-        outcome = SerialSearch(searched, manifest, 1, view).run()
+        outcome = SerialSearch(searched, manifest, 1, view, Interrupt("ugts tune")).run()
         answer = answer_of(outcome, searched, manifest)
         write_results(answer, outcome, searched, manifest)
     return answer, outcome, manifest

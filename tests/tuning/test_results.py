@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tests.tuning.helpers import SMALL, SerialSearch, search_here, space
 from tuning.answer import spread
+from tuning.interrupt import Interrupt
 from tuning.manifest import open_search
 from tuning.plan import Trial, list_trials
 from tuning.report import plot, show, summary
@@ -64,7 +65,7 @@ class ImpatientSearch(SerialSearch):
 def test_no_seed_of_a_winner_is_stopped_early(tmp_path: Path) -> None:
     searched = space(scheduler="asha", seeds=3)
     with open_search(tmp_path, searched) as manifest, View("small") as view:
-        search = ImpatientSearch(searched, manifest, 1, view)
+        search = ImpatientSearch(searched, manifest, 1, view, Interrupt("ugts tune"))
         explored = list_trials(searched)
         again = [trial.reseeded(1) for trial in explored]
         manifest.add(again)

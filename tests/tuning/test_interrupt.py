@@ -1,0 +1,52 @@
+"""Signals to a searching process stop it at its own time, and only there."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from tests.tuning.helpers import space
+from tuning.interrupt import Interrupt
+from tuning.manifest import open_search
+from tuning.view import View
+from tuning.watcher import Watcher
+from ugts_dist.errors import StoppedError
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Any:
+    """Those of the tests themselves are there again afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_told_only_where_the_search_looks(number: signal.Signals) -> None:
+    interrupt = Interrupt("ugts tune --resume small")
+    with interrupt.listening():
+        interrupt.look()
+        signal.raise_signal(number)  # nothing happens at this place
+        signal.raise_signal(signal.SIGTERM)  # a further one changes nothing
+        with pytest.raises(StoppedError, match=rf"^stopped by {number.name}; `ugts tune --resume small` goes on$"):
+            interrupt.look()
+    assert signal.getsignal(number) == signal.SIG_IGN  # until the process, and Ray with it, is over
+
+
+def test_without_a_signal_the_handlers_are_as_before(handlers: dict[signal.Signals, Any]) -> None:
+    with Interrupt("ugts tune").listening() as interrupt:
+        assert signal.getsignal(signal.SIGTERM) != handlers[signal.SIGTERM]
+    interrupt.look()
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_rays_steps_end_the_search_at_their_beginning(tmp_path: Any) -> None:
+    with open_search(tmp_path, space()) as manifest, Interrupt("again").listening() as interrupt:
+        watcher = Watcher(manifest, View("small"), {}, interrupt)
+        watcher.on_step_begin(0, [])
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StoppedError, match="`again` goes on"):
+            watcher.on_step_begin(1, [])
