@@ -137,6 +137,7 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("supermask.seed", [-2, 2**63]),
     ("optim.lr", [0.0, -0.1, math.inf, math.nan]),
     ("optim.weight_decay", [-0.1, math.inf, math.nan]),
+    ("optim.average", [-0.1, 1.0, math.nan]),
     ("batch.size", [-1]),
     ("batch.threads", [-2]),
     ("batch.parts", [0, -1]),

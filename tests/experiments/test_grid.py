@@ -21,10 +21,11 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
     assert len({run_key(base), *(run_key(base.replace({field: value})) for field, value in other.items())}) == 6
 
 
-def test_a_younger_field_changes_the_key_only_where_it_has_not_its_default() -> None:
+@pytest.mark.parametrize(("field", "value"), [("model.dropout_at", "input"), ("optim.average", 0.9)])
+def test_a_younger_field_changes_the_key_only_where_it_has_not_its_default(field: str, value: str | float) -> None:
     base = config()
-    assert "model.dropout_at" not in base.determining()
-    assert run_key(base.replace({"model.dropout_at": "input"})) != run_key(base)
+    assert field not in base.determining()
+    assert run_key(base.replace({field: value})) != run_key(base)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ugts_dist.config import Config
 from ugts_dist.models import Dropout
 from ugts_dist.training import precision
+from ugts_dist.training.averaging import Average
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.progress import Best, Progress
@@ -93,16 +94,16 @@ def fit(
             network, metrics = None, None
             if _evaluates(config, epoch):
                 # The network is always judged at its final sparsity, also while the sparsity still rises.
-                training.mask(method.schedule.final)
-                measured, loss_of_all = evaluator.measure(method.model, loss)
-                if not math.isfinite(loss_of_all):
-                    raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
-                best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
-                progress.best, progress.measured = best, measured
-                if best.epoch == epoch and ranks.is_main:
-                    there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, there, provenance.describe())
-                metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
+                with training.judged(method.schedule.final):
+                    measured, loss_of_all = evaluator.measure(method.model, loss)
+                    if not math.isfinite(loss_of_all):
+                        raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
+                    best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
+                    progress.best, progress.measured = best, measured
+                    if best.epoch == epoch and ranks.is_main:
+                        there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
+                        network = method.snapshot(config, there, provenance.describe())
+                    metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
             saver.after_epoch(progress, network)
@@ -141,9 +142,10 @@ class Training:
         self._optimizer = torch.optim.Adam(
             self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )
+        self._average = Average(self.method.trained(), config.optim.average)
         steps = self.batches.steps_per_epoch
         if start is not None and start.resumed:
-            start.set_up_optimizer(self._optimizer, self.method)
+            start.set_up_optimizer(self._optimizer, self.method, self._average)
             self.progress = start.progress(steps, ranks)
         else:
             self.progress = Progress(steps, torch.zeros((), device=ranks.device))
@@ -152,7 +154,7 @@ class Training:
     def source(self) -> Source:
         """What checkpoints of this training are made of."""
         return Source(
-            lambda: tensors_of(self.method, self._optimizer),
+            lambda: tensors_of(self.method, self._optimizer, self._average),
             self.method.gains(),
             self.method.fingerprint(),
             self.method.file,
@@ -163,6 +165,17 @@ class Training:
         if self._masked_for != sparsity:
             self.method.set_sparsity(sparsity)
             self._masked_for = sparsity
+
+    @contextmanager
+    def judged(self, sparsity: float) -> Iterator[None]:
+        """The network as it is evaluated and saved: masked, by the averaged scores where they are averaged."""
+        with self._average.in_place():
+            if self._average.tensors():
+                self._masked_for = None
+            self.mask(sparsity)
+            yield
+        if self._average.tensors():
+            self._masked_for = None
 
     def epoch(
         self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
@@ -187,6 +200,7 @@ class Training:
         if batch.is_last:  # of the parts that the step's seeds are cut into
             self._optimizer.step()
             self._optimizer.zero_grad()
+            self._average.update()
             self._masked_for = None
         return loss
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.training import checkpoint
+from ugts_dist.training.averaging import Average
 from ugts_dist.training.checkpoint import Checkpoint, Tensors
 from ugts_dist.training.methods import Method
 from ugts_dist.training.progress import Progress
@@ -54,8 +55,8 @@ class Start:
             for name, parameter in trained.items():
                 parameter.copy_(found[name])
 
-    def set_up_optimizer(self, optimizer: torch.optim.Optimizer, method: Method) -> None:
-        """The moments of the checkpoint, where the run goes on."""
+    def set_up_optimizer(self, optimizer: torch.optim.Optimizer, method: Method, average: Average) -> None:
+        """The moments of the checkpoint, and the average, where the run goes on."""
         found = self.tensors["optimizer"]
         if not self.resumed or not (found or self.state.epoch or self.state.step):
             return
@@ -63,12 +64,14 @@ class Start:
         shapes: dict[str, Any] = {}
         for name, value in trained.items():
             shapes |= {f"{name}/exp_avg": value.shape, f"{name}/exp_avg_sq": value.shape, f"{name}/step": ()}
+        shapes |= {f"{name}/average": value.shape for name, value in average.tensors().items()}
         self._require_equal(shapes, found)
         state = {
             number: {key: found[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
             for number, name in enumerate(trained)
         }
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        average.restore({name: found[f"{name}/average"] for name in average.tensors()})
 
     def progress(self, steps_per_epoch: int, ranks: Ranks) -> Progress:
         """How far the run had come. Raises InputError within an epoch that has another number of steps now."""
@@ -105,19 +108,18 @@ def start_of(opened: Checkpoint | None, config: Config, ranks: Ranks) -> Start |
     return _of_all(opened, ranks, resumed=True)
 
 
-def tensors_of(method: Method, optimizer: torch.optim.Optimizer) -> Tensors:
-    """What training changes, as it is now: scores, and what the optimiser knows of each."""
+def tensors_of(method: Method, optimizer: torch.optim.Optimizer, average: Average) -> Tensors:
+    """What training changes, as it is now: scores, and what the optimiser and the average know of each."""
     trained = method.trained()
-    moments = (
-        {
-            f"{name}/{key}": value
-            for name, parameter in trained.items()
-            for key, value in optimizer.state[parameter].items()
-        }
-        if optimizer.state
-        else {}
-    )
-    return {"trained": dict(trained), "optimizer": moments}
+    if not optimizer.state:  # before the first step
+        return {"trained": dict(trained), "optimizer": {}}
+    moments = {
+        f"{name}/{key}": value
+        for name, parameter in trained.items()
+        for key, value in optimizer.state[parameter].items()
+    }
+    averages = {f"{name}/average": value for name, value in average.tensors().items()}
+    return {"trained": dict(trained), "optimizer": moments | averages}
 
 
 def _init_scores(config: Config) -> Checkpoint:
