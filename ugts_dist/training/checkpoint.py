@@ -3,7 +3,7 @@
 A checkpoint is a folder `checkpoints/step-00001200`, or `step-00001200-epoch-12` once epoch 12 has been evaluated:
 
 - `scores.safetensors`: the trained scores (of a dense network, its weights),
-- `optimizer.safetensors`: Adam's moments and step of each, and its average where `optim.average` asks for one,
+- `optimizer.safetensors`: Adam's moments and step of each, and the average of the scores with `optim.average`,
 - `best.ticket` (or `best.safetensors`): the best network so far,
 - `state.json`: the rest, with the checksum of itself and of the best network's file.
 
