@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -22,7 +23,7 @@ from ugts_dist.analysis.ood import roc_auc_of
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.experiments import grid, reproduce
-from ugts_dist.experiments.grid import Task, failure, finished, run_grid
+from ugts_dist.experiments.grid import Task, failure, finished, run_grid, run_key
 from ugts_dist.experiments.options import ReproduceOptions
 from ugts_dist.experiments.study import Study, study_of
 from ugts_dist.training.ranks import Ranks
@@ -88,7 +89,7 @@ def test_what_was_not_run_is_named(tmp_path: Path) -> None:
     reproduce.reproduce(options(tmp_path, only="digits / ugts / 0.5"))
     reproduce.reproduce(options(tmp_path, draw=True))
     cells = json.loads((tmp_path / "table5.json").read_text())["cells"]
-    assert [len(cell["values"]) for cell in cells] == [2, 0, 0, 0, 0]
+    assert [len(list(filter(None, cell["values"]))) for cell in cells] == [2, 0, 0, 0, 0]
     assert (tmp_path / "README.md").read_text().count("not run") == 5  # the flat row has two columns
 
 
@@ -170,10 +171,60 @@ def test_trainings_are_observed_once(measure: str, tmp_path: Path, monkeypatch: 
     assert "Not run: Digits / dense." in (tmp_path / "README.md").read_text()
     (told,) = json.loads((tmp_path / "table5.json").read_text())["cells"]
     expected = observe_training(study.cells[0].configs[0], every=1)
-    assert told == {"cell": "Digits / UGTs", **expected.to_dict()}
+    key = run_key(study.cells[0].configs[0])
+    assert told == {"cell": "Digits / UGTs", "run": key, **expected.to_dict()}
     assert (tmp_path / "figure-1.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(grid, "_on_processes", lambda *args: pytest.fail("it was observed again"))
     reproduce.reproduce(options(tmp_path, only="ugts"))
+    shutil.rmtree(tmp_path / "runs")
+    reproduce.reproduce(options(tmp_path / "again", only="ugts", known=str(tmp_path)))
+    assert written(tmp_path / "again") == written(tmp_path)
+
+
+def test_figures_that_are_known_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reproduce.reproduce(options(tmp_path / "first", only="ugts / 0.5"))
+    reproduce.reproduce(options(tmp_path / "first", draw=True))  # the other cells are on the page, without figures
+    shutil.rmtree(tmp_path / "first" / "runs")
+    earlier = written(tmp_path / "first")
+    asked: list[str] = []
+
+    def noted(task: Task, configs: Collection[Config], store: Path, workers: int) -> Iterator[str]:
+        asked.extend(map(run_key, configs))
+        return one_by_one(task, configs, store, workers)
+
+    monkeypatch.setattr(grid, "_on_processes", noted)
+    reproduce.reproduce(options(tmp_path / "second", known=str(tmp_path / "first")))
+    known = {run_key(config) for cell in small_study().only("ugts / 0.5").cells for config in cell.configs}
+    wanted = {run_key(config) for cell in small_study().cells for config in cell.configs}
+    assert set(asked) == wanted - known
+    assert written(tmp_path / "first") == earlier
+    reproduce.reproduce(options(tmp_path / "straight"))
+    assert written(tmp_path / "second") == written(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no figures, allowed is a folder that `ugts reproduce` has written"),
+        ("{", "table5.json: "),
+        ('{"study": "table5"}', "table5.json: KeyError('measure'), allowed is a study as "),
+        ('{"study": "table5", "measure": "test", "cells": [{"runs": ["a"], "values": []}]}', "table5.json: "),
+    ],
+)
+def test_a_folder_without_known_figures_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    (tmp_path / "page.json").write_text('{"title": "a page of something else"}')
+    if content is not None:
+        (tmp_path / "table5.json").write_text(content)
+    with pytest.raises(InputError) as error:
+        reproduce.reproduce(options(tmp_path / "new", known=str(tmp_path)))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_known_is_not_written_over(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="allowed is another folder than --folder"):
+        reproduce.reproduce(options(tmp_path, known=str(tmp_path)))
 
 
 def test_a_reproduction_that_was_killed_gives_the_same_page(tmp_path: Path) -> None:

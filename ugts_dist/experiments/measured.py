@@ -11,11 +11,13 @@ from typing import Any
 
 from ugts_dist.analysis.ood import roc_auc_of
 from ugts_dist.atomic import write_text
+from ugts_dist.config import Config
 from ugts_dist.experiments.grid import failure, finished, run_key
+from ugts_dist.experiments.known import Known
 from ugts_dist.experiments.study import Cell, Study
 from ugts_dist.training.ranks import Ranks
 
-Value = Callable[[dict[str, Any]], float]
+_DIGITS = 4  # of a figure, wherever it comes from: a page made from an earlier one's JSON is the same page
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,20 @@ class Measured:
 
     Attributes:
         cell: of a study.
-        values: in percent, by seed, of those that are finished.
-        problem: why one of the others has none, where that is known.
-        seconds: that the finished runs took, together.
+        figures: in percent, one for each run of the cell; None of a run that is not finished.
+        problem: why one of these has none, where that is known.
+        seconds: that the finished runs in the store took, together.
     """
 
     cell: Cell
-    values: tuple[float, ...]
+    figures: tuple[float | None, ...]
     problem: str = ""
     seconds: float = 0.0
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """In percent, by seed, of those that are finished."""
+        return tuple(figure for figure in self.figures if figure is not None)
 
     @property
     def mean(self) -> float:
@@ -59,31 +66,36 @@ class Measured:
             "column": self.cell.column,
             "published": self.cell.published,
             "runs": [run_key(config) for config in self.cell.configs],
-            "values": [round(value, 4) for value in self.values],
-            "mean": round(self.mean, 4) if self.values else None,
-            "deviation": round(self.deviation, 4) if self.values else None,
+            "values": list(self.figures),
+            "mean": round(self.mean, _DIGITS) if self.values else None,
+            "deviation": round(self.deviation, _DIGITS) if self.values else None,
             "problem": self.problem,
         }
 
 
-def measure(study: Study, store: Path, value: Value) -> dict[str, Measured]:
-    """Each cell of a study, by its label; `value` reads the study's measure from a run's result."""
-    return {cell.label: _measured(cell, store, value) for cell in study.cells}
+def measure(study: Study, store: Path, known: Known) -> dict[str, Measured]:
+    """Each cell of a study, by its label: from the runs in the store, and from what is known of others."""
+    return {cell.label: _measured(cell, study.measure, store, known) for cell in study.cells}
 
 
-def _measured(cell: Cell, store: Path, value: Value) -> Measured:
-    results = [(config, finished(config, store)) for config in cell.configs]
-    found = [result for _, result in results if result is not None]
-    problems = (failure(config, store) for config, result in results if result is None)
-    return Measured(
-        cell,
-        tuple(100.0 * value(result) for result in found),
-        next(filter(None, problems), ""),
-        sum(result["seconds"] for result in found),
-    )
+def missing(study: Study, store: Path, known: Known) -> list[Config]:
+    """The runs of a study that have to be made."""
+    configs = (config for cell in study.cells for config in cell.configs)
+    return [c for c in configs if known.figure(study.measure, c) is None and finished(c, store) is None]
 
 
-def unknown_auc(result: dict[str, Any]) -> float:
+def _measured(cell: Cell, measure: str, store: Path, known: Known) -> Measured:
+    results = [finished(config, store) for config in cell.configs]
+    figures = [
+        known.figure(measure, config) if result is None else round(100.0 * _VALUES[measure](result), _DIGITS)
+        for config, result in zip(cell.configs, results, strict=True)
+    ]
+    problems = (failure(config, store) for config, figure in zip(cell.configs, figures, strict=True) if figure is None)
+    seconds = sum(result["seconds"] for result in results if result is not None)
+    return Measured(cell, tuple(figures), next(filter(None, problems), ""), seconds)
+
+
+def _unknown_auc(result: dict[str, Any]) -> float:
     """ROC-AUC of telling unknown classes, of a finished run; computed once and kept beside it."""
     file = Path(result["path"]).parent / "ood.json"
     if not file.exists():
@@ -91,6 +103,9 @@ def unknown_auc(result: dict[str, Any]) -> float:
     return float(json.loads(file.read_text(encoding="utf-8"))["roc_auc"])
 
 
-def test_metric(result: dict[str, Any]) -> float:
+def _test_metric(result: dict[str, Any]) -> float:
     """Accuracy, or ROC-AUC of molecules, on the test set at the best validation epoch."""
     return float(result["test"])
+
+
+_VALUES: dict[str, Callable[[dict[str, Any]], float]] = {"test": _test_metric, "ood": _unknown_auc}

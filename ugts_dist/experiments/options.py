@@ -45,6 +45,9 @@ class ReproduceOptions:
     """A Ray cluster (HOST:PORT, or auto) whose CPUs run them instead; the folder must be on a disk that all share."""
     folder: str = "reproduction"
     """Where runs and pages are written, and found again."""
+    known: str = ""
+    """A folder with the JSON of an earlier reproduction, such as benchmarks/reproduction: the runs whose figures it
+    holds are not made again. Empty: all runs are made here."""
     draw: bool = False
     """Run nothing: only draw the page of what is finished."""
     list: bool = False

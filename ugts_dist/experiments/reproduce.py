@@ -16,8 +16,9 @@ from rich.table import Table
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.experiments.grid import for_each, run_grid
-from ugts_dist.experiments.measured import Value, measure, test_metric, unknown_auc
+from ugts_dist.experiments.grid import find_or_note, for_each, run_key
+from ugts_dist.experiments.known import Known, load_known
+from ugts_dist.experiments.measured import measure, missing
 from ugts_dist.experiments.options import ReproduceOptions
 from ugts_dist.experiments.page import figures_section, make_page, traces_section
 from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, study_names
@@ -27,7 +28,6 @@ from ugts_dist.report.page import Section
 from ugts_dist.training.tasks import load_data
 
 _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out": 0.0}
-_VALUES: dict[str, Value] = {"test": test_metric, "ood": unknown_auc}
 
 
 def reproduce(options: ReproduceOptions) -> Path:
@@ -37,48 +37,49 @@ def reproduce(options: ReproduceOptions) -> Path:
     """
     folder = Path(options.folder)
     store = folder / "runs"
-    studies = _chosen(options)
+    studies, known = _chosen(options), _known(options)
     if options.list:
-        _show(studies, store)
+        _show(studies, store, known)
         return folder
     if not options.draw:
         studies = _with_data(studies)
     for study in studies:
         if not options.draw:
-            _run(study, store, options)
-        write(studies, store, folder)
+            _run(study, store, known, options)
+        write(studies, store, folder, known)
     return folder / "index.html"
 
 
-def _run(study: Study, store: Path, options: ReproduceOptions) -> None:
+def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> None:
     """What is missing of a study."""
-    workers, configs = options.workers or os.cpu_count() or 1, list(all_configs(study))
+    workers = options.workers or os.cpu_count() or 1
     if study.measure in TRACES:
-        missing = [config for config in configs if find_trace(config, store) is None]
-        for_each(observe_or_tell, missing, store, workers, study.name, options.address)
+        unseen = [config for config in all_configs(study) if find_trace(config, store, known) is None]
+        for_each(observe_or_tell, unseen, store, workers, study.name, options.address)
     else:
-        run_grid(configs, store, workers, study.name, options.address)
+        for_each(find_or_note, missing(study, store, known), store, workers, study.name, options.address)
 
 
-def write(studies: Sequence[Study], store: Path, folder: Path) -> None:
+def write(studies: Sequence[Study], store: Path, folder: Path, known: Known) -> None:
     """The page of what is finished, as HTML and Markdown, and the figures behind it as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = make_page([_section(study, store, folder) for study in studies])
+    page = make_page([_section(study, store, folder, known) for study in studies])
     write_page(page, folder)
     write_text(folder / "page.json", json.dumps(page.to_dict(), indent=1) + "\n")
 
 
-def _section(study: Study, store: Path, folder: Path) -> Section:
+def _section(study: Study, store: Path, folder: Path, known: Known) -> Section:
     """What is known of a study; the figures behind it are written beside the page."""
     section: Section
     cells: list[dict[str, Any]]
     if study.measure in TRACES:
-        found = {cell.label: find_trace(cell.configs[0], store) for cell in study.cells}
+        found = {cell.label: find_trace(cell.configs[0], store, known) for cell in study.cells}
         traces = {label: trace for label, trace in found.items() if trace is not None}
-        cells = [{"cell": label, **trace.to_dict()} for label, trace in traces.items()]
+        keys = {cell.label: run_key(cell.configs[0]) for cell in study.cells}
+        cells = [{"cell": label, "run": keys[label], **trace.to_dict()} for label, trace in traces.items()]
         section = traces_section(study, traces)
     else:
-        measured = measure(study, store, _VALUES[study.measure])
+        measured = measure(study, store, known)
         cells = [figure.to_dict() for figure in measured.values()]
         section = figures_section(study, measured)
     plain = {"study": study.name, "title": study.title, "measure": study.measure, "cells": cells}
@@ -97,6 +98,15 @@ def _chosen(options: ReproduceOptions) -> list[Study]:
         if not studies:
             raise InputError(f"--only {options.only!r}: no cell of {', '.join(names)} has it in its label")
     return studies
+
+
+def _known(options: ReproduceOptions) -> Known:
+    """What need not be run. Raises InputError where it would be overwritten while it is read."""
+    if not options.known:
+        return Known()
+    if Path(options.known).resolve() == Path(options.folder).resolve():
+        raise InputError(f"--known is {options.known!r}, allowed is another folder than --folder")
+    return load_known(Path(options.known))
 
 
 def _with_data(studies: Sequence[Study]) -> list[Study]:
@@ -137,13 +147,13 @@ def _problem(config: Config) -> str:
     return ""
 
 
-def _show(studies: Sequence[Study], store: Path) -> None:
+def _show(studies: Sequence[Study], store: Path, known: Known) -> None:
     """The cells, and how many of their runs are finished."""
     table = Table()
     for heading in ("study", "cell", "finished", "of", "minutes"):
         table.add_column(heading, justify="right" if heading in ("finished", "of", "minutes") else "left")
     for study in studies:
-        for label, found in measure(study, store, test_metric).items():
+        for label, found in measure(study, store, known).items():
             counts = (str(len(found.values)), str(len(found.cell.configs)), f"{found.seconds / 60:.1f}")
             table.add_row(study.name, label, *counts)
     Console().print(table)

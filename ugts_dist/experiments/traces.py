@@ -9,14 +9,15 @@ from ugts_dist.analysis.observe import Trace, observe_training
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.experiments.grid import run_key
+from ugts_dist.experiments.known import Known
 
 _LOOKS = 40  # over a training
 
 
-def find_trace(config: Config, store: Path) -> Trace | None:
+def find_trace(config: Config, store: Path, known: Known) -> Trace | None:
     """The trace of a run that was observed, or None."""
     file = _file(config, store)
-    return Trace(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    return Trace(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else known.trace(config)
 
 
 def observe_or_tell(config: Config, store: Path) -> str:
@@ -24,7 +25,7 @@ def observe_or_tell(config: Config, store: Path) -> str:
 
     That is not noted: the run itself may well have a result.
     """
-    if find_trace(config, store) is None:
+    if not _file(config, store).exists():
         store.mkdir(parents=True, exist_ok=True)
         try:
             trace = observe_training(config, every=max(1, config.run.epochs // _LOOKS))

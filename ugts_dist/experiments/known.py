@@ -1,0 +1,73 @@
+"""Figures of an earlier reproduction, so that its runs need not be made again where their folders are gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.analysis.observe import Trace
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.experiments.grid import run_key
+from ugts_dist.experiments.study import TRACES
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known without the run's folder.
+
+    Attributes:
+        figures: in percent, by a study's measure and the key of the run.
+        traces: by the key of the run.
+    """
+
+    figures: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    traces: Mapping[str, Trace] = field(default_factory=dict)
+
+    def figure(self, measure: str, config: Config) -> float | None:
+        """The figure of a run, in percent, or None."""
+        return self.figures.get((measure, run_key(config)))
+
+    def trace(self, config: Config) -> Trace | None:
+        """What was seen over the training of a run, or None."""
+        return self.traces.get(run_key(config))
+
+
+def load_known(folder: Path) -> Known:
+    """What the JSON files of a reproduction's folder hold.
+
+    Raises InputError for a folder without them, and for a file that is not one that a reproduction has written.
+    """
+    figures: dict[tuple[str, str], float] = {}
+    traces: dict[str, Trace] = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            study = json.loads(file.read_text(encoding="utf-8"))
+            if "study" not in study:
+                continue
+            if study["measure"] in TRACES:
+                traces |= _traces(study["cells"])
+            else:
+                figures |= {(study["measure"], key): value for key, value in _figures(study["cells"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{file}: {error!r}, allowed is a study as `ugts reproduce` writes it") from None
+    if not figures and not traces:
+        raise InputError(f"--known {folder} holds no figures, allowed is a folder that `ugts reproduce` has written")
+    return Known(figures, traces)
+
+
+def _figures(cells: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    for cell in cells:
+        for key, value in zip(cell["runs"], cell["values"], strict=True):
+            if value is not None:
+                yield key, float(value)
+
+
+def _traces(cells: list[dict[str, Any]]) -> dict[str, Trace]:
+    return {
+        cell["run"]: Trace(**{name: value for name, value in cell.items() if name not in ("cell", "run")})
+        for cell in cells
+    }
