@@ -40,7 +40,7 @@ _WITHOUT_EFFECT = (
     "run.timeout",
 )
 # Fields younger than FORMAT of `training.run_key`: as long as they have their default, a run is named as before them.
-_LATER = {"model.dropout_at": "every", "optim.average": 0.0}
+_LATER = {"model.dropout_at": "every", "model.identity": 0.0, "optim.average": 0.0}
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,9 @@ class ModelConfig:
     of them a linear layer stands before the convolutions, and one after them."""
     alpha: float = 0.1
     """That part, of residual and initial connections; the output counts 1 - alpha."""
+    identity: float = 0.0
+    """GCNII's identity mapping, of gcn and gat with residual or initial connections: layer k (1, 2, ...) hands on its
+    input as it is beside the linear map of it, whose part is log(identity / k + 1); 0: the linear map alone."""
     norm: Literal["none", "nodenorm", "pairnorm"] = "none"
     """Normalisation of each hidden layer's outputs, before ReLU and without trained parameters. nodenorm: of each
     node's features; pairnorm: over all nodes (in a sampled batch, over those that a rank has of it)."""
@@ -91,6 +94,11 @@ class ModelConfig:
         require(self.heads >= 1, "model.heads", self.heads, "1 or more")
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "[0, 1)")
         require(0.0 < self.alpha < 1.0, "model.alpha", self.alpha, "above 0 and below 1")
+        require(0.0 <= self.identity <= 1.7, "model.identity", self.identity, "[0, 1.7]")
+        if self.identity:
+            linear = self.arch in ("gcn", "gat") and self.skip in ("residual", "initial")
+            allowed = "0 but for gcn and gat with model.skip residual or initial"
+            require(linear, "model.identity", self.identity, allowed)
         rate = self.graph_dropout_rate
         require(0.0 <= rate < 1.0, "model.graph_dropout_rate", rate, "[0, 1)")
         if self.arch == "gat":

@@ -161,7 +161,9 @@ def test_unknown_classes_are_told_from_the_saved_networks(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("measure", ["mad", "gradients"])
-def test_trainings_are_observed_once(measure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_are_observed_once(
+    measure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [{**row, "flat": True} for row in VALUES["rows"]]
     study = small_study(measure=measure, panels=VALUES["panels"][:1], rows=rows, columns={}, seeds=1)
     monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: study)
@@ -169,6 +171,14 @@ def test_trainings_are_observed_once(measure: str, tmp_path: Path, monkeypatch: 
     assert "Not run" not in (tmp_path / "README.md").read_text()
     reproduce.reproduce(options(tmp_path, draw=True))
     assert "Not run: Digits / dense." in (tmp_path / "README.md").read_text()
+    grid.find_or_run(study.cells[0].configs[0], tmp_path / "runs")  # the same run, for another study
+    capsys.readouterr()
+    reproduce.reproduce(options(tmp_path, list=True))
+    listed = [line.split("│")[2:5] for line in capsys.readouterr().out.splitlines() if "Digits" in line]
+    assert [[part.strip() for part in line] for line in listed] == [
+        ["Digits / UGTs", "1", "1"],
+        ["Digits / dense", "0", "1"],
+    ]
     (told,) = json.loads((tmp_path / "table5.json").read_text())["cells"]
     expected = observe_training(study.cells[0].configs[0], every=1)
     key = run_key(study.cells[0].configs[0])

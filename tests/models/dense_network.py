@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -35,7 +36,8 @@ def dense_network(
     x = F.relu(drop(x, 0) @ w["connections.input.weight"].t())
     first, hidden = x, [x]
     for k in range(model.depth):
-        out = F.relu(_norm(remedies, _conv(model, w, k, drop(x, k + 1), adjacency)))
+        part = math.log(remedies.identity / (k + 1) + 1) if remedies.identity else 1.0
+        out = F.relu(_norm(remedies, _conv(model, w, k, drop(x, k + 1), adjacency, part)))
         match remedies.skip:
             case "residual":
                 x = (1 - remedies.alpha) * out + remedies.alpha * x
@@ -57,14 +59,16 @@ def _norm(remedies: Remedies, x: Tensor) -> Tensor:
     return x
 
 
-def _conv(model: GNN, weights: dict[str, Tensor], k: int, x: Tensor, adjacency: Tensor) -> Tensor:
+def _conv(model: GNN, weights: dict[str, Tensor], k: int, x: Tensor, adjacency: Tensor, part: float = 1.0) -> Tensor:
+    """`part` is that of the linear map, beside the identity."""
     w = {name.removeprefix(f"convs.{k}."): value for name, value in weights.items()}
     looped = adjacency + torch.eye(adjacency.shape[0])
     mean = adjacency / adjacency.sum(1, keepdim=True).clamp(min=1)
     match model.arch:
         case "gcn":
             scale = looped.sum(1).rsqrt()
-            return scale[:, None] * looped * scale @ x @ w["lin.weight"].t()
+            out = scale[:, None] * looped * scale @ x @ w["lin.weight"].t()
+            return out if part == 1.0 else part * out + (1 - part) * (scale[:, None] * looped * scale @ x)
         case "sage":
             return mean @ x @ w["lin_l.weight"].t() + x @ w["lin_r.weight"].t()
         case "gin":
@@ -72,10 +76,12 @@ def _conv(model: GNN, weights: dict[str, Tensor], k: int, x: Tensor, adjacency: 
         case "gin-paper":
             return (mean @ x + x) @ w["nn.weight"].t()
     width = w["att_src"].shape[2]
-    out = []
-    for head, hidden in enumerate((x @ w["lin.weight"].t()).split(width, dim=1)):
+    mapped = x @ w["lin.weight"].t()
+    mapped = mapped if part == 1.0 else part * mapped + (1 - part) * x
+    heads = []
+    for head, hidden in enumerate(mapped.split(width, dim=1)):
         target, source = hidden @ w["att_dst"][0, head], hidden @ w["att_src"][0, head]
         logits = F.leaky_relu(target[:, None] + source, 0.2).masked_fill(looped == 0, -torch.inf)
-        out.append(logits.softmax(1) @ hidden)
+        heads.append(logits.softmax(1) @ hidden)
     last = k == model.depth - 1 and "connections.input.weight" not in weights
-    return torch.stack(out).mean(0) if last else torch.cat(out, dim=1)
+    return torch.stack(heads).mean(0) if last else torch.cat(heads, dim=1)

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 import torch
+import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
 from tests.models.dense_network import adjacency_of, dense_network
@@ -13,6 +14,7 @@ from tests.models.graphs import block_of, random_edges
 from ugts_dist import InputError
 from ugts_dist.config import Config
 from ugts_dist.models import GNN, Block, Dropout, Remedies, SparseFeatures, prepare
+from ugts_dist.models.convs import GCNConv
 from ugts_dist.models.gnn import Arch
 from ugts_dist.supermask import calibrate, sparsify
 
@@ -25,6 +27,10 @@ SKIPS: tuple[Literal["residual", "initial", "jumping"], ...] = ("residual", "ini
 NORMS: tuple[Literal["none", "nodenorm", "pairnorm"], ...] = ("none", "nodenorm", "pairnorm")
 CASES = [(arch, Remedies(norm=norm)) for arch in ARCHS for norm in NORMS[1:]] + [
     (arch, Remedies(skip, 0.3, norm)) for arch in ARCHS if arch != "gin-paper" for skip in SKIPS for norm in NORMS
+]
+MAPPED: tuple[Arch, ...] = ("gcn", "gat")  # which can have an identity mapping
+CASES += [
+    (arch, Remedies(skip, 0.3, norm, 0.6)) for arch in MAPPED for skip in SKIPS[:2] for norm in ("none", "nodenorm")
 ]
 
 
@@ -56,6 +62,18 @@ def test_dropout_is_that_of_each_layers_input(arch: Arch, remedies: Remedies) ->
 
     expected = dense_network(model, remedies, features(), ADJACENCY, drop)
     torch.testing.assert_close(model(features(), [BLOCK] * 3, dropout), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", [0, 1, 31])
+@pytest.mark.parametrize("width", [4, 12])  # whether the linear map or the aggregation comes first
+def test_an_identity_mapping_is_that_of_pyg(k: int, width: int) -> None:
+    ours = GCNConv(width, width, Remedies("initial", identity=0.6).mixing(k))
+    theirs = pyg.GCN2Conv(width, alpha=0.0, theta=0.6, layer=k + 1)
+    with torch.no_grad():
+        theirs.weight1.copy_(ours.lin.weight.t())
+    x = torch.randn(N, width)
+    torch.testing.assert_close(ours(x, BLOCK), theirs(x, torch.zeros(N, width), EDGES), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.combine(ours.sends(x), BLOCK), ours(x, BLOCK), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("skip", SKIPS)
@@ -148,6 +166,12 @@ def test_the_first_convolution_behind_a_linear_layer_is_prepared_too() -> None:
         ({"model.arch": "gin-paper", "model.skip": "initial"}, "model.skip is initial, allowed is none for gin-paper"),
         ({"model.depth": 1, "model.norm": "pairnorm"}, "model.norm is pairnorm, allowed is none for model.depth 1"),
         ({"model.alpha": 0.0}, "model.alpha is 0.0, allowed is above 0 and below 1"),
+        ({"model.skip": "initial", "model.identity": 2.0}, "model.identity is 2.0, allowed is [0, 1.7]"),
+        (
+            {"model.identity": 0.5},
+            "model.identity is 0.5, allowed is 0 but for gcn and gat with model.skip residual or",
+        ),
+        ({"model.arch": "sage", "model.skip": "initial", "model.identity": 0.5}, "model.identity is 0.5, allowed is 0"),
         (
             {"model.norm": "pairnorm", "batch.size": 9, "batch.fan_out": [3, 3], "batch.parts": 2},
             "batch.parts is 2, allowed is 1",

@@ -37,6 +37,7 @@ FULL = {"batch.size": 0, "batch.fan_out": []}
 REMEDIES: dict[str, Settings] = {
     "residual": {"model.skip": "residual"},
     "initial": {"model.skip": "initial"},
+    "identity": {"model.skip": "initial", "model.identity": 0.5},
     "jumping": {"model.skip": "jumping"},
     "nodenorm": {"model.norm": "nodenorm"},
     "pairnorm": {"model.norm": "pairnorm"},
@@ -48,8 +49,9 @@ COMBINED = [
     {**REMEDIES["initial"], **REMEDIES["nodenorm"], "model.arch": "gin"},
     {**REMEDIES["jumping"], **REMEDIES["pairnorm"], "model.arch": "sage"},
     {**REMEDIES["pairnorm"], "model.arch": "gin-paper"},
+    {**REMEDIES["identity"], "model.arch": "gat", "model.heads": 4},
 ]
-NETWORKS = [*list(REMEDIES.values())[:5], *COMBINED]
+NETWORKS = [*list(REMEDIES.values())[:6], *COMBINED]
 
 
 def settings_of(changes: Settings, depth: int = 3) -> Config:
@@ -169,7 +171,7 @@ def test_nothing_is_dropped_from_what_is_calibrated_on() -> None:
 
 @pytest.mark.parametrize(
     ("remedy", "changes"),
-    [("dropedge", {}), ("dropedge", FULL), ("dropnode", FULL), ("pairnorm", FULL), ("jumping", {}), ("initial", FULL)],
+    [("dropedge", {}), ("dropedge", FULL), ("dropnode", FULL), ("pairnorm", FULL), ("jumping", {}), ("identity", FULL)],
 )
 def test_masks_agree_for_every_world_size(remedy: str, changes: Settings, tmp_path: Path) -> None:
     settings = settings_of({**REMEDIES[remedy], **changes})
@@ -206,7 +208,7 @@ def test_a_run_from_the_command_line(remedy: str, method: str, tmp_path: Path) -
     torch.testing.assert_close(whole_forward(network, graph), evaluator.logits(again), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("remedy", ["residual", "jumping", "pairnorm"])
+@pytest.mark.parametrize("remedy", ["residual", "identity", "jumping", "pairnorm"])
 def test_a_ticket_gives_the_logits_that_it_was_saved_with(remedy: str, tmp_path: Path) -> None:
     graph, settings = planted_graph(), settings_of(REMEDIES[remedy])
     model = build_model(settings, graph)

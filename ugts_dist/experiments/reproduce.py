@@ -153,7 +153,12 @@ def _show(studies: Sequence[Study], store: Path, known: Known) -> None:
     for heading in ("study", "cell", "finished", "of", "minutes"):
         table.add_column(heading, justify="right" if heading in ("finished", "of", "minutes") else "left")
     for study in studies:
-        for label, found in measure(study, store, known).items():
-            counts = (str(len(found.values)), str(len(found.cell.configs)), f"{found.seconds / 60:.1f}")
-            table.add_row(study.name, label, *counts)
+        if study.measure in TRACES:
+            for cell in study.cells:
+                looked_at = find_trace(cell.configs[0], store, known) is not None
+                table.add_row(study.name, cell.label, str(int(looked_at)), "1", "")
+        else:
+            for label, found in measure(study, store, known).items():
+                counts = (str(len(found.values)), str(len(found.cell.configs)), f"{found.seconds / 60:.1f}")
+                table.add_row(study.name, label, *counts)
     Console().print(table)

@@ -76,22 +76,39 @@ class Conv(Protocol):
 
 
 class GCNConv(pyg.GCNConv):
-    """Graph convolution (Kipf and Welling 2017): `[num_src, in]` -> `[num_dst, out]`."""
+    """Graph convolution (Kipf and Welling 2017): `[num_src, in]` -> `[num_dst, out]`.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    Args:
+        mixing: part of the linear map in what is aggregated, beside the input as it is (GCNII's identity mapping);
+            below 1 only where input and output are of one width.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, mixing: float = 1.0) -> None:
         super().__init__(in_channels, out_channels, bias=False)
+        self.mixing, self.mapped = mixing, nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        return _aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values)
+        pattern, values = block.looped[0], block.gcn_values
+        if _linear_first(x, self.lin.weight, pattern):
+            return sparse_product(pattern, values, self._map(x))
+        assert not isinstance(x, SparseFeatures)
+        return self._map(_aggregate(pattern, values, x))
 
     def sends(self, x: Features) -> Sent:
         return _narrowed(x, self.lin.weight)
 
     def combine(self, sent: Sent, block: Block) -> Tensor:
-        return _combined(sent, self.lin.weight, block.looped[0], block.gcn_values)
+        (table,) = sent
+        assert not isinstance(table, SparseFeatures)
+        out = _aggregate(block.looped[0], block.gcn_values, table)
+        return out if _narrows(self.lin.weight) else self._map(out)
+
+    def _map(self, x: Features) -> Tensor:
+        return _mixed(x, self.mapped(linear(x, self.lin.weight)), self.mixing)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        return {self: ["lin.weight"]}
+        # Of a mixture the map alone is measured, as the weight has to enter linearly.
+        return {self if self.mixing == 1.0 else self.mapped: ["lin.weight"]}
 
 
 class SAGEConv(pyg.SAGEConv):
@@ -178,10 +195,14 @@ class PaperGINConv(pyg.GINConv):
 
 
 class GATConv(pyg.GATConv):
-    """Graph attention (Velickovic et al. 2018): `[num_src, in]` -> `[num_dst, heads * out]`, or the heads' mean."""
+    """Graph attention (Velickovic et al. 2018): `[num_src, in]` -> `[num_dst, heads * out]`, or the heads' mean.
 
-    def __init__(self, in_channels: int, out_channels: int, heads: int, concat: bool) -> None:
+    `mixing` as in `GCNConv`; below 1 only with the heads side by side.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, heads: int, concat: bool, mixing: float = 1.0) -> None:
         super().__init__(in_channels, out_channels, heads, concat, bias=False)
+        self.mixing = mixing
         self.transformed, self.source, self.target = nn.Identity(), nn.Identity(), nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
@@ -189,7 +210,7 @@ class GATConv(pyg.GATConv):
 
     def sends(self, x: Features) -> Sent:
         """The transformed features of each head `[num_nodes, out]`, then both halves of the attention logits."""
-        hidden = self.transformed(linear(x, self.lin.weight))
+        hidden = _mixed(x, self.transformed(linear(x, self.lin.weight)), self.mixing)
         per_head = hidden.view(-1, self.heads, self.out_channels)
         source = self.source((per_head * self.att_src).sum(-1))
         target = self.target((per_head * self.att_dst).sum(-1))
@@ -230,6 +251,14 @@ def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Ten
         return sparse_product(pattern, values, linear(x, weight))
     assert not isinstance(x, SparseFeatures)
     return F.linear(_aggregate(pattern, values, x), weight)
+
+
+def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
+    """What of the input is handed on beside its linear map: both `[num_nodes, width]`."""
+    if mixing == 1.0:
+        return mapped
+    assert isinstance(x, Tensor), "a hidden layer's output"
+    return torch.lerp(x.to(mapped.dtype), mapped, mixing)
 
 
 def _narrowed(x: Features, weight: Tensor) -> Sent:

@@ -63,7 +63,8 @@ class GNN(nn.Module):
         self.norm = make_norm(remedies)
         self.num_hidden = depth - 1 if self.connections is None else depth
         self.convs = nn.ModuleList(
-            _make_conv(arch, a, b, width, heads, last=k == self.num_hidden) for k, (a, b) in enumerate(pairwise(widths))
+            _make_conv(arch, a, b, width, heads, last=k == self.num_hidden, mixing=remedies.mixing(k))
+            for k, (a, b) in enumerate(pairwise(widths))
         )
         self.skip = nn.Linear(widths[-2], num_classes, bias=False) if arch == "gin-paper" else None
 
@@ -185,10 +186,12 @@ def _dense(x: Features) -> Tensor:
     return x
 
 
-def _make_conv(arch: Arch, in_channels: int, out_channels: int, width: int, heads: int, last: bool) -> nn.Module:
+def _make_conv(
+    arch: Arch, in_channels: int, out_channels: int, width: int, heads: int, last: bool, mixing: float
+) -> nn.Module:
     match arch:
         case "gcn":
-            return GCNConv(in_channels, out_channels)
+            return GCNConv(in_channels, out_channels, mixing)
         case "sage":
             return SAGEConv(in_channels, out_channels)
         case "gin":
@@ -196,5 +199,5 @@ def _make_conv(arch: Arch, in_channels: int, out_channels: int, width: int, head
         case "gin-paper":
             return PaperGINConv(in_channels, out_channels)
         case "gat":
-            return GATConv(in_channels, out_channels if last else out_channels // heads, heads, concat=not last)
+            return GATConv(in_channels, out_channels if last else out_channels // heads, heads, not last, mixing)
     raise ValueError(f"unknown architecture {arch!r}")

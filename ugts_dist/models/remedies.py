@@ -7,6 +7,7 @@ maskable. What leaves out a part of the graph is in `graph_dropout`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -25,10 +26,15 @@ class Remedies:
     skip: Literal["none", "residual", "initial", "jumping"] = "none"
     alpha: float = 0.1
     norm: Literal["none", "nodenorm", "pairnorm"] = "none"
+    identity: float = 0.0
 
     @classmethod
     def of(cls, model: ModelConfig) -> Remedies:
-        return cls(model.skip, model.alpha, model.norm)
+        return cls(model.skip, model.alpha, model.norm, model.identity)
+
+    def mixing(self, k: int) -> float:
+        """Part of the linear map in convolution `k`, counted from 0 (GCNII, Chen et al. 2020, beta of Eq. 5)."""
+        return math.log1p(self.identity / (k + 1)) if self.identity else 1.0
 
 
 PLAIN = Remedies()
@@ -66,7 +72,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Initial:
-    """`(1 - alpha) * output + alpha * first hidden layer` (GCNII, Chen et al. 2020, without its identity mapping)."""
+    """`(1 - alpha) * output + alpha * first hidden layer` (GCNII, Chen et al. 2020)."""
 
     alpha: float
 
