@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 
 from tests.report.pages import PNG, pages
@@ -70,6 +71,12 @@ def test_every_table_scrolls_by_itself() -> None:
     for place, (tag, _) in enumerate(tags):
         if tag == "table":
             assert tags[place - 1] == ("div", {"class": "scroll", "tabindex": "0"})
+
+
+@pytest.mark.parametrize(("rows", "name"), [(60, "scroll"), (61, "scroll tall")])
+def test_only_a_long_table_has_a_box_of_its_own(rows: int, name: str) -> None:
+    page = Page("t", "", [Section("s", "", [Table(["a"], [["1"]] * rows)])])
+    assert ("div", {"class": name, "tabindex": "0"}) in Parsed(render(page, Path())).tags
 
 
 def test_marked_cells_are_marked_by_sign_and_class() -> None:

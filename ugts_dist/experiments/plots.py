@@ -21,9 +21,13 @@ _MEASURES = {
 
 
 def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
-    """The figure of a study as a PNG: means with one deviation on either side, published figures as open circles."""
-    figure, diagrams = _diagrams(len(study.panels))
-    for axes, panel in zip(diagrams, study.panels, strict=True):
+    """The figure of a study as a PNG: means with one deviation on either side, published figures as open circles.
+
+    A panel of which nothing was run has no diagram; of some panel something was.
+    """
+    panels = [panel for panel in study.panels if any(measured[cell.label].values for cell in panel.cells)]
+    figure, diagrams = _diagrams(len(panels))
+    for axes, panel in zip(diagrams, panels, strict=True):
         _draw_panel(axes, study, panel, measured)
     handles: dict[str, Any] = {}
     for axes in figure.axes:

@@ -21,6 +21,7 @@ from ugts_dist.report.text import cell_text, legend, paragraphs
 GENERATOR = "ugts report"
 # Even if a text became markup, nothing of it would be run or loaded.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_MANY_ROWS = 60  # above which a table scrolls in a box of its own; on a phone one within the page is hard to read
 _NUMBER = re.compile(r"[-+\u2212▲▼ ]*[\d,.]+(e[-+]?\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
 _LONG_WORD = re.compile(r"\S{32}")  # a checksum, a path: a narrow screen has no room for it in one line
 # What HTML has no place for: control characters, halves of surrogate pairs, and code points that are no characters.
@@ -98,7 +99,8 @@ def _block(parent: Element, block: Block, folder: Path) -> None:
 
 def _table(parent: Element, block: Table) -> None:
     # With a place in the tab order it can be scrolled by keyboard.
-    there = SubElement(parent, "div", {"class": "scroll", "tabindex": "0"})
+    name = "scroll tall" if len(block.rows) > _MANY_ROWS else "scroll"
+    there = SubElement(parent, "div", {"class": name, "tabindex": "0"})
     table = SubElement(there, "table", {} if block.headings else {"class": "pairs"})
     numeric = [all(_is_number(row[column]) for row in block.rows) for column in range(len(block.headings))]
     if block.headings:

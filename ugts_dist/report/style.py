@@ -24,7 +24,8 @@ a { color: var(--link); }
 nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; margin: 0; padding: 0; list-style: none; }
 code, pre { font: 0.875em/1.45 ui-monospace, monospace; }
 pre { margin: 0.75rem 0; padding: 0.75rem; overflow-x: auto; background: var(--band); border-radius: 6px; }
-.scroll { overflow-x: auto; max-height: 32rem; overflow-y: auto; margin: 0.75rem 0; }
+.scroll { overflow-x: auto; margin: 0.75rem 0; }
+.tall { overflow-y: auto; max-height: 32rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td {
   padding: 0.3rem 0.75rem 0.3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
