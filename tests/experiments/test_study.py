@@ -73,6 +73,18 @@ def test_a_cell_is_its_preset_with_the_fields_of_study_panel_column_and_row() ->
     assert (dense.label, dense.configs[0].supermask.method) == ("Digits / dense", "dense")
 
 
+def test_fields_of_a_panels_own_for_a_row_come_last_and_leave_the_other_panels() -> None:
+    digits, narrow = VALUES["panels"]
+    own = {"UGTs": {"optim.lr": 0.5, "run.epochs": 7}}
+    changed = study(panels=[{**digits, "rows": own}, narrow])
+    first, second, dense = changed.panels[0].cells
+    plain = study().panels[0].cells
+    assert first.configs == tuple(c.replace({"optim.lr": 0.5, "run.epochs": 7}) for c in plain[0].configs)
+    assert second.configs == tuple(c.replace({"optim.lr": 0.5, "run.epochs": 7}) for c in plain[1].configs)
+    assert dense.configs == plain[2].configs
+    assert changed.panels[1] == study().panels[1]
+
+
 def test_published_figures_stand_in_their_columns() -> None:
     assert [cell.published for cell in study().panels[0].cells] == [90.0, 80.0, 95.0]
     narrow = study().panels[1]
@@ -104,6 +116,10 @@ def test_a_filter_leaves_the_cells_whose_label_has_it(text: str, labels: list[st
     [
         ({"measure": "speed"}, "study two: measure is 'speed', allowed are "),
         ({"rows": [{"label": "UGTs"}]}, "study two: 'preset' is missing"),
+        (
+            {"panels": [{**VALUES["panels"][0], "rows": {"UGT": {"optim.lr": 0.5}}}]},
+            "study two: panel 'Digits' has a row 'UGT', allowed are UGTs, dense",
+        ),
         ({"fields": {"run.epoch": 4}}, "study two: unknown field in [run] 'epoch' (did you mean epochs?)"),
     ],
 )

@@ -11,7 +11,8 @@ A study is a TOML file in `studies/`:
     [fields]         of the configuration, for every cell
     [columns]        labels, and for each a table of fields; or a field and its values
     [[panels]]       title, presets by name, fields, published (a table of published.toml), columns (labels, where not
-                     all), seeds, optional (left out where its data are not at hand)
+                     all), seeds, optional (left out where its data are not at hand), rows (by label, the fields that
+                     are this panel's own)
     [[rows]]         label, preset (one of the panel's), fields, published (a row of that table), flat (the same for
                      all columns), panels (titles, where not all)
 """
@@ -161,6 +162,10 @@ class _Draft:
             self.columns = dict(columns)
 
     def panel(self, panel: Mapping[str, Any]) -> Panel:
+        labels = [row["label"] for row in self.values["rows"]]
+        for label in panel.get("rows", {}):
+            if label not in labels:
+                raise InputError(f"panel {panel['title']!r} has a row {label!r}, allowed are {', '.join(labels)}")
         rows = tuple(
             self._row(panel, row)
             for row in self.values["rows"]
@@ -188,7 +193,8 @@ class _Draft:
         self, panel: Mapping[str, Any], row: Mapping[str, Any], column: Mapping[str, Any]
     ) -> tuple[Config, ...]:
         base = load_preset(panel["presets"][row["preset"]])
-        parts = (self.values.get("fields", {}), panel.get("fields", {}), column, row.get("fields", {}), _QUIET)
+        own = panel.get("rows", {}).get(row["label"], {})
+        parts = (self.values.get("fields", {}), panel.get("fields", {}), column, row.get("fields", {}), own, _QUIET)
         config = base.replace({name: value for part in parts for name, value in part.items()})
         seeds = row.get("seeds", panel.get("seeds", self.values["seeds"]))
         wanted = min(seeds, self.most) if self.most else seeds

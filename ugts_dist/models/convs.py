@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -22,6 +22,7 @@ from ugts_dist.models.sparse import (
 )
 
 Sent = tuple[Features, ...]
+Map = Callable[[Features, Tensor], Tensor]  # features and a weight `[out, in]` -> `[num_nodes, out]`
 
 
 def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool = False) -> None:
@@ -88,23 +89,16 @@ class GCNConv(pyg.GCNConv):
         self.mixing, self.mapped = mixing, nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        pattern, values = block.looped[0], block.gcn_values
-        if _linear_first(x, self.lin.weight, pattern):
-            return sparse_product(pattern, values, self._map(x))
-        assert not isinstance(x, SparseFeatures)
-        return self._map(_aggregate(pattern, values, x))
+        return _aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def sends(self, x: Features) -> Sent:
         return _narrowed(x, self.lin.weight)
 
     def combine(self, sent: Sent, block: Block) -> Tensor:
-        (table,) = sent
-        assert not isinstance(table, SparseFeatures)
-        out = _aggregate(block.looped[0], block.gcn_values, table)
-        return out if _narrows(self.lin.weight) else self._map(out)
+        return _combined(sent, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
-    def _map(self, x: Features) -> Tensor:
-        return _mixed(x, self.mapped(linear(x, self.lin.weight)), self.mixing)
+    def _map(self, x: Features, weight: Tensor) -> Tensor:
+        return _mixed(x, self.mapped(linear(x, weight)), self.mixing)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         # Of a mixture the map alone is measured, as the weight has to enter linearly.
@@ -245,12 +239,12 @@ def _linear_first(x: Features, weight: Tensor, pattern: Pattern) -> bool:
     return linear_first <= aggregate_first
 
 
-def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Tensor) -> Tensor:
-    """Aggregation and linear map in the order that costs less."""
+def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Tensor, map: Map = linear) -> Tensor:
+    """Aggregation and linear map, or what takes its place, in the order that costs less."""
     if _linear_first(x, weight, pattern):
-        return sparse_product(pattern, values, linear(x, weight))
+        return sparse_product(pattern, values, map(x, weight))
     assert not isinstance(x, SparseFeatures)
-    return F.linear(_aggregate(pattern, values, x), weight)
+    return map(_aggregate(pattern, values, x), weight)
 
 
 def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
@@ -266,11 +260,11 @@ def _narrowed(x: Features, weight: Tensor) -> Sent:
     return (linear(x, weight) if _narrows(weight) else x,)
 
 
-def _combined(sent: Sent, weight: Tensor, pattern: Pattern, values: Tensor) -> Tensor:
+def _combined(sent: Sent, weight: Tensor, pattern: Pattern, values: Tensor, map: Map = linear) -> Tensor:
     (table,) = sent
     assert not isinstance(table, SparseFeatures)
     out = _aggregate(pattern, values, table)
-    return out if _narrows(weight) else F.linear(out, weight)
+    return out if _narrows(weight) else map(out, weight)
 
 
 def _narrows(weight: Tensor) -> bool:
