@@ -86,7 +86,7 @@ def test_finished_runs_are_not_repeated_and_the_page_stays_the_same(
 
 
 def test_what_was_not_run_is_named(tmp_path: Path) -> None:
-    reproduce.reproduce(options(tmp_path, only="digits / ugts / 0.5"))
+    reproduce.reproduce(options(tmp_path, only=("digits / ugts / 0.5",)))
     reproduce.reproduce(options(tmp_path, draw=True))
     cells = json.loads((tmp_path / "table5.json").read_text())["cells"]
     assert [len(list(filter(None, cell["values"]))) for cell in cells] == [2, 0, 0, 0, 0]
@@ -103,7 +103,8 @@ def test_nothing_is_run_or_written_to_list_the_cells(tmp_path: Path, capsys: pyt
     ("changes", "message"),
     [
         ({"targets": ()}, "NAME is missing, allowed are table1, "),
-        ({"only": "xyz"}, "--only 'xyz': no cell of table5 has it in its label"),
+        ({"only": ("xyz",)}, "--only 'xyz': no cell of table5 has it in its label"),
+        ({"only": ("digits", "xyz")}, "--only 'xyz': no cell of table5 has it in its label"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_run(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -167,7 +168,7 @@ def test_trainings_are_observed_once(
     rows = [{**row, "flat": True} for row in VALUES["rows"]]
     study = small_study(measure=measure, panels=VALUES["panels"][:1], rows=rows, columns={}, seeds=1)
     monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: study)
-    reproduce.reproduce(options(tmp_path, only="ugts"))
+    reproduce.reproduce(options(tmp_path, only=("ugts",)))
     assert "Not run" not in (tmp_path / "README.md").read_text()
     reproduce.reproduce(options(tmp_path, draw=True))
     assert "Not run: Digits / dense." in (tmp_path / "README.md").read_text()
@@ -185,14 +186,14 @@ def test_trainings_are_observed_once(
     assert told == {"cell": "Digits / UGTs", "run": key, **expected.to_dict()}
     assert (tmp_path / "figure-1.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(grid, "_on_processes", lambda *args: pytest.fail("it was observed again"))
-    reproduce.reproduce(options(tmp_path, only="ugts"))
+    reproduce.reproduce(options(tmp_path, only=("ugts",)))
     shutil.rmtree(tmp_path / "runs")
-    reproduce.reproduce(options(tmp_path / "again", only="ugts", known=str(tmp_path)))
+    reproduce.reproduce(options(tmp_path / "again", only=("ugts",), known=str(tmp_path)))
     assert written(tmp_path / "again") == written(tmp_path)
 
 
 def test_figures_that_are_known_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reproduce.reproduce(options(tmp_path / "first", only="ugts / 0.5"))
+    reproduce.reproduce(options(tmp_path / "first", only=("ugts / 0.5",)))
     reproduce.reproduce(options(tmp_path / "first", draw=True))  # the other cells are on the page, without figures
     shutil.rmtree(tmp_path / "first" / "runs")
     earlier = written(tmp_path / "first")

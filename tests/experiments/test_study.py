@@ -111,6 +111,11 @@ def test_a_filter_leaves_the_cells_whose_label_has_it(text: str, labels: list[st
     assert [cell.label for cell in study().only(text).cells] == labels
 
 
+def test_several_filters_leave_the_cells_that_have_any_of_them_once_each() -> None:
+    left = study().only("DIGITS / dense", "0.9", "nothing", "ugts / 0.9")
+    assert [cell.label for cell in left.cells] == ["Digits / UGTs / 0.9", "Digits / dense", "Narrow / UGTs / 0.9"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -119,6 +124,13 @@ def test_a_filter_leaves_the_cells_whose_label_has_it(text: str, labels: list[st
         (
             {"panels": [{**VALUES["panels"][0], "rows": {"UGT": {"optim.lr": 0.5}}}]},
             "study two: panel 'Digits' has a row 'UGT', allowed are UGTs, dense",
+        ),
+        (  # a row that stands in another panel only
+            {
+                "panels": [{**VALUES["panels"][0], "rows": {"dense": {"optim.lr": 0.5}}}, VALUES["panels"][1]],
+                "rows": [VALUES["rows"][0], {**VALUES["rows"][1], "panels": ["Narrow"]}],
+            },
+            "study two: panel 'Digits' has a row 'dense', allowed are UGTs",
         ),
         ({"fields": {"run.epoch": 4}}, "study two: unknown field in [run] 'epoch' (did you mean epochs?)"),
     ],

@@ -37,8 +37,9 @@ class ReproduceOptions:
     """table1, table3, table5, table6, fig1, ...; several of them; or all."""
     seeds: int = 0
     """At most so many runs a cell; 0: as many as the study names."""
-    only: str = ""
-    """Only cells whose label (panel / row / column) contains this text, such as "citeseer" or "ugts"."""
+    only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Only cells whose label (panel / row / column) contains this text, such as "citeseer" or "ugts"; given several
+    times, cells with any of the texts."""
     workers: int = 0
     """Processes of one thread each that run at a time; 0: as many as this machine has cores."""
     address: str = ""

@@ -93,10 +93,11 @@ def _chosen(options: ReproduceOptions) -> list[Study]:
         raise InputError(f"NAME is missing, allowed are {', '.join(study_names())}, all")
     names = study_names() if "all" in options.targets else list(dict.fromkeys(options.targets))
     studies = [load_study(name, options.seeds) for name in names]
+    for text in options.only:
+        if not any(study.only(text).panels for study in studies):
+            raise InputError(f"--only {text!r}: no cell of {', '.join(names)} has it in its label")
     if options.only:
-        studies = [study for each in studies if (study := each.only(options.only)).panels]
-        if not studies:
-            raise InputError(f"--only {options.only!r}: no cell of {', '.join(names)} has it in its label")
+        studies = [study for each in studies if (study := each.only(*options.only)).panels]
     return studies
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -99,9 +99,10 @@ class Study:
     def cells(self) -> tuple[Cell, ...]:
         return tuple(cell for panel in self.panels for cell in panel.cells)
 
-    def only(self, text: str) -> Study:
-        """What is left where the label of a cell has to contain the text, in any case of its letters."""
-        panels = (_only(panel, text.casefold()) for panel in self.panels)
+    def only(self, *texts: str) -> Study:
+        """What is left where the label of a cell has to contain one of the texts, in any case of their letters."""
+        folded = [text.casefold() for text in texts]
+        panels = (_only(panel, folded) for panel in self.panels)
         return dataclasses.replace(self, panels=tuple(panel for panel in panels if panel.rows))
 
 
@@ -162,16 +163,13 @@ class _Draft:
             self.columns = dict(columns)
 
     def panel(self, panel: Mapping[str, Any]) -> Panel:
-        labels = [row["label"] for row in self.values["rows"]]
+        rows = [row for row in self.values["rows"] if panel["title"] in row.get("panels", [panel["title"]])]
+        labels = [row["label"] for row in rows]
         for label in panel.get("rows", {}):
             if label not in labels:
                 raise InputError(f"panel {panel['title']!r} has a row {label!r}, allowed are {', '.join(labels)}")
-        rows = tuple(
-            self._row(panel, row)
-            for row in self.values["rows"]
-            if panel["title"] in row.get("panels", [panel["title"]])
-        )
-        return Panel(panel["title"], rows, panel.get("optional", False))
+        made = tuple(self._row(panel, row) for row in rows)
+        return Panel(panel["title"], made, panel.get("optional", False))
 
     def _row(self, panel: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
         columns = {"": {}} if row.get("flat", False) else self.columns
@@ -201,9 +199,11 @@ class _Draft:
         return tuple(config.replace({"run.seed": seed}) for seed in range(wanted))
 
 
-def _only(panel: Panel, text: str) -> Panel:
+def _only(panel: Panel, texts: Sequence[str]) -> Panel:
     rows = (
-        dataclasses.replace(row, cells=tuple(cell for cell in row.cells if text in cell.label.casefold()))
+        dataclasses.replace(
+            row, cells=tuple(cell for cell in row.cells if any(text in cell.label.casefold() for text in texts))
+        )
         for row in panel.rows
     )
     return dataclasses.replace(panel, rows=tuple(row for row in rows if row.cells))

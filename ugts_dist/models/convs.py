@@ -22,7 +22,7 @@ from ugts_dist.models.sparse import (
 )
 
 Sent = tuple[Features, ...]
-Map = Callable[[Features, Tensor], Tensor]  # features and a weight `[out, in]` -> `[num_nodes, out]`
+LinearMap = Callable[[Features, Tensor], Tensor]  # features and a weight `[out, in]` -> `[num_nodes, out]`
 
 
 def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool = False) -> None:
@@ -239,12 +239,14 @@ def _linear_first(x: Features, weight: Tensor, pattern: Pattern) -> bool:
     return linear_first <= aggregate_first
 
 
-def _aggregate_linear(x: Features, weight: Tensor, pattern: Pattern, values: Tensor, map: Map = linear) -> Tensor:
+def _aggregate_linear(
+    x: Features, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
+) -> Tensor:
     """Aggregation and linear map, or what takes its place, in the order that costs less."""
     if _linear_first(x, weight, pattern):
-        return sparse_product(pattern, values, map(x, weight))
+        return sparse_product(pattern, values, linear_map(x, weight))
     assert not isinstance(x, SparseFeatures)
-    return map(_aggregate(pattern, values, x), weight)
+    return linear_map(_aggregate(pattern, values, x), weight)
 
 
 def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
@@ -260,11 +262,11 @@ def _narrowed(x: Features, weight: Tensor) -> Sent:
     return (linear(x, weight) if _narrows(weight) else x,)
 
 
-def _combined(sent: Sent, weight: Tensor, pattern: Pattern, values: Tensor, map: Map = linear) -> Tensor:
+def _combined(sent: Sent, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear) -> Tensor:
     (table,) = sent
     assert not isinstance(table, SparseFeatures)
     out = _aggregate(pattern, values, table)
-    return out if _narrows(weight) else map(out, weight)
+    return out if _narrows(weight) else linear_map(out, weight)
 
 
 def _narrows(weight: Tensor) -> bool:
