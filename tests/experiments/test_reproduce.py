@@ -73,6 +73,7 @@ def test_the_page_tells_the_means_of_the_runs(tmp_path: Path) -> None:
         assert shown in text
         assert shown in page.read_text()
     assert "not run" not in text
+    assert [text.count(note) for note in ("2 seeds a cell.", "1 seed a cell.")] == [1, 1]
 
 
 def test_finished_runs_are_not_repeated_and_the_page_stays_the_same(

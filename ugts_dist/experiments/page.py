@@ -96,4 +96,4 @@ def _shown(found: Measured) -> TableCell:
 def _note(panel: Panel) -> str:
     """Of how many seeds the cells are. (No times: the same runs are to give the same page.)"""
     counts = sorted({len(cell.configs) for cell in panel.cells})
-    return f"{' or '.join(map(str, counts))} seed(s) a cell."
+    return f"{' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'} a cell."
