@@ -39,13 +39,18 @@ def launch(folder: Path, epochs: int) -> subprocess.Popen[str]:
     )
 
 
+def has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1])
 def test_a_signal_to_the_launcher_saves_the_run_and_asks_to_be_started_again(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     launcher = launch(tmp_path, epochs=100_000)
     deadline = time.monotonic() + 120.0
-    while not (tmp_path / "run/metrics.jsonl").exists() and time.monotonic() < deadline:
+    # Not before its first line: the file is opened before the ranks listen to signals.
+    while not has_content(tmp_path / "run/metrics.jsonl") and time.monotonic() < deadline:
         time.sleep(0.1)
     launcher.send_signal(number)
     _, shown = launcher.communicate(timeout=60.0)

@@ -20,6 +20,7 @@ import pytest
 from tests.experiments.test_study import PUBLISHED, VALUES
 from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.ood import roc_auc_of
+from ugts_dist.arguments import parse
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.experiments import grid, reproduce
@@ -92,6 +93,13 @@ def test_what_was_not_run_is_named(tmp_path: Path) -> None:
     cells = json.loads((tmp_path / "table5.json").read_text())["cells"]
     assert [len(list(filter(None, cell["values"]))) for cell in cells] == [2, 0, 0, 0, 0]
     assert (tmp_path / "README.md").read_text().count("not run") == 5  # the flat row has two columns
+
+
+def test_a_filter_can_be_given_several_times_and_takes_no_name_with_it() -> None:
+    args = ["--only", "cora / ugts", "--only", "dense", "table1", "table6"]
+    assert parse(ReproduceOptions, args, "reproduce") == ReproduceOptions(
+        ("table1", "table6"), only=("cora / ugts", "dense")
+    )
 
 
 def test_nothing_is_run_or_written_to_list_the_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
