@@ -99,6 +99,31 @@ def test_the_number_of_seeds_can_be_bounded() -> None:
     assert [len(cell.configs) for cell in cells] == [2, 2, 2, 1, 1]
 
 
+def test_numbers_of_seeds_by_column_are_a_rows_before_a_panels_before_the_studys() -> None:
+    ugts, dense = VALUES["rows"]
+    digits, narrow = VALUES["panels"]
+    by_column = study(
+        seeds={"0.5": 5, "0.9": 4},
+        panels=[{**digits, "seeds": {"0.9": 2}}, {**narrow, "columns": ["0.5", "0.9"]}],
+        rows=[ugts, {**ugts, "label": "own", "seeds": {"0.5": 3}}, {**dense, "seeds": 6}],
+    )
+    wanted = {
+        "Digits / UGTs / 0.5": 5,
+        "Digits / UGTs / 0.9": 2,
+        "Digits / own / 0.5": 3,
+        "Digits / own / 0.9": 2,
+        "Digits / dense": 6,
+        "Narrow / UGTs / 0.5": 1,
+        "Narrow / UGTs / 0.9": 1,
+        "Narrow / own / 0.5": 3,
+        "Narrow / own / 0.9": 1,
+        "Narrow / dense": 6,
+    }
+    assert {cell.label: [config.run.seed for config in cell.configs] for cell in by_column.cells} == {
+        label: list(range(number)) for label, number in wanted.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "labels"),
     [
@@ -132,6 +157,8 @@ def test_several_filters_leave_the_cells_that_have_any_of_them_once_each() -> No
             },
             "study two: panel 'Digits' has a row 'dense', allowed are UGTs",
         ),
+        ({"seeds": {"0.5": 3}}, "study two: row 'UGTs' has no number of seeds for column '0.9'"),
+        ({"seeds": {"0.5": 3, "0.8": 3}}, "study two: seeds of a column '0.8', allowed are 0.5, 0.9"),
         ({"fields": {"run.epoch": 4}}, "study two: unknown field in [run] 'epoch' (did you mean epochs?)"),
     ],
 )

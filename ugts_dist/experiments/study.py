@@ -6,7 +6,8 @@ A study is a TOML file in `studies/`:
     measure          test (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or what is seen in
                      the layers over the training of each row's first seed: mad or gradients
     heading          what the columns are
-    seeds            of each cell: 0, 1, 2, ...; a panel or row may have a number of its own
+    seeds            of each cell: how many (0, 1, 2, ...), or how many for each column; a panel or row may have numbers
+                     of its own, a row's before a panel's, for all columns or for some
     plot             whether the columns are numbers along which curves are drawn
     [fields]         of the configuration, for every cell
     [columns]        labels, and for each a table of fields; or a field and its values
@@ -179,7 +180,7 @@ class _Draft:
                 panel["title"],
                 row["label"],
                 column,
-                self._configs(panel, row, fields),
+                self._configs(panel, row, column, fields),
                 figures[place] if isinstance(figures, list) else figures,
             )
             for place, (column, fields) in enumerate(columns.items())
@@ -188,15 +189,27 @@ class _Draft:
         return Row(row["label"], cells, row.get("published", ""))
 
     def _configs(
-        self, panel: Mapping[str, Any], row: Mapping[str, Any], column: Mapping[str, Any]
+        self, panel: Mapping[str, Any], row: Mapping[str, Any], column: str, fields: Mapping[str, Any]
     ) -> tuple[Config, ...]:
         base = load_preset(panel["presets"][row["preset"]])
         own = panel.get("rows", {}).get(row["label"], {})
-        parts = (self.values.get("fields", {}), panel.get("fields", {}), column, row.get("fields", {}), own, _QUIET)
+        parts = (self.values.get("fields", {}), panel.get("fields", {}), fields, row.get("fields", {}), own, _QUIET)
         config = base.replace({name: value for part in parts for name, value in part.items()})
-        seeds = row.get("seeds", panel.get("seeds", self.values["seeds"]))
+        seeds = self._seeds(panel, row, column)
         wanted = min(seeds, self.most) if self.most else seeds
         return tuple(config.replace({"run.seed": seed}) for seed in range(wanted))
+
+    def _seeds(self, panel: Mapping[str, Any], row: Mapping[str, Any], column: str) -> int:
+        """How many seeds a cell has; the row's number comes first, then the panel's, then the study's."""
+        for part in (row, panel, self.values):
+            seeds = part.get("seeds", {})
+            if not isinstance(seeds, Mapping):
+                return int(seeds)
+            if unknown := seeds.keys() - self.columns.keys():
+                raise InputError(f"seeds of a column {min(unknown)!r}, allowed are {', '.join(self.columns)}")
+            if column in seeds:
+                return int(seeds[column])
+        raise InputError(f"row {row['label']!r} has no number of seeds for column {column!r}")
 
 
 def _only(panel: Panel, texts: Sequence[str]) -> Panel:
