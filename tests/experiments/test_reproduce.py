@@ -77,6 +77,24 @@ def test_the_page_tells_the_means_of_the_runs(tmp_path: Path) -> None:
     assert [text.count(note) for note in ("2 seeds a cell.", "1 seed a cell.")] == [1, 1]
 
 
+def test_a_cell_with_another_number_of_seeds_than_its_table_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ugts, dense = VALUES["rows"]
+    rows = [{**ugts, "seeds": {"0.5": 1}}, {**ugts, "label": "other", "seeds": 2}, dense]
+    monkeypatch.setattr(
+        reproduce, "load_study", lambda name, seeds: small_study(rows=rows, panels=VALUES["panels"][:1])
+    )
+    reproduce.reproduce(options(tmp_path))
+    text = (tmp_path / "README.md").read_text()
+    first = json.loads((tmp_path / "table5.json").read_text())["cells"][0]
+    (value,) = first["values"]
+    assert f"{value:.1f}, 1 seed ({value - first['published']:+.1f})" in text.replace("\\", "")
+    assert text.count("1 seed") == 1
+    assert text.count("2 seeds") == 1
+    assert "2 seeds a cell, unless it tells another number." in text
+
+
 def test_finished_runs_are_not_repeated_and_the_page_stays_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ugts_dist.analysis.observe import Trace
@@ -12,9 +13,9 @@ from ugts_dist.report.page import Block, Figure, Kind, Page, Paragraph, Section,
 from ugts_dist.report.page import Cell as TableCell
 
 INTRO = """Huang et al., "You Can Have Better Graph Neural Networks by Not Training Weights at All" (LoG 2022, \
-arXiv 2211.15335), reproduced. Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; where fewer \
-runs are finished than the cell names, their number is told. The test figure is that of the best validation epoch; \
-of a ticket, among the epochs at its target sparsity.
+arXiv 2211.15335), reproduced. Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
+stands under each table, or in the cell where it has another number or not all of its runs are finished. The test \
+figure is that of the best validation epoch; of a ticket, among the epochs at its target sparsity.
 
 In brackets: how far our mean lies above (+) or below (-) the published figure, in points; marked where that is \
 more than our deviation over two seeds or more."""
@@ -50,21 +51,28 @@ def _table(study: Study, panel: Panel, measured: Mapping[str, Measured]) -> Tabl
     columns = [column for column in study.columns if any(cell.column == column for cell in panel.cells)]
     rows: list[list[str | TableCell]] = []
     told: set[str] = set()
+    usual = _usual_seeds(panel)
     for row in panel.rows:
         if row.published and row.published not in told and any(cell.published is not None for cell in row.cells):
             told.add(row.published)
             rows.append([f"{row.label}: published", *_published(row, columns)])
-        rows.append([row.label, *_ours(row, columns, measured)])
+        rows.append([row.label, *_ours(row, columns, measured, usual)])
     heading = f"{panel.title}; {study.heading}"
-    return Table([heading, *(columns or [""])], rows, _note(panel))
+    return Table([heading, *(columns or [""])], rows, _note(panel, usual))
 
 
-def _ours(row: Row, columns: Sequence[str], measured: Mapping[str, Measured]) -> list[str | TableCell]:
+def _usual_seeds(panel: Panel) -> int:
+    """Of how many seeds most cells are; where as many cells have different numbers, the largest of these."""
+    counts = Counter(len(cell.configs) for cell in panel.cells)
+    return max(counts, key=lambda seeds: (counts[seeds], seeds))
+
+
+def _ours(row: Row, columns: Sequence[str], measured: Mapping[str, Measured], usual: int) -> list[str | TableCell]:
     if row.is_flat:
-        shown = _shown(measured[row.cells[0].label])
+        shown = _shown(measured[row.cells[0].label], usual)
         return [shown] * max(1, len(columns))
     known = {cell.column: cell for cell in row.cells}
-    return [_shown(measured[known[column].label]) if column in known else "" for column in columns]
+    return [_shown(measured[known[column].label], usual) if column in known else "" for column in columns]
 
 
 def _published(row: Row, columns: Sequence[str]) -> list[str | TableCell]:
@@ -78,13 +86,15 @@ def _percent(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.1f}"
 
 
-def _shown(found: Measured) -> TableCell:
+def _shown(found: Measured, usual: int) -> TableCell:
     wanted = len(found.cell.configs)
     if not found.values:
         return TableCell(f"failed: {found.problem}" if found.problem else "not run", "missing")
     text = f"{found.mean:.1f} ± {found.deviation:.1f}" if len(found.values) > 1 else f"{found.mean:.1f}"
     if len(found.values) < wanted:
         text += f", {len(found.values)} of {wanted} seeds"
+    elif wanted != usual:
+        text += f", {_seeds(wanted)}"
     difference = found.difference
     if difference is None:
         return TableCell(text)
@@ -93,7 +103,11 @@ def _shown(found: Measured) -> TableCell:
     return TableCell(f"{text} ({difference:+.1f})", kind)
 
 
-def _note(panel: Panel) -> str:
+def _note(panel: Panel, usual: int) -> str:
     """Of how many seeds the cells are. (No times: the same runs are to give the same page.)"""
-    counts = sorted({len(cell.configs) for cell in panel.cells})
-    return f"{' or '.join(map(str, counts))} {'seed' if counts == [1] else 'seeds'} a cell."
+    same = all(len(cell.configs) == usual for cell in panel.cells)
+    return f"{_seeds(usual)} a cell{'' if same else ', unless it tells another number'}."
+
+
+def _seeds(number: int) -> str:
+    return f"{number} {'seed' if number == 1 else 'seeds'}"
