@@ -130,6 +130,7 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("model.dropout", [1.0, -0.1, math.nan]),
     ("supermask.sparsity", [1.0, -0.1, 1.5, math.nan, math.inf]),
     ("supermask.calibrate_at", [1.0, -0.1, math.nan]),
+    ("supermask.input_sparsity", [1.0, -0.1, math.nan]),
     ("supermask.ramp", [1.01, -0.1, math.nan]),
     ("supermask.score_scale", [0.0, -1.0, math.inf, math.nan]),
     ("supermask.output_rms", [0.0, -1.0, math.inf, math.nan]),
@@ -151,6 +152,22 @@ RANGES: list[tuple[str, list[Any]]] = [
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in RANGES for value in values])
 def test_values_outside_their_range_are_refused(field: str, value: object) -> None:
     assert refused(lambda: Config().replace({field: value})).startswith(f"{field} is {value}, allowed is ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({"supermask.method": "edge-popup"}, "0 with a threshold for each layer"),
+        ({"supermask.scope": "layer"}, "0 with a threshold for each layer"),
+        ({"model.depth": 1}, "0 for model.depth 1, which has no other layer"),
+    ],
+)
+def test_a_threshold_of_the_inputs_own_is_refused_where_there_is_no_global_one(
+    changes: dict[str, Any], allowed: str
+) -> None:
+    message = f"supermask.input_sparsity is 0.9, allowed is {allowed}"
+    assert refused(lambda: Config().replace({"supermask.input_sparsity": 0.9, **changes})) == message
+    Config().replace({"supermask.input_sparsity": 0.0, **changes})
 
 
 @pytest.mark.parametrize(

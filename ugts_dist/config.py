@@ -40,7 +40,12 @@ _WITHOUT_EFFECT = (
     "run.timeout",
 )
 # Fields younger than FORMAT of `training.run_key`: as long as they have their default, a run is named as before them.
-_LATER = {"model.dropout_at": "every", "model.identity": 0.0, "optim.average": 0.0}
+_LATER = {
+    "model.dropout_at": "every",
+    "model.identity": 0.0,
+    "supermask.input_sparsity": 0.0,
+    "optim.average": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ class Config:
         if self.model.norm == "pairnorm":
             allowed = "1, as the statistics of model.norm pairnorm are those of a whole batch"
             require(self.batch.parts == 1, "batch.parts", self.batch.parts, allowed)
+        if self.model.depth == 1 and self.model.skip == "none":
+            allowed = "0 for model.depth 1, which has no other layer"
+            require(
+                self.supermask.input_sparsity == 0, "supermask.input_sparsity", self.supermask.input_sparsity, allowed
+            )
 
         if self.run.select == "after-ramp" and self.supermask.method != "dense":
             allowed = f"a ramp of fewer epochs than run.epochs ({self.run.epochs}), as run.select is after-ramp"

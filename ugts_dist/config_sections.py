@@ -154,6 +154,10 @@ class SupermaskConfig:
     floor: float = 0.0
     """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
     paper; 1: the same density in every layer."""
+    input_sparsity: float = 0.0
+    """Sparsity of the weights that read the features, with a threshold of their own: they are masked before all others,
+    up to this part. What no label reaches keeps a random part of its weights otherwise, which is noise where features
+    are many and labels few. 0: one threshold for all layers, as in the paper."""
     calibrate: bool = True
     """Scale each layer's frozen weights once, so that its outputs start with root mean square 1."""
     calibrate_at: float = 0.0
@@ -169,6 +173,10 @@ class SupermaskConfig:
         require(0.0 <= self.calibrate_at < 1.0, "supermask.calibrate_at", self.calibrate_at, "[0, 1)")
         require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
         require(0.0 <= self.floor <= 1.0, "supermask.floor", self.floor, "[0, 1]")
+        require(0.0 <= self.input_sparsity < 1.0, "supermask.input_sparsity", self.input_sparsity, "[0, 1)")
+        if self.parts[0] == "layer":
+            allowed = "0 with a threshold for each layer"
+            require(self.input_sparsity == 0.0, "supermask.input_sparsity", self.input_sparsity, allowed)
         require(0 < self.score_scale < math.inf, "supermask.score_scale", self.score_scale, "above 0")
         require(0 < self.attention_rms < math.inf, "supermask.attention_rms", self.attention_rms, "above 0")
         require(0 < self.output_rms < math.inf, "supermask.output_rms", self.output_rms, "above 0")

@@ -21,7 +21,9 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
     assert len({run_key(base), *(run_key(base.replace({field: value})) for field, value in other.items())}) == 6
 
 
-@pytest.mark.parametrize(("field", "value"), [("model.dropout_at", "input"), ("optim.average", 0.9)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("model.dropout_at", "input"), ("supermask.input_sparsity", 0.9), ("optim.average", 0.9)]
+)
 def test_a_younger_field_changes_the_key_only_where_it_has_not_its_default(field: str, value: str | float) -> None:
     base = config()
     assert field not in base.determining()

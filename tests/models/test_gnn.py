@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.models.graphs import block_of, random_edges
 from ugts_dist.models import GNN, Block, Rows, SparseFeatures, prepare
 from ugts_dist.models.gnn import Arch
+from ugts_dist.models.remedies import Remedies
 from ugts_dist.supermask import calibrate, sparsify
 
 N, FEATURES, CLASSES = 15, 7, 3
@@ -42,6 +43,13 @@ def test_every_weight_of_every_depth_gets_a_gradient(arch: Arch, depth: int, spa
         assert value.dim() >= 2, f"{name} is a bias"
         assert value.grad is not None, name
         assert value.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("skip", ["none", "initial"])
+def test_inputs_are_the_weights_with_a_column_for_each_feature(arch: Arch, skip: Literal["none", "initial"]) -> None:
+    model = GNN(arch, 11, CLASSES, 3, width=12, heads=2, remedies=Remedies("none" if arch == "gin-paper" else skip))
+    assert model.inputs() == [name for name, value in model.named_parameters() if value.shape[-1] == 11]
 
 
 def _pyg(arch: Arch, a: int, b: int, last: bool) -> nn.Module:

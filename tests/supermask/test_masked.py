@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -98,6 +99,68 @@ def test_a_whole_floor_is_a_threshold_a_layer() -> None:
     for mask in (even, layers):
         mask.step(0.9)
     assert all(torch.equal(found, layers.masks()[name]) for name, found in even.masks().items())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sparsity=st.floats(0.0, 0.999),
+    first_sparsity=st.floats(0.0, 0.999),
+    floor=st.sampled_from([0.0, 0.4, 1.0]),
+    scales=st.lists(st.sampled_from([0.001, 0.1, 1.0, 30.0]), min_size=6, max_size=6),
+    seed=st.integers(0, 1000),
+)
+def test_what_is_first_is_masked_before_all_others(
+    sparsity: float, first_sparsity: float, floor: float, scales: list[float], seed: int
+) -> None:
+    first = ["convs.0.lin.weight", "convs.0.att_src"]
+    mask = sparsify(pyg.GAT(FEATURES, 8, 2, 4), seed, floor=floor, first=first, first_sparsity=first_sparsity)
+    scores = dict(zip(mask.weights(), mask.scores(), strict=True))
+    with torch.no_grad():
+        for score, scale in zip(scores.values(), scales, strict=True):
+            score.mul_(scale)
+    mask.step(sparsity)
+
+    # Masked one by one, by score: the first weights until they have their sparsity; the others but what their floor
+    # keeps; what is left of the first.
+    order = []
+    own = sorted((value, name, i) for name in first for i, value in enumerate(scores[name].detach().flatten().tolist()))
+    for place, (value, name, i) in enumerate(own):
+        order.append((0 if place < round(first_sparsity * len(own)) else 2, value, name, i))
+    for name in scores.keys() - set(first):
+        values = scores[name].detach().flatten().tolist()
+        kept = int(floor * (1.0 - sparsity) * len(values) + 1e-6)
+        best = sorted(range(len(values)), key=values.__getitem__)[len(values) - kept :]
+        order += [(3 if i in set(best) else 1, value, name, i) for i, value in enumerate(values)]
+    expected = {(name, i) for _, _, name, i in sorted(order)[round(sparsity * len(order)) :]}
+    found = {(name, i) for name, m in mask.masks().items() for i in m.flatten().nonzero().flatten().tolist()}
+    assert found == expected
+
+
+def test_the_threshold_is_that_of_what_is_not_first() -> None:
+    mask = sparsify(pyg.GCN(FEATURES, 16, 3, 4), first=["convs.0.lin.weight"], first_sparsity=0.9)
+    mask.step(0.5)
+    others = torch.cat([score.detach().flatten() for score in mask.scores()[1:]])
+    of_others = round(0.5 * mask.num_weights) - round(0.9 * mask.scores()[0].numel())
+    assert mask.threshold is not None
+    assert float(mask.threshold) == float(others.kthvalue(of_others + 1).values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"first": ["convs.0.weight"]}, r"first is 'convs\.0\.weight', allowed are convs\.0\.lin\.weight, convs\.1"),
+        ({"first": ["convs.0.lin.weight"], "scope": "layer"}, "allowed with scope 'global' and beside other weights"),
+        ({"first": ["convs.0.lin.weight", "convs.1.lin.weight"]}, "allowed with scope 'global' and beside other"),
+        ({"first": ["convs.0.lin.weight"], "first_sparsity": 1.0}, r"first_sparsity is 1\.0, allowed is \[0, 1\)"),
+    ],
+)
+def test_what_cannot_be_first_is_refused_and_the_model_left_alone(options: dict[str, Any], message: str) -> None:
+    model = pyg.GCN(FEATURES, 16, 2, 4)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=message):
+        sparsify(model, **options)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_rankings_differ() -> None:
@@ -370,10 +433,11 @@ def test_a_model_is_not_masked_twice() -> None:
 # Over ranks
 
 
-def _train(rank: int, floor: float) -> tuple[list[str], list[int]]:
+def _train(rank: int, floor: float, first_sparsity: float) -> tuple[list[str], list[int]]:
     """Masks after a few steps, as bits; the group that is up is used without being named."""
     model = pyg.GCN(FEATURES, 16, 3, 4)
-    mask = sparsify(model, scope="global", floor=floor)
+    first = ["convs.0.lin.weight"] if first_sparsity else []
+    mask = sparsify(model, scope="global", floor=floor, first=first, first_sparsity=first_sparsity)
     optimizer = torch.optim.Adam(mask.scores(), lr=0.1)
     thresholds, masked = [], []
     for step in range(4):
@@ -387,9 +451,9 @@ def _train(rank: int, floor: float) -> tuple[list[str], list[int]]:
     return thresholds, masked
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.5])
-def test_ranks_agree_with_one_process_bit_for_bit(floor: float) -> None:
-    alone = _train(0, floor)
-    assert spawn(2, _train, floor) == [alone, alone]
+@pytest.mark.parametrize(("floor", "first_sparsity"), [(0.0, 0.0), (0.5, 0.0), (0.5, 0.6)])
+def test_ranks_agree_with_one_process_bit_for_bit(floor: float, first_sparsity: float) -> None:
+    alone = _train(0, floor, first_sparsity)
+    assert spawn(2, _train, floor, first_sparsity) == [alone, alone]
     total = 16 * (FEATURES + 16 + 4)
     assert alone[1] == [round(0.25 * step * total) for step in range(4)]

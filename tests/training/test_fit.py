@@ -138,6 +138,20 @@ def test_the_first_step_is_the_one_written_out_by_hand(tmp_path: Path) -> None:
     assert differing <= 2  # a score next to the threshold may round to the other side
 
 
+@pytest.mark.parametrize("sparsity", [0.1, 0.85])
+def test_the_input_can_have_a_threshold_of_its_own(tmp_path: Path, sparsity: float) -> None:
+    """It is masked before all others: wholly so where the target leaves no more than that."""
+    settings = config().replace({"supermask.sparsity": sparsity, "supermask.input_sparsity": 0.9})
+    fit(settings, planted_graph(), Ranks(), tmp_path)
+    masks = Ticket.load(tmp_path / "best.ticket").masks
+    masked = {name: int((~mask).sum()) for name, mask in masks.items()}
+    size = sum(mask.numel() for mask in masks.values())
+    first, *_ = masked
+    assert sum(masked.values()) == round(sparsity * size)
+    assert masked[first] == min(round(0.9 * masks[first].numel()), round(sparsity * size))
+    assert any(masked[name] for name in masked if name != first) == (sparsity == 0.85)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     settings = config(supermask__method="dense", optim__lr=1e30, run__epochs=5)
     with pytest.raises(FloatingPointError, match="the loss is"):

@@ -162,6 +162,10 @@ class GNN(nn.Module):
             layers[self.skip] = ["skip.weight"]
         return layers if past is None else layers | _under("connections", past.calibrated_after())
 
+    def inputs(self) -> list[str]:
+        """Names of the weights that read the features."""
+        return next(iter(self.calibrated().values()))
+
     def attention(self) -> list[nn.Module]:
         """The modules among the calibrated ones whose output is half of an attention logit."""
         return [half for conv in self.convs if isinstance(conv, GATConv) for half in (conv.source, conv.target)]

@@ -59,14 +59,17 @@ class GraphNetwork(nn.Module):
         logits: Tensor = self.head(global_mean_pool(hidden, graph, num_graphs))
         return logits
 
+    def inputs(self) -> list[str]:
+        """Names of the weights that read the features: the tables of the encoder."""
+        return [f"encoder.atom_embedding_list.{k}.weight" for k in range(len(self.encoder.atom_embedding_list))]
+
     def calibrated(self) -> dict[nn.Module, list[str]]:
         """Modules whose output is to have unit scale, in order, and the weights that scale it.
 
         The tables of the encoder are one layer: its output is the sum of their rows.
         """
-        tables = [f"encoder.atom_embedding_list.{k}.weight" for k in range(len(self.encoder.atom_embedding_list))]
         convs = {module: [f"gnn.{name}" for name in names] for module, names in self.gnn.calibrated().items()}
-        return {self.encoder: tables, **convs, self.head: ["head.weight"]}
+        return {self.encoder: self.inputs(), **convs, self.head: ["head.weight"]}
 
     def attention(self) -> list[nn.Module]:
         """The modules among the calibrated ones whose output is half of an attention logit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,6 +107,8 @@ class Supermask:
         scope: Scope,
         rescale: bool,
         floor: float,
+        first: Collection[str],
+        first_sparsity: float,
         process_group: dist.ProcessGroup | None,
     ) -> None:
         self.model = model
@@ -114,6 +116,8 @@ class Supermask:
         self.scope = scope
         self.rescale = rescale
         self.floor = floor
+        self.first = first
+        self.first_sparsity = first_sparsity
         self.process_group = process_group
         self._entries = entries
         self._fingerprint: str | None = None
@@ -162,9 +166,10 @@ class Supermask:
     def step(self, sparsity: float) -> None:
         """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, ties aside.
 
-        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). With a floor the best
-        weights of each layer, up to its floor, are masked last of all. With a process group every rank must call it,
-        and each gets the same bits.
+        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). The weights that are
+        `first` are masked before all others, up to their own sparsity. With a floor the best weights of each other
+        layer, up to its floor, are masked last of all. With a process group every rank must call it, and each gets the
+        same bits.
         """
         if not 0.0 <= sparsity < 1.0:
             raise ValueError(f"sparsity is {sparsity}, allowed is [0, 1)")
@@ -173,26 +178,49 @@ class Supermask:
         protected = self._protected(ranked, sparsity)
         if protected is not None:
             ranked = [torch.where(score >= own, torch.inf, score) for score, own in zip(ranked, protected, strict=True)]
-        groups = [range(len(entries))] if self.scope == "global" else [range(i, i + 1) for i in range(len(entries))]
-        sizes = [sum(ranked[i].numel() for i in group) for group in groups]
-        masked = [round(sparsity * size) for size in sizes]
+        groups = self._groups(sparsity)
+        sizes = [sum(ranked[i].numel() for i in group) for group, _ in groups]
         thresholds = kth_smallest(
-            [[ranked[i] for i in group] for group in groups],
-            [min(k, size - 1) for k, size in zip(masked, sizes, strict=True)],
+            [[ranked[i] for i in group] for group, _ in groups],
+            [min(masked, size - 1) for (_, masked), size in zip(groups, sizes, strict=True)],
             self.process_group,
         )
         self._threshold = thresholds[0] if self.scope == "global" else None
-        for g, group in enumerate(groups):
-            threshold = torch.full_like(thresholds[g], torch.inf) if masked[g] == sizes[g] else thresholds[g]
+        for g, (group, masked) in enumerate(groups):
+            threshold = torch.full_like(thresholds[g], torch.inf) if masked == sizes[g] else thresholds[g]
             for i in group:
                 own = threshold if protected is None else torch.minimum(threshold, protected[i])
                 entries[i].masked.threshold.copy_(own)
                 if self.rescale:
                     entries[i].masked.set_scale()
 
+    def _groups(self, sparsity: float) -> list[tuple[list[int], int]]:
+        """Which weights share a threshold, by their places, and how many of them are masked; the global one first."""
+        sizes = [score.numel() for score in self.scores()]
+        if self.scope == "layer":
+            return [([i], round(sparsity * size)) for i, size in enumerate(sizes)]
+        masked = round(sparsity * sum(sizes))
+        first = [i for i, name in enumerate(self._entries) if name in self.first]
+        rest = [i for i in range(len(sizes)) if i not in first]
+        if not first:
+            return [(rest, masked)]
+        most = round(self.first_sparsity * sum(sizes[i] for i in first))
+        kept = self._floors(sparsity)
+        least = masked - sum(sizes[i] - kept[i] for i in rest)
+        of_first = max(min(most, masked), least)
+        return [(rest, masked - of_first), (first, of_first)]
+
+    def _floors(self, sparsity: float) -> list[int]:
+        """How many weights of each layer its floor keeps; none of the first ones."""
+        share = self.floor * (1.0 - sparsity)
+        return [
+            0 if name in self.first else int(share * entry.masked.score.numel() + 1e-6)
+            for name, entry in self._entries.items()
+        ]
+
     def _protected(self, ranked: list[Tensor], sparsity: float) -> Tensor | None:
         """The least score of each layer that its floor keeps, `[num_layers]`; None without a floor."""
-        kept = [int(self.floor * (1.0 - sparsity) * score.numel() + 1e-6) for score in ranked]
+        kept = self._floors(sparsity)
         if not any(kept):
             return None
         places = [score.numel() - max(1, k) for score, k in zip(ranked, kept, strict=True)]
@@ -202,7 +230,8 @@ class Supermask:
 
     @property
     def threshold(self) -> Tensor | None:
-        """The global threshold of the last step; None before it, and with a threshold for each layer."""
+        """The global threshold of the last step, of all weights but those that are `first`; None before it, and with a
+        threshold for each layer."""
         return self._threshold
 
     def sparsity(self) -> float:
@@ -238,6 +267,8 @@ def sparsify(
     rescale: bool = False,
     ranking: Ranking = "score",
     floor: float = 0.0,
+    first: Collection[str] = (),
+    first_sparsity: float = 0.0,
     process_group: dist.ProcessGroup | None = None,
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
@@ -255,18 +286,28 @@ def sparsify(
         ranking: compare the scores themselves, or their magnitudes.
         floor: part of its even share, `1 - sparsity` of its weights, that each layer keeps at least, whatever the
             global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
+        first: names of weights, such as those that read the features, with a threshold of their own: they are masked
+            before all others, up to the sparsity `first_sparsity`. For scope `global`.
         process_group: ranks that share the search for the threshold; by default all ranks, where
             `torch.distributed` is initialised.
 
     Returns: the model's Supermask, at sparsity 0.
 
-    Raises: ValueError for a model without weights, with uninitialised, shared or already masked ones.
+    Raises: ValueError for a model without weights, with uninitialised, shared or already masked ones, and for what is
+    `first` where there is no such weight, no other one, or no global threshold.
     """
     if not 0.0 <= floor <= 1.0:
         raise ValueError(f"floor is {floor}, allowed is [0, 1]")
+    if not 0.0 <= first_sparsity < 1.0:
+        raise ValueError(f"first_sparsity is {first_sparsity}, allowed is [0, 1)")
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
     owners = list(_maskable(model))
+    names = [name for name, *_ in owners]
+    if not set(first) <= set(names):
+        raise ValueError(f"first is {sorted(set(first) - set(names))[0]!r}, allowed are {', '.join(names)}")
+    if first and (scope == "layer" or set(first) == set(names)):
+        raise ValueError(f"first is {', '.join(first)}, allowed with scope 'global' and beside other weights")
     entries: dict[str, _Entry] = {}
     for name, module, attribute, parameter in owners:
         weight = random_tensor(seed, "weight", name, parameter.shape, weight_init)
@@ -279,7 +320,8 @@ def sparsify(
     model.requires_grad_(False)
     for entry in entries.values():
         entry.masked.score.requires_grad_(True)
-    return Supermask(model, entries, Recipe(seed, weight_init), scope, rescale, floor, process_group)
+    recipe = Recipe(seed, weight_init)
+    return Supermask(model, entries, recipe, scope, rescale, floor, first, first_sparsity, process_group)
 
 
 def maskable_names(model: nn.Module) -> dict[str, torch.Size]:

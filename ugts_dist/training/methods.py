@@ -101,6 +101,8 @@ class TicketSearch:
             rescale=options.rescale,
             ranking=options.ranking,
             floor=options.floor,
+            first=model.inputs() if options.input_sparsity else (),
+            first_sparsity=options.input_sparsity,
             process_group=ranks.process_group,
         )
 
