@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tests.processes import spawn
 from tests.supermask.networks import FEATURES, NETWORKS, graph, randomise
 from ugts_dist import Supermask, sparsify
-from ugts_dist.supermask.masked import Ranking, Scope
+from ugts_dist.supermask.masked import Scope
+from ugts_dist.supermask.masked_weight import Ranking
 from ugts_dist.supermask.weights import random_tensor
 
 X, EDGES = graph()
