@@ -156,7 +156,7 @@ class SupermaskConfig:
     paper; 1: the same density in every layer."""
     input_sparsity: float = 0.0
     """Sparsity of the weights that read the features, with a threshold of their own: they are masked before all others,
-    up to this part. It regularises where features are many and labels few. 0: one threshold for all layers, as in the
+    up to this part. Worth a try where features are many and labels few. 0: one threshold for all layers, as in the
     paper."""
     calibrate: bool = True
     """Scale each layer's frozen weights once, so that its outputs start with root mean square 1."""
