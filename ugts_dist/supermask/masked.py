@@ -120,10 +120,11 @@ class Supermask:
             raise ValueError(f"sparsity is {sparsity}, allowed is [0, 1)")
         entries = list(self._entries.values())
         ranked = [entry.masked.ranked().detach() for entry in entries]
-        protected = self._protected(ranked, sparsity)
+        floors = self._floors(sparsity)
+        protected = self._protected(ranked, floors)
         if protected is not None:
             ranked = [torch.where(score >= own, torch.inf, score) for score, own in zip(ranked, protected, strict=True)]
-        groups = self._groups(sparsity)
+        groups = self._groups(sparsity, floors)
         sizes = [sum(ranked[i].numel() for i in group) for group, _ in groups]
         thresholds = kth_smallest(
             [[ranked[i] for i in group] for group, _ in groups],
@@ -139,7 +140,7 @@ class Supermask:
                 if self.rescale:
                     entries[i].masked.set_scale()
 
-    def _groups(self, sparsity: float) -> list[tuple[list[int], int]]:
+    def _groups(self, sparsity: float, floors: list[int]) -> list[tuple[list[int], int]]:
         """Which weights share a threshold, by their places, and how many of them are masked; the global one first."""
         sizes = [score.numel() for score in self.scores()]
         if self.scope == "layer":
@@ -150,8 +151,7 @@ class Supermask:
         if not first:
             return [(rest, masked)]
         most = round(self.first_sparsity * sum(sizes[i] for i in first))
-        kept = self._floors(sparsity)
-        least = masked - sum(sizes[i] - kept[i] for i in rest)
+        least = masked - sum(sizes[i] - floors[i] for i in rest)
         of_first = max(min(most, masked), least)
         return [(rest, masked - of_first), (first, of_first)]
 
@@ -163,14 +163,13 @@ class Supermask:
             for name, entry in self._entries.items()
         ]
 
-    def _protected(self, ranked: list[Tensor], sparsity: float) -> Tensor | None:
+    def _protected(self, ranked: list[Tensor], floors: list[int]) -> Tensor | None:
         """The least score of each layer that its floor keeps, `[num_layers]`; None without a floor."""
-        kept = self._floors(sparsity)
-        if not any(kept):
+        if not any(floors):
             return None
-        places = [score.numel() - max(1, k) for score, k in zip(ranked, kept, strict=True)]
+        places = [score.numel() - max(1, k) for score, k in zip(ranked, floors, strict=True)]
         least = kth_smallest([[score] for score in ranked], places, self.process_group)
-        nothing = torch.tensor([k == 0 for k in kept], device=least.device)
+        nothing = torch.tensor([k == 0 for k in floors], device=least.device)
         return least.masked_fill_(nothing, torch.inf)
 
     @property
