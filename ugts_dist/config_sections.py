@@ -36,7 +36,8 @@ class DataConfig:
     """Folder with the raw files, only read. Empty: $UGTS_DATA, or else a download into ~/.cache/ugts_dist/data."""
     split: int = 0
     """Which split: 0 to 9 for texas, cornell and wisconsin, the seed of the split for graphs without an official
-    one; 0 for public splits."""
+    one; 0 for public splits. Of cora, citeseer and pubmed any other number draws training and validation nodes anew
+    from these two, to choose settings by; the test nodes stay."""
     row_normalize: bool = True
     """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures). Of a prepared
     graph, features stay as they are."""

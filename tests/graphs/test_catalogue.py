@@ -183,6 +183,38 @@ def test_drawn_splits_are_even() -> None:
     assert counts.max() < 135
 
 
+@pytest.mark.parametrize("split", [1, 2, 12345])
+def test_redrawn_splits_of_citeseer_leave_the_test_nodes_alone(split: int, data_root: Path) -> None:
+    public, other = load("citeseer", data_root), load("citeseer", data_root, split)
+    assert torch.equal(other.x, public.x)
+    assert torch.equal(other.test, public.test)
+    assert other.y[other.train].bincount().tolist() == public.y[public.train].bincount().tolist() == [20] * 6
+    assert sorted([*other.train.tolist(), *other.valid.tolist()]) == list(range(620))
+    assert other.train.tolist() == sorted(other.train.tolist())
+    assert other.valid.tolist() == sorted(other.valid.tolist())
+    shared = np.intersect1d(other.train.numpy(), public.train.numpy()).size
+    assert 5 <= shared <= 45  # of 120, about a fifth: a node is drawn as often wherever it stood
+
+
+def test_redrawn_splits_are_even_and_the_same_everywhere() -> None:
+    y, train, valid = torch.arange(90) % 3, torch.arange(15), torch.arange(20, 80)
+    counts = torch.zeros(90)
+    for split in range(1, 301):
+        first, second = splits.redrawn(y, train, valid, split)
+        assert y[first].bincount().tolist() == [5, 5, 5]
+        assert sorted([*first.tolist(), *second.tolist()]) == [*range(15), *range(20, 80)]
+        counts[first] += 1
+    # Binomial(300, 1/5): mean 60, standard deviation 6.9.
+    drawn = torch.cat([train, valid])
+    assert counts[drawn].min() > 30
+    assert counts[drawn].max() < 90
+    # Written down once, as above.
+    assert splits.redrawn(y, train, valid, 1)[0].tolist() == FIRST_REDRAWN_NODES
+
+
+FIRST_REDRAWN_NODES = [1, 3, 8, 20, 21, 24, 40, 47, 49, 52, 54, 65, 68, 78, 79]
+
+
 def test_a_small_class_cannot_be_split() -> None:
     with pytest.raises(InputError, match="toy: y has 50 nodes of class 0; allowed: at least 51"):
         splits.stratified("toy", torch.zeros(50, dtype=torch.int64), 0)
@@ -273,7 +305,7 @@ def test_unknown_name_without_close_matches() -> None:
 @pytest.mark.parametrize(
     ("name", "split", "allowed"),
     [
-        ("cora", 1, "0"),
+        ("cora", -1, "0 or more"),
         ("texas", 10, "0 to 9"),
         ("texas", -1, "0 to 9"),
         ("digits", -1, "0 or more"),

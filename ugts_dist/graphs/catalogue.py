@@ -41,8 +41,8 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
 
     The raw files are looked for in ``root``, else in the folder that the variable UGTS_DATA names: both are
     only read. Without either, they are kept in ~/.cache/ugts_dist/data, and downloaded where they are
-    missing. ``split`` chooses one of the published splits, or is the number of a drawn one; ``row_normalize``
-    scales the features of each node to the sum 1, as PyG's NormalizeFeatures.
+    missing. ``split`` chooses one of the published splits, or is the number of a drawn one (of Planetoid's graphs
+    0 is the public one); ``row_normalize`` scales the features of each node to the sum 1, as PyG's NormalizeFeatures.
 
     Of a store, split and features are as ``ugts prepare`` was told: ``row_normalize`` and ``root`` do not
     touch it, and another ``split`` is refused. Its tensors are mapped read-only. Raises InputError.
@@ -105,7 +105,7 @@ def _raw(name: str) -> _Raw:
 
     if name in planetoid.FOLDERS:
         urls = {file: f"{Planetoid.url}/{file}" for file in planetoid.file_names(name)}
-        return _Raw(f"planetoid/{planetoid.FOLDERS[name]}/raw", urls, planetoid.read, num_splits=1)
+        return _Raw(f"planetoid/{planetoid.FOLDERS[name]}/raw", urls, planetoid.read, num_splits=None)
     if name in webkb.NAMES:
         urls = {file: f"{WebKB.url}/new_data/{name}/{file}" for file in (webkb.FEATURES, webkb.EDGES)}
         urls |= {file: f"{WebKB.url}/splits/{file}" for file in webkb.split_names(name)}

@@ -1,4 +1,4 @@
-"""Cora, CiteSeer and PubMed in the raw files of Yang et al. 2016 (arXiv:1603.08861), public split.
+"""Cora, CiteSeer and PubMed in the raw files of Yang et al. 2016 (arXiv:1603.08861), public split and redrawn ones.
 
 The files are pickles of Python 2. They are read as data: each global that they may name stands for an inert
 holder below, and anything else is refused, so that a hostile file can run nothing.
@@ -19,6 +19,7 @@ from torch import Tensor
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import csr, reading
 from ugts_dist.graphs.graph import Graph, from_edges
+from ugts_dist.graphs.splits import redrawn
 
 FOLDERS = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 NUM_VALID = 500
@@ -31,7 +32,7 @@ def file_names(prefix: str) -> tuple[str, ...]:
 
 
 def read(folder: Path, name: str, split: int) -> Graph:
-    """Read the public split (the only one, so ``split`` is 0); equal to PyG's ``Planetoid``.
+    """Read the public split, number 0, equal to PyG's ``Planetoid``; or a redrawn one with the same test nodes.
 
     Raises InputError that names the damaged file.
     """
@@ -59,6 +60,8 @@ def read(folder: Path, name: str, split: int) -> Graph:
     num_train = arrays["y"].size(0)
     train = torch.arange(num_train)
     valid = torch.arange(num_train, num_train + NUM_VALID)
+    if split:
+        train, valid = redrawn(y, train, valid, split)
     return from_edges(name, x, edge_index, y, train, valid, test, num_classes=arrays["y"].size(1))
 
 
