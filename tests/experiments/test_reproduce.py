@@ -77,6 +77,17 @@ def test_the_page_tells_the_means_of_the_runs(tmp_path: Path) -> None:
     assert [text.count(note) for note in ("2 seeds a cell.", "1 seed a cell.")] == [1, 1]
 
 
+def test_a_study_of_validation_figures_tells_those(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    valid = small_study(measure="valid", seeds=1).only("Digits / UGTs / 0.5")
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: valid)
+    reproduce.reproduce(options(tmp_path))
+    (cell,) = json.loads((tmp_path / "table5.json").read_text())["cells"]
+    result = finished(valid.cells[0].configs[0], tmp_path / "runs")
+    assert result is not None
+    assert result["valid"] != result["test"]
+    assert cell["values"] == pytest.approx([100 * result["valid"]], abs=1e-4)
+
+
 def test_a_cell_with_another_number_of_seeds_than_its_table_tells_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,13 @@ def test_numbers_of_seeds_by_column_are_a_rows_before_a_panels_before_the_studys
     }
 
 
+def test_each_seed_of_a_redrawn_study_has_a_split_of_its_own() -> None:
+    for redrawn, numbers in ((True, [1, 2, 3]), (False, [0, 0, 0])):
+        cell = study(redrawn=redrawn).cells[0]
+        assert [config.data.split for config in cell.configs] == numbers
+        assert [config.run.seed for config in cell.configs] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "labels"),
     [

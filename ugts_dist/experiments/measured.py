@@ -108,4 +108,13 @@ def _test_metric(result: dict[str, Any]) -> float:
     return float(result["test"])
 
 
-_VALUES: dict[str, Callable[[dict[str, Any]], float]] = {"test": _test_metric, "ood": _unknown_auc}
+def _valid_metric(result: dict[str, Any]) -> float:
+    """The same on the validation set, the best of the epochs."""
+    return float(result["valid"])
+
+
+_VALUES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "test": _test_metric,
+    "valid": _valid_metric,
+    "ood": _unknown_auc,
+}

@@ -14,6 +14,7 @@ _COLUMNS = 2  # diagrams side by side
 _WIDTH = 6  # inches of each
 _MEASURES = {
     "test": "test metric in %",
+    "valid": "validation metric in %",
     "ood": "ROC-AUC in %",
     "mad": "mean average distance",
     "gradients": "norm of the gradient",

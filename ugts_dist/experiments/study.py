@@ -3,11 +3,12 @@
 A study is a TOML file in `studies/`:
 
     title, text      what it is
-    measure          test (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or what is seen in
-                     the layers over the training of each row's first seed: mad or gradients
+    measure          test or valid (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or what is
+                     seen in the layers over the training of each row's first seed: mad or gradients
     heading          what the columns are
     seeds            of each cell: how many (0, 1, 2, ...), or how many for each column; a panel or row may have numbers
                      of its own, a row's before a panel's, for all columns or for some
+    redrawn          whether seed s trains on redrawn split s + 1 of the graph (`data.split`), not on the public one
     plot             whether the columns are numbers along which curves are drawn
     [fields]         of the configuration, for every cell
     [columns]        labels, and for each a table of fields; or a field and its values
@@ -31,7 +32,7 @@ from ugts_dist.config import Config, load_preset
 from ugts_dist.errors import InputError
 
 TRACES = ("mad", "gradients")
-MEASURES = ("test", "ood", *TRACES)
+MEASURES = ("test", "valid", "ood", *TRACES)
 
 _QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
 
@@ -197,7 +198,8 @@ class _Draft:
         config = base.replace({name: value for part in parts for name, value in part.items()})
         seeds = self._seeds(panel, row, column)
         wanted = min(seeds, self.most) if self.most else seeds
-        return tuple(config.replace({"run.seed": seed}) for seed in range(wanted))
+        splits = range(1, wanted + 1) if self.values.get("redrawn", False) else [config.data.split] * wanted
+        return tuple(config.replace({"run.seed": seed, "data.split": split}) for seed, split in enumerate(splits))
 
     def _seeds(self, panel: Mapping[str, Any], row: Mapping[str, Any], column: str) -> int:
         """How many seeds a cell has; the row's number comes first, then the panel's, then the study's."""
