@@ -85,6 +85,16 @@ def test_fields_of_a_panels_own_for_a_row_come_last_and_leave_the_other_panels()
     assert changed.panels[1] == study().panels[1]
 
 
+def test_a_field_may_have_a_value_for_each_column() -> None:
+    digits, narrow = VALUES["panels"]
+    own = {"UGTs": {"optim.lr": {"0.5": 0.25, "0.9": 0.75}}}
+    first, second, dense = study(panels=[{**digits, "rows": own}, narrow]).panels[0].cells
+    plain = study().panels[0].cells
+    assert first.configs == tuple(c.replace({"optim.lr": 0.25}) for c in plain[0].configs)
+    assert second.configs == tuple(c.replace({"optim.lr": 0.75}) for c in plain[1].configs)
+    assert dense.configs == plain[2].configs
+
+
 def test_published_figures_stand_in_their_columns() -> None:
     assert [cell.published for cell in study().panels[0].cells] == [90.0, 80.0, 95.0]
     narrow = study().panels[1]
@@ -163,6 +173,10 @@ def test_several_filters_leave_the_cells_that_have_any_of_them_once_each() -> No
                 "rows": [VALUES["rows"][0], {**VALUES["rows"][1], "panels": ["Narrow"]}],
             },
             "study two: panel 'Digits' has a row 'dense', allowed are UGTs",
+        ),
+        (
+            {"fields": {"optim.lr": {"0.9": 0.1}}},
+            "study two: optim.lr has no value for column '0.5', only for 0.9",
         ),
         ({"seeds": {"0.5": 3}}, "study two: row 'UGTs' has no number of seeds for column '0.9'"),
         ({"seeds": {"0.5": 3, "0.8": 3}}, "study two: seeds of a column '0.8', allowed are 0.5, 0.9"),

@@ -14,7 +14,7 @@ A study is a TOML file in `studies/`:
     [columns]        labels, and for each a table of fields; or a field and its values
     [[panels]]       title, presets by name, fields, published (a table of published.toml), columns (labels, where not
                      all), seeds, optional (left out where its data are not at hand), rows (by label, the fields that
-                     are this panel's own)
+                     are this panel's own; a field may have a value for each column)
     [[rows]]         label, preset (one of the panel's), fields, published (a row of that table), flat (the same for
                      all columns), panels (titles, where not all)
 """
@@ -195,7 +195,7 @@ class _Draft:
         base = load_preset(panel["presets"][row["preset"]])
         own = panel.get("rows", {}).get(row["label"], {})
         parts = (self.values.get("fields", {}), panel.get("fields", {}), fields, row.get("fields", {}), own, _QUIET)
-        config = base.replace({name: value for part in parts for name, value in part.items()})
+        config = base.replace({name: _of_column(name, value, column) for part in parts for name, value in part.items()})
         seeds = self._seeds(panel, row, column)
         wanted = min(seeds, self.most) if self.most else seeds
         splits = range(1, wanted + 1) if self.values.get("redrawn", False) else [config.data.split] * wanted
@@ -212,6 +212,15 @@ class _Draft:
             if column in seeds:
                 return int(seeds[column])
         raise InputError(f"row {row['label']!r} has no number of seeds for column {column!r}")
+
+
+def _of_column(name: str, value: Any, column: str) -> Any:
+    """The value of a field where it has one for each column, as it is otherwise."""
+    if not isinstance(value, Mapping):
+        return value
+    if column not in value:
+        raise InputError(f"{name} has no value for column {column!r}, only for {', '.join(value)}")
+    return value[column]
 
 
 def _only(panel: Panel, texts: Sequence[str]) -> Panel:
