@@ -39,7 +39,7 @@ _QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: the mean over runs that differ by their seed alone.
+    """One figure: the mean over runs that differ by their seed alone, or by that and their split.
 
     Attributes:
         panel, row, column: where it stands; `column` is empty where the row is the same for all of them.
