@@ -52,7 +52,7 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
     raw = None if name == "digits" else _raw(name)
     num_splits = None if raw is None else raw.num_splits
     if split < 0 or (num_splits is not None and split >= num_splits):
-        allowed = "0 or more" if num_splits is None else f"0 to {num_splits - 1}" if num_splits > 1 else "0"
+        allowed = "0 or more" if num_splits is None else f"0 to {num_splits - 1}"
         raise InputError(f"data.split: {split} is not a split of {name}; allowed: {allowed}")
     graph = digits.read(name, split) if raw is None else raw.read(_folder(name, raw, root), name, split)
     return replace(graph, x=_row_normalized(graph.x)) if row_normalize else graph

@@ -11,7 +11,8 @@ from ugts_dist.errors import InputError
 TRAIN_PER_CLASS = 20
 VALID_PER_CLASS = 30
 
-_DOMAIN = 0x53504C4954  # sets the splits' hashes apart from those of seeds and neighbours
+# Set the splits' hashes apart from those of seeds and neighbours, and from each other.
+_DOMAIN = 0x53504C4954
 _REDRAWN = 0x52454452
 
 
