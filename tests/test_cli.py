@@ -95,7 +95,7 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("train --run.epochs 0", "run.epochs is 0, allowed is 1 or more"),
         ("train --run.seed 9223372036854775808", "run.seed is 9223372036854775808, allowed is 0 to "),
         ("train --data.name corra", "data.name: 'corra' is not a dataset (did you mean cora?)"),
-        ("train --data.name cora --data.split 1", "data.split: 1 is not a split of cora"),
+        ("train --data.name texas --data.split 10", "data.split: 10 is not a split of texas"),
         ("evaluate", "missing from ugts evaluate: STR A .ticket file"),
         ("evaluate none.ticket", "none.ticket: no such file"),
         ("evaluate . --root", "--root"),

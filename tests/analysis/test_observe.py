@@ -78,5 +78,5 @@ def test_the_first_and_the_last_state_are_always_seen() -> None:
 
 
 def test_mistakes_are_refused_as_in_a_run() -> None:
-    with pytest.raises(InputError, match=r"data\.split: 5 is not a split of cora"):
-        observe_training(Config().replace({"data.name": "cora", "data.split": 5}), 1)
+    with pytest.raises(InputError, match=r"data\.split: 10 is not a split of texas"):
+        observe_training(Config().replace({"data.name": "texas", "data.split": 10}), 1)

@@ -108,7 +108,7 @@ def test_a_search_outlives_the_loss_of_a_host(tmp_path: Path, cluster: list[Host
     search = first.start(tune, log, tmp_path, given)
 
     def begun() -> list[Path]:
-        return [file.parent for file in tmp_path.glob("searches/**/metrics.jsonl") if epochs(file.parent) >= 10]
+        return [file.parent for file in tmp_path.glob("searches/*/runs/*/metrics.jsonl") if epochs(file.parent) >= 10]
 
     deadline = time.monotonic() + BOUND
     while not begun():
