@@ -34,7 +34,8 @@ class ReproduceOptions:
     """
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """table1, table3, table5, table6, fig1, ...; several of them; or all."""
+    """table1, table3, table5, table6, fig1, ...; deep and splits, which compare settings of deep tickets; several of
+    them; or all."""
     seeds: int = 0
     """At most so many runs a cell; 0: as many as the study names."""
     only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

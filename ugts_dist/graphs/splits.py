@@ -12,15 +12,15 @@ TRAIN_PER_CLASS = 20
 VALID_PER_CLASS = 30
 
 # Set the splits' hashes apart from those of seeds and neighbours, and from each other.
-_DOMAIN = 0x53504C4954
+_STRATIFIED = 0x53504C4954
 _REDRAWN = 0x52454452
 
 
 def redrawn(y: Tensor, train: Tensor, valid: Tensor, split: int) -> tuple[Tensor, Tensor]:
     """Draw training and validation nodes anew from both together, as many of each class to train as in ``train``.
 
-    A public validation set on which many settings were compared no longer tells a better one from a luckier one
-    (Shchur et al. 2018, arXiv:1811.05868); other splits of the same nodes tell more, and leave the test nodes alone.
+    A validation set on which many settings were compared no longer tells a better one from a luckier one; other splits
+    of the same nodes tell more, and leave the test nodes alone.
     ``y`` is [num_nodes] int64, the ids ascend; the result depends on these and ``split`` alone.
     """
     pool = torch.cat([train, valid]).sort().values
@@ -38,7 +38,7 @@ def stratified(name: str, y: Tensor, split: int) -> tuple[Tensor, Tensor, Tensor
     ``y`` is [num_nodes] int64 with every class at least 51 times, else InputError. The result, ascending node
     ids, depends on ``y`` and ``split`` alone: not on a library's random generator.
     """
-    order = hashing.stream(hashing.key(_DOMAIN, split), torch.arange(y.numel())).argsort()
+    order = hashing.stream(hashing.key(_STRATIFIED, split), torch.arange(y.numel())).argsort()
     train, valid, test = [], [], []
     for label in range(int(y.max()) + 1):
         members = order[y[order] == label]
