@@ -20,7 +20,7 @@ from side_by_side import machine, milliseconds, ratio, table
 from ugts_dist.config import Config, load_preset
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.training.fit import fit
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.ranks import ranks_from_environment
 from ugts_dist.training.tasks import load_graph
 
 PRESETS = ("cora-gcn-paper", "cora-gcn")
@@ -36,10 +36,12 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, taken in seconds.items():
             total, accuracy[name] = (
-                _ours(configs[name], graph) if name in configs else _paper(configs[PRESETS[0]], graph)
+                _ours(configs[name], graph) if name in configs else _paper(configs[PRESETS[0]], graph, options.device)
             )
             taken.append(total / options.epochs)
-    print(f"{graph.name}, GCN {options.depth} x {options.width}, sparsity {options.sparsity}; {machine()}")
+    print(
+        f"{graph.name}, GCN {options.depth} x {options.width}, sparsity {options.sparsity}; {machine(options.device)}"
+    )
     print(f"{options.rounds} rounds of {options.epochs} epochs each; median (least to most)\n")
     paper = seconds["the paper's loop"]
     rows = [
@@ -59,16 +61,17 @@ def _config(preset: str, options: argparse.Namespace) -> Config:
             "supermask.sparsity": options.sparsity,
             "run.epochs": options.epochs,
             "run.seed": options.seed,
+            "run.device": options.device,
             "log.progress": False,
             "log.tensorboard": False,
         }
     )
 
 
-def _paper(config: Config, graph: Graph) -> tuple[float, float]:
+def _paper(config: Config, graph: Graph, device: str) -> tuple[float, float]:
     """Seconds of the run, and its test accuracy."""
     depth, width, sparsity = config.model.depth, config.model.width, config.supermask.sparsity
-    loop = PaperLoop(graph, depth, width, sparsity, config.run.epochs, config.optim.lr, config.run.seed)
+    loop = PaperLoop(graph, depth, width, sparsity, config.run.epochs, config.optim.lr, config.run.seed, device)
     started = time.perf_counter()
     for epoch in range(config.run.epochs):
         loop.epoch(epoch)
@@ -76,8 +79,8 @@ def _paper(config: Config, graph: Graph) -> tuple[float, float]:
 
 
 def _ours(config: Config, graph: Graph) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        result = fit(config, graph, Ranks(), Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ranks_from_environment(config.run.device) as ranks:
+        result = fit(config, graph, ranks, Path(folder))
     return result.seconds, result.test_any
 
 
@@ -91,6 +94,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=100, help="of each run; 400 is what the paper takes")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each side, in alternation")
     parser.add_argument("--threads", type=int, default=1, help="of torch, in this process")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="for both sides")
     parser.add_argument("--seed", type=int, default=0, help="of weights and scores, on both sides")
     return parser.parse_args()
 

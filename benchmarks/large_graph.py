@@ -78,31 +78,31 @@ def main() -> None:
         with watch.phase("training"):
             training = Training(config, task, ranks)
             ready = time.perf_counter() - started
-            seconds = [
-                _timed(ranks, partial(training.epoch, epoch, options.sparsity, options.lr))
-                for epoch in range(options.epochs)
-            ]
+            seconds = []
+            for epoch in range(options.epochs):
+                seconds.append(_timed(ranks, partial(training.epoch, epoch, options.sparsity, options.lr)))
+                training.progress.next_epoch()
             kinds = _profiled(training, config, ranks, options.trace) if options.profile else {}
         with watch.phase("evaluation"):
             evaluator = task.evaluator(config, ranks)
             measured: list[Any] = []
-            evaluating = _timed(
-                ranks, lambda: measured.append(evaluator.measure(training.method.model, torch.zeros(())))
-            )
+            loss = torch.zeros((), device=ranks.device)
+            evaluating = _timed(ranks, lambda: measured.append(evaluator.measure(training.method.model, loss)))
         peaks = {name: sum(ranks.gather(watch.peaks[name])) for name in ("training", "evaluation")}
         if not ranks.is_main:
             return
         steps = len(range(0, graph.train.numel(), config.batch.size)) if config.batch.size else 1
         print(
-            f"{graph.name}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges; {ranks.world_size} ranks, {machine()}"
+            f"{graph.name}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges; {ranks.world_size} ranks, "
+            f"{machine(ranks.device.type)}"
         )
         model = f"{options.arch} {options.depth} x {options.width}"
         print(f"{model}, batch {config.batch.size}, sparsity {options.sparsity}\n")
         rows = [
             ["from the end of the imports to the first step, s", f"{ready:.1f}"],
-            [f"an epoch ({steps} steps), s", ", ".join(f"{s:.1f}" for s in seconds)],
+            [f"an epoch ({steps} steps), s", ", ".join(f"{s:.2f}" for s in seconds)],
             ["seeds/s", f"{graph.train.numel() / min(seconds):.0f}"],
-            ["exact evaluation of all nodes, s", f"{evaluating:.1f}"],
+            ["exact evaluation of all nodes, s", f"{evaluating:.2f}"],
             ["memory of all ranks, training, GiB", f"{peaks['training'] / 2**30:.2f}"],
             ["memory of all ranks, evaluation, GiB", f"{peaks['evaluation'] / 2**30:.2f}"],
             ["validation accuracy", f"{measured[0][0]['valid']:.4f}"],

@@ -20,7 +20,7 @@ _EPOCHS = 10_000  # more than are ever begun
 def main() -> None:
     options = _arguments()
     record = RankRecord()
-    with ranks_from_environment("cpu") as ranks:
+    with ranks_from_environment(options.device) as ranks:
         config = _config(options, ranks.world_size)
         training = Training(config, NodeTask(open_store(options.store)), ranks)
         epochs = itertools.chain.from_iterable(map(training.batches.epoch, range(_EPOCHS)))
@@ -45,7 +45,7 @@ def _config(options: argparse.Namespace, world_size: int) -> Config:
             "batch.backend": options.backend,
             "run.seed": options.seed,
             "run.epochs": _EPOCHS,
-            "run.device": "cpu",
+            "run.device": options.device,
         }
     )
 
@@ -64,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--backend", default="ours")
+    parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
 

@@ -34,13 +34,17 @@ class _Mask(torch.autograd.Function):
 class _Conv(nn.Module):
     """X W first, then one message for each edge and self loop."""
 
+    zeros: Tensor
+    ones: Tensor
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
         self.score = nn.Parameter(torch.empty(out_channels, in_channels))
         nn.init.kaiming_uniform_(self.score, nonlinearity="relu")
         nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
-        self.zeros, self.ones = torch.zeros_like(self.weight), torch.ones_like(self.weight)
+        self.register_buffer("zeros", torch.zeros_like(self.weight), persistent=False)
+        self.register_buffer("ones", torch.ones_like(self.weight), persistent=False)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor, threshold: float) -> Tensor:
         hidden = F.linear(x, self.weight * _Mask.apply(self.score, threshold, self.zeros, self.ones))
@@ -58,21 +62,31 @@ class PaperLoop:
         depth: number of convolutions.
         width: width between them.
         sparsity: at the end of the ramp, which takes the first half of `epochs`.
+        device: where all of it lies.
     """
 
     def __init__(
-        self, graph: Graph, depth: int, width: int, sparsity: float, epochs: int, lr: float = 0.01, seed: int = 0
+        self,
+        graph: Graph,
+        depth: int,
+        width: int,
+        sparsity: float,
+        epochs: int,
+        lr: float = 0.01,
+        seed: int = 0,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
         widths = [graph.num_features, *[width] * (depth - 1), graph.num_classes]
-        self.model = nn.ModuleList(_Conv(widths[k], widths[k + 1]) for k in range(depth))
+        self.model = nn.ModuleList(_Conv(widths[k], widths[k + 1]) for k in range(depth)).to(device)
         self.optimizer = torch.optim.AdamW(self._scores(), lr=lr, weight_decay=0.0)
         self.sparsity, self.epochs = sparsity, epochs
         self.best_valid, self.best_test = -1.0, 0.0
-        self._x, self._y = graph.x, graph.y
-        self._edges = _normalised_edges(graph)
+        self._x, self._y = graph.x.to(device), graph.y.to(device)
+        edges, values = _normalised_edges(graph)
+        self._edges = edges.to(device), values.to(device)
         self._train, self._valid, self._test = (
-            torch.zeros(graph.num_nodes, dtype=torch.bool).index_fill_(0, nodes, True)
+            torch.zeros(graph.num_nodes, dtype=torch.bool).index_fill_(0, nodes, True).to(device)
             for nodes in (graph.train, graph.valid, graph.test)
         )
 

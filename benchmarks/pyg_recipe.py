@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ from ugts_dist.graphs.store import open_store
 def main() -> None:
     options = _arguments()
     record = RankRecord()
-    dist.init_process_group("gloo")
+    device = torch.device("cpu")
+    if options.device == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     graph = open_store(options.store)
     destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
@@ -41,13 +46,17 @@ def main() -> None:
         batch_size=options.batch,
         shuffle=True,
         drop_last=True,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+        pin_memory=device.type == "cuda",
     )
     torch.manual_seed(options.seed)
-    model = GraphSAGE(graph.num_features, options.width, len(options.fan_out), graph.num_classes)
+    model = GraphSAGE(graph.num_features, options.width, len(options.fan_out), graph.num_classes).to(device)
     network = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.Adam(network.parameters(), lr=options.lr)
     for batch in record.steps(_epochs(loader), options.steps):
         record.seeds(batch.batch_size)
+        batch = batch.to(device, non_blocking=True)
         logits = network(batch.x, batch.edge_index)[: batch.batch_size]
         loss = F.cross_entropy(logits, batch.y[: batch.batch_size])
         optimizer.zero_grad()
@@ -72,6 +81,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--lr", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that sample")
     return parser.parse_args()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class RankRecord:
         """The batches of `count` steps after the warm-up, `parts` a step; what the consumer does is part of a step."""
         waiting = iter(batches)
         for _ in range(WARM_UP + count):
+            _wait_for_gpu()
             self._begins.append(time.perf_counter())
             self._loading.append(0.0)
             self._seeds.append(0)
@@ -49,6 +51,7 @@ class RankRecord:
                 self._first_batch = self._first_batch or loaded
                 self._loading[-1] += loaded - begin
                 yield batch
+        _wait_for_gpu()
         self._begins.append(time.perf_counter())
 
     def seeds(self, count: int) -> None:
@@ -72,11 +75,17 @@ class RankRecord:
             "private": self._peak,
             "resident": status["VmHWM"],
             "pss": shared["Pss"],
+            "gpu": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0,
         }
 
     def _watch(self) -> None:
         while not self._done.wait(_EVERY):
             self._peak = max(self._peak, _fields("/proc/self/status")["RssAnon"])
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def write_record(record: RankRecord, folder: Path) -> None:

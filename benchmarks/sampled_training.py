@@ -40,7 +40,7 @@ def main() -> None:
     store = sum(path.stat().st_size for path in options.store.iterdir())
     ours = [sys.executable, "our_training.py", "--parts", str(options.parts)]
     sides = {
-        PEER: [options.peer_python, "pyg_recipe.py"],
+        PEER: [options.peer_python, "pyg_recipe.py", "--workers", str(options.peer_workers)],
         "ours, dense": [*ours, "--method", "dense"],
         f"ours, UGTs {options.sparsity}": [*ours, "--method", "ugts", "--sparsity", str(options.sparsity)],
     }
@@ -53,13 +53,14 @@ def main() -> None:
     print(
         f"{graph.name}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges, {graph.num_features} features; "
         f"GraphSAGE {len(options.fan_out)} x {options.width}, fan-out {'/'.join(map(str, options.fan_out))}, "
-        f"{options.batch} seeds a rank, {options.ranks} ranks; {machine()}"
+        f"{options.batch} seeds a rank, {options.ranks} rank(s); {machine(options.device)}"
     )
     print(
         f"Median of {options.rounds} rounds of {options.steps} steps; the store has {_gib(store)}; "
-        f"our batches are cut into {options.parts} part(s)\n"
+        f"our batches are cut into {options.parts} part(s), PyG's sampled by {options.peer_workers} worker(s) a rank\n"
     )
     header = ["", "seeds/s", "times as fast", "loading", "start-up, s", "private and store", "of PyG's", "resident"]
+    header += ["GPU"] * (options.device == "cuda")
     print(table(header, [_row(name, taken, rounds[PEER]) for name, taken in rounds.items()]))
 
 
@@ -69,7 +70,8 @@ def _run(python: str, script: str, extra: Sequence[str], options: argparse.Names
         command = [python, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={options.ranks}"]
         command += [str(HERE / script), str(options.store), "--out", folder, "--steps", str(options.steps)]
         command += ["--batch", str(options.batch), "--fan-out", *map(str, options.fan_out)]
-        command += ["--width", str(options.width), "--lr", str(options.lr), "--seed", str(options.seed), *extra]
+        command += ["--width", str(options.width), "--lr", str(options.lr), "--seed", str(options.seed)]
+        command += ["--device", options.device, *extra]
         # Huge pages for both sides: our program sets this for itself.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "1"}
         done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -90,6 +92,7 @@ def _together(ranks: Sequence[dict[str, Any]], shared: int) -> dict[str, float]:
         "startup": max(rank["startup"] for rank in ranks),
         "memory": total("private") + shared,
         "resident": total("resident"),
+        "gpu": total("gpu"),
     }
 
 
@@ -110,6 +113,7 @@ def _row(name: str, taken: Sequence[dict[str, float]], peer: Sequence[dict[str, 
         _gib(middle("memory")),
         f"{ratio(column(taken, 'memory'), column(peer, 'memory')):.2f}",
         _gib(middle("resident")),
+        *([_gib(middle("gpu"))] if middle("gpu") else []),
     ]
 
 
@@ -121,6 +125,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path, help="folder of the graph store")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter for PyG's recipe")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda: a GPU for each rank, nccl")
+    parser.add_argument("--peer-workers", type=int, default=0, help="processes a rank that sample for PyG's recipe")
     parser.add_argument("--ranks", type=int, default=2, help="processes of each side")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in alternation")
     parser.add_argument("--steps", type=int, default=10, help="of each run, after the warm-up")

@@ -11,12 +11,14 @@ import torch
 
 
 def alternate(parts: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of each part in each round; the parts run in turn: A B A B ..."""
+    """Seconds of each part in each round, with what it queued on a GPU; the parts run in turn: A B A B ..."""
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for number in range(warm_up + rounds):
         for name, part in parts.items():
             started = time.perf_counter()
             part()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
             if number >= warm_up:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
@@ -39,7 +41,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def machine() -> str:
+def machine(device: str = "cpu") -> str:
     """What the numbers depend on."""
     threads = torch.get_num_threads()
-    return f"{platform.machine()} CPU, threads a process: {threads}, torch {torch.__version__}"
+    gpu = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
+    return f"{gpu}{platform.machine()} CPU, threads a process: {threads}, torch {torch.__version__}"

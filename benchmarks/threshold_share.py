@@ -1,4 +1,4 @@
-"""The share of one training step that thresholds and masks take, in one process and in several (gloo, CPU).
+"""The share of one training step that thresholds and masks take: in one process and several (gloo), or on a GPU.
 
 Timed in turn, in the same run: the threshold (`Supermask.step` with `rescale`: exact k-th score over all layers, then
 each layer's density), the masks' forward and backward alone, and the whole step (threshold, forward, backward, Adam).
@@ -32,7 +32,7 @@ def main() -> None:
     options = _arguments()
     for world_size in options.ranks:
         if world_size == 1:
-            _measure(Ranks(), options)
+            _measure(Ranks(device=torch.device(options.device)), options)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 arguments = [(rank, world_size, Path(folder), options) for rank in range(world_size)]
@@ -62,6 +62,7 @@ def _measure(ranks: Ranks, options: argparse.Namespace) -> None:
     scores = [score.detach() for score in method.mask.scores()]
     together = torch.cat([score.flatten() for score in scores])
     k = round(options.sparsity * together.numel())
+    assert torch.equal(kth_smallest([scores], [k], ranks.process_group)[0], together.kthvalue(k + 1).values)
 
     def threshold() -> None:
         method.set_sparsity(options.sparsity)
@@ -88,10 +89,10 @@ def _measure(ranks: Ranks, options: argparse.Namespace) -> None:
             "whole step": step,
             "`kth_smallest`": lambda: kth_smallest([scores], [k], ranks.process_group),
             "`torch.kthvalue`": lambda: together.kthvalue(k + 1),
+            "`torch.sort`": lambda: together.sort().values[k],
         },
         options.rounds,
     )
-    assert torch.equal(kth_smallest([scores], [k], ranks.process_group)[0], together.kthvalue(k + 1).values)
     if not ranks.is_main:
         return
     whole = seconds["whole step"]
@@ -99,7 +100,7 @@ def _measure(ranks: Ranks, options: argparse.Namespace) -> None:
         a + b for a, b in zip(seconds["threshold"], seconds["masks, forward and backward"], strict=True)
     ]
     print(f"{graph.name}, GCN {options.depth} x {options.width}, {together.numel():,} scores, sparsity ", end="")
-    print(f"{options.sparsity}, {ranks.world_size} process(es); {machine()}")
+    print(f"{options.sparsity}, {ranks.world_size} process(es); {machine(options.device)}")
     print(f"{options.rounds} rounds in alternation; median (least to most)\n")
     rows = [[name, milliseconds(values), f"{100 * ratio(values, whole):.1f} %"] for name, values in seconds.items()]
     print(table(["", "ms", "share of the whole step"], rows), end="\n\n", flush=True)
@@ -124,6 +125,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=32, help="number of convolutions")
     parser.add_argument("--width", type=int, default=448, help="width between them")
     parser.add_argument("--sparsity", type=float, default=0.9, help="masked fraction of the weights")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda: one process only")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2], help="numbers of processes, one after another")
     parser.add_argument("--rounds", type=int, default=10, help="timings of each part, in alternation")
     parser.add_argument("--threads", type=int, default=1, help="of torch, in each process")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.processes import RankError, spawn
 from ugts_dist.supermask import kth_smallest
-from ugts_dist.supermask.threshold import CHUNK
+from ugts_dist.supermask.threshold import CHUNK, _DeviceCandidates, _HostCandidates
 
 SPECIAL = [
     0.0,
@@ -183,3 +183,36 @@ def _kth_misleading(rank: int) -> list[bytes]:
 def test_a_sample_that_misleads_the_search_changes_nothing(world_size: int) -> None:
     expected = bits(_misleading().sort().values[200_000:200_001])
     assert spawn(world_size, _kth_misleading) == [expected] * world_size
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.lists(floats, max_size=8), max_size=3), min_size=1, max_size=5), st.data())
+def test_all_groups_counted_together_as_on_a_gpu_are_counted_as_each_alone(
+    groups: list[list[list[float]]], data: st.DataObject
+) -> None:
+    shares = [[torch.tensor(values) for values in group] for group in groups]
+    together, alone = _DeviceCandidates(shares, torch.device("cpu")), _HostCandidates(shares)
+    prefix = torch.zeros(len(groups), dtype=torch.int32)
+    for shift, bits in ((21, 11), (10, 11), (0, 10)):
+        counts = together.histograms(prefix, shift, bits)
+        assert torch.equal(counts, alone.histograms(prefix, shift, bits))
+        digits = [data.draw(st.sampled_from(row.nonzero().flatten().tolist() or [0])) for row in counts]
+        digit = torch.tensor(digits, dtype=torch.int32)
+        prefix = digit - (1 << (bits - 1)) if shift + bits == 32 else (prefix << bits) | digit
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_it_is_that_of_a_sort() -> None:
+    generator = torch.Generator().manual_seed(0)
+    special = torch.tensor([value for value in SPECIAL if math.isfinite(value)])
+    sizes = [1, 7, 5000, 300_000, 20_000_000]  # the last one in several chunks
+    groups = [torch.randn(size, generator=generator).cuda() for size in sizes]
+    groups[2][: special.numel()] = special.cuda()
+    groups[3][::3] = (groups[3][::3] * 4).round() / 4 + 0.0  # ties, of zeros with one sign
+    ordered = [group.sort().values for group in groups]
+    for share in (0.0, 0.3, 0.5, 0.999, 1.0):
+        ranks = [int(share * (size - 1)) for size in sizes]
+        found = kth_smallest([list(group.split(1_000_003)) for group in groups], ranks)
+        assert found.is_cuda
+        expected = torch.stack([values[k] for values, k in zip(ordered, ranks, strict=True)])
+        assert torch.equal(found, expected)

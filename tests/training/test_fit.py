@@ -14,9 +14,10 @@ from ugts_dist.config_sections import METHODS
 from ugts_dist.supermask import Ticket
 from ugts_dist.training import checkpoint
 from ugts_dist.training.batches import full_features, graph_block
-from ugts_dist.training.fit import fit
+from ugts_dist.training.fit import Training, fit
 from ugts_dist.training.methods import TicketSearch, build_model, load_saved
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.tasks import make_task
 
 
 def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
@@ -156,3 +157,31 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     settings = config(supermask__method="dense", optim__lr=1e30, run__epochs=5)
     with pytest.raises(FloatingPointError, match="the loss is"):
         fit(settings, planted_graph(), Ranks(), tmp_path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("arch", ["gcn", "gat", "gin", "sage"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"supermask__scope": "layer"},
+        {"supermask__floor": 0.3, "supermask__input_sparsity": 0.9, "model__skip": "initial", "optim__average": 0.9},
+        {"supermask__method": "edge-popup", "model__graph_dropout": "dropedge", "model__graph_dropout_rate": 0.2},
+        {"supermask__method": "dense", "model__norm": "nodenorm"},
+        {"batch__size": 0, "batch__fan_out": []},
+    ],
+    ids=lambda changes: "-".join(name.split("__")[1] for name in changes) or "plain",
+)
+def test_a_step_never_waits_for_the_gpu(arch: str, changes: dict[str, object]) -> None:
+    settings = config(model__arch=arch, batch__parts=1, **changes)
+    training = Training(settings, make_task(planted_graph()), Ranks(device=torch.device("cuda")))
+    batches = [next(training.batches.epoch(epoch)) for epoch in range(5)]
+    losses = [training.step(batch, 0.3) for batch in batches[:3]]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses += [training.step(batch, 0.3) for batch in batches[3:]]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.stack(losses).isfinite().all()

@@ -167,10 +167,10 @@ def _reply(stream: BinaryIO, answer: Answer) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's modules, one thread, and no rank: a probe waits for nobody."""
+    """The parent's modules, one thread, no rank, as a probe waits for nobody, and no cache of CUDA's in the home."""
     environment = {name: value for name, value in os.environ.items() if name not in _RANKS}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return {**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_CACHE_DISABLE": "1"}
 
 
 def _kill(session: int) -> None:

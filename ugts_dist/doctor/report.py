@@ -84,18 +84,21 @@ def examine(options: DoctorOptions) -> Report:
         data_roots=_data_roots(options.root),
         stores_folder=_stores_folder(options.stores),
     )
-    with Probes(_PRELOAD, timeout) as probes:
+    # CUDA does not start in the fork of a process that has asked for it, as some imports do: `fresh` imports nothing.
+    with Probes(_PRELOAD, timeout) as probes, Probes((), timeout) as fresh:
         if probes.imported.problem:
             report.problems["importing torch and PyG"] = probes.imported.problem
             return report
-        report.torch = _value(report, "torch", probes.ask(f"{_HERE}.machine:torch_build")) or {}
+        report.torch = _value(report, "torch", fresh.ask(f"{_HERE}.machine:torch_build")) or {}
+        gpus = len(report.torch.get("gpus", ()))
         report.backends.insert(0, Check.of("ours", probes.ask(f"{_HERE}.samplers:ours")))
         report.datasets = _value(report, "datasets", probes.ask(f"{_HERE}.found:datasets", report.data_roots)) or []
         report.stores = _value(report, "stores", probes.ask(f"{_HERE}.found:stores", report.stores_folder)) or []
         if not options.quick:
             report.self_test.append(Check.of("imports", replace(probes.imported, value="torch, PyG and this program")))
-            for name, function, args in _self_tests(len(report.torch.get("gpus", ()))):
-                report.self_test.append(Check.of(name, probes.ask(f"{_HERE}.selftest:{function}", *args)))
+            for name, function, args in _self_tests(gpus):
+                answer = (fresh if gpus else probes).ask(f"{_HERE}.selftest:{function}", *args)
+                report.self_test.append(Check.of(name, answer))
     return report
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 # What we use of it has been stable for years, and is compared with dense products in the tests.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state", category=UserWarning)
+warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ugts_dist.supermask.masked_weight import MaskedWeight, Ranking
-from ugts_dist.supermask.threshold import kth_smallest
+from ugts_dist.supermask.threshold import kth_smallest, sent
 from ugts_dist.supermask.weights import Init, fingerprint, random_tensor
 
 Scope = Literal["global", "layer"]
@@ -118,8 +118,7 @@ class Supermask:
         """
         if not 0.0 <= sparsity < 1.0:
             raise ValueError(f"sparsity is {sparsity}, allowed is [0, 1)")
-        entries = list(self._entries.values())
-        ranked = [entry.masked.ranked().detach() for entry in entries]
+        ranked = [entry.masked.ranked().detach() for entry in self._entries.values()]
         floors = self._floors(sparsity)
         protected = self._protected(ranked, floors)
         if protected is not None:
@@ -132,13 +131,27 @@ class Supermask:
             self.process_group,
         )
         self._threshold = thresholds[0] if self.scope == "global" else None
-        for g, (group, masked) in enumerate(groups):
-            threshold = torch.full_like(thresholds[g], torch.inf) if masked == sizes[g] else thresholds[g]
-            for i in group:
-                own = threshold if protected is None else torch.minimum(threshold, protected[i])
-                entries[i].masked.threshold.copy_(own)
-                if self.rescale:
-                    entries[i].masked.set_scale()
+        self._set_thresholds(self._of_layers(thresholds, groups, sizes), protected)
+
+    def _of_layers(self, thresholds: Tensor, groups: list[tuple[list[int], int]], sizes: list[int]) -> Tensor:
+        """Each layer's threshold, `[num_layers]`, from those of the groups; above every score where all are masked."""
+        of_layer = {i: g for g, (group, _) in enumerate(groups) for i in group}
+        places = [of_layer[i] for i in range(len(of_layer))]
+        own = thresholds[sent(places, torch.int64, thresholds.device)]
+        emptied = [groups[g][1] == sizes[g] for g in places]
+        return own.masked_fill_(sent(emptied, torch.bool, own.device), torch.inf) if any(emptied) else own
+
+    def _set_thresholds(self, thresholds: Tensor, protected: Tensor | None) -> None:
+        """All layers at once: on a GPU each kernel costs more to start than to run."""
+        masked = [entry.masked for entry in self._entries.values()]
+        own = thresholds if protected is None else torch.minimum(thresholds, protected)
+        torch._foreach_copy_([weight.threshold for weight in masked], list(own.unbind()))
+        if self.rescale:
+            kept = torch.stack([weight.count_kept() for weight in masked]).float().clamp(min=1)
+            sizes = sent([weight.score.numel() for weight in masked], torch.float32, kept.device)
+            # Density^-1/2, so that a layer's outputs keep their scale as weights vanish.
+            scales = (kept.reciprocal() * sizes).sqrt()
+            torch._foreach_copy_([weight.scale for weight in masked], list(scales.unbind()))
 
     def _groups(self, sparsity: float, floors: list[int]) -> list[tuple[list[int], int]]:
         """Which weights share a threshold, by their places, and how many of them are masked; the global one first."""
@@ -169,8 +182,8 @@ class Supermask:
             return None
         places = [score.numel() - max(1, k) for score, k in zip(ranked, floors, strict=True)]
         least = kth_smallest([[score] for score in ranked], places, self.process_group)
-        nothing = torch.tensor([k == 0 for k in floors], device=least.device)
-        return least.masked_fill_(nothing, torch.inf)
+        nothing = [k == 0 for k in floors]
+        return least.masked_fill_(sent(nothing, torch.bool, least.device), torch.inf) if any(nothing) else least
 
     @property
     def threshold(self) -> Tensor | None:

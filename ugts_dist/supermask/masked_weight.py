@@ -19,7 +19,8 @@ class _MaskWeight(torch.autograd.Function):
     @staticmethod
     def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor) -> Tensor:
         # The mask as floats: on a CPU several times as fast as a boolean one and `torch.where`.
-        return torch.ge(score, threshold, out=torch.empty_like(score)).mul_(weight).mul_(scale)
+        # The last product is not in place: compiled, torch 2.11 would hand on no gradient.
+        return torch.ge(score, threshold, out=torch.empty_like(score)).mul_(weight) * scale
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -55,13 +56,14 @@ class MaskedWeight(nn.Module):
         """Boolean supermask of the weight's shape."""
         return self.ranked().detach() >= self.threshold
 
-    @torch.no_grad()
-    def set_scale(self) -> None:
-        """Multiply what is kept by density^-1/2, so that a layer's outputs keep their scale as weights vanish."""
-        score = self.ranked()
+    def count_kept(self) -> Tensor:
+        """How many weights the mask keeps: a scalar."""
+        score = self.ranked().detach()
+        if score.is_cuda:
+            return (score >= self.threshold).sum()
         chunks = score.reshape(-1).split(CHUNK)  # small enough for float32 to count exactly
-        kept = sum(torch.ge(chunk, self.threshold, out=torch.empty_like(chunk)).sum() for chunk in chunks)
-        self.scale.copy_((score.numel() / torch.as_tensor(kept).clamp(min=1)).sqrt())
+        kept = [torch.ge(chunk, self.threshold, out=torch.empty_like(chunk)).sum() for chunk in chunks]
+        return torch.stack(kept).sum(dtype=torch.float64)
 
     def forward(self, weight: Tensor) -> Tensor:
         return _MaskWeight.apply(weight, self.ranked(), self.threshold, self.scale)

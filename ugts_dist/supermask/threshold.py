@@ -5,11 +5,13 @@ still candidates. Over ranks, each rank counts its own share and the counts are 
 computes the same bits while only the histograms travel, never the scores. In one process it is the same code with
 one share. On a CPU only scores near the k-th are counted that way: a sample says where it must lie, one pass over
 chunks of the size of a cache keeps what lies there, and where the sample was wrong all scores are counted. On a GPU
-no step has a shape that depends on data, so that the host never waits.
+all groups are counted together, in a number of kernels that does not grow with theirs, and no step has a shape that
+depends on data, so that the host never waits.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -22,7 +24,7 @@ from torch import Tensor
 _ROUNDS = ((21, 11), (10, 11), (0, 10))  # (shift, bits)
 CHUNK = 1 << 18  # scores; one megabyte stays in a core's cache
 _SAMPLE = 1 << 14  # scores that say where the k-th of many must lie
-_CUDA_CHUNK = 1 << 24  # torch.histc counts in float32 on a GPU, which is exact up to here
+_CUDA_CHUNK = 1 << 24  # scores; bounds the memory that counting them takes on a GPU
 
 
 def kth_smallest(
@@ -46,16 +48,17 @@ def kth_smallest(
         if not 0 <= k < size:
             raise ValueError(f"k-th smallest: k is {k}, allowed is [0, {size})")
     device = groups[0][0].device
-    remaining = torch.tensor(list(ranks), dtype=torch.int64, device=device)
+    remaining = sent(list(ranks), torch.int64, device)
     prefix = torch.zeros(len(groups), dtype=torch.int32, device=device)
     shares = [list(_share(group, rank, world_size)) for group in groups]
+    candidates: _HostCandidates | _DeviceCandidates
     if device.type == "cpu":
         shares, remaining = _near(groups, shares, remaining, process_group, world_size)
-    candidates = [list(_keys(share)) for share in shares]
+        candidates = _HostCandidates(shares)
+    else:
+        candidates = _DeviceCandidates(shares, device)
     for number, (shift, bits) in enumerate(_ROUNDS):
-        if number:
-            candidates = [_narrow(keys, prefix[g], shift + bits) for g, keys in enumerate(candidates)]
-        counts = torch.stack([_histogram(keys, prefix[g], shift, bits, device) for g, keys in enumerate(candidates)])
+        counts = candidates.histograms(prefix, shift, bits)
         counts = _sum_over_ranks(counts, process_group, world_size)
         cumulative = counts.cumsum(1)
         digit = torch.searchsorted(cumulative, remaining[:, None], right=True)
@@ -128,31 +131,61 @@ def _bracket(group: Sequence[Tensor], k: int) -> tuple[float, float]:
     )
 
 
-def _keys(pieces: Sequence[Tensor]) -> Iterator[Tensor]:
-    for piece in pieces:
-        for chunk in piece.split(_CUDA_CHUNK if piece.is_cuda else CHUNK):
-            yield _flip(chunk.view(torch.int32))
+def sent(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers of the host as a tensor on a device, `[len(values)]`, without a wait for what is queued there."""
+    if device.type == "cpu":
+        return torch.tensor(values, dtype=dtype)
+    return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
 
 
-def _narrow(keys: list[Tensor], prefix: Tensor, shift: int) -> list[Tensor]:
-    """The keys that begin with `prefix`. On a GPU all of them, since a dynamic shape would make the host wait."""
-    return [chunk if chunk.is_cuda else chunk[(chunk >> shift) == prefix] for chunk in keys]
+class _HostCandidates:
+    """The keys of each group that begin with the digits found so far: fewer from round to round."""
 
+    def __init__(self, shares: Sequence[Sequence[Tensor]]) -> None:
+        self._keys = [[_flip(c.view(torch.int32)) for piece in share for c in piece.split(CHUNK)] for share in shares]
 
-def _histogram(keys: list[Tensor], prefix: Tensor, shift: int, bits: int, device: torch.device) -> Tensor:
-    """How often each digit occurs among the keys that begin with `prefix`: int64 `[2 ** bits]`."""
-    bins = 1 << bits
-    first = shift + bits == 32
-    counts = torch.zeros(bins, dtype=torch.int64, device=device)
-    for chunk in keys:
-        digit = (chunk >> shift) + bins // 2 if first else (chunk >> shift) & (bins - 1)
-        if chunk.is_cuda:
+    def histograms(self, prefix: Tensor, shift: int, bits: int) -> Tensor:
+        """How often each digit comes next: int64 `[num_groups, 2 ** bits]`."""
+        bins, first = 1 << bits, shift + bits == 32
+        counts = torch.zeros(len(self._keys), bins, dtype=torch.int64)
+        for g, chunks in enumerate(self._keys):
             if not first:
-                digit = torch.where((chunk >> (shift + bits)) == prefix, digit, -1)
-            counts += torch.histc(digit.float(), bins, 0, bins).long()  # histc leaves out what is out of range
-        else:
-            counts += torch.bincount(digit, minlength=bins)
-    return counts
+                chunks = [chunk[(chunk >> (shift + bits)) == prefix[g]] for chunk in chunks]
+                self._keys[g] = chunks
+            for chunk in chunks:
+                counts[g] += torch.bincount(_digits(chunk, shift, bits), minlength=bins)
+        return counts
+
+
+class _DeviceCandidates:
+    """The keys of all groups as one tensor on a GPU, all of which stay: a dynamic shape would make the host wait."""
+
+    def __init__(self, shares: Sequence[Sequence[Tensor]], device: torch.device) -> None:
+        pieces = [piece.view(torch.int32) for share in shares for piece in share]
+        sizes = [sum(piece.numel() for piece in share) for share in shares]
+        self._keys = _flip(torch.cat(pieces)) if pieces else torch.empty(0, dtype=torch.int32, device=device)
+        ends = sent(list(itertools.accumulate(sizes[:-1])), torch.int64, device)
+        places = torch.arange(sum(sizes), device=device)
+        self._groups = torch.bucketize(places, ends, right=True, out_int32=True)  # which group each key is of
+
+    def histograms(self, prefix: Tensor, shift: int, bits: int) -> Tensor:
+        """How often each digit comes next: int64 `[num_groups, 2 ** bits]`."""
+        bins, first = prefix.numel() << bits, shift + bits == 32
+        counts = torch.zeros(bins, dtype=torch.int64, device=prefix.device)
+        for keys, groups in zip(self._keys.split(_CUDA_CHUNK), self._groups.split(_CUDA_CHUNK), strict=True):
+            bin_of_key = (groups << bits) + _digits(keys, shift, bits)
+            if not first:
+                bin_of_key = torch.where((keys >> (shift + bits)) == prefix[groups], bin_of_key, -1)
+            # `histc` leaves out what is out of range, and in float64 bins and counts are exact; `bincount` would wait.
+            counts += torch.histc(bin_of_key.double(), bins, 0, bins).long()
+        return counts.view(prefix.numel(), -1)
+
+
+def _digits(keys: Tensor, shift: int, bits: int) -> Tensor:
+    """The next digit of each key, counted from 0; the first one holds the sign."""
+    if shift + bits == 32:
+        return (keys >> shift) + (1 << (bits - 1))
+    return (keys >> shift) & ((1 << bits) - 1)
 
 
 def _sum_over_ranks(counts: Tensor, process_group: dist.ProcessGroup | None, world_size: int) -> Tensor:

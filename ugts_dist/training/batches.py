@@ -213,7 +213,7 @@ class SampledBatches:
         table = self._features
         if isinstance(table, SparseFeatures):
             return features_to(table.select(nodes), self._device)
-        if table.device == self._device:
+        if table.device.type == self._device.type:
             return Rows(table, nodes)
         return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True).float()
 
