@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from ray.cluster_utils import Cluster
 
 from tests.training.helpers import config
+from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.experiments import grid
-from ugts_dist.experiments.grid import find_or_run, finished, run_grid, run_key
+from ugts_dist.experiments.grid import find_or_run, finished, gpu_share, run_grid, run_key, visible_gpu
+from ugts_dist.training.ranks import Ranks, own_device
 
 
 def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
@@ -65,3 +71,59 @@ def test_results_come_in_the_order_of_the_configurations(tmp_path: Path) -> None
     results = run_grid([*settings, settings[0]], tmp_path, workers=2)
     assert len(list(tmp_path.iterdir())) == 3
     assert [Path(result["path"]).parent.name for result in results] == [run_key(c) for c in [*settings, settings[0]]]
+
+
+# Where they run
+
+
+def test_a_run_is_placed_where_its_configuration_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed: list[tuple[str, torch.device]] = []
+
+    def note(config: Config, ranks: Ranks) -> None:
+        placed.append((config.run.device, ranks.device))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grid, "run", note)
+    for device in ("auto", "cpu"):
+        with pytest.raises(KeyboardInterrupt):
+            find_or_run(config(run__device=device), tmp_path)
+    assert placed == [("auto", own_device()), ("cpu", torch.device("cpu"))]
+
+
+def test_workers_take_the_visible_gpus_in_turn() -> None:
+    assert [visible_gpu(number, 2, None) for number in range(5)] == ["0", "1", "0", "1", "0"]
+    assert [visible_gpu(number, 2, "5,GPU-7") for number in range(3)] == ["5", "GPU-7", "5"]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "share"),
+    [(64, 0, 0.0), (64, 8, 0.25), (16, 8, 0.5), (8, 8, 1.0), (4, 8, 1.0)],
+)
+def test_a_few_tasks_share_a_gpu_of_a_cluster(cpus: int, gpus: int, share: float) -> None:
+    assert gpu_share({"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}) == share
+
+
+@contextmanager
+def cluster(gpus: int) -> Iterator[str]:
+    """The address of a cluster of one node, whose GPUs are in Ray's books only."""
+    head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": gpus, "include_dashboard": False})
+    try:
+        yield head.address
+    finally:
+        head.shutdown()
+
+
+def test_a_cluster_runs_a_grid_with_a_part_of_a_gpu_for_each_run(tmp_path: Path) -> None:
+    settings = [config(run__epochs=2, run__seed=seed) for seed in range(3)]
+    here = run_grid(settings, tmp_path / "here", workers=1)
+    with cluster(gpus=1) as address:
+        there = run_grid(settings, tmp_path / "there", workers=1, address=address)
+    assert [result["test"] for result in there] == pytest.approx([result["test"] for result in here], abs=0.01)
+
+
+def test_a_cluster_without_a_gpu_refuses_cuda(tmp_path: Path) -> None:
+    with (
+        cluster(gpus=0) as address,
+        pytest.raises(InputError, match=r"run\.device is cuda, but the cluster has no GPU"),
+    ):
+        run_grid([config(run__device="cuda")], tmp_path, workers=1, address=address)

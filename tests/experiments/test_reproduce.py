@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.experiments.test_study import PUBLISHED, VALUES
 from ugts_dist.analysis.observe import observe_training
@@ -150,6 +151,23 @@ def test_a_mistake_is_told_before_anything_is_run(tmp_path: Path, changes: dict[
         reproduce.reproduce(options(tmp_path / "new", **changes))
     assert str(error.value).startswith(message)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only where there is no GPU")
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"device is cuda, but torch finds 0 GPU\(s\)"):
+        reproduce.reproduce(options(tmp_path / "new", device="cuda"))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("measure", ["test", "mad"])
+def test_runs_are_placed_as_the_command_says(measure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed: list[Config] = []
+    monkeypatch.setattr(reproduce, "for_each", lambda task, configs, *rest: placed.extend(configs))
+    monkeypatch.setattr(reproduce, "load_study", lambda name, seeds: small_study(measure=measure, seeds=1))
+    reproduce.reproduce(options(tmp_path, device="cpu"))
+    assert placed
+    assert {config.run.device for config in placed} == {"cpu"}
 
 
 def test_missing_data_are_named_and_optional_panels_left_out(

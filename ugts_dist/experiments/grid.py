@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from rich.progress import track
 from tuning.cluster import connected
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.errors import InputError
+from ugts_dist.training.ranks import Ranks, own_device
 from ugts_dist.training.run import run
 from ugts_dist.training.run_key import run_key as run_key
 
 Task = Callable[[Config, Path], str]
 
 _QUIET: Mapping[str, Any] = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+_TASKS_A_GPU = 4  # each leaves a GPU idle while its host prepares the next kernels
 
 
 def finished(config: Config, store: Path) -> dict[str, Any] | None:
@@ -47,13 +50,15 @@ def failure(config: Config, store: Path) -> str:
 def find_or_run(config: Config, store: Path) -> dict[str, Any]:
     """The result of the run: read where it is finished, made where it is not.
 
-    A run is made in a folder of its own and renamed when it is finished, so that several processes can share a store.
+    A run is made in a folder of its own and renamed when it is finished, so that several processes can share a store,
+    and where `run.device` wants it.
     """
     if finished(config, store) is None:
         store.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=store))
         try:
-            run(config.replace({"run.folder": str(folder / "run")}), Ranks())
+            ranks = Ranks(device=own_device(config.run.device))
+            run(config.replace({"run.folder": str(folder / "run")}), ranks)
             with contextlib.suppress(OSError):  # another process has just finished the same run
                 (folder / "run").rename(store / run_key(config))
         finally:
@@ -78,6 +83,7 @@ def run_grid(
 ) -> list[dict[str, Any]]:
     """The results of all configurations, `workers` processes of one thread at a time, or as many as a cluster holds.
 
+    Processes take the GPUs of the machine in turn; on a cluster with GPUs a few tasks share each of them.
     Interrupted, it goes on where it was: a finished run is kept in `store` under its key. A run whose loss stops
     being finite has no result; it is noted and not tried again. Any other failure ends the grid.
     """
@@ -100,7 +106,10 @@ def for_each(
 
 def _on_processes(task: Task, configs: Collection[Config], store: Path, workers: int) -> Iterator[str]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+    numbers = context.SimpleQueue()
+    for number in range(workers):
+        numbers.put(number)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(numbers,)) as pool:
         futures = [pool.submit(task, config, store) for config in configs]
         try:
             for future in as_completed(futures):
@@ -111,11 +120,19 @@ def _on_processes(task: Task, configs: Collection[Config], store: Path, workers:
 
 
 def _on_cluster(task: Task, configs: Collection[Config], store: Path, address: str) -> Iterator[str]:
-    """Tasks of one CPU each; a task whose node is lost is tried again elsewhere."""
+    """Tasks of one CPU each, and a part of a GPU where there are any; a task whose node is lost is tried elsewhere.
+
+    Raises InputError where `run.device` is cuda and the cluster has no GPU.
+    """
     with connected(address, cpus=0):
         import ray
 
-        remote = ray.remote(num_cpus=1, max_retries=3)(_on_one_thread)
+        share = gpu_share(ray.cluster_resources())
+        if not share:
+            configs = [_without_gpu(config) for config in configs]
+        elif all(config.run.device == "cpu" for config in configs):
+            share = 0.0
+        remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=3)(_on_one_thread)
         waiting = [remote.remote(task, config, store.absolute()) for config in configs]
         while waiting:
             done, waiting = ray.wait(waiting)
@@ -127,9 +144,31 @@ def _on_one_thread(task: Task, config: Config, store: Path) -> str:
     return task(config, store)
 
 
-def _begin() -> None:
-    """In a new process: one thread, and an end with the process that started it, however that ends."""
+def gpu_share(resources: Mapping[str, float]) -> float:
+    """The part of a GPU that a task asks a cluster for: as many share one as have a CPU each, up to a bound."""
+    gpus = resources.get("GPU", 0.0)
+    return 1.0 / max(1, min(_TASKS_A_GPU, int(resources.get("CPU", 0.0) // gpus))) if gpus else 0.0
+
+
+def _without_gpu(config: Config) -> Config:
+    if config.run.device == "cuda":
+        raise InputError("run.device is cuda, but the cluster has no GPU; allowed is auto or cpu")
+    return config.replace({"run.device": "cpu"})
+
+
+def visible_gpu(number: int, gpus: int, visible: str | None) -> str:
+    """What CUDA_VISIBLE_DEVICES is to be for a worker: one of `gpus`, or of those that are `visible`, in turn."""
+    names = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
+    return names[number % len(names)]
+
+
+def _begin(numbers: SimpleQueue[int]) -> None:
+    """In a new process: one thread, one GPU, and an end with the process that started it, however that ends."""
     _one_thread()
+    number, gpus = numbers.get(), torch.cuda.device_count()
+    if gpus > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(number, gpus, visible)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

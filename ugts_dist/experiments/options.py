@@ -4,7 +4,7 @@ once."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -42,9 +42,13 @@ class ReproduceOptions:
     """Only cells whose label (panel / row / column) contains this text, such as "citeseer" or "ugts"; given several
     times, cells with any of the texts."""
     workers: int = 0
-    """Processes of one thread each that run at a time; 0: as many as this machine has cores."""
+    """Processes of one thread each that run at a time; 0: as many as this machine has cores. They take its GPUs in
+    turn."""
     address: str = ""
-    """A Ray cluster (HOST:PORT, or auto) whose CPUs run them instead; the folder must be on a disk that all share."""
+    """A Ray cluster (HOST:PORT, or auto) that runs them instead, one on each CPU, up to four on a GPU; the folder must
+    be on a disk that all share."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the runs compute; auto: on GPUs, where there are any."""
     folder: str = "reproduction"
     """Where runs and pages are written, and found again."""
     known: str = ""

@@ -16,7 +16,7 @@ from rich.table import Table
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.experiments.grid import find_or_note, for_each, run_key
+from ugts_dist.experiments.grid import Task, find_or_note, for_each, run_key
 from ugts_dist.experiments.known import Known, load_known
 from ugts_dist.experiments.measured import measure, missing
 from ugts_dist.experiments.options import ReproduceOptions
@@ -25,6 +25,7 @@ from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, 
 from ugts_dist.experiments.traces import find_trace, observe_or_tell
 from ugts_dist.report.markdown import write_page
 from ugts_dist.report.page import Section
+from ugts_dist.training.ranks import own_device
 from ugts_dist.training.tasks import load_data
 
 _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out": 0.0}
@@ -42,6 +43,8 @@ def reproduce(options: ReproduceOptions) -> Path:
         _show(studies, store, known)
         return folder
     if not options.draw:
+        if not options.address:
+            own_device(options.device)
         studies = _with_data(studies)
     for study in studies:
         if not options.draw:
@@ -53,11 +56,13 @@ def reproduce(options: ReproduceOptions) -> Path:
 def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> None:
     """What is missing of a study."""
     workers = options.workers or os.cpu_count() or 1
+    task: Task = find_or_note
+    wanted = missing(study, store, known)
     if study.measure in TRACES:
-        unseen = [config for config in all_configs(study) if find_trace(config, store, known) is None]
-        for_each(observe_or_tell, unseen, store, workers, study.name, options.address)
-    else:
-        for_each(find_or_note, missing(study, store, known), store, workers, study.name, options.address)
+        task = observe_or_tell
+        wanted = [config for config in all_configs(study) if find_trace(config, store, known) is None]
+    placed = [config.replace({"run.device": options.device}) for config in wanted]
+    for_each(task, placed, store, workers, study.name, options.address)
 
 
 def write(studies: Sequence[Study], store: Path, folder: Path, known: Known) -> None:

@@ -10,6 +10,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.experiments.grid import run_key
 from ugts_dist.experiments.known import Known
+from ugts_dist.training.ranks import Ranks, own_device
 
 _LOOKS = 40  # over a training
 
@@ -28,7 +29,8 @@ def observe_or_tell(config: Config, store: Path) -> str:
     if not _file(config, store).exists():
         store.mkdir(parents=True, exist_ok=True)
         try:
-            trace = observe_training(config, every=max(1, config.run.epochs // _LOOKS))
+            ranks = Ranks(device=own_device(config.run.device))
+            trace = observe_training(config, max(1, config.run.epochs // _LOOKS), ranks)
         except FloatingPointError as error:
             return str(error)
         write_text(_file(config, store), json.dumps(trace.to_dict()))

@@ -115,22 +115,29 @@ class Ranks:
         return box[0]
 
 
-@contextmanager
-def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", timeout: float = 600.0) -> Iterator[Ranks]:
-    """The ranks that `torchrun` started, or this process alone; the process group ends with the block.
+def own_device(device: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
+    """The GPU of this rank, or the CPU. With fewer GPUs than ranks on a machine, `auto` takes the CPU.
 
-    A rank needs a GPU of its own: with fewer GPUs than ranks on a machine, `auto` takes the CPU. A collective that
-    does not end within `timeout` seconds is given up.
-
-    Raises InputError where CUDA is asked for and there are too few GPUs, and LostRankError, which names them, where
-    other ranks have died or do not answer.
+    Raises InputError where CUDA is asked for and there are too few GPUs.
     """
     wanted, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if device == "cuda" and gpus < wanted:
         raise InputError(f"device is cuda, but torch finds {gpus} GPU(s) for {wanted} rank(s); allowed is cpu")
     use_cuda = device != "cpu" and gpus >= wanted
-    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
-    if use_cuda:
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
+
+
+@contextmanager
+def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", timeout: float = 600.0) -> Iterator[Ranks]:
+    """The ranks that `torchrun` started, or this process alone; the process group ends with the block.
+
+    A collective that does not end within `timeout` seconds is given up.
+
+    Raises InputError where CUDA is asked for and there are too few GPUs, and LostRankError, which names them, where
+    other ranks have died or do not answer.
+    """
+    place = own_device(device)
+    if place.type == "cuda":
         torch.cuda.set_device(place)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks(device=place)
@@ -142,7 +149,7 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
     try:
         with ends_with_launcher(launcher):
             dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if use_cuda else "gloo",
+                "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",
                 store=PrefixStore("group", store),
                 rank=rank,
                 world_size=world_size,
