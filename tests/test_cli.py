@@ -377,3 +377,14 @@ def test_a_ticket_of_the_library_has_no_configuration(refused: Callable[..., str
     mask = sparsify(torch.nn.Linear(3, 2))
     Ticket.of(mask).save(tmp_path / "a.ticket")
     assert "without a configuration" in refused("evaluate", str(tmp_path / "a.ticket"))
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["ticket", "--help"]])
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(args: list[str]) -> None:
+    """The reader is gone before the first line, as `head` is before the last one."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "ugts_dist", *args]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from ugts_dist.report.options import ReportOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 _MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
+_UNREAD = 141  # what a shell tells of a program that SIGPIPE ended: 128 and the number of the signal
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 
@@ -156,13 +158,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
     # the small ones otherwise, as each large tensor is mapped anew.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    if not args or args[0] in ("-h", "--help"):
-        print(_usage())
-        sys.exit(0 if args else 2)
     try:
-        if args[0] not in COMMANDS:
-            raise InputError(f"unknown command {args[0]!r}, allowed are {', '.join(COMMANDS)}")
-        COMMANDS[args[0]][0](args[1:])
+        try:
+            _command(args)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where what goes wrong can be told
     except InputError as error:
         _complain(str(error), 2)
     except FloatingPointError as error:
@@ -171,12 +172,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         _complain(str(error), 1, every_rank=True)
     except StoppedError as stop:
         _complain(str(stop), TRY_AGAIN)
+    except BrokenPipeError:
+        if _is_read():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush in the end
+        sys.exit(_UNREAD)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
     except KeyboardInterrupt:
         _complain("interrupted", 130)
+
+
+def _command(args: Sequence[str]) -> None:
+    if not args or args[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0 if args else 2)
+    if args[0] not in COMMANDS:
+        raise InputError(f"unknown command {args[0]!r}, allowed are {', '.join(COMMANDS)}")
+    COMMANDS[args[0]][0](args[1:])
+
+
+def _is_read() -> bool:
+    """Whether somebody still reads what we print; `ugts ... | head` stops when it has seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always told
+    return not poll.poll(0)
 
 
 def _usage() -> str:
