@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +37,8 @@ _ENVIRONMENT = {
 def connected(address: str, cpus: int) -> Iterator[None]:
     """Ray, connected to a cluster, or started on this machine alone; left, or stopped, at the end.
 
+    What SIGTERM does, which Ray changes, is then as before.
+
     Raises InputError, within half a minute, where no cluster answers at the address.
     """
     for name, value in _ENVIRONMENT.items():
@@ -44,6 +48,7 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         _refuse_unreachable(address)
     import ray
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -60,6 +65,8 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def trials_at_once(nodes: Sequence[Mapping[str, float]], search: SearchOptions, source: str) -> int:

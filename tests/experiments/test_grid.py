@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,18 +107,22 @@ def test_a_few_tasks_share_a_gpu_of_a_cluster(cpus: int, gpus: int, share: float
 @contextmanager
 def cluster(gpus: int) -> Iterator[str]:
     """The address of a cluster of one node, whose GPUs are in Ray's books only."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": gpus, "include_dashboard": False})
     try:
         yield head.address
     finally:
         head.shutdown()
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def test_a_cluster_runs_a_grid_with_a_part_of_a_gpu_for_each_run(tmp_path: Path) -> None:
     settings = [config(run__epochs=2, run__seed=seed) for seed in range(3)]
     here = run_grid(settings, tmp_path / "here", workers=1)
     with cluster(gpus=1) as address:
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         there = run_grid(settings, tmp_path / "there", workers=1, address=address)
+        assert signal.getsignal(signal.SIGTERM) == on_sigterm
     assert [result["test"] for result in there] == pytest.approx([result["test"] for result in here], abs=0.01)
 
 
