@@ -166,7 +166,7 @@ def _begin(numbers: SimpleQueue[int]) -> None:
     """In a new process: one thread, one GPU, and an end with the process that started it, however that ends."""
     _one_thread()
     number, gpus = numbers.get(), torch.cuda.device_count()
-    if gpus > 1:
+    if gpus > 1:  # before CUDA starts here, which then knows of one
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(number, gpus, visible)
     threading.Thread(target=_end_with_parent, daemon=True).start()

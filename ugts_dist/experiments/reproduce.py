@@ -44,7 +44,7 @@ def reproduce(options: ReproduceOptions) -> Path:
         return folder
     if not options.draw:
         if not options.address:
-            own_device(options.device)
+            own_device(options.device)  # refuses a GPU that is not there
         studies = _with_data(studies)
     for study in studies:
         if not options.draw:
