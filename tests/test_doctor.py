@@ -19,7 +19,7 @@ from ugts_dist.doctor import found, machine, report, samplers, selftest
 from ugts_dist.doctor.isolated import Probes
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, kernels
-from ugts_dist.graphs.store import write_store
+from ugts_dist.graphs.store_writer import write_store
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.store import StoreWriter, is_store, open_store, verify_store, write_store
+from ugts_dist.graphs.store import is_store, open_extra, open_store, verify_store
+from ugts_dist.graphs.store_files import META, meta_sha256, read_meta
+from ugts_dist.graphs.store_writer import StoreWriter, write_store
 
 from .helpers import random_graph, snapshot
 from .stores import ARRAYS, assert_equal
@@ -116,6 +118,71 @@ def test_nothing_is_copied_into_memory(store: Path) -> None:
         assert lines, array
         assert all(" r--" in line for line in lines)
     assert graph.num_nodes == 90
+
+
+# What a store may have beside the graph
+
+
+def test_class_names_and_extra_arrays(tmp_path: Path, graph: Graph) -> None:
+    ids, text = np.arange(90) * 7, np.frombuffer("äbc".encode(), np.uint8)
+    with StoreWriter(tmp_path / "s", "s", 3, class_names=("cat", "dög", "")) as writer:
+        fill(writer, graph)
+        assert writer.write_extra("ids", ids.dtype, np.array_split(ids, 4)) == 90
+        writer.write_extra("id_text", text.dtype, [text])
+        writer.finish()
+    assert_equal(open_store(tmp_path / "s"), graph)
+    verify_store(tmp_path / "s")
+    assert read_meta(tmp_path / "s").class_names == ("cat", "dög", "")
+    for array, wanted in (("ids", ids), ("id_text", text)):
+        found = open_extra(tmp_path / "s", array)
+        assert isinstance(found, np.memmap)
+        assert not found.flags.writeable
+        np.testing.assert_array_equal(found, wanted)
+    assert open_extra(tmp_path / "s", "other") is None
+    np.save(tmp_path / "s" / "ids.npy", ids + 1)
+    with pytest.raises(InputError, match=r"ids\.npy changed since written"):
+        verify_store(tmp_path / "s")
+    (tmp_path / "s" / "ids.npy").unlink()
+    for look in (open_store, lambda folder: open_extra(folder, "ids")):
+        with pytest.raises(InputError, match=r"ids\.npy: is missing"):
+            look(tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["x", "../ids", "Ids", "", "1st", "i" * 33])
+def test_an_extra_array_by_such_a_name(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(InputError, match="cannot be an extra array of a graph store"),
+        StoreWriter(tmp_path / "s", "s", 3) as writer,
+    ):
+        writer.write_extra(name, np.dtype(np.int64), [])
+
+
+def test_class_names_for_some_classes(tmp_path: Path, graph: Graph) -> None:
+    with StoreWriter(tmp_path / "s", "s", 3, class_names=("a", "b")) as writer:
+        fill(writer, graph)
+        with pytest.raises(InputError, match="2 class names; allowed: 3, or none"):
+            writer.finish()
+
+
+def test_a_store_of_an_older_version(store: Path, graph: Graph) -> None:
+    """It has neither a checksum of meta.json nor any of the optional keys."""
+    meta = json.loads((store / META).read_text())
+    assert meta.pop("sha256") == meta_sha256(meta)
+    assert sorted(meta) == sorted(
+        ["format", "version", "name", "num_nodes", "num_edges", "num_features", "num_classes", "arrays", "origin"]
+    )
+    (store / META).write_text(json.dumps(meta))
+    assert_equal(open_store(store), graph)
+    assert read_meta(store).checksum == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("name", "other"), ("num_classes", 4), ("origin", {"split": 1}), ("sha256", None), ("more", 1)]
+)
+def test_a_changed_value_of_meta(store: Path, key: str, value: object) -> None:
+    path = store / META
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert message(store) == f"{path}: changed since written (SHA-256 differs); prepare the graph again"
 
 
 # What a writer refuses, and what it leaves behind
@@ -301,7 +368,13 @@ def test_meta_that_is_none(store: Path, content: bytes) -> None:
     assert str(store / "meta.json") in message(store)
 
 
+def sign(store: Path, meta: dict[str, Any]) -> None:
+    """Write meta.json with a checksum that is right."""
+    (store / META).write_text(json.dumps(meta | {"sha256": meta_sha256(meta)}))
+
+
 HUGE = 10**30
+EXTRA = {"dtype": "int64", "shape": [90], "sha256": "0"}
 
 
 @pytest.mark.parametrize(
@@ -337,6 +410,15 @@ HUGE = 10**30
         (("arrays", "y", "shape"), [2**62]),
         (("arrays", "indices", "dtype"), "int64"),
         (("arrays", "../x"), {}),
+        (("class_names",), "abc"),
+        (("class_names",), ["a", "b", 3]),
+        (("class_names",), ["a", "b"]),
+        (("extra_arrays",), []),
+        (("extra_arrays",), {"x": EXTRA}),
+        (("extra_arrays",), {"../ids": EXTRA}),
+        (("extra_arrays",), {"ids": EXTRA | {"dtype": "object"}}),
+        (("extra_arrays",), {"ids": EXTRA | {"shape": []}}),
+        (("extra_arrays",), {"ids": EXTRA}),
     ],
     ids=str,
 )
@@ -347,8 +429,9 @@ def test_meta_that_does_not_fit(store: Path, place: tuple[str, ...], value: obje
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
-    path.write_text(json.dumps(meta))
+    sign(store, meta)
     assert message(store).startswith(str(store))
+    assert "SHA-256 differs" not in message(store)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1] * 1000])
@@ -364,5 +447,5 @@ def test_meta_without_a_field(store: Path, key: str) -> None:
     path = store / "meta.json"
     meta = json.loads(path.read_text())
     del meta[key]
-    path.write_text(json.dumps(meta))
+    sign(store, meta)
     assert str(path) in message(store)

@@ -25,7 +25,7 @@ from ugts_dist.cli import main
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
-from ugts_dist.graphs.store import write_store
+from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tickets import predict as module
 from ugts_dist.tickets.options import PredictOptions

@@ -13,7 +13,8 @@ from ugts_dist.graphs import catalogue, ogb_nodes, own, synthetic
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
 from ugts_dist.graphs.raw import RawGraph, write_raw
-from ugts_dist.graphs.store import Origin, open_store, verify_store, write_store
+from ugts_dist.graphs.store import open_store, verify_store
+from ugts_dist.graphs.store_writer import Origin, write_store
 
 Progress = Callable[[str, float], None]
 

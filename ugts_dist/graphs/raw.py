@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.row_files import Block, Report, Table
-from ugts_dist.graphs.store import Origin, StoreWriter
+from ugts_dist.graphs.store_writer import Origin, StoreWriter
 
 Dtype = Literal["float32", "bfloat16"]
 Progress = Callable[[str, float], None]

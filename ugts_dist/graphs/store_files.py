@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,14 +34,29 @@ LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 
 
+# Extra arrays belong to nodes or classes and not to the graph, e.g. the ids of the nodes in the user's own files.
+EXTRA_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
+_EXTRA_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_EXTRA_AXES = (1, 2)
+
+ArrayMeta = tuple[str, tuple[int, ...], str]
+"""The dtype, the shape and the SHA-256 of an array's file."""
+
+
 @dataclass(frozen=True)
 class Meta:
-    """What meta.json says; ``arrays`` maps a name to (dtype, shape, SHA-256 of the file)."""
+    """What meta.json says.
+
+    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file, and older stores have none of them.
+    """
 
     name: str
     num_classes: int
-    arrays: dict[str, tuple[str, tuple[int, ...], str]]
+    arrays: dict[str, ArrayMeta]
     origin: dict[str, str | int | float | bool]
+    class_names: tuple[str, ...] = ()  # one for each class, or none
+    extra_arrays: dict[str, ArrayMeta] = field(default_factory=dict)
+    checksum: str = ""  # SHA-256 of the other values of meta.json, as ``meta_sha256`` computes it
 
 
 def read_meta(folder: Path) -> Meta:
@@ -55,6 +72,8 @@ def read_meta(folder: Path) -> Meta:
             raise InputError(
                 f"{path}: version is {str(content.get('version'))[:20]}, allowed is {VERSION}; prepare the graph again"
             )
+        if "sha256" in content and content["sha256"] != meta_sha256(content):
+            raise InputError(f"{path}: changed since written (SHA-256 differs); prepare the graph again")
         name, num_classes, arrays, origin = (content[key] for key in ("name", "num_classes", "arrays", "origin"))
         if type(name) is not str or type(num_classes) is not int or not 0 < num_classes < 2**63:
             raise ValueError(f"name {name!r:.40} or num_classes {num_classes!r:.40} is wrong")
@@ -72,16 +91,43 @@ def read_meta(folder: Path) -> Meta:
                 raise ValueError(f"{key} is {content[key]!r:.40}, the arrays have {count}")
         if described["indptr"][1] != (num_nodes + 1,) or described["y"][1] != (num_nodes,):
             raise ValueError("x, indptr and y do not have the same number of nodes")
-    return Meta(name, num_classes, described, origin)
+        class_names = content.get("class_names", [])
+        if type(class_names) is not list or not all(type(label) is str for label in class_names):
+            raise ValueError("class_names is not a list of names")
+        if len(class_names) not in (0, num_classes):
+            raise ValueError(f"class_names has {len(class_names)} names, num_classes is {num_classes}")
+        extra = {array: _extra_meta(array, values) for array, values in content.get("extra_arrays", {}).items()}
+    return Meta(name, num_classes, described, origin, tuple(class_names), extra, content.get("sha256", ""))
 
 
-def _array_meta(array: str, values: Any) -> tuple[str, tuple[int, ...], str]:
+def meta_sha256(content: Mapping[str, Any]) -> str:
+    """The checksum of the values of meta.json without its own, whatever their order and the white space."""
+    values = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def is_extra(array: str, dtype: str) -> bool:
+    """Whether a store may have such an extra array."""
+    return array not in LAYOUT and _EXTRA_NAME.fullmatch(array) is not None and dtype in EXTRA_DTYPES
+
+
+def _extra_meta(array: str, values: Any) -> ArrayMeta:
+    if not is_extra(array, values["dtype"]):
+        raise ValueError(f"extra array {array!r:.40} of {values['dtype']!r:.40} is not known")
+    return _described(array, values, _EXTRA_AXES, EXTRA_DTYPES)
+
+
+def _array_meta(array: str, values: Any) -> ArrayMeta:
     axes, dtypes = LAYOUT[array]
+    return _described(array, values, (axes,), dtypes)
+
+
+def _described(array: str, values: Any, axes: tuple[int, ...], dtypes: tuple[str, ...]) -> ArrayMeta:
     dtype, shape, digest = values["dtype"], values["shape"], values["sha256"]
     if dtype not in dtypes:
         raise ValueError(f"{array} is of {dtype!r:.40}, allowed is {' or '.join(dtypes)}")
-    if type(shape) is not list or len(shape) != axes or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
-        raise ValueError(f"{array} has shape {shape!r:.80}, allowed are {axes} lengths")
+    if type(shape) is not list or len(shape) not in axes or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise ValueError(f"{array} has shape {shape!r:.80}, allowed are {' or '.join(map(str, axes))} lengths")
     if type(digest) is not str:
         raise ValueError(f"{array} has no SHA-256")
     return dtype, tuple(shape), digest

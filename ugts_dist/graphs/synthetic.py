@@ -21,7 +21,7 @@ from ugts_dist import hashing
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.block_model import Between, BlockModel, IntArray, Stratum, Within
 from ugts_dist.graphs.external_sort import EdgeSorter
-from ugts_dist.graphs.store import StoreWriter
+from ugts_dist.graphs.store_writer import StoreWriter
 
 FloatArray = NDArray[np.floating[Any]]
 Progress = Callable[[str, float], None]
