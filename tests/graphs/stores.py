@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from numpy.typing import NDArray
+from torch_geometric.utils import to_undirected
 
-from ugts_dist.graphs.graph import Graph
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.graph import Graph, from_edges
+from ugts_dist.graphs.prepare import prepare
+from ugts_dist.graphs.prepare_options import PrepareOptions
+from ugts_dist.graphs.store import open_store, verify_store
+
+from .helpers import snapshot
 
 ARRAYS = ("indptr", "indices", "x", "y", "train", "valid", "test")
 
@@ -85,3 +93,29 @@ def write_ogb(root: Path, name: str, num_nodes: int = 60, num_edges: int = 300) 
     for part, nodes in zip(("train", "valid", "test"), np.split(order, [30, 45]), strict=True):
         write_rows(folder / f"split/{split}/{part}.csv.gz", nodes)
     return folder
+
+
+def expected(parts: dict[str, NDArray[Any]], undirected: bool = False) -> Graph:
+    """The same graph made in memory."""
+    tensors = {part: torch.from_numpy(values) for part, values in parts.items()}
+    edge_index = tensors["edges"].t().long()
+    if undirected:
+        edge_index = to_undirected(edge_index)
+    train, valid, test = (tensors[split] for split in ("train", "valid", "test"))
+    return from_edges("mine", tensors["features"], edge_index, tensors["labels"], train, valid, test)
+
+
+def make(folder: Path, files: Mapping[str, Any], **options: Any) -> Graph:
+    prepare(PrepareOptions("mine", out=str(folder), **files, **options))
+    verify_store(folder)
+    return open_store(folder)
+
+
+def refusal(folder: Path, files: Mapping[str, Any], **options: Any) -> str:
+    """What is complained of; nothing is left, and nothing else is touched."""
+    before = snapshot(folder)
+    with pytest.raises(InputError) as error:
+        prepare(PrepareOptions("mine", out=str(folder / "out"), **files, **options))
+    assert snapshot(folder) == before
+    assert "\n" not in str(error.value)
+    return str(error.value)

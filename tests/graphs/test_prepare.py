@@ -3,7 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,44 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
-from torch_geometric.utils import to_undirected
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, raw, row_files
 from ugts_dist.graphs.external_sort import EdgeSorter
-from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.graphs.prepare import prepare
 from ugts_dist.graphs.prepare_options import PrepareOptions
-from ugts_dist.graphs.store import open_store, verify_store
+from ugts_dist.graphs.store import open_store
 
-from .helpers import snapshot, write_webkb
-from .stores import assert_equal, random_parts, write_parts, write_rows
-
-
-def expected(parts: dict[str, NDArray[Any]], undirected: bool = False) -> Graph:
-    """The same graph made in memory."""
-    tensors = {part: torch.from_numpy(values) for part, values in parts.items()}
-    edge_index = tensors["edges"].t().long()
-    if undirected:
-        edge_index = to_undirected(edge_index)
-    train, valid, test = (tensors[split] for split in ("train", "valid", "test"))
-    return from_edges("mine", tensors["features"], edge_index, tensors["labels"], train, valid, test)
-
-
-def make(folder: Path, files: Mapping[str, Any], **options: Any) -> Graph:
-    prepare(PrepareOptions("mine", out=str(folder), **files, **options))
-    verify_store(folder)
-    return open_store(folder)
-
-
-def refusal(folder: Path, files: Mapping[str, Any], **options: Any) -> str:
-    """What is complained of; nothing is left, and nothing else is touched."""
-    before = snapshot(folder)
-    with pytest.raises(InputError) as error:
-        prepare(PrepareOptions("mine", out=str(folder / "out"), **files, **options))
-    assert snapshot(folder) == before
-    assert "\n" not in str(error.value)
-    return str(error.value)
+from .helpers import write_webkb
+from .stores import assert_equal, expected, make, random_parts, refusal, write_parts, write_rows
 
 
 @pytest.mark.parametrize("undirected", [False, True])
@@ -145,83 +117,6 @@ def test_nodes_without_a_label(tmp_path: Path) -> None:
     parts["labels"][7] = -1
     assert_equal(make(tmp_path / "out", write_parts(tmp_path, parts)), expected(parts))
     assert make(tmp_path / "more", write_parts(tmp_path, parts), num_classes=9).num_classes == 9
-
-
-# PyG's Data
-
-
-def data_of(parts: dict[str, NDArray[Any]]) -> Data:
-    tensors = {part: torch.from_numpy(values) for part, values in parts.items()}
-    data = Data(x=tensors["features"], edge_index=tensors["edges"].t().contiguous(), y=tensors["labels"])
-    for split, mask in (("train", "train_mask"), ("valid", "val_mask"), ("test", "test_mask")):
-        data[mask] = torch.isin(torch.arange(len(tensors["labels"])), tensors[split])
-    return data
-
-
-@pytest.mark.parametrize("undirected", [False, True])
-def test_pyg_data(tmp_path: Path, undirected: bool) -> None:
-    parts = random_parts(60, 400)
-    torch.save(data_of(parts), tmp_path / "graph.pt")
-    trusted = torch.serialization.get_safe_globals()
-    found = make(tmp_path / "out", {"data": str(tmp_path / "graph.pt")}, undirected=undirected)
-    assert set(torch.serialization.get_safe_globals()) == set(trusted)
-    assert_equal(found, expected(parts, undirected))
-
-
-def test_pyg_data_with_several_splits(tmp_path: Path) -> None:
-    parts = random_parts(60, 400)
-    data = data_of(parts)
-    for mask in ("train_mask", "val_mask", "test_mask"):
-        data[mask] = torch.stack([torch.zeros(60, dtype=torch.bool), data[mask]], dim=1)
-    data.y = data.y[:, None]
-    torch.save(data, tmp_path / "graph.pt")
-    files = {"data": str(tmp_path / "graph.pt")}
-    assert "train_mask: has no nodes" in refusal(tmp_path, files)
-    assert "train_mask: has no split 2; allowed: 0 to 1" in refusal(tmp_path, files, split=2)
-    assert_equal(make(tmp_path / "out", files, split=1), expected(parts))
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "complaint"),
-    [
-        ("x", None, "graph.pt x: is NoneType; allowed: a dense tensor"),
-        ("edge_index", None, "graph.pt edge_index: is NoneType"),
-        ("edge_index", torch.zeros(3, 5, dtype=torch.int64), "edge_index: has shape (3, 5); allowed: (2, number"),
-        ("edge_index", torch.zeros(2, 5), "edge_index: holds float32; allowed: integers"),
-        ("edge_index", torch.tensor([[0, 1], [1, 60]]), "graph.pt edge_index row 2: node 60; allowed: 0 to 59"),
-        ("y", torch.zeros(60), "graph.pt y: holds float32; allowed: integers"),
-        ("y", torch.zeros(60, 2, dtype=torch.int64), "graph.pt y: has 2 columns; allowed: 1"),
-        ("x", torch.zeros(59, 2), "graph.pt x: has 59 rows; allowed: 60"),
-        ("x", torch.zeros(60, 2).to_sparse(), "graph.pt x: is Tensor; allowed: a dense tensor"),
-        ("val_mask", torch.arange(60), "graph.pt val_mask: is torch.int64 of shape (60,); allowed: true and false"),
-        ("val_mask", torch.ones(59, dtype=torch.bool), "graph.pt val_mask: has 59 rows; allowed: 60"),
-        ("test_mask", torch.ones(60, dtype=torch.bool), "graph.pt test_mask: has node"),
-    ],
-)
-def test_wrong_pyg_data(tmp_path: Path, field: str, value: object, complaint: str) -> None:
-    data = data_of(random_parts(60, 400))
-    data[field] = value
-    torch.save(data, tmp_path / "graph.pt")
-    assert complaint in refusal(tmp_path, {"data": str(tmp_path / "graph.pt")})
-
-
-class Evil:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return os.mkdir, (str(self.path),)
-
-
-def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
-    torch.save(Evil(tmp_path / "owned"), tmp_path / "graph.pt")
-    assert "graph.pt: holds posix.mkdir; allowed: a Data of" in refusal(tmp_path, {"data": str(tmp_path / "graph.pt")})
-    for content in (b"", b"PK\x03\x04", b"\x80\x02."):
-        (tmp_path / "graph.pt").write_bytes(content)
-        assert "graph.pt: cannot be read" in refusal(tmp_path, {"data": str(tmp_path / "graph.pt")})
-    torch.save({"x": torch.zeros(2)}, tmp_path / "graph.pt")
-    assert "graph.pt: holds a dict; allowed" in refusal(tmp_path, {"data": str(tmp_path / "graph.pt")})
-    assert "none.pt: no such file" in refusal(tmp_path, {"data": str(tmp_path / "none.pt")})
 
 
 # Mistakes in the files

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, ogb_nodes, own, synthetic
+from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
 from ugts_dist.graphs.raw import RawGraph, write_raw
@@ -20,6 +21,7 @@ Progress = Callable[[str, float], None]
 
 _PARTS = ("edges", "features", "labels", "train", "valid", "test")
 _OWN = (*_PARTS, "data", "undirected", "num_classes")
+_TAKEN = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
 _SYNTHETIC = ("scale", "seed")
 
 
@@ -47,6 +49,8 @@ def summary(folder: Path) -> str:
 
 def _write(options: PrepareOptions, progress: Progress) -> Path:
     name = options.name
+    if name in _TAKEN and _given(options, (*_PARTS, "data")):
+        raise InputError(f"NAME: {name} is the name of a dataset; choose another name for your own graph")
     if name in synthetic.PRESETS:
         _refuse(options, (*_OWN, "root", "split", "row_normalize", "dtype"), f"the synthetic {name}")
         config = dataclasses.replace(synthetic.PRESETS[name].scaled(options.scale), seed=options.seed)
@@ -74,7 +78,8 @@ def _own(options: PrepareOptions) -> RawGraph:
         )
     if options.data:
         _refuse(options, (*_PARTS, "root"), "--data, which has all parts")
-        return own.from_data(options.name, Path(options.data), options.split, options.undirected, num_classes)
+        path = Path(options.data)
+        return pyg_data.from_data(options.name, path, options.split, options.undirected, num_classes, _tell(options))
     _refuse(options, ("root", "split"), "a graph in files")
     absent = [part for part in _PARTS if not getattr(options, part)]
     if absent:
@@ -83,6 +88,11 @@ def _own(options: PrepareOptions) -> RawGraph:
     splits = {split: files[split] for split in ("train", "valid", "test")}
     edges, features, labels = files["edges"], files["features"], files["labels"]
     return own.from_files(options.name, edges, features, labels, splits, options.undirected, num_classes)
+
+
+def _tell(options: PrepareOptions) -> Callable[[str], None]:
+    """What prints a line about what was found in the user's files, and what was made of it."""
+    return lambda text: print(f"prepare {options.name}: {text}", file=sys.stderr)
 
 
 def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Path:

@@ -1,0 +1,176 @@
+"""Your own graph as a PyG ``Data`` saved by torch: read without running any code of the file."""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
+from torch_geometric.data.storage import AttrType, GlobalStorage
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.files import reading
+from ugts_dist.graphs.raw import RawGraph
+from ugts_dist.graphs.row_files import tensor_table
+
+MASKS = {"train": "train_mask", "valid": "val_mask", "test": "test_mask"}
+_HEADER_BYTES = 1 << 16  # more than what lies before the bytes of a file in an archive
+_UNUSED = ("edge_attr", "edge_weight")
+
+
+def _plain_dict(factory: object) -> dict[Any, Any]:
+    return {}
+
+
+# PyG caches what it knows of the fields in a defaultdict, which newer versions of torch refuse to fill in. A plain dict
+# takes its place: the class gets a name of the same length in the pickle, under which torch is told another one.
+_DEFAULT_DICT, _PLAIN_DICT = "collections.defaultdict", "collections.plain__dict"
+
+# What a pickled Data is made of. None of these runs anything of the file's when it is made.
+_CLASSES: list[Any] = [
+    *(Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, AttrType),
+    (_plain_dict, _PLAIN_DICT),
+]
+
+# What else people save, by the name of a class that their file asks for.
+_OTHERS = {
+    r"torch_geometric\.data\.(hetero_data|storage)\.": "a HeteroData; allowed: a Data with one kind of nodes and "
+    "edges, as HeteroData.to_homogeneous() makes it",
+    r"torch_geometric\.data\.batch\.": "a Batch of several graphs; allowed: the Data of one graph",
+    r"torch_sparse\.": "a SparseTensor of torch_sparse; allowed: a Data with edge_index, which is "
+    "torch.stack(data.adj_t.coo()[1::-1])",
+}
+
+
+def from_data(
+    name: str, path: Path, split: int, undirected: bool, num_classes: int | None, tell: Callable[[str], None]
+) -> RawGraph:
+    """A PyG ``Data`` in a file of ``torch.save``, read memory-mapped and with ``weights_only``: it runs no code.
+
+    It has x, edge_index (or adj_t), y, train_mask, val_mask and test_mask. ``split`` chooses a column of the masks that
+    have several; a mask with one axis holds for every split. ``tell`` gets a line about what is not used. Raises
+    InputError for anything else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    fields = _fields(path)
+    edge_index, source = _edge_index(path, fields)
+    if unused := [field for field in _UNUSED if fields.get(field) is not None]:
+        tell(f"{path}: {', '.join(unused)} not used: edges have no weights or attributes here")
+    masks = {array: _mask(path, fields, field) for array, field in MASKS.items()}
+    num_splits = max([mask.size(1) for mask in masks.values() if mask.dim() == 2], default=1)
+    splits = {array: _of_split(f"{path} {MASKS[array]}", mask, split, num_splits) for array, mask in masks.items()}
+    return RawGraph(
+        name=name,
+        source="PyG Data",
+        edges=tensor_table(f"{path} {source}", edge_index.t(), "integers"),
+        features=tensor_table(f"{path} x", _tensor(path, fields, "x"), "numbers"),
+        labels=tensor_table(f"{path} y", _tensor(path, fields, "y"), "integers"),
+        splits={array: tensor_table(f"{path} {MASKS[array]}", mask, "ids") for array, mask in splits.items()},
+        undirected=undirected,
+        num_classes=num_classes,
+    )
+
+
+def _fields(path: Path) -> Mapping[str, Any]:
+    """What the Data holds, by name; that of PyG 1 kept it as plain attributes."""
+    with reading(path):
+        data = _load(path)
+        if not isinstance(data, Data):
+            raise InputError(f"{path}: holds a {type(data).__name__}; allowed: a torch_geometric.data.Data")
+        state = vars(data)
+        fields = vars(state["_store"])["_mapping"] if "_store" in state else state
+        if not isinstance(fields, dict):
+            raise TypeError("a Data without fields")
+        return fields
+
+
+def _load(path: Path) -> Any:
+    # Its end takes every class off torch's list, also those that were on it before.
+    more = [kind for kind in _CLASSES if kind not in torch.serialization.get_safe_globals()]
+    with torch.serialization.safe_globals(more):
+        try:
+            return _weights_only(path)
+        except pickle.UnpicklingError as error:
+            wrong = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if wrong is None:
+                raise
+            other = next((found for known, found in _OTHERS.items() if re.match(known, wrong[1])), None)
+            found = other or f"{wrong[1]}; allowed: a Data of tensors, saved by torch.save"
+            raise InputError(f"{path}: holds {found}") from None
+
+
+def _weights_only(path: Path) -> Any:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as content:
+        # The pages that are changed here are copies: the file stays as it is.
+        if _rename_default_dict(file, content):
+            return torch.load(cast(BinaryIO, content), map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _rename_default_dict(file: BinaryIO, content: mmap.mmap) -> bool:
+    """Give the class another name in the pickle of a torch archive; returns whether it is there."""
+    with zipfile.ZipFile(file) as archive:
+        info = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
+    if info is None:
+        raise ValueError("an archive without data.pkl")
+    old, new = (b"c%b\n%b\n" % tuple(name.encode().split(b".")) for name in (_DEFAULT_DICT, _PLAIN_DICT))
+    place = content.find(old, info.header_offset, info.header_offset + info.compress_size + _HEADER_BYTES)
+    if place >= 0:
+        content[place : place + len(old)] = new
+    return place >= 0
+
+
+def _edge_index(path: Path, fields: Mapping[str, Any]) -> tuple[Tensor, str]:
+    """Sources above destinations, [2, num_edges], and the field they are from."""
+    adjacency = fields.get("adj_t")
+    if fields.get("edge_index") is not None or adjacency is None:
+        edge_index = _tensor(path, fields, "edge_index")
+        if edge_index.dim() != 2 or edge_index.size(0) != 2:
+            raise InputError(f"{path} edge_index: has shape {tuple(edge_index.shape)}; allowed: (2, number of edges)")
+        return edge_index, "edge_index"
+    # A row of the transposed adjacency matrix has the sources of one destination. Nobody has checked its arrays yet.
+    if isinstance(adjacency, Tensor) and adjacency.layout == torch.sparse_csr and adjacency.dim() == 2:
+        pointer, source = adjacency.crow_indices(), adjacency.col_indices()
+        degree = pointer.diff()
+        if bool((degree < 0).any()) or int(pointer[0]) != 0 or int(pointer[-1]) != source.numel():
+            raise InputError(f"{path} adj_t: row pointers that do not fit its columns; allowed: a CSR matrix")
+        return torch.stack([source, torch.arange(degree.numel()).repeat_interleave(degree)]), "adj_t"
+    if isinstance(adjacency, Tensor) and adjacency.layout == torch.sparse_coo and adjacency._indices().size(0) == 2:
+        return adjacency._indices().flip(0), "adj_t"
+    raise InputError(
+        f"{path}: has adj_t of {getattr(adjacency, 'layout', type(adjacency).__name__)} but no edge_index; allowed: "
+        "edge_index, or adj_t as a sparse CSR or COO tensor"
+    )
+
+
+def _tensor(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
+    value = fields.get(field)
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        raise InputError(f"{path} {field}: is {type(value).__name__}; allowed: a dense tensor")
+    return value.detach().float() if value.dtype == torch.bfloat16 else value.detach()
+
+
+def _mask(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
+    """True and false by node, [num_nodes] or [num_nodes, num_splits]; integers may stand for them."""
+    mask = _tensor(path, fields, field)
+    integers = not mask.is_floating_point() and not mask.is_complex()
+    if mask.dim() not in (1, 2) or not integers or bool(((mask != 0) & (mask != 1)).any()):
+        found = f"{mask.dtype} of shape {tuple(mask.shape)}"
+        raise InputError(f"{path} {field}: is {found}; allowed: true and false, or 1 and 0, by node")
+    return mask.bool()
+
+
+def _of_split(name: str, mask: Tensor, split: int, num_splits: int) -> Tensor:
+    allowed = mask.size(1) if mask.dim() == 2 else num_splits
+    if not 0 <= split < allowed:
+        raise InputError(f"{name}: has no split {split}; allowed: 0 to {allowed - 1}")
+    return mask[:, split] if mask.dim() == 2 else mask
