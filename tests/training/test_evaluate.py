@@ -15,11 +15,11 @@ from torch import nn
 
 from tests.processes import spawn
 from tests.training.helpers import config, measure_rank, planted_graph
-from ugts_dist.graphs.graph import Graph
-from ugts_dist.models import GNN, SparseFeatures
+from ugts_dist.graphs.graph import Graph, from_edges
+from ugts_dist.models import GNN, Rows, SparseFeatures
 from ugts_dist.models.convs import GATConv, GCNConv, GINConv, SAGEConv
 from ugts_dist.training import batches, evaluate
-from ugts_dist.training.batches import full_features
+from ugts_dist.training.batches import block_of_rows, full_features
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.ranks import Ranks
@@ -49,11 +49,11 @@ def plain_layer(conv: nn.Module) -> nn.Module:
     return plain
 
 
-def pyg_logits(model: GNN, graph: Graph) -> torch.Tensor:
+def pyg_logits(model: GNN, graph: Graph, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The same network, by PyG's own layers."""
-    x = graph.x
+    x = graph.x.to(dtype)
     for k, conv in enumerate(model.convs):
-        out = plain_layer(conv)(x, edge_index(graph))
+        out = plain_layer(conv).to(dtype)(x, edge_index(graph))
         last = k == model.depth - 1
         if last and model.skip is not None:
             return (out.relu() + model.skip(x)) / 2
@@ -137,8 +137,38 @@ def test_kinds_of_features_do_not_matter(arch: str, kind: str, monkeypatch: pyte
         kind == "sparse"
     )
     found = Evaluator(dataclasses.replace(graph, x=x), Ranks()).logits(model)
-    # The sums over bfloat16 features are rounded to bfloat16.
-    torch.testing.assert_close(found, expected, rtol=1e-4 if kind == "sparse" else 2e-2, atol=2e-2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def star(num_leaves: int) -> Graph:
+    """A node whose in-neighbours are all others; features in bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    nodes = torch.arange(num_leaves + 1)
+    x = torch.rand(num_leaves + 1, 4, generator=generator)
+    edges = torch.stack([nodes[1:], torch.zeros_like(nodes[1:])])
+    graph = from_edges("star", x, edges, nodes % 3, nodes[:5], nodes[5:10], nodes[10:], 3)
+    return dataclasses.replace(graph, x=graph.x.bfloat16())
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_sums_over_bfloat16_features_are_not_rounded(arch: str) -> None:
+    graph = star(1000)
+    model = build_model(config(model__arch=arch), graph)
+    found = Evaluator(graph, Ranks()).logits(model)[0].double()
+    with torch.no_grad():
+        expected = pyg_logits(model.double(), graph, torch.float64)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_over_bfloat16_features_is_that_of_float64() -> None:
+    graph = star(1000)
+    conv = SAGEConv(4, 8)
+    torch.nn.init.zeros_(conv.lin_r.weight)
+    torch.nn.init.eye_(conv.lin_l.weight)
+    block = block_of_rows(graph, graph.degree, 0, 1)
+    found = conv(Rows(graph.x, torch.arange(graph.num_nodes)), block)[0, :4]
+    expected = graph.x[1:].double().mean(0)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0.0)
 
 
 def _measure_ogb(rank: int, world_size: int) -> tuple[dict[str, float], dict[str, float]]:

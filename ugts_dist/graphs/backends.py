@@ -12,8 +12,8 @@ from ugts_dist import hashing
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.kernels import BACKENDS, Kernel
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample
+from ugts_dist.index_type import index_type
 
-_INT32_MAX = torch.iinfo(torch.int32).max
 _DOMAIN = 0x4B45524E454C  # sets these seeds apart from our own hashes
 
 
@@ -71,7 +71,7 @@ class KernelSampler(NeighborSampler):
             num_edges = int(torch.searchsorted(destination, num_dst))
             num_met = max(num_met, int(source[:num_edges].max()) + 1) if num_edges else num_met
             hops.append((num_dst, num_edges, num_met))
-        integer = torch.int32 if max(self.num_nodes, source.numel()) <= _INT32_MAX else torch.int64
+        integer = index_type(self.num_nodes, source.numel())
         indptr = torch.searchsorted(destination, torch.arange(hops[-1][0] + 1)).to(integer)
         indices = source.to(integer)
         return tuple(Hop(indptr[: dst + 1], indices[:edges], src) for dst, edges, src in hops)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ugts_dist.errors import InputError
+from ugts_dist.index_type import index_type
 
 _BLOCK = 1 << 22  # entries that are looked at together
-_INT32_MAX = torch.iinfo(torch.int32).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def from_edges(
         name=name,
         x=x.float().contiguous(),
         indptr=torch.searchsorted(edges, torch.arange(num_nodes + 1) * num_nodes),
-        indices=edges.remainder_(num_nodes).to(torch.int32 if num_nodes <= _INT32_MAX else torch.int64),
+        indices=edges.remainder_(num_nodes).to(index_type(num_nodes)),
         y=y.long(),
         train=train.long().sort().values,
         valid=valid.long().sort().values,

@@ -15,6 +15,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.row_files import Block, Report, Table
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
+from ugts_dist.index_type import numpy_index_type
 
 Dtype = Literal["float32", "bfloat16"]
 Progress = Callable[[str, float], None]
@@ -181,8 +182,7 @@ def _write_edges(raw: RawGraph, num_nodes: int, store: StoreWriter, progress: Pr
     if raw.num_edges not in (None, done):
         raise InputError(f"{raw.edges.name}: has {done} rows; allowed: {raw.num_edges}, the number of edges")
     indptr = np.zeros(num_nodes + 1, dtype=np.int64)
-    dtype = np.dtype(np.int32 if num_nodes <= np.iinfo(np.int32).max else np.int64)
-    store.write("indices", dtype, _neighbours(sorter, indptr, _stage(progress, "neighbours")))
+    store.write("indices", numpy_index_type(num_nodes), _neighbours(sorter, indptr, _stage(progress, "neighbours")))
     store.write("indptr", _INT64, [indptr.cumsum(out=indptr)])
 
 

@@ -14,8 +14,8 @@ from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NodeSamplerIn
 
 from ugts_dist import hashing
 from ugts_dist.errors import InputError
+from ugts_dist.index_type import index_type
 
-_INT32_MAX = torch.iinfo(torch.int32).max
 _INTEGERS = (torch.int32, torch.int64)
 _DOMAIN = 0x4E45494748  # sets the neighbours' hashes apart from those of seeds and splits
 _SCAN_BELOW = 32  # nodes of the graph per candidate under which marking and scanning beats sorting
@@ -144,7 +144,8 @@ class NeighborSampler(BaseSampler):
                 count = met.numel()
                 met = torch.cat([met, new])
                 local[new] = torch.arange(count, met.numel(), dtype=local.dtype, device=device)
-                hops.append(Hop(indptr, local.index_select(0, source), met.numel()))
+                index = index_type(self.num_nodes, edge.numel())
+                hops.append(Hop(indptr.to(index), local.index_select(0, source).to(index), met.numel()))
         finally:
             local[met] = -1
         return Sample(step, met, seeds.numel(), tuple(hops))
@@ -161,7 +162,10 @@ class NeighborSampler(BaseSampler):
         raise TypeError("NeighborSampler samples from seed nodes; seed edges (link prediction) are not supported")
 
     def _draw(self, key: int, fan: int, frontier: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw for the frontier: where each node's draws begin, [len(frontier) + 1], and positions in ``indices``."""
+        """Draw for the frontier: where each node's draws begin, [len(frontier) + 1], and positions in ``indices``.
+
+        Both int64.
+        """
         start = self.indptr[frontier]
         degree = self.indptr[frontier + 1] - start
         taken = degree if fan == -1 else degree.clamp(max=fan)
@@ -176,17 +180,13 @@ class NeighborSampler(BaseSampler):
             chosen = _floyd(hashing.stream(key, frontier[large]), degree[large], fan)
             places = begin[large, None] + torch.arange(fan, device=frontier.device)
             edge[places] = start[large, None] + chosen
-        return indptr.to(self._integer if total <= _INT32_MAX else torch.int64), edge
-
-    @property
-    def _integer(self) -> torch.dtype:
-        return torch.int32 if self.num_nodes <= _INT32_MAX else torch.int64
+        return indptr, edge
 
     def _scratch(self, device: torch.device) -> Tensor:
         """Node id -> position in the sample, -1 outside; one a thread, filled with -1 between samples."""
         scratch: Tensor | None = getattr(self._threads, "scratch", None)
         if scratch is None:
-            scratch = torch.full((self.num_nodes,), -1, dtype=self._integer, device=device)
+            scratch = torch.full((self.num_nodes,), -1, dtype=index_type(self.num_nodes), device=device)
             self._threads.scratch = scratch
         return scratch
 

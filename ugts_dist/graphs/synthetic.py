@@ -22,6 +22,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.block_model import Between, BlockModel, IntArray, Stratum, Within
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.store_writer import StoreWriter
+from ugts_dist.index_type import numpy_index_type
 
 FloatArray = NDArray[np.floating[Any]]
 Progress = Callable[[str, float], None]
@@ -168,8 +169,7 @@ def generate(config: SyntheticConfig, folder: Path, progress: Progress | None = 
         sorter = EdgeSorter(store.temporary, config.num_nodes, 2 * sum(plan.draws.values()), memory)
         _draw_edges(plan, sorter, memory, report)
         indptr = np.zeros(config.num_nodes + 1, dtype=np.int64)
-        indices = np.dtype(np.int32 if config.num_nodes <= np.iinfo(np.int32).max else np.int64)
-        store.write("indices", indices, _neighbours(sorter, indptr, report))
+        store.write("indices", numpy_index_type(config.num_nodes), _neighbours(sorter, indptr, report))
         store.write("indptr", indptr.dtype, [indptr.cumsum()])
         features = _features(config, _by_node(plan.order, plan.model.classes), memory, report)
         store.write("x", np.dtype(np.float32), features, (config.num_features,))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ugts_dist.index_type import index_type
 from ugts_dist.models.sparse import Pattern, Rows
 
 Sliceable = TypeVar("Sliceable", Tensor, Rows, Tensor | Rows)
@@ -92,10 +93,12 @@ class Block:
             return self.whole.looped
         row = torch.arange(self.num_dst, device=self.indptr.device)
         loops = (self.indptr[1:] + row).long()
-        indices = torch.empty(self.indices.numel() + self.num_dst, dtype=self.indices.dtype, device=row.device)
-        indices[self._places] = self.indices
-        indices[loops] = (row + self.start).to(indices.dtype)
-        indptr = self.indptr + torch.arange(self.num_dst + 1, dtype=self.indptr.dtype, device=row.device)
+        num_entries = self.indices.numel() + self.num_dst
+        index = index_type(num_entries, self.num_src)  # which may be a wider one than the edges alone need
+        indices = torch.empty(num_entries, dtype=index, device=row.device)
+        indices[self._places] = self.indices.to(index)
+        indices[loops] = (row + self.start).to(index)
+        indptr = self.indptr.to(index) + torch.arange(self.num_dst + 1, dtype=index, device=row.device)
         return Pattern(indptr, indices, self.num_dst, self.num_src), loops
 
     @cached_property

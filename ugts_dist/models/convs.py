@@ -276,9 +276,10 @@ def _narrows(weight: Tensor) -> bool:
 
 def _aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
     if isinstance(x, Rows):
+        if x.table.dtype == torch.bfloat16 and not torch.is_autocast_enabled(x.table.device.type):
+            return pattern.matmul(values, x.gather())  # a sum has the type of what it sums: float32
         # Straight from the table: these features have no gradient, and no copy of them is made.
-        table = Pattern(pattern.indptr, x.ids[pattern.indices], pattern.num_rows, x.table.shape[0])
-        return table.matmul(values, x.table).float()
+        return x.columns(pattern).matmul(values, x.table).float()
     return sparse_product(pattern, values, x)
 
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ugts_dist.index_type import index_type
+
 # What we use of it has been stable for years, and is compared with dense products in the tests.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state", category=UserWarning)
 warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
@@ -30,6 +32,12 @@ class Pattern:
     indices: Tensor
     num_rows: int
     num_cols: int
+
+    def __post_init__(self) -> None:
+        """Raises TypeError for two index types: sparse products on a GPU would read the columns as the other one."""
+        types = (self.indptr.dtype, self.indices.dtype)
+        if types not in ((torch.int32, torch.int32), (torch.int64, torch.int64)):
+            raise TypeError(f"sparse pattern: indptr is {types[0]} and indices {types[1]}; allowed: both of one type")
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor that the pattern holds, those kept of earlier calls included."""
@@ -139,8 +147,9 @@ class SparseFeatures:
     def of(cls, x: Tensor) -> SparseFeatures:
         """From dense features."""
         csr = x.to_sparse_csr()
-        indptr, indices = csr.crow_indices().int(), csr.col_indices().int()
-        return cls(Pattern(indptr, indices, x.shape[0], x.shape[1]), csr.values().float())
+        index = index_type(csr.values().numel(), x.shape[1])
+        pattern = Pattern(csr.crow_indices().to(index), csr.col_indices().to(index), x.shape[0], x.shape[1])
+        return cls(pattern, csr.values().float())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -155,8 +164,11 @@ class SparseFeatures:
         total = int(begin[-1])
         entries = torch.arange(total, device=rows.device)
         entries += (indptr[rows] - begin[:-1]).repeat_interleave(count, output_size=total)
-        pattern = Pattern(begin.to(indptr.dtype), self.pattern.indices[entries], rows.numel(), self.pattern.num_cols)
-        return SparseFeatures(pattern, self.values[entries])
+        index = index_type(total, self.pattern.num_cols)
+        indices = self.pattern.indices[entries].to(index)
+        return SparseFeatures(
+            Pattern(begin.to(index), indices, rows.numel(), self.pattern.num_cols), self.values[entries]
+        )
 
 
 @dataclass(eq=False)
@@ -178,6 +190,12 @@ class Rows:
     def gather(self) -> Tensor:
         """The rows as a tensor of their own, float32."""
         return self.table.index_select(0, self.ids).float()
+
+    def columns(self, pattern: Pattern) -> Pattern:
+        """A pattern whose columns are these rows, as one whose columns are all rows of the table."""
+        index = index_type(pattern.indices.numel(), self.table.shape[0])
+        indices = self.ids.to(index)[pattern.indices]  # the ids are cast, of which there are fewer than entries
+        return Pattern(pattern.indptr.to(index), indices, pattern.num_rows, self.table.shape[0])
 
     def __getitem__(self, part: slice) -> Rows:
         """Consecutive rows."""

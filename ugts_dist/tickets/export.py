@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from ugts_dist.errors import InputError
+from ugts_dist.index_type import index_type
 from ugts_dist.supermask import Ticket
 from ugts_dist.tickets.files import check_new, new_file
 from ugts_dist.tickets.options import Format
 from ugts_dist.tickets.plain import PlainModel, plain_model
 
 _ONNX_PACKAGES = ("onnx", "onnxscript")
-_INT32_MAX = torch.iinfo(torch.int32).max
 
 
 def export(path: Path, kind: Format, out: Path) -> int:
@@ -104,7 +104,7 @@ def _program(plain: PlainModel) -> torch.export.ExportedProgram:
 def _sparse(name: str, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
     kept = mask.reshape(-1, mask.shape[-1])
     matrix = weight.reshape(kept.shape)
-    integer = torch.int32 if max(mask.numel(), kept.shape[1]) <= _INT32_MAX else torch.int64
+    integer = index_type(mask.numel(), kept.shape[1])
     crow = torch.zeros(kept.shape[0] + 1, dtype=torch.int64)
     torch.cumsum(kept.sum(1), 0, out=crow[1:])
     return {

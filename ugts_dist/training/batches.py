@@ -16,6 +16,7 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
+from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 from ugts_dist.training.ranks import Ranks
@@ -85,10 +86,10 @@ def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | 
 def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
     """The same, on the device of `degree`, the in-degree of every node."""
     first, last = int(graph.indptr[start]), int(graph.indptr[stop])
-    integer = _index_type(last - first + graph.num_nodes)
+    index = index_type(last - first, graph.num_nodes)
     return Block(
-        (graph.indptr[start : stop + 1] - first).to(degree.device, integer),
-        graph.indices[first:last].to(degree.device, integer),
+        (graph.indptr[start : stop + 1] - first).to(degree.device, index),
+        graph.indices[first:last].to(degree.device, index),
         degree,
         start,
     )
@@ -240,11 +241,6 @@ def hop_blocks(sample: Sample, degree: Tensor) -> list[Block]:
     Each layer's destinations are the nodes that the next layer needs, and no others.
     """
     return [Block(hop.indptr, hop.indices, degree[: hop.num_src]) for hop in reversed(sample.hops)]
-
-
-def _index_type(count: int) -> torch.dtype:
-    """The smaller integer type that can count edges and self loops."""
-    return torch.int32 if count < 2**31 else torch.int64
 
 
 def _shared(blocks: list[Block]) -> list[Block]:

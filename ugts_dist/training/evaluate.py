@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.models import GNN, Block, Features, Rows, Sent, SparseFeatures
+from ugts_dist.models import GNN, Block, Features, Sent, SparseFeatures
 from ugts_dist.models.norms import PairNorm
 from ugts_dist.training.batches import block_of_rows, full_features
 from ugts_dist.training.carried import Carried
@@ -95,7 +95,7 @@ class Evaluator:
 
     def _entered(self, model: GNN, carried: Carried) -> Iterator[Sent]:
         """What the nodes send in the first convolution, where a linear layer stands before it."""
-        for start, stop in pieces(self._start, self._stop, _CHUNK_ROWS):
+        for start, stop in self._pieces():
             yield model.sends(0, carried.start(self._own_rows(start, stop), self._features(start, stop)))
 
     def _layer(
@@ -132,11 +132,13 @@ class Evaluator:
             table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
             if table.dtype == torch.float32:
                 return (table,)
-            # Of bfloat16 features the sums are to be float32, which is the business of `Rows`.
-            return (Rows(table, torch.arange(self._graph.num_nodes, device=self._device)),)
-        return self._filled(
-            model.sends(0, self._features(*rows)) for rows in pieces(self._start, self._stop, _CHUNK_ROWS)
-        )
+            # A sum has the type of what it sums, hence a float32 copy, no wider than the layer's output.
+            return self._filled((self._graph.x[a:b].to(self._device).float(),) for a, b in self._pieces())
+        return self._filled(model.sends(0, self._features(*rows)) for rows in self._pieces())
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        """This rank's nodes, a bounded number at a time."""
+        return pieces(self._start, self._stop, _CHUNK_ROWS)
 
     def _filled(self, chunks: Iterator[Sent]) -> tuple[Tensor, ...]:
         """Tables for all nodes, of which this rank's chunks are its rows, in order."""

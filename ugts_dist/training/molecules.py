@@ -15,6 +15,7 @@ from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.loader import SeedPlan, ahead
 from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
+from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.training.placement import spare_threads
@@ -189,9 +190,10 @@ def edge_block(edge_index: Tensor, num_nodes: int, device: torch.device) -> Bloc
     """The full in-neighbourhoods of all nodes; `edge_index` `[2, num_edges]` ascends by destination."""
     source, destination = edge_index
     degree = torch.bincount(destination, minlength=num_nodes)
-    indptr = torch.zeros(num_nodes + 1, dtype=torch.int32)
+    index = index_type(num_nodes, source.numel())
+    indptr = torch.zeros(num_nodes + 1, dtype=index)
     torch.cumsum(degree, 0, out=indptr[1:])
-    return Block(indptr.to(device), source.int().to(device), degree.to(device))
+    return Block(indptr.to(device), source.to(device, index), degree.to(device))
 
 
 def _plan(graphs: GraphSet, config: Config, ranks: Ranks) -> SeedPlan:
