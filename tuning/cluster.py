@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,8 +12,10 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from tuning.processes import apart, listening
 from tuning.search_options import SearchOptions
 from ugts_dist.errors import InputError
 
@@ -32,19 +35,28 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+# Of a cluster of this machine alone: nothing of it can be reached from outside.
+_LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray then takes 127.0.0.1, on Linux too
+    "GLOO_SOCKET_IFNAME": "lo",  # the same for the ranks of a trial
+}
+
 
 @contextmanager
 def connected(address: str, cpus: int) -> Iterator[None]:
     """Ray, connected to a cluster, or started on this machine alone; left, or stopped, at the end.
 
-    What SIGTERM does, which Ray changes, is then as before.
+    Ray that is started here listens on 127.0.0.1 with a token of its own, and gets no signal that goes to the process
+    group. What SIGTERM does, which Ray changes, is then as before.
 
     Raises InputError, within half a minute, where no cluster answers at the address.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS", "")
-    if address not in ("", "auto", "local"):
+    here = address in ("", "local")
+    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if here else {})).items():
+        os.environ.setdefault(name, value)
+    _take_token(here)  # read by Ray when it is imported
+    if not here and address != "auto":
         _refuse_unreachable(address)
     import ray
 
@@ -53,9 +65,10 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
-        if address in ("", "local"):
+        if here:
             options |= {"include_dashboard": False, "object_store_memory": _MEMORY}
-            ray.init(address="local", num_cpus=cpus or None, **options)
+            with apart():
+                ray.init(address="local", num_cpus=cpus or None, **options)
         else:
             # The workers elsewhere do not inherit the environment of this process.
             ray.init(address=address, runtime_env={"env_vars": _ENVIRONMENT}, **options)
@@ -90,6 +103,31 @@ def nodes_alive() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def ports_line() -> str:
+    """Where this process, and Ray where it was started here, listen; for people."""
+    import ray
+
+    nodes = nodes_alive()
+    where = f"Ray at {ray.get_runtime_context().gcs_address}, {len(nodes)} node(s)"
+    token = "with" if os.environ.get("RAY_AUTH_MODE") == "token" else "WITHOUT"
+    ports = "; ".join(f"{address}, ports {', '.join(map(str, ports))}" for address, ports in listening().items())
+    return f"{where}, {token} token authentication; here it listens on {ports or 'ports that are not known'}"
+
+
+def _take_token(here: bool) -> None:
+    """Turn token authentication on, unless $RAY_AUTH_MODE says otherwise: with a new token, or one that is there.
+
+    Every user of this machine reaches 127.0.0.1, but only who has the token can run something there. The token is in
+    the environment, which other users can't read, and is gone with the search.
+    """
+    own = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    there = "RAY_AUTH_TOKEN" in os.environ or Path(own or Path.home() / ".ray" / "auth_token").is_file()
+    if here or there:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if here and os.environ["RAY_AUTH_MODE"] == "token" and not own:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _workers_held(node: Mapping[str, float], search: SearchOptions) -> int:

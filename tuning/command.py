@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
-from tuning.cluster import connected, nodes_alive, trials_at_once
-from tuning.interrupt import Interrupt
+from tuning.cluster import connected, nodes_alive, ports_line, trials_at_once
+from tuning.interrupt import Interrupt, held
 from tuning.manifest import open_search, space_of
 from tuning.options import TuneOptions
 from tuning.plan import list_dense, list_trials
@@ -25,9 +26,12 @@ def tune(options: TuneOptions) -> None:
     interrupt = Interrupt(f"ugts tune --storage {shlex.quote(options.storage)} --resume {name}")
     with (
         open_search(storage / name, space) as manifest,
+        held(),
         connected(options.address, options.cpus),
         interrupt.listening(),
     ):
+        interrupt.look()
+        print(f"ugts: {ports_line()}", file=sys.stderr)
         from tuning.report import plot, show
         from tuning.results import answer_of, write_results
         from tuning.search import Search

@@ -12,6 +12,19 @@ from ugts_dist.errors import StoppedError
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until `Interrupt.listening`, or the end of the block.
+
+    For the time in which Ray starts: its handlers would end the process in the midst of that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Interrupt:
     """Whether a search has been asked to stop.
 
@@ -30,12 +43,13 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator[Interrupt]:
-        """While it lasts, SIGINT and SIGTERM are remembered.
+        """While it lasts, SIGINT and SIGTERM are remembered, also those that have been held.
 
         To be entered once Ray is there: its own handlers print the stacks of every thread. Further signals change
         nothing, also after the block, so that Ray is left in order.
         """
         before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
             yield self
         finally:

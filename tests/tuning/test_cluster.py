@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,31 @@ def test_an_address_where_something_else_is(deaf: int, monkeypatch: pytest.Monke
 def test_wrong_options(options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TuneOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "given", "mode", "is_own"),
+    [
+        ("local", {}, "token", True),
+        ("local", {"RAY_AUTH_TOKEN": "mine"}, "token", False),
+        ("local", {"RAY_AUTH_TOKEN_PATH": "HOME/token"}, "token", False),
+        ("local", {"RAY_AUTH_MODE": "disabled"}, "disabled", False),
+        ("nowhere", {}, None, False),
+        ("nowhere", {"RAY_AUTH_TOKEN_PATH": "HOME/token"}, "token", False),
+        ("nowhere", {"RAY_AUTH_TOKEN": "mine"}, "token", False),
+    ],
+)
+def test_ray_wants_a_token_unless_told_otherwise(
+    tmp_path: Path, address: str, given: dict[str, str], mode: str | None, is_own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("of a cluster")
+    environment = {name: value.replace("HOME", str(tmp_path)) for name, value in given.items()}
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), **environment})
+    monkeypatch.setattr("ray.init", lambda **options: pytest.fail(str(options["address"])))
+    with pytest.raises((InputError, pytest.fail.Exception)):
+        connected(address, 0).__enter__()
+    assert os.environ.get("RAY_AUTH_MODE") == mode
+    assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == is_own
 
 
 def test_a_storage_that_cannot_be_written(tmp_path: Path) -> None:

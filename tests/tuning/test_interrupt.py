@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.helpers import space
-from tuning.interrupt import Interrupt
+from tuning.interrupt import Interrupt, held
 from tuning.manifest import open_search
 from tuning.view import View
 from tuning.watcher import Watcher
@@ -34,6 +34,14 @@ def test_a_signal_is_told_only_where_the_search_looks(number: signal.Signals) ->
         with pytest.raises(StoppedError, match=rf"^stopped by {number.name}; `ugts tune --resume small` goes on$"):
             interrupt.look()
     assert signal.getsignal(number) == signal.SIG_IGN  # until the process, and Ray with it, is over
+
+
+def test_a_signal_that_comes_while_ray_starts_is_told_once_it_is_there(handlers: dict[signal.Signals, Any]) -> None:
+    with held():
+        signal.raise_signal(signal.SIGTERM)
+        with Interrupt("again").listening() as interrupt, pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            interrupt.look()
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_without_a_signal_the_handlers_are_as_before(handlers: dict[signal.Signals, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,12 +33,18 @@ PATIENCE = 240.0  # seconds until a test gives up; none of them measures time
 
 @contextmanager
 def tuning(storage: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """`ugts tune` in a process of its own, which is over at the end of the block."""
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    """`ugts tune` in a process group of its own, which is over at the end of the block."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tuning", "--storage", ".", *args]
     with open(storage / "output.txt", "w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command, env=environment, cwd=storage, stdout=output, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environment,
+            cwd=storage,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
     try:
         yield process
@@ -101,11 +108,13 @@ def test_a_search_that_is_asked_to_stop_tells_in_one_line_how_to_go_on(tmp_path:
     file.write_text(SMALL)
     with tuning(tmp_path, "--space", str(file), "--cpus", "1") as process:
         wait_for(lambda: len(results(tmp_path / "small")) >= 1, process)
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as Ctrl-C and `timeout` do: the search must not lose Ray by it
         code = process.wait(PATIENCE)
-    output = (tmp_path / "output.txt").read_text(encoding="utf-8")
-    assert output == f"ugts: stopped by {number.name}; `ugts tune --storage . --resume small` goes on\n"
+    begun, *told = (tmp_path / "output.txt").read_text(encoding="utf-8").splitlines()
+    assert told == [f"ugts: stopped by {number.name}; `ugts tune --storage . --resume small` goes on"]
     assert code == 75
+    ports = r"with token authentication; here it listens on 127\.0\.0\.1, ports \d+(, \d+)+"
+    assert re.fullmatch(rf"ugts: Ray at 127\.0\.0\.1:\d+, 1 node\(s\), {ports}", begun)
 
 
 def test_a_trial_that_loses_a_worker_goes_on_from_its_scores(tmp_path: Path) -> None:
