@@ -4,12 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help install demo tune-demo test lint clean
+# Two processes with one thread each; tests of one group share what was made for them, and go to the same process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=loadgroup
+
+.PHONY: help install demo tune-demo test test-all lint fast clean
 
 help:
 	@echo "make demo     install, then find tickets on the embedded graph with two processes"
 	@echo "make tune-demo  install, then search for the sparsest matching ticket on the embedded graph with Ray"
-	@echo "make test     install, then ruff, mypy, import layers and all tests"
+	@echo "make test     install, then ruff, mypy, import layers and tests of every kind; minutes on two cores"
+	@echo "make test-all the same, then the remaining tests, and those with random examples again with many of them"
 	@echo "make install  the virtual environment .venv with the ugts program in it"
 	@echo "make lint     ruff, mypy and import layers only"
 	@echo "make clean    remove the virtual environment"
@@ -32,8 +36,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	$(BIN)/pytest
+fast: $(STAMP)
+	$(PYTEST) -m "not slow"
+
+# Both at once: mypy takes a core for a minute. The output is that of both.
+test: $(STAMP)
+	$(MAKE) --jobs=2 lint fast
+
+test-all: test
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=thorough
 
 clean:
 	rm -rf $(VENV)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +24,3 @@ def _own_home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         request.getfixturevalue("data_root")  # reads UGTS_DATA before it is taken away
     monkeypatch.delenv("UGTS_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
