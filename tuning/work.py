@@ -78,8 +78,8 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
     """Every rank reports equally often; the run goes on from its newest checkpoint, if it has one."""
     import torch
 
+    from ugts_dist.training.resume import Resume
     from ugts_dist.training.run import run
-    from ugts_dist.training.run_folder import Resume
 
     torch.set_num_threads(trial["cpus"])
     config = Config.from_dict(trial["config"], f"trial {trial['key']}")

@@ -36,7 +36,7 @@ class TrainArguments(Config):
     """auto: a run whose folder is there goes on from its newest valid checkpoint. never: only a new folder is taken.
     Else the folder of a run, or of one of its checkpoints, from which a new folder goes on."""
     resume_override: Annotated[tuple[str, ...], tyro.conf.arg(name="resume.override")] = ()
-    """Fields that may differ from those of the run that goes on, for instance run.epochs."""
+    """Fields that may differ from those of the run that goes on, for instance run.epochs; data: its data may."""
     init_scores: str = ""
     """The same as --run.init-scores."""
 

@@ -30,8 +30,8 @@ def train(args: Sequence[str]) -> None:
     arguments = parse_train(args)
     config = arguments.run_config()
     from ugts_dist.training.ranks import ranks_from_environment
+    from ugts_dist.training.resume import Resume
     from ugts_dist.training.run import run
-    from ugts_dist.training.run_folder import Resume
 
     with ranks_from_environment(config.run.device, config.run.timeout) as ranks:
         result, folder = run(config, ranks, Resume(arguments.resume, arguments.resume_override))

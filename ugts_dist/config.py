@@ -113,13 +113,20 @@ class Config:
 
         Not among them: its folders, where it computes, what it logs and keeps, where the data's files lie.
         """
+        return {name: value for name, value in self.with_effect().items() if (name, value) not in _LATER.items()}
+
+    def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
+        """The fields that determine a result and differ: {"section.field": (own value, the other's)}."""
+        theirs = other.with_effect()
+        return {name: (value, theirs[name]) for name, value in self.with_effect().items() if theirs[name] != value}
+
+    def with_effect(self) -> dict[str, Any]:
+        """Every field that can change a result, whatever its value: {"section.field": value}."""
         return {
             f"{section}.{name}": value
             for section, fields in self.to_dict().items()
             for name, value in fields.items()
-            if section not in ("log", "checkpoint")
-            and f"{section}.{name}" not in _WITHOUT_EFFECT
-            and (f"{section}.{name}", value) not in _LATER.items()
+            if section not in ("log", "checkpoint") and f"{section}.{name}" not in _WITHOUT_EFFECT
         }
 
     def portable(self) -> dict[str, Any]:

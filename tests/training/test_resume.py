@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import signal
@@ -17,15 +18,16 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, planted_graph
-from ugts_dist.config import Config
+from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError, StoppedError
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.supermask import Ticket
 from ugts_dist.training import checkpoint, run_folder, saver, tasks
 from ugts_dist.training.fit import Result, Training
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run import run
-from ugts_dist.training.run_folder import Resume
 from ugts_dist.training.stopping import Agreed, Lookout
 
 STEPS_PER_EPOCH = 3  # of 100 training nodes and a batch size of 40
@@ -267,6 +269,124 @@ def test_what_can_not_be_overridden(stopped: Config, changes: dict[str, Any], me
     assert message in refused(stopped.replace(changes), override=tuple(changes))
 
 
+# Data and configurations that have changed since
+
+
+def changed(graph: Graph, **arrays: Any) -> Callable[[Config], Graph]:
+    return lambda _: dataclasses.replace(graph, **arrays)
+
+
+def test_other_data_are_refused_unless_they_are_overridden(
+    stopped: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = planted_graph()
+    monkeypatch.setattr(tasks, "load_graph", changed(graph, y=graph.y.roll(1)))
+    was, now = (DataChecksum.of(data).sha256 for data in (graph, tasks.load_graph(stopped)))
+    for settings, source in (
+        (stopped, "auto"),
+        (stopped.replace({"run.folder": str(tmp_path / "branch")}), str(tmp_path / "run")),
+    ):
+        message = refused(settings, source=source)
+        assert f"a run on other data, labels differ (SHA-256 {was}, now {now}); to go on with these: " in message
+        assert message.endswith("--resume.override data")
+    assert not (tmp_path / "branch").exists()
+    result, _ = run(stopped, Ranks(), Resume(override=("data",)))
+    assert checkpoint.found(tmp_path / "run")
+    state = checkpoint.newest_state(tmp_path / "run")
+    assert state is not None
+    assert state.data == DataChecksum.of(tasks.load_graph(stopped))
+    # Finished with the new data, it is found with these, and not with the old ones.
+    assert run(stopped, Ranks())[0] == result
+    monkeypatch.setattr(tasks, "load_graph", _planted)
+    assert "a run on other data, labels differ" in refused(stopped)
+    assert "other data" not in capsys.readouterr().err
+
+
+def test_a_finished_run_without_checkpoints_is_known_by_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for method, name in (("ugts", "best.ticket"), ("dense", "best.safetensors")):
+        settings = config(
+            run__folder=str(tmp_path / method), run__epochs=2, checkpoint__keep_last=0, supermask__method=method
+        )
+        result, _ = run(settings, Ranks())
+        graph = planted_graph()
+        with monkeypatch.context() as patch:
+            patch.setattr(tasks, "load_graph", changed(graph, x=graph.x + 1))
+            assert "a run on other data, features differ" in refused(settings)
+        edit(tmp_path / method / "config.toml", "lr = 0.01", "lr = 0.5")
+        assert "a run with optim.lr 0.01 (now 0.5);" in refused(load_toml(tmp_path / method / "config.toml"))
+        edit(tmp_path / method / "config.toml", "lr = 0.5", "lr = 0.01")
+        assert run(settings, Ranks())[0] == result
+        # Without its network it can't be told: the result is taken as it is.
+        (tmp_path / method / name).unlink()
+        monkeypatch.setattr(tasks, "load_graph", changed(graph, x=graph.x + 1))
+        assert run(settings, Ranks())[0] == result
+        monkeypatch.setattr(tasks, "load_graph", _planted)
+
+
+def test_a_checkpoint_without_a_checksum_goes_on_with_a_line(
+    stopped: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As versions wrote it that knew of none."""
+    file = checkpoint.found(tmp_path / "run")[-1] / "state.json"
+    state = json.loads(file.read_text().split("\n")[1])
+    del state["data"]
+    text = json.dumps(state)
+    file.write_text(f"{hashlib.sha256(text.encode()).hexdigest()} 1\n{text}\n")
+    run(stopped.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
+    capsys.readouterr()
+    run(stopped, Ranks())
+    told = [line for line in capsys.readouterr().err.splitlines() if "checksum" in line]
+    assert len(told) == 1
+    assert told[0].endswith("has no checksum of its data: it can't be told whether they have changed since")
+    assert_same_run(tmp_path / "run", tmp_path / "alone")
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def test_an_edited_configuration_is_refused_with_what_differs(stopped: Config, tmp_path: Path) -> None:
+    run(stopped.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
+    file = tmp_path / "run/config.toml"
+    edit(file, "lr = 0.01", "lr = 0.5")
+    edit(file, "average = 0.0", "average = 0.5")
+    message = refused(load_toml(file))
+    assert "a run with optim.lr 0.01 (now 0.5), optim.average 0.0 (now 0.5); to go on with other values: " in message
+    assert message.endswith("--resume.override optim.lr optim.average")
+    edit(file, "lr = 0.5", "lr = 0.01")
+    edit(file, "average = 0.5", "average = 0.0")
+    run(load_toml(file), Ranks())
+    assert_same_run(tmp_path / "run", tmp_path / "alone")
+    edit(file, "lr = 0.01", "lr = 0.5")
+    assert "a run with optim.lr 0.01 (now 0.5)" in refused(load_toml(file))
+
+
+def test_what_was_overridden_once_need_not_be_again(stopped: Config, tmp_path: Path, stop_after: Any) -> None:
+    """Also where the run was killed before its next checkpoint; but an edit after that is seen."""
+    other = stopped.replace({"optim.lr": 0.02})
+    shutil.copytree(tmp_path / "run", tmp_path / "killed")
+    run(other, Ranks(), Resume(override=("optim.lr",)))
+    killed = other.replace({"run.folder": str(tmp_path / "killed")})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "step", None)  # dies in its first step
+        with pytest.raises(TypeError):
+            run(killed, Ranks(), Resume(override=("optim.lr",)))
+    edit(tmp_path / "killed/config.toml", "lr = 0.02", "lr = 0.5")
+    assert "optim.lr 0.02 (now 0.5)" in refused(load_toml(tmp_path / "killed/config.toml"))
+    edit(tmp_path / "killed/config.toml", "lr = 0.5", "lr = 0.02")
+    run(load_toml(tmp_path / "killed/config.toml"), Ranks())
+    assert_same_run(tmp_path / "killed", tmp_path / "run")
+
+
+def test_a_field_that_is_left_out_of_the_key_by_default_is_compared(stopped: Config) -> None:
+    averaged = stopped.replace({"optim.average": 0.9})
+    assert "optim.average 0.0 (now 0.9)" in refused(averaged)
+
+
 def test_never_takes_a_new_folder_only(stopped: Config, tmp_path: Path) -> None:
     assert "which exists; allowed is a new folder" in refused(stopped, source="never")
     result, folder = run(stopped.replace({"run.folder": str(tmp_path / "new")}), Ranks(), Resume("never"))
@@ -290,7 +410,7 @@ def test_from_a_path_a_new_folder_goes_on(stopped: Config, tmp_path: Path) -> No
 
 def test_a_folder_in_use_is_not_shared(stopped: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "_LOCK_SECONDS", 0.2)
-    with run_folder.open_folder(stopped, Resume()):
+    with run_folder.open_folder(Identity(stopped), Resume()):
         assert "in use by process" in refused(stopped)
 
 
@@ -328,6 +448,22 @@ def test_scores_of_other_weights_are_refused(tmp_path: Path) -> None:
     assert "scores of other frozen weights" in refused(other)
     assert not (tmp_path / "second").exists()
     assert "not a checkpoint" in refused(other.replace({"run.init_scores": str(tmp_path / "none")}))
+
+
+def test_scores_may_come_from_other_data_which_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = config(run__folder=str(tmp_path / "first"), run__epochs=2)
+    run(first, Ranks())
+    second = first.replace({"run.folder": str(tmp_path / "second"), "run.init_scores": str(tmp_path / "first")})
+    run(second, Ranks())
+    assert "note" not in capsys.readouterr().err
+    graph = planted_graph()
+    monkeypatch.setattr(tasks, "load_graph", changed(graph, train=graph.train[:-1]))
+    run(second.replace({"run.folder": str(tmp_path / "third")}), Ranks())
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
+    assert len(notes) == 1
+    assert notes[0].endswith("were found on other data: split differ")
 
 
 # On several ranks
@@ -382,6 +518,31 @@ def test_a_run_moves_between_numbers_of_ranks(tmp_path: Path) -> None:
         assert here == pytest.approx(there, abs=1e-5)
     for name in ("valid", "test", "sparsity"):
         assert getattr(result, name) == pytest.approx(getattr(expected, name), abs=1e-5)
+
+
+def _refused_rank(rank: int, settings: Config, other: tuple[int, ...]) -> str:
+    """What a rank is refused with where the ranks of `other` have other data."""
+    graph = planted_graph()
+    mine = changed(graph, y=graph.y.roll(1)) if rank in other else _planted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "load_graph", mine)
+        with pytest.raises(InputError) as error:
+            run(settings, Ranks(rank, 2, process_group=dist.group.WORLD))
+    return str(error.value)
+
+
+def _refused_ranks(rank: int, settings: Config) -> list[str]:
+    return [_refused_rank(rank, settings, other) for other in ((1,), (0,), (0, 1))]
+
+
+def test_all_ranks_refuse_other_data_together(stopped: Config) -> None:
+    """Whether the data of one rank alone have changed, or those of all."""
+    one, other = spawn(2, _refused_ranks, stopped)
+    assert one == other
+    for message in one[:2]:
+        assert "rank 1 on " in message
+        assert "has other data than rank 0: labels differ" in message
+    assert "a run on other data, labels differ" in one[2]
 
 
 def test_two_ranks_stopped_within_an_epoch_end_bit_identical(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import fields
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,25 +16,104 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.graphs.store_files import write_header
 
+_PARTS = {
+    "features": ("x",),
+    "labels": ("y",),
+    "edges": ("indptr", "indices", "edge_index", "node_ptr", "edge_ptr"),
+    "split": ("train", "valid", "test"),
+}
+_PART_DIGITS = 8  # of the SHA-256 of a part: a ticket has some kilobytes
 
-def checksum(data: Graph | GraphSet) -> str:
-    """SHA-256 over name and SHA-256 of each array as an .npy file, in the order of their names.
+D = TypeVar("D", bound=Graph | GraphSet)
 
-    A store knows the latter; of other data they are computed, a second or so for each gigabyte.
+
+@dataclass(frozen=True)
+class DataChecksum:
+    """What tells a dataset from another one, and in which of its parts the two differ.
+
+    Attributes:
+        name: of the dataset; two of different names may be equal.
+        sha256: over name and SHA-256 of each array as an .npy file, in the order of their names.
+        num_nodes: of all graphs together.
+        parts: the first digits of the SHA-256 of features, labels, edges and split; empty where they are not known,
+            as in files of older versions.
     """
-    known = data.digests if isinstance(data, Graph) else {}
-    arrays = {field.name: getattr(data, field.name) for field in fields(data)}
-    digest = hashlib.sha256()
-    for name in sorted(name for name, value in arrays.items() if isinstance(value, Tensor)):
-        digest.update(f"{name} {known.get(name) or _npy_sha256(arrays[name])}\n".encode())
-    return digest.hexdigest()
+
+    name: str
+    sha256: str
+    num_nodes: int
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Graph | GraphSet) -> DataChecksum:
+        """The checksum of a dataset. A store knows those of its arrays; others take a second for each gigabyte."""
+        digests = _digests(data)
+        parts = {part: _joint(digests, set(arrays) & digests.keys()) for part, arrays in _PARTS.items()}
+        short = {part: digest[:_PART_DIGITS] for part, digest in parts.items()}
+        return cls(data.name, _joint(digests, digests), data.x.shape[0], short)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> DataChecksum:
+        """From plain values. Raises ValueError for anything that `to_dict` does not give."""
+        if not isinstance(values, Mapping) or not {"name", "sha256", "num_nodes"} <= values.keys():
+            raise ValueError("the data have no name, sha256 or num_nodes")
+        parts = values.get("parts", {})
+        if not isinstance(values["name"], str) or not _is_hex(values["sha256"], 64):
+            raise ValueError("the name or the sha256 of the data is not one")
+        if type(values["num_nodes"]) is not int or values["num_nodes"] < 0:
+            raise ValueError("num_nodes of the data is no count")
+        if not isinstance(parts, Mapping) or not all(_is_hex(digits, _PART_DIGITS) for digits in parts.values()):
+            raise ValueError("the parts of the data have no checksums")
+        known = {part: parts[part] for part in _PARTS if part in parts}
+        return cls(values["name"], values["sha256"], values["num_nodes"], known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def difference(self, other: DataChecksum) -> str:
+        """In what `other` differs, for people: "labels and split"; empty where the two are equal."""
+        if self.sha256 == other.sha256:
+            return ""
+        known = self.parts.keys() & other.parts.keys()
+        names = [part for part in _PARTS if part in known and self.parts[part] != other.parts[part]]
+        if self.num_nodes != other.num_nodes:
+            names.append(f"number of nodes ({self.num_nodes:,} there, {other.num_nodes:,} here)")
+        return _listed(names) or "something"
+
+
+def with_digests(data: D) -> D:
+    """The same dataset, which knows the SHA-256 of each of its arrays from now on."""
+    return replace(data, digests=_digests(data))
+
+
+def _digests(data: Graph | GraphSet) -> dict[str, str]:
+    """SHA-256 of each array, as `sha256sum` prints it for the array's file in a store."""
+    arrays = {each.name: getattr(data, each.name) for each in fields(data)}
+    return {
+        name: data.digests.get(name) or _npy_sha256(array)
+        for name, array in arrays.items()
+        if isinstance(array, Tensor)
+    }
+
+
+def _joint(digests: Mapping[str, str], names: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in sorted(names)).encode()).hexdigest()
 
 
 def _npy_sha256(array: Tensor) -> str:
-    """As `sha256sum` prints it for the array's file in a store."""
     values = (array.view(torch.uint16) if array.dtype == torch.bfloat16 else array).contiguous().numpy()
     header = io.BytesIO()
     write_header(header, values.dtype, values.shape)
     digest = hashlib.sha256(header.getvalue())
     digest.update(values.reshape(-1).view("u1").data if values.size else b"")
     return digest.hexdigest()
+
+
+def _is_hex(text: object, digits: int) -> bool:
+    return isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", text) is not None
+
+
+def _listed(names: list[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

@@ -31,7 +31,7 @@ class Graph:
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
     num_classes: int
-    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, of a graph in a store
+    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, where they are known
 
     @property
     def num_nodes(self) -> int:

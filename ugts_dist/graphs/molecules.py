@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class GraphSet:
     train: Tensor  # [num_train] int64 graph ids, ascending
     valid: Tensor  # [num_valid] int64 graph ids, ascending
     test: Tensor  # [num_test] int64 graph ids, ascending
+    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays, where they are known
 
     @property
     def num_graphs(self) -> int:
@@ -89,6 +90,7 @@ def read(folder: Path, name: str) -> GraphSet:
     for path, rows in ((num_edges_file, num_edges.size), (label_file, len(y))):
         _require_rows(path, rows, num_nodes.size, f"one a graph as in {num_nodes_file.name}")
     node_ptr, edge_ptr = _pointer(num_nodes), _pointer(2 * num_edges)
+    train, valid, test = (torch.from_numpy(ids) for ids in _split(folder, y))
     return GraphSet(
         name,
         torch.from_numpy(_atoms(atom_file, int(node_ptr[-1]))),
@@ -96,7 +98,9 @@ def read(folder: Path, name: str) -> GraphSet:
         torch.from_numpy(node_ptr),
         torch.from_numpy(edge_ptr),
         torch.from_numpy(y),
-        *(torch.from_numpy(ids) for ids in _split(folder, y)),
+        train,
+        valid,
+        test,
     )
 
 

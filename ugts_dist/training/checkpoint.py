@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -114,6 +115,14 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except InputError as error:
             problems.append(str(error))
     return None, problems
+
+
+def newest_state(folder: Path) -> State | None:
+    """What the newest checkpoint whose `state.json` is whole tells, without its tensors; None where there is none."""
+    for path in reversed(found(folder)):
+        with suppress(InputError):
+            return _read_state(path)
+    return None
 
 
 def at(path: Path, best: bool = False) -> Checkpoint:
@@ -214,9 +223,10 @@ def _link(source: Path, target: Path) -> None:
 
 def _is_there(path: Path, state: State) -> bool:
     try:
-        return path.exists() and read(path).state.config == state.config
+        there = read(path).state if path.exists() else None
     except InputError:
         return False
+    return there is not None and there.config == state.config and there.data in (None, state.data)
 
 
 def _open(path: Path) -> BinaryIO:

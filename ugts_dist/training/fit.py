@@ -16,13 +16,14 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from ugts_dist.config import Config
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.models import Dropout
 from ugts_dist.training import precision
 from ugts_dist.training.averaging import Average
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.progress import Best, Progress
-from ugts_dist.training.provenance import Provenance
+from ugts_dist.training.provenance import provenance
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.saver import Saver, Source
 from ugts_dist.training.start import Start, tensors_of
@@ -79,12 +80,12 @@ def fit(
     task = make_task(data)
     training = Training(config, task, ranks, start)
     method, evaluator, progress = training.method, task.evaluator(config, ranks), training.progress
-    provenance = Provenance(data)
+    checksum = DataChecksum.of(data)
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
 
     with (
         Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main, progress.epoch) as log,
-        Saver(folder, config, ranks, training.source(), start.seconds if start else 0.0) as saver,
+        Saver(folder, config, ranks, training.source(checksum), start.seconds if start else 0.0) as saver,
     ):
         for epoch in range(progress.epoch, config.run.epochs):
             if _patience_is_over(config, progress.best, epoch):
@@ -102,7 +103,7 @@ def fit(
                     progress.best, progress.measured = best, measured
                     if best.epoch == epoch and ranks.is_main:
                         there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                        network = method.snapshot(config, there, provenance.describe())
+                        network = method.snapshot(config, there, provenance(checksum))
                     metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
@@ -151,13 +152,14 @@ class Training:
             self.progress = Progress(steps, torch.zeros((), device=ranks.device))
         self._masked_for: float | None = None  # the sparsity of the thresholds, where they fit the present scores
 
-    def source(self) -> Source:
-        """What checkpoints of this training are made of."""
+    def source(self, data: DataChecksum) -> Source:
+        """What checkpoints of this training, on these data, are made of."""
         return Source(
             lambda: tensors_of(self.method, self._optimizer, self._average),
             self.method.gains(),
             self.method.fingerprint(),
             self.method.file,
+            data,
         )
 
     def mask(self, sparsity: float) -> None:

@@ -13,11 +13,13 @@ import torch
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.methods import Network, load_saved
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.run_folder import Resume, RunFolder, open_folder, remove_if_new
-from ugts_dist.training.start import start_of
+from ugts_dist.training.resume import Identity, Resume
+from ugts_dist.training.run_folder import RunFolder, open_folder, remove_if_new
+from ugts_dist.training.start import Start, start_of
 from ugts_dist.training.tasks import Data, load_data, make_task
 
 
@@ -33,12 +35,16 @@ def run(
     Raises InputError before training starts for every mistake in the input, and StoppedError where a signal ended it.
     """
     data = ranks.together(lambda: _checked_data(config, ranks))
-    with _folder_of_all(config, resume or Resume(), ranks) as opened:
+    here = Identity(config, _checksum_of_all(data, ranks))
+    with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
             path = opened.path / Path(opened.result["path"]).name  # the folder may have been moved
             return Result(**{**opened.result, "path": str(path)}), opened.path
         try:
-            result = fit(config, data, ranks, opened.path, start_of(opened.start, config, ranks), on_epoch)
+            start = start_of(opened.start, config, ranks)
+            if start is not None and not start.resumed and ranks.is_main:
+                _note_other_data(start, here)
+            result = fit(config, data, ranks, opened.path, start, on_epoch)
         except InputError:  # such as data that can't be calibrated on
             if ranks.is_main:
                 remove_if_new(opened)
@@ -88,14 +94,35 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     data = load_data(config)
     make_task(data).check(config, ranks)
-    return data
+    return with_digests(data)
+
+
+def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
+    """The checksum of the data. Raises InputError, on every rank, where a rank has other data than the main one."""
+    own = DataChecksum.of(data)
+    of_main = DataChecksum.from_dict(json.loads(ranks.agree(json.dumps(own.to_dict()))))
+
+    def check() -> None:
+        if found := of_main.difference(own):
+            where = f"rank {ranks.rank} on {ranks.machine}"
+            raise InputError(f"{where} has other data than rank 0: {found} differ; allowed are the same on every rank")
+
+    ranks.together(check)
+    return own
+
+
+def _note_other_data(start: Start, here: Identity) -> None:
+    """Scores may be taken over to other data, such as another split; in what these differ is told."""
+    there = start.state.data
+    if there is not None and here.data is not None and (found := there.difference(here.data)):
+        print(f"ugts: note: the scores of {start.path} were found on other data: {found} differ", file=sys.stderr)
 
 
 @contextmanager
-def _folder_of_all(config: Config, resume: Resume, ranks: Ranks) -> Iterator[RunFolder]:
-    """The main rank's folder, known to every rank; where it goes on is the main rank's to tell."""
+def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[RunFolder]:
+    """The main rank's folder, known to every rank; only the main rank knows where it goes on."""
     with ExitStack() as stack:
-        opened = ranks.together(lambda: stack.enter_context(open_folder(config, resume)) if ranks.is_main else None)
+        opened = ranks.together(lambda: stack.enter_context(open_folder(here, resume)) if ranks.is_main else None)
         told = ranks.agree(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
         if opened is None:
             path, result = json.loads(told)

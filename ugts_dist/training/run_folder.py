@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,23 +20,18 @@ from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError, InUseError
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Checkpoint
+from ugts_dist.training.resume import (
+    Identity,
+    Resume,
+    identity_of,
+    note_override,
+    refuse_differences,
+    refuse_other,
+    refuse_other_finished,
+)
 
-_TEMPORARY = re.compile(r"\.(config|launch|metrics|result|best)\..*[a-z]\.[0-9]+")
+_TEMPORARY = re.compile(r"\.(config|launch|metrics|override|result|best)\..*[a-z]\.[0-9]+")
 _LOCK_SECONDS = 60.0  # for a run that has been told to stop to save and leave
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Whether a run goes on where another was.
-
-    Attributes:
-        source: `auto`, from the newest valid checkpoint of the run's own folder; `never`, a new folder only; else the
-            folder of a run or of one of its checkpoints, from which a new folder goes on.
-        override: fields that may differ from those of the run that goes on.
-    """
-
-    source: str = "auto"
-    override: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,16 +51,17 @@ class RunFolder:
 
 
 @contextmanager
-def open_folder(config: Config, resume: Resume) -> Iterator[RunFolder]:
+def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
     """The folder that the run writes to, locked, and where it goes on; on the main rank alone.
 
-    Raises InputError for a folder that is another run's or in use, and for a checkpoint of another configuration.
+    Raises InputError for a folder that is another run's or in use, and for a checkpoint of another configuration or of
+    other data.
     """
-    _check_fields(resume.override)
+    config = here.config
+    resume.check()
     source = None if resume.source in ("auto", "never") else checkpoint.at(Path(resume.source))
     if source is not None:
-        there = Config.from_dict(source.state.config, str(source.path))
-        _refuse_differences(str(source.path), there, config, resume.override)
+        refuse_other(source.path, Identity.of_state(source.state, source.path), here, resume.override)
     path = _find(config, resume)
     with _locked(path):
         if not (path / "config.toml").exists():
@@ -73,9 +69,9 @@ def open_folder(config: Config, resume: Resume) -> Iterator[RunFolder]:
                 write_text(path / "launch.json", json.dumps({"id": _launch_id()}))
             write_text(path / "config.toml", config.to_toml())
         _remove_temporary(path)
-        opened = _opened(path, config, resume, source)
+        opened = _opened(path, here, resume, source)
         if opened.result is None:
-            _go_on(opened, config)
+            _go_on(opened, here)
         yield opened
 
 
@@ -137,7 +133,7 @@ def _of_this_launch(config: Config) -> Path | None:
         if not _is_of_this_launch(folder) or (folder / "result.json").exists():
             continue
         with suppress(InputError):  # its configuration is not readable: not a folder that the program wrote
-            if not _differences(load_toml(folder / "config.toml"), config):
+            if not load_toml(folder / "config.toml").changes(config):
                 return folder
     return None
 
@@ -188,17 +184,25 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _opened(path: Path, config: Config, resume: Resume, source: Checkpoint | None) -> RunFolder:
+def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | None) -> RunFolder:
     """Where the run of this folder goes on: its newest valid checkpoint, or `source` where it has none yet."""
-    known = load_toml(path / "config.toml")
-    _refuse_differences(str(path), known, config, resume.override)
-    if (path / "result.json").exists() and not _differences(known, config):
-        return RunFolder(path, result=_result(path / "result.json"))
+    config, known = here.config, load_toml(path / "config.toml")
+    refuse_differences(str(path), known, config, resume.override)
+    if (path / "result.json").exists() and not known.changes(config):
+        result = _result(path / "result.json")
+        refuse_other_finished(path, result, here, resume.override)
+        return RunFolder(path, result=result)
     start, damaged = checkpoint.newest(path)
     start = source if start is None else start
-    if start is not None and start.state.epoch > config.run.epochs:
-        raise InputError(f"run.epochs is {config.run.epochs}, allowed is {start.state.epoch} or more: {start.path}")
-    return RunFolder(path, start, notes=[f"{problem}; passed over" for problem in damaged])
+    notes = [f"{problem}; passed over" for problem in damaged]
+    if start is not None:
+        there = identity_of(start, path)
+        refuse_other(start.path, there, here, resume.override)
+        if there.data is None:
+            notes.append(f"{start.path} has no checksum of its data: it can't be told whether they have changed since")
+        if start.state.epoch > config.run.epochs:
+            raise InputError(f"run.epochs is {config.run.epochs}, allowed is {start.state.epoch} or more: {start.path}")
+    return RunFolder(path, start, notes=notes)
 
 
 def _result(file: Path) -> dict[str, Any]:
@@ -208,10 +212,12 @@ def _result(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: damaged ({error}); without this file the run goes on to its end again") from None
 
 
-def _go_on(opened: RunFolder, config: Config) -> None:
+def _go_on(opened: RunFolder, here: Identity) -> None:
     """Bring the folder to where the checkpoint was: no metrics and no best network of steps that are to come."""
-    path, start = opened.path, opened.start
-    if _differences(load_toml(path / "config.toml"), config):
+    path, start, config = opened.path, opened.start, here.config
+    if start is not None:
+        note_override(start, path, here)
+    if load_toml(path / "config.toml").changes(config):
         until = f"until-{start.state.name if start is not None else 'start'}"
         if (path / "result.json").exists():
             (path / "result.json").rename(path / f"result.{until}.json")
@@ -235,29 +241,6 @@ def _epoch_of(line: str) -> float:
         return int(json.loads(line)["epoch"])
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return float("inf")
-
-
-def _differences(there: Config, here: Config) -> list[str]:
-    """The fields that determine a result and differ."""
-    values = here.determining()
-    return [name for name, value in there.determining().items() if values[name] != value]
-
-
-def _refuse_differences(path: str, there: Config, here: Config, override: Sequence[str]) -> None:
-    changed = [name for name in _differences(there, here) if name not in override]
-    if changed:
-        was, now = there.determining(), here.determining()
-        shown = ", ".join(f"{name} {was[name]!r} (now {now[name]!r})" for name in changed)
-        raise InputError(
-            f"{path}: a run with {shown}; to go on with other values: --resume.override {' '.join(changed)}"
-        )
-
-
-def _check_fields(names: Sequence[str]) -> None:
-    known: Mapping[str, Any] = Config().determining()
-    for name in names:
-        if name not in known:
-            raise InputError(f"--resume.override {name}: unknown, allowed are {', '.join(known)}")
 
 
 def remove_if_new(opened: RunFolder) -> None:

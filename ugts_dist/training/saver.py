@@ -17,6 +17,7 @@ from torch import Tensor
 from ugts_dist.atomic import flush
 from ugts_dist.config import Config
 from ugts_dist.errors import StoppedError
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Tensors
 from ugts_dist.training.methods import Saved
@@ -36,12 +37,14 @@ class Source:
         tensors: those that training changes, as they are now.
         gains, fingerprint: of the frozen weights.
         best_file: name of the best network's file in the run's folder.
+        data: that the run is made on.
     """
 
     tensors: Callable[[], Tensors]
     gains: Mapping[str, float]
     fingerprint: str
     best_file: str
+    data: DataChecksum | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ class Saver:
             self._source.fingerprint,
             is_best,
             self._config.to_dict(),
+            data=self._source.data,
         )
         return _Snapshot(state, _copied(self._source.tensors(), self._free.pop() if self._free else {}))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ugts_dist.config import Config
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.training.progress import Best
 
 
@@ -25,6 +26,7 @@ class State:
         best_sha256: its checksum.
         is_best: whether the best epoch has just been evaluated.
         config: the configuration of the run, as `Config.to_dict` gives it.
+        data: that the run is made on; None in checkpoints of versions that did not save it.
     """
 
     epoch: int
@@ -40,6 +42,7 @@ class State:
     config: dict[str, Any]
     best_file: str = ""
     best_sha256: str = ""
+    data: DataChecksum | None = None
 
     @property
     def name(self) -> str:
@@ -58,11 +61,13 @@ class State:
     def from_json(cls, values: Mapping[str, Any]) -> State:
         """The state again. Raises KeyError, TypeError or ValueError for anything that `to_json` does not give."""
         names = {field.name for field in dataclasses.fields(cls)}
+        values = {"data": None, **values}
         if set(values) != names:
             raise ValueError(f"fields {', '.join(sorted(set(values) ^ names))}")
         best: dict[str, Any] = {k: math.nan if v is None else v for k, v in dict(values["best"]).items()}
         _require("best", set(best) == {field.name for field in dataclasses.fields(Best)})
-        state = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"])})
+        data = None if values["data"] is None else DataChecksum.from_dict(values["data"])
+        state = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"]), "data": data})
         state._check()
         return state
 
