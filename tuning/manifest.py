@@ -16,6 +16,7 @@ from tuning.plan import Trial
 from tuning.space import Space, parse_space
 from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
+from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
 OVER = frozenset(("finished", "stopped", "failed"))  # a lost trial is tried again when the search goes on
@@ -69,7 +70,7 @@ class Manifest:
         """Of a finished run, from its own folder; None where there is none."""
         file = self.runs / key / "result.json"
         try:
-            result = dict(json.loads(file.read_text(encoding="utf-8")))
+            result = parse_json(read_bytes(file, JSON_BYTES).decode())
         except FileNotFoundError:
             return None
         except (OSError, TypeError, ValueError) as error:
@@ -117,12 +118,11 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
 def space_of(folder: Path) -> Space:
     """The space of a search that is there. Raises InputError where there is none."""
     file = folder / "space.toml"
-    try:
-        return parse_space(file.read_text(encoding="utf-8"), str(file), folder.name)
-    except OSError:
+    if not os.path.exists(file):
         others = sorted(path.parent.name for path in folder.parent.glob("*/space.toml"))
         listed = f"allowed are {', '.join(others)}" if others else f"there is none under {folder.parent}"
-        raise InputError(f"--resume {folder.name}: no such search; {listed}") from None
+        raise InputError(f"--resume {folder.name}: no such search; {listed}")
+    return parse_space(read_text(file, "a space", TOML_BYTES), str(file), folder.name)
 
 
 def _refuse_another(folder: Path, space: Space) -> None:
@@ -149,7 +149,7 @@ def _difference(there: Space, here: Space) -> str:
 
 def _known(file: Path, space: Space) -> dict[str, dict[str, Any]]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(read_bytes(file, JSON_BYTES).decode())
         trials = {str(key): dict(trial) for key, trial in values["trials"].items()}
     except (OSError, AttributeError, KeyError, TypeError, ValueError):
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tuning.plan import Trial
 from tuning.search_options import SearchOptions
 from ugts_dist.config import Config
+from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 TIME = "epochs_after_ramp"
 _BANDS_PER_DECADE = 4
@@ -85,6 +85,6 @@ def after_ramp(config: Config, epoch: int) -> int:
 
 def _lines(file: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [parse_json(line) for line in read_bytes(file, JSON_BYTES).decode().splitlines()]
     except (OSError, ValueError):
         return []

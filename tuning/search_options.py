@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-from ugts_dist.errors import InputError
+from ugts_dist.config import KINDS
+from ugts_dist.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,8 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], complaint: str) -
     allowed = list(known)
     for name in names:
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
             listed = f"; allowed are {', '.join(allowed)}" if len(allowed) <= 20 else ""
-            raise InputError(f"{complaint} {name!r}{hint}{listed}")
+            raise InputError(f"{complaint} {name!r}{did_you_mean(name, allowed)}{listed}")
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
@@ -98,7 +96,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise InputError(f"{where} is {value!r}, allowed is {hint.__name__}")
+        raise InputError(f"{where} is {value!r}, allowed is {KINDS[hint]}")
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +17,7 @@ from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search, refuse_unknown
 from ugts_dist.config import Config, load_preset, load_toml
 from ugts_dist.errors import InputError
+from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
 
 FORMAT = 1
 SPARSITY, DEPTH, FAN_OUT, METHOD = "supermask.sparsity", "model.depth", "batch.fan_out", "supermask.method"
@@ -102,13 +103,9 @@ def load_space(space: str) -> Space:
         text = (resources.files("tuning") / "presets" / f"{space}.toml").read_text(encoding="utf-8")
         return parse_space(text, f"space {space}", space)
     path = Path(space)
-    if path.suffix != ".toml" and not path.exists():
+    if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises where a name is too long
         refuse_unknown([space], space_names(), "--space: no file and no preset")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{space}: cannot be read as a space ({error})") from None
-    return parse_space(text, space, path.stem, path.parent)
+    return parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
 
 
 def space_names() -> list[str]:
@@ -120,8 +117,8 @@ def space_names() -> list[str]:
 def parse_space(text: str, source: str, name: str, beside: Path = Path()) -> Space:
     """A space from the text of its file; configuration files that it names lie `beside` it. Raises InputError."""
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = parse_toml(text)
+    except ValueError as error:
         raise InputError(f"{source}: cannot be read as a space ({error})") from None
     refuse_unknown(values, ("base", "fields", "dense", "search"), f"{source}: unknown section")
     search = parse_search(_table(values, "search", source), source)

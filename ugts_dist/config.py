@@ -6,8 +6,6 @@ Nothing heavy is imported here, so that `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -17,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from ugts_dist.config_sections import (
+    MAX_SEED,
     BatchConfig,
     CheckpointConfig,
     DataConfig,
@@ -27,8 +26,10 @@ from ugts_dist.config_sections import (
     SupermaskConfig,
     require,
 )
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.text_files import parse_toml, read_toml
 
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 _MAX_WHOLE = 2**53  # up to which a whole number is a float without loss
 _WITHOUT_EFFECT = (
     "data.root",
@@ -62,6 +63,9 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
+        for section in dataclasses.fields(Config):
+            for name, value in vars(getattr(self, section.name)).items():
+                _refuse_unusable(f"{section.name}.{name}", value)
         fan_out = list(self.batch.fan_out)
         if self.batch.size:
             allowed = f"one number a layer ({self.model.depth}), as batch.size is {self.batch.size}"
@@ -161,11 +165,7 @@ class Config:
 
 def load_toml(path: str | Path) -> Config:
     """A configuration file. Raises InputError for one that is missing, not TOML, or wrong."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        return Config.from_dict(tomllib.loads(text), str(path))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a configuration ({error})") from None
+    return Config.from_dict(read_toml(path, "a configuration"), str(path))
 
 
 def preset_names() -> list[str]:
@@ -178,9 +178,9 @@ def load_preset(name: str) -> Config:
     """A configuration by name. Raises InputError for an unknown one."""
     names = preset_names()
     if name not in names:
-        raise InputError(f"--preset {name}: unknown{_hint(name, names)}; allowed are {', '.join(names)}")
+        raise InputError(f"--preset {name}: unknown{did_you_mean(name, names)}; allowed are {', '.join(names)}")
     text = (resources.files("ugts_dist") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    return Config.from_dict(tomllib.loads(text), f"preset {name}")
+    return Config.from_dict(parse_toml(text), f"preset {name}")
 
 
 def _section(cls: type, name: str, values: Any) -> Any:
@@ -204,22 +204,27 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     if hint is float and type(value) is int and abs(value) <= _MAX_WHOLE:
         return float(value)
     if type(value) is not hint:
-        raise InputError(f"{where} is {_shown(value)}, allowed is {hint.__name__}")
+        raise InputError(f"{where} is {_shown(value)}, allowed is {KINDS[hint]}")
     return value
+
+
+def _refuse_unusable(where: str, value: Any) -> None:
+    """Raises InputError for whole numbers beyond 64 bits, and for texts with a NUL, which no file's name has."""
+    for item in value if isinstance(value, tuple) else [value]:
+        if type(item) is int:
+            require(abs(item) <= MAX_SEED, where, _shown(value), "a whole number of 64 bits")
+        elif type(item) is str:
+            require("\0" not in item, where, _shown(value), "a text without NUL")
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
     for name in values:
         if name not in known:
-            raise InputError(f"unknown {what} {_shown(name)}{_hint(name, known)}; allowed are {', '.join(known)}")
+            meant = did_you_mean(name, known)
+            raise InputError(f"unknown {what} {_shown(name)}{meant}; allowed are {', '.join(known)}")
 
 
 def _shown(value: object) -> str:
     """A value for people, cut where a file has something endless."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

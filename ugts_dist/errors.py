@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A mistake in the input, told in one line: the field or file, its value, and what is allowed.
@@ -23,3 +26,15 @@ class StoppedError(Exception):
 
 class LostRankError(RuntimeError):
     """Other ranks have died or do not answer; the message names them. The command line exits with code 1."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean NAME?)` with the one of the known names that was probably meant; nothing where none is close.
+
+    A field without its section means that field; after that two swapped letters are closer than a wrong one.
+    """
+    names = list(known)
+    meant = [each for each in names if each.rpartition(".")[2] == name.lstrip("-")]
+    meant += difflib.get_close_matches(name.lower(), names, n=5)
+    swapped = [each for each in meant if sorted(each) == sorted(name.lower())]
+    return f" (did you mean {(swapped or meant)[0]}?)" if meant else ""

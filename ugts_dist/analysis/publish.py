@@ -19,6 +19,7 @@ from ugts_dist.analysis.options import AnalysisOptions
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 from ugts_dist.training.run_key import run_key
 
 _PIPED_WIDTH = 200  # where no terminal tells one: no line is folded
@@ -89,9 +90,9 @@ class Place:
     def _is_own(self) -> bool:
         """Whether the files are of an earlier analysis of this kind, of this network."""
         try:
-            known = json.loads(self.json.read_text(encoding="utf-8"))
+            known = parse_json(read_bytes(self.json, JSON_BYTES).decode())
             return bool(known["analysis"] == self.name and known["network"] == self.network)
-        except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        except (OSError, KeyError, ValueError):
             return False
 
 

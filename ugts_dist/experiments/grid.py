@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -22,6 +21,7 @@ from tuning.cluster import connected
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.text_files import read_json
 from ugts_dist.training.ranks import Ranks, own_device
 from ugts_dist.training.run import run
 from ugts_dist.training.run_key import run_key as run_key
@@ -37,7 +37,7 @@ def finished(config: Config, store: Path) -> dict[str, Any] | None:
     folder = store / run_key(config)
     if not (folder / "result.json").exists():
         return None
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    result = read_json(folder / "result.json", "the result of a run")
     return {**result, "path": str(folder / Path(result["path"]).name)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.experiments.grid import run_key
 from ugts_dist.experiments.study import TRACES
+from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ def load_known(folder: Path) -> Known:
     traces: dict[str, Trace] = {}
     for file in sorted(folder.glob("*.json")):
         try:
-            study = json.loads(file.read_text(encoding="utf-8"))
+            study = parse_json(read_bytes(file, JSON_BYTES).decode())
             if "study" not in study:
                 continue
             if study["measure"] in TRACES:
                 traces |= _traces(study["cells"])
             else:
                 figures |= {(study["measure"], key): value for key, value in _figures(study["cells"])}
-        except (KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}: {error!r}, allowed is a study as `ugts reproduce` writes it") from None
     if not figures and not traces:
         raise InputError(f"--known {folder} holds no figures, allowed is a folder that `ugts reproduce` has written")

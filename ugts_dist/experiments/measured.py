@@ -15,6 +15,7 @@ from ugts_dist.config import Config
 from ugts_dist.experiments.grid import failure, finished, run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.experiments.study import Cell, Study
+from ugts_dist.text_files import read_json
 from ugts_dist.training.ranks import Ranks
 
 _DIGITS = 4  # of a figure, wherever it comes from: a page made from an earlier one's JSON is the same page
@@ -100,7 +101,7 @@ def _unknown_auc(result: dict[str, Any]) -> float:
     file = Path(result["path"]).parent / "ood.json"
     if not file.exists():
         write_text(file, json.dumps({"roc_auc": roc_auc_of(Path(result["path"]), Ranks())}))
-    return float(json.loads(file.read_text(encoding="utf-8"))["roc_auc"])
+    return float(read_json(file, "a ROC-AUC")["roc_auc"])
 
 
 def _test_metric(result: dict[str, Any]) -> float:

@@ -10,6 +10,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.experiments.grid import run_key
 from ugts_dist.experiments.known import Known
+from ugts_dist.text_files import read_json
 from ugts_dist.training.ranks import Ranks, own_device
 
 _LOOKS = 40  # over a training
@@ -18,7 +19,7 @@ _LOOKS = 40  # over a training
 def find_trace(config: Config, store: Path, known: Known) -> Trace | None:
     """The trace of a run that was observed, or None."""
     file = _file(config, store)
-    return Trace(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else known.trace(config)
+    return Trace(**read_json(file, "a trace")) if file.exists() else known.trace(config)
 
 
 def observe_or_tell(config: Config, store: Path) -> str:

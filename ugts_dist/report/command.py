@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
-from ugts_dist.report.files import parse_object, read_text
 from ugts_dist.report.html import render
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.report.owned import check_ours
 from ugts_dist.report.page import Page
 from ugts_dist.report.run import run_page
 from ugts_dist.report.search import search_page
+from ugts_dist.text_files import read_json
 
 REPRODUCTION, SEARCH, RUN = "page.json", "space.toml", "config.toml"
 
@@ -38,7 +38,8 @@ def page_of_folder(folder: Path) -> Page:
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; allowed is that of a run, a search or a reproduction")
     if (folder / REPRODUCTION).exists():
-        return _reproduction(folder / REPRODUCTION)
+        file = folder / REPRODUCTION
+        return Page.from_dict(read_json(file, "a page of `ugts reproduce`"), str(file))
     if (folder / SEARCH).exists():
         return search_page(folder)
     if (folder / RUN).exists():
@@ -46,11 +47,3 @@ def page_of_folder(folder: Path) -> Page:
     raise InputError(
         f"{folder}: neither a run ({RUN}) nor a search ({SEARCH}) nor a reproduction ({REPRODUCTION}) is in it"
     )
-
-
-def _reproduction(file: Path) -> Page:
-    try:
-        values = parse_object(read_text(file))
-    except ValueError as error:
-        raise error if isinstance(error, InputError) else InputError(f"{file}: damaged ({error})") from None
-    return Page.from_dict(values, str(file))

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
-from ugts_dist.report.files import Folder, number, parse_object
+from ugts_dist.report.files import Folder, number
 from ugts_dist.supermask import Ticket
 from ugts_dist.supermask.coding import entropy_bytes
 from ugts_dist.tensor_file import read_tensor_file
+from ugts_dist.text_files import parse_json
 
 _TICKET, _DENSE = "best.ticket", "best.safetensors"
 
@@ -177,7 +178,7 @@ def _epochs(folder: Folder) -> Iterable[dict[str, float]]:
     # What follows the last end of a line is being written just now.
     for place, line in enumerate((text or "").split("\n")[:-1], 1):
         try:
-            values = parse_object(line)
+            values = parse_json(line)
             if number(values, "epoch") is None:
                 raise ValueError("it has no epoch")
             yield {

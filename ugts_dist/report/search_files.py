@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from ugts_dist.errors import InputError
 from ugts_dist.report.files import Folder, number
+from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
@@ -106,9 +106,9 @@ def read_search(path: Path) -> SearchFiles:
 def _parsed(folder: Folder, space: str) -> dict[str, dict[str, Any]]:
     """Two sections of the space; empty where it is damaged."""
     try:
-        values = tomllib.loads(space)
+        values = parse_toml(space)
         return {name: dict(values.get(name, {})) for name in ("fields", "search")}
-    except (tomllib.TOMLDecodeError, TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         folder.problems.append(f"{folder.path / 'space.toml'}: damaged ({error})")
         return {"fields": {}, "search": {}}
 
@@ -173,7 +173,7 @@ def _rows(folder: Folder) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_table(io.BytesIO((folder.path / "results.parquet").read_bytes())).to_pylist())
+        return list(pq.read_table(io.BytesIO(read_bytes(folder.path / "results.parquet", JSON_BYTES))).to_pylist())
     except (OSError, pa.ArrowException, ValueError) as error:
         folder.problems.append(f"{folder.path / 'results.parquet'}: damaged ({str(error).splitlines()[0]:.200})")
         return []

@@ -1,0 +1,72 @@
+"""How a command ends: its exit code, and the one line that tells why."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from ugts_dist.errors import InputError, LostRankError, StoppedError
+from ugts_dist.terminal import note
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
+
+_MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
+_UNREAD = 141  # what a shell tells of a program that SIGPIPE ended: 128 and the number of the signal
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # only names that a user gave are so
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What ends a command within the block is told in one line, escaped, and becomes its exit code.
+
+    2: a mistake in the input; 75: stopped by a signal, to be started again; 130: interrupted; 141: nobody reads the
+    output any more; 1: a failure of ours, whose traceback stays where no line could tell what it is.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where what goes wrong can be told
+    except InputError as error:
+        _end(str(error), 2)
+    except FloatingPointError as error:
+        _end(str(error), 1)
+    except LostRankError as error:
+        _end(str(error), 1, every_rank=True)
+    except StoppedError as stop:
+        _end(str(stop), TRY_AGAIN)
+    except BrokenPipeError:
+        if _is_read():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush in the end
+        sys.exit(_UNREAD)
+    except OSError as error:
+        if error.errno not in (*_FULL, *_NAMES):
+            raise
+        _end(f"{error.filename or 'output'}: {error.strerror}", 2 if error.errno in _NAMES else 1)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+
+
+def _is_read() -> bool:
+    """Whether somebody still reads what we print; `ugts ... | head` stops when it has seen enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always told
+    return not poll.poll(0)
+
+
+def _end(message: str, code: int, every_rank: bool = False) -> NoReturn:
+    """End with one line, which the main rank tells, or each rank that is left."""
+    if every_rank or os.environ.get("RANK", "0") == "0":
+        note(message)
+    else:
+        time.sleep(_MAIN_RANK_FIRST)
+    sys.exit(code)
