@@ -67,25 +67,35 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("trian", "unknown command 'trian', allowed are train, evaluate"),
+        ("trian", "unknown command 'trian' (did you mean train?), allowed are train, evaluate"),
         ("--preset digits", "unknown command '--preset'"),
+        ("train --preset cora-gnc", "--preset cora-gnc: unknown (did you mean cora-gcn?); allowed are "),
         ("train --preset digit", "--preset digit: unknown (did you mean digits?); allowed are "),
-        ("train --preset", "--preset"),
+        ("train --preset", "--preset: a value is missing"),
         ("train --preset digits --config c.toml", "--preset and --config: only one of them is allowed"),
         ("train --config none.toml", "none.toml: cannot be read as a configuration"),
-        ("train --model.dept 3", "--model.dept"),
-        ("train --modle.depth 3", "--modle.depth"),
-        ("train extra", "extra"),
-        ("train --supermask.sparsity", "--supermask.sparsity"),
+        ("train --model.dept 3", "unknown option --model.dept (did you mean --model.depth?); `ugts train --help`"),
+        ("train --modle.depth 3", "unknown option --modle.depth (did you mean --model.depth?)"),
+        ("train --sparsity 0.5", "unknown option --sparsity (did you mean --supermask.sparsity?)"),
+        ("train --lr 0.5", "unknown option --lr (did you mean --optim.lr?)"),
+        ("train --nothing 0.5", "unknown option --nothing; `ugts train --help` lists all"),
+        ("train extra", "extra: not the folder of a run"),
+        ("train --preset digits extra", "unexpected argument 'extra'"),
+        ("train --supermask.sparsity", "--supermask.sparsity: a value is missing"),
+        ("train --supermask.rescale no", "--supermask.rescale takes no value, but 'no' follows it; allowed are "),
         ("train --supermask.sparsity 1.0", "supermask.sparsity is 1.0, allowed is [0, 1)"),
         ("train --supermask.sparsity -0.1", "supermask.sparsity is -0.1, allowed is [0, 1)"),
         ("train --supermask.sparsity nan", "supermask.sparsity is nan, allowed is [0, 1)"),
-        ("train --supermask.sparsity half", "could not convert string to float: 'half'"),
-        ("train --supermask.method ugt", "ugt"),
+        ("train --supermask.sparsity half", "--supermask.sparsity is 'half', allowed is a number"),
+        ("train --supermask.method ugt", "--supermask.method is 'ugt', allowed are 'ugts', 'edge-popup', "),
         ("train --model.depth 0", "model.depth is 0, allowed is 1 or more"),
-        ("train --model.depth 1.5", "1.5"),
+        ("train --model.depth 1.5", "--model.depth is '1.5', allowed is a whole number"),
         ("train --model.width 0", "model.width is 0, allowed is 1 or more"),
-        ("train --model.arch transformer", "transformer"),
+        ("train --model.arch transformer", "--model.arch is 'transformer', allowed are 'gcn', "),
+        ("train --batch.fan-out a b", "--batch.fan-out is ['a', 'b'], allowed are numbers"),
+        (f"train --run.seed {10**20}", "run.seed is 100000000000000000000, allowed is 0 to "),
+        (f"train --model.width {10**20}", "model.width is 100000000000000000000, allowed is a whole number of 64 bits"),
+        ("train --model.width " + "9" * 5000, "--model.width is too large, allowed is a whole number of 64 bits"),
         ("train --model.arch gat --model.heads 3", "model.heads is 3, allowed is a divisor of the width 256"),
         ("train --optim.lr 0", "optim.lr is 0.0, allowed is above 0"),
         ("train --batch.size 64", "batch.fan_out is [], allowed is one number a layer (2)"),
@@ -96,7 +106,7 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("train --run.seed 9223372036854775808", "run.seed is 9223372036854775808, allowed is 0 to "),
         ("train --data.name corra", "data.name: 'corra' is not a dataset (did you mean cora?)"),
         ("train --data.name texas --data.split 10", "data.split: 10 is not a split of texas"),
-        ("evaluate", "missing from ugts evaluate: STR A .ticket file"),
+        ("evaluate", "missing from ugts evaluate: TICKET A .ticket file"),
         ("evaluate none.ticket", "none.ticket: no such file"),
         ("evaluate . --root", "--root"),
         ("evaluate none.ticket --device tpu", "tpu"),
@@ -109,7 +119,7 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("predict a.ticket --out a --timeout 0", "--timeout is 0.0, allowed is above 0"),
         ("predict none.ticket --out .", "--out is ., which exists; allowed is a new file"),
         ("ticket", "expected one of {show, diff, export}"),
-        ("ticket shwo a.ticket", "unknown command ticket 'shwo', allowed are show, diff, export"),
+        ("ticket shwo a.ticket", "unknown command ticket 'shwo' (did you mean show?), allowed are show, diff, export"),
         ("ticket show", "missing from ugts ticket show: FILE A .ticket file"),
         ("ticket show a.ticket --jsn", "--jsn (did you mean --json?)"),
         ("ticket show none.ticket", "none.ticket: no such file"),
@@ -117,7 +127,7 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("ticket diff a.ticket", "missing from ugts ticket diff: B"),
         ("ticket diff none.ticket none.ticket", "none.ticket: no such file"),
         ("ticket export a.ticket --format csr", "missing from ugts ticket export: --out STR"),
-        ("ticket export a.ticket --format pt --out a", "invalid choice 'pt' for argument '--format'"),
+        ("ticket export a.ticket --format pt --out a", "--format is 'pt', allowed are 'state-dict', "),
         ("ticket export none.ticket --format csr --out a", "none.ticket: no such file"),
     ],
 )
@@ -136,7 +146,10 @@ def test_a_mistake_without_standard_input_in_any_encoding(folder: Path, encoding
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "ugts: Unrecognized options: --model.dept, 3 (did you mean --model.depth?)\n"
+    assert (
+        done.stderr
+        == "ugts: unknown option --model.dept (did you mean --model.depth?); `ugts train --help` lists all\n"
+    )
     assert not list(folder.iterdir())
 
 

@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import dataclasses
 import io
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,9 +16,23 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, did_you_mean
 
 Arguments = TypeVar("Arguments")
+
+# Patterns of tyro's messages, and what they mean. The last one leaves what a field of ours has told.
+_TOLD = (
+    (r"Error parsing (--\S+): could not convert string to float: (.*)", r"\1 is \2, allowed is a number"),
+    (r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 is \2, allowed is a whole number"),
+    (
+        r"Error parsing (--\S+): Exceeds the limit .*",
+        r"\1 is too large, allowed is a whole number of 64 bits",
+    ),
+    (r"Error parsing (--\S+): Could not find valid parse for arguments: (.*)", r"\1 is \2, allowed are numbers"),
+    (r"invalid choice (.*) for argument '(--\S+)'\. Expected one of \((.*?),?\)\.?", r"\2 is \1, allowed are \3"),
+    (r"Missing value for argument '(--\S+)'.*", r"\1: a value is missing"),
+    (r"Error parsing [^:]*: (.*)", r"\1"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,7 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     try:
         chosen, _ = first.parse_known_args(args)
     except argparse.ArgumentError as error:
-        raise InputError(str(error)) from None
+        raise InputError(f"{error.argument_name}: a value is missing") from None
     if chosen.preset and chosen.config:
         raise InputError("--preset and --config: only one of them is allowed")
     base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
@@ -75,27 +91,60 @@ def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arg
     options: dict[str, Any] = {} if default is None else {"default": default}
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), _wide(args):
             return tyro.cli(kind, prog=f"ugts {command}", args=list(args), **options)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-    raise InputError(_one_line(complaint.getvalue()))
+    raise InputError(_one_line(complaint.getvalue(), args, command))
+
+
+@contextlib.contextmanager
+def _wide(args: Sequence[str]) -> Iterator[None]:
+    """No line of a complaint is folded, so that it can be put together again; help is as wide as the terminal."""
+    before = os.environ.get("COLUMNS")
+    if not {"-h", "--help"} & set(args):
+        os.environ["COLUMNS"] = "100000"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("COLUMNS", None)
+        else:
+            os.environ["COLUMNS"] = before
 
 
 def parse_one_of(known: Sequence[str], kind: type[Arguments], args: Sequence[str], command: str) -> Arguments:
     """The same for a command that has commands of its own."""
     if args and args[0] not in (*known, "-h", "--help"):
-        raise InputError(f"unknown command {command} {args[0]!r}, allowed are {', '.join(known)}")
+        meant = did_you_mean(args[0], known)
+        raise InputError(f"unknown command {command} {args[0]!r}{meant}, allowed are {', '.join(known)}")
     return parse(kind, args, command)
 
 
-def _one_line(box: str) -> str:
-    """The message of tyro's error box and, where it has one, the option that was meant."""
+def _one_line(box: str, args: Sequence[str], command: str) -> str:
+    """What tyro's error box means, in the words of our other messages."""
     # Where the terminal's encoding lacks the lines of the box, it is drawn with spaces and hyphens.
     lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
     lines = [line for line in lines if line][0 if "│" in box else 1 :]
     rule = next((i for i, line in enumerate(lines) if set(line) <= {"-", "─"}), len(lines))
-    message = " ".join(lines[:rule])
-    meant = next((line.split()[0].rstrip(",") for line in lines[rule + 1 :] if line.startswith("--")), "")
-    return f"{message} (did you mean {meant}?)" if meant and meant not in message else message
+    message = " ".join(lines[:rule]).removesuffix(" (required)")
+    if message.startswith("Unrecognized options: "):
+        close = [line.split()[0].rstrip(",") for line in lines[rule + 1 :] if line.startswith("--")]
+        return _unknown(message.removeprefix("Unrecognized options: ").split(", ")[0], close, args, command)
+    for pattern, told in _TOLD:
+        if found := re.fullmatch(pattern, message):
+            return found.expand(told)
+    return message
+
+
+def _unknown(name: str, close: Sequence[str], args: Sequence[str], command: str) -> str:
+    """An argument that is not expected where it stands; `close` are options like it."""
+    if name.startswith("-"):
+        meant = did_you_mean(name, close) or (f" (did you mean {close[0]}?)" if close else "")
+        return f"unknown option {name}{meant}; `ugts {command} --help` lists all"
+    before = args[args.index(name) - 1] if name in args[1:] else ""
+    if not before.startswith("--"):
+        return f"unexpected argument {name!r}; `ugts {command} --help` lists what is allowed"
+    section, dot, last = before.removeprefix("--").rpartition(".")
+    return f"{before} takes no value, but {name!r} follows it; allowed are {before} and --{section}{dot}no-{last}"

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import errno
+import importlib.metadata
 import os
-import select
+import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+import ugts_dist
 from tuning.options import TuneOptions
 from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
-from ugts_dist.errors import InputError, LostRankError, StoppedError
+from ugts_dist.ending import told_in_one_line
+from ugts_dist.errors import InputError, did_you_mean
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.report.options import ReportOptions
+from ugts_dist.terminal import say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
-
-_MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
-_UNREAD = 141  # what a shell tells of a program that SIGPIPE ended: 128 and the number of the signal
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 
 def train(args: Sequence[str]) -> None:
@@ -36,9 +33,9 @@ def train(args: Sequence[str]) -> None:
     with ranks_from_environment(config.run.device, config.run.timeout) as ranks:
         result, folder = run(config, ranks, Resume(arguments.resume, arguments.resume_override))
     if ranks.is_main:
-        print(f"run folder {folder}")
-        print(f"{Path(result.path).name}: {result.bytes:,} bytes, after {result.seconds:.1f} s")
-        print(
+        say(f"run folder {folder}")
+        say(f"{Path(result.path).name}: {result.bytes:,} bytes, after {result.seconds:.1f} s")
+        say(
             f"test {result.metric} {result.test:.3f} at sparsity {result.sparsity:.4f} "
             f"(best validation {result.metric} {result.valid:.3f}, in epoch {result.epoch})"
         )
@@ -54,10 +51,10 @@ def evaluate(args: Sequence[str]) -> None:
         config, measured, saved = measure(Path(arguments.path), ranks, arguments.root)
     metric = metric_of(config)
     if ranks.is_main:
-        print(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
-        print(f"saved with: validation {metric} {saved['valid']:.4f}, test {metric} {saved['test']:.4f}")
-        print(f"sparsity {saved['sparsity']:.4f}, validation {metric} {measured['valid']:.4f}")
-        print(f"test {metric} {measured['test']:.4f}")
+        say(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
+        say(f"saved with: validation {metric} {saved['valid']:.4f}, test {metric} {saved['test']:.4f}")
+        say(f"sparsity {saved['sparsity']:.4f}, validation {metric} {measured['valid']:.4f}")
+        say(f"test {metric} {measured['test']:.4f}")
 
 
 def predict(args: Sequence[str]) -> None:
@@ -68,7 +65,7 @@ def predict(args: Sequence[str]) -> None:
     with ranks_from_environment(options.device, options.timeout) as ranks:
         rows = write(options, ranks)
     if ranks.is_main:
-        print(f"{options.out}: {rows:,} rows")
+        say(f"{options.out}: {rows:,} rows")
 
 
 def ticket(args: Sequence[str]) -> None:
@@ -89,7 +86,7 @@ def report(args: Sequence[str]) -> None:
     options = parse(ReportOptions, args, "report")
     from ugts_dist.report.command import write_report
 
-    print(write_report(options))
+    say(write_report(options))
 
 
 def demo(args: Sequence[str]) -> None:
@@ -105,14 +102,14 @@ def reproduce(args: Sequence[str]) -> None:
     options = parse(ReproduceOptions, args, "reproduce")
     from ugts_dist.experiments.reproduce import reproduce as run_studies
 
-    print(f"page {run_studies(options)}")
+    say(f"page {run_studies(options)}")
 
 
 def prepare(args: Sequence[str]) -> None:
     options = parse(PrepareOptions, args, "prepare")
     from ugts_dist.graphs.prepare import prepare as write
 
-    print(write(options))
+    say(write(options))
 
 
 def tune(args: Sequence[str]) -> None:
@@ -149,73 +146,46 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point.
-
-    Exit code 0: done; 2: a mistake in the input, told in one line; 75: stopped by a signal, to be started again; 1: a
-    failure of ours.
-    """
+    """Entry point. Exit code 0: done; the others are those of `told_in_one_line`."""
     args = list(sys.argv[1:] if argv is None else argv)
     # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
     # the small ones otherwise, as each large tensor is mapped anew.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    try:
-        try:
-            _command(args)
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, where what goes wrong can be told
-    except InputError as error:
-        _complain(str(error), 2)
-    except FloatingPointError as error:
-        _complain(str(error), 1)
-    except LostRankError as error:
-        _complain(str(error), 1, every_rank=True)
-    except StoppedError as stop:
-        _complain(str(stop), TRY_AGAIN)
-    except BrokenPipeError:
-        if _is_read():
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush in the end
-        sys.exit(_UNREAD)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
-    except KeyboardInterrupt:
-        _complain("interrupted", 130)
+    with told_in_one_line():
+        _command(args)
 
 
 def _command(args: Sequence[str]) -> None:
     if not args or args[0] in ("-h", "--help"):
         print(_usage())
         sys.exit(0 if args else 2)
+    if args[0] == "--version":
+        say(_versions())
+        return
     if args[0] not in COMMANDS:
-        raise InputError(f"unknown command {args[0]!r}, allowed are {', '.join(COMMANDS)}")
+        meant = did_you_mean(args[0], COMMANDS)
+        raise InputError(f"unknown command {args[0]!r}{meant}, allowed are {', '.join(COMMANDS)}")
     COMMANDS[args[0]][0](args[1:])
 
 
-def _is_read() -> bool:
-    """Whether somebody still reads what we print; `ugts ... | head` stops when it has seen enough."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # errors are always told
-    return not poll.poll(0)
+def _versions() -> str:
+    """Of this program and of what decides how it computes; without an import of any of it."""
+    found = {"ugts_dist": ugts_dist.__version__}
+    for name in ("torch", "torch-geometric"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return ", ".join(f"{name} {version}" for name, version in (found | {"Python": platform.python_version()}).items())
 
 
 def _usage() -> str:
     lines = [
         "usage: ugts COMMAND [OPTIONS]",
+        "       ugts --version",
         "",
         "Untrained tickets in graph neural networks, found at scale.",
         "",
     ]
     lines += [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join([*lines, "", "`ugts COMMAND --help` explains every option of a command."])
-
-
-def _complain(message: str, code: int, every_rank: bool = False) -> NoReturn:
-    """End with one line, which the main rank tells, or each rank that is left."""
-    if every_rank or os.environ.get("RANK", "0") == "0":
-        print("ugts: " + " ".join(message.split()), file=sys.stderr)
-    else:
-        time.sleep(_MAIN_RANK_FIRST)
-    sys.exit(code)

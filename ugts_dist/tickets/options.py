@@ -100,7 +100,7 @@ class PredictOptions:
 class EvaluateOptions:
     """Rebuild the network of a ticket (or a saved dense network) and measure its accuracy on all nodes."""
 
-    path: tyro.conf.Positional[str]
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
     """A .ticket file, or the folder of a run."""
     root: str = ""
     """Folder with the raw files of the graph. Empty: as when it was trained."""
