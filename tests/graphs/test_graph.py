@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs.graph import Graph, from_edges, validate
+from ugts_dist.graphs.graph import Graph, from_edges, neighbours, validate
 
 from .helpers import random_graph
 
@@ -176,3 +176,32 @@ def test_bfloat16_features_are_allowed() -> None:
     validate(replace(graph, x=graph.x.bfloat16()))
     with pytest.raises(InputError, match=r"x has torch\.float16; allowed: torch\.float32 or torch\.bfloat16"):
         validate(replace(graph, x=graph.x.half()))
+
+
+def test_the_neighbours_of_a_range_of_nodes() -> None:
+    graph = random_graph(50, 300)
+    for start, stop in ((0, 50), (3, 17), (49, 50), (20, 20)):
+        indptr, indices = neighbours(graph, start, stop)
+        whole = sp.csr_matrix((np.ones(graph.num_edges), graph.indices, graph.indptr), shape=(50, 50))[start:stop]
+        assert indptr.tolist() == whole.indptr.tolist()
+        assert indices.tolist() == whole.indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "place", "value"),
+    [
+        ("indptr", 5, -1),
+        ("indptr", 5, 10**12),
+        ("indptr", 10, 10**12),
+        ("indptr", 10, -5),
+        ("indptr", 20, 10**12),
+        ("indptr", 20, -1),
+        ("indices", None, 50),
+        ("indices", None, -1),
+    ],
+)
+def test_neighbours_that_lead_out_of_the_graph(array: str, place: int | None, value: int) -> None:
+    graph = random_graph(50, 300)
+    getattr(graph, array)[int(graph.indptr[12]) if place is None else place] = value
+    with pytest.raises(InputError, match="random: indptr or indices lead out of the graph"):
+        neighbours(graph, 5, 20)

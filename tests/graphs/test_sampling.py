@@ -423,3 +423,21 @@ def test_the_graph_is_not_changed() -> None:
     make(graph, [4, 3]).sample(0, torch.arange(40)).output()
     assert np.array_equal(indptr, graph.indptr.numpy())
     assert np.array_equal(indices, graph.indices.numpy())
+
+
+@pytest.mark.parametrize("value", [-1, 10**12, -(10**12), 401])
+@pytest.mark.parametrize("fan_out", [[3], [-1]])
+def test_a_file_that_changed_under_the_sampler(value: int, fan_out: list[int]) -> None:
+    """Nothing is written or read outside of the arrays, and no memory is asked for by a wrong count."""
+    graph = random_graph(90, 400)
+    sampler = make(graph, fan_out)
+    nodes = torch.arange(90)
+    sampler.sample(0, nodes)
+    graph.indptr[20] = value
+    for seeds in (nodes, torch.tensor([19]), torch.tensor([20])):
+        with pytest.raises(InputError, match="indptr: leads out of indices; the files of the graph changed"):
+            sampler.sample(0, seeds)
+    graph.indptr[20] = graph.indptr[19]
+    graph.indices[graph.indptr[30]] = 10**6
+    with pytest.raises((IndexError, RuntimeError)):
+        make(graph, [-1]).sample(0, nodes)

@@ -23,7 +23,9 @@ class PrepareOptions:
     out: str = ""
     """Folder of the store; must not exist. Empty: NAME in $UGTS_STORES, or else in ~/.cache/ugts_dist/stores."""
     verify: bool = False
-    """Write nothing: compare the arrays of a store that exists with their checksums."""
+    """Write nothing: compare all files of a store that exists with their checksums.
+
+    Only this finds a feature, label or edge that changed into another valid one."""
     root: str = ""
     """Folder with the raw files of a dataset, only read. Empty: $UGTS_DATA, or else ~/.cache/ugts_dist/data."""
     split: int = 0

@@ -164,15 +164,20 @@ class NeighborSampler(BaseSampler):
     def _draw(self, key: int, fan: int, frontier: Tensor) -> tuple[Tensor, Tensor]:
         """Draw for the frontier: where each node's draws begin, [len(frontier) + 1], and positions in ``indices``.
 
-        Both int64.
+        Both int64. Raises InputError where ``indptr`` leads out of ``indices``, as that of a file may which changed
+        since it was checked.
         """
-        start = self.indptr[frontier]
-        degree = self.indptr[frontier + 1] - start
+        start, end = self.indptr[frontier], self.indptr[frontier + 1]
+        degree = end - start
+        outside = ((start < 0) | (degree < 0) | (end > self.indices.numel())).any()
         taken = degree if fan == -1 else degree.clamp(max=fan)
         indptr = torch.zeros(frontier.numel() + 1, dtype=torch.int64, device=frontier.device)
         torch.cumsum(taken, 0, out=indptr[1:])
         begin = indptr[:-1]
-        total = int(indptr[-1])
+        # Both are looked at together, as a device makes the host wait.
+        total, is_outside = torch.stack([indptr[-1], outside]).tolist()
+        if is_outside:
+            raise InputError("indptr: leads out of indices; the files of the graph changed while they were used")
         edge = torch.arange(total, device=frontier.device)
         edge += (start - begin).repeat_interleave(taken, output_size=total)
         if fan != -1:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.store_check import check, check_once, stamp
 from ugts_dist.graphs.store_files import META, Meta, check_file, read_meta, sha256
 
 
@@ -24,20 +25,21 @@ def is_store(folder: Path) -> bool:
     return (folder / META).is_file()
 
 
-def open_store(folder: Path) -> Graph:
+def open_store(folder: Path, remember: bool = True) -> Graph:
     """Open a store memory-mapped and read-only: a write into its tensors ends the process.
 
-    Cheap, whatever the size: meta.json, names, shapes, dtypes and file sizes are checked, the checksums by
-    ``verify_store`` only. Raises InputError, in one line that names the file.
+    The first time, all arrays are read and checked (``check_once``): no number in them leads out of an array. A later
+    time, only meta.json, names, shapes, dtypes, and the sizes and times of the files are compared. A feature, a label
+    or an edge that changed into another valid one is found by ``verify_store`` only.
+
+    A file that is changed in place while it is mapped may still end in an error, or in other results; one that is cut
+    short ends the process with SIGBUS, which can't be prevented.
+
+    Raises InputError, in one line that names the file.
     """
-    meta = _described(folder)
-    graph = map_graph(
-        folder, meta.name, meta.num_classes, {array: dtype for array, (dtype, _, _) in meta.arrays.items()}
-    )
-    graph = replace(graph, digests={array: digest for array, (_, _, digest) in meta.arrays.items()})
-    if int(graph.indptr[0]) != 0 or int(graph.indptr[-1]) != graph.num_edges:
-        found = f"{int(graph.indptr[0])} to {int(graph.indptr[-1])}"
-        raise InputError(f"{folder / 'indptr.npy'}: runs from {found}, allowed is 0 to {graph.num_edges}")
+    meta, files = _described(folder), stamp(folder)
+    graph = _mapped(folder, meta)
+    check_once(folder, graph, files, remember)
     return graph
 
 
@@ -56,8 +58,12 @@ def open_extra(folder: Path, array: str) -> NDArray[Any] | None:
     return mapped
 
 
-def verify_store(folder: Path) -> None:
-    """Compare every array with its SHA-256 in meta.json. Raises InputError that names each file that differs."""
+def verify_store(folder: Path) -> bool:
+    """Compare every array with its SHA-256 in meta.json, and check what it holds.
+
+    Returns whether meta.json has a checksum of its own, which is compared too; older stores have none. Raises
+    InputError that names each file that differs.
+    """
     wrong = []
     meta = _described(folder)
     for array, (_, _, digest) in (meta.arrays | meta.extra_arrays).items():
@@ -69,6 +75,8 @@ def verify_store(folder: Path) -> None:
         raise InputError(
             f"{folder}: {', '.join(wrong)} changed since written (SHA-256 differs); prepare the graph again"
         )
+    check(folder, _mapped(folder, meta))
+    return bool(meta.checksum)
 
 
 def _described(folder: Path) -> Meta:
@@ -77,6 +85,11 @@ def _described(folder: Path) -> Meta:
     for array, (dtype, shape, _) in (meta.arrays | meta.extra_arrays).items():
         check_file(folder / f"{array}.npy", dtype, shape)
     return meta
+
+
+def _mapped(folder: Path, meta: Meta) -> Graph:
+    graph = map_graph(folder, meta.name, meta.num_classes, {array: known[0] for array, known in meta.arrays.items()})
+    return replace(graph, digests={array: digest for array, (_, _, digest) in meta.arrays.items()})
 
 
 def map_graph(folder: Path, name: str, num_classes: int, dtypes: Mapping[str, str]) -> Graph:

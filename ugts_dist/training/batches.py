@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from ugts_dist.config import Config
 from ugts_dist.graphs import backends
-from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.graph import Graph, neighbours
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
 from ugts_dist.index_type import index_type
@@ -85,14 +85,9 @@ def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | 
 
 def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
     """The same, on the device of `degree`, the in-degree of every node."""
-    first, last = int(graph.indptr[start]), int(graph.indptr[stop])
-    index = index_type(last - first, graph.num_nodes)
-    return Block(
-        (graph.indptr[start : stop + 1] - first).to(degree.device, index),
-        graph.indices[first:last].to(degree.device, index),
-        degree,
-        start,
-    )
+    indptr, indices = neighbours(graph, start, stop)
+    index = index_type(indices.numel(), graph.num_nodes)
+    return Block(indptr.to(degree.device, index), indices.to(degree.device, index), degree, start)
 
 
 class FullBatch:

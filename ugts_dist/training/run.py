@@ -59,8 +59,8 @@ def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
-    config, fill, saved = open_saved(saved_file(path), root)
-    task = make_task(load_data(config))
+    config, fill, saved = ranks.together(lambda: open_saved(saved_file(path), root))
+    task = make_task(ranks.together(lambda: load_data(config)))
     model = fill(task.network(config)).to(ranks.device)
     measured, _ = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
     return Config.from_dict(config.portable(), ""), measured, saved
