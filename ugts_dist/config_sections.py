@@ -304,9 +304,14 @@ class LogConfig:
     """What is shown and kept."""
 
     progress: bool = True
-    """Progress bar on the terminal."""
+    """Progress on standard error: a bar on a terminal, lines elsewhere."""
+    every_seconds: float = 30.0
+    """Seconds between two of these lines, at least; 0: a line for each measured epoch."""
     tensorboard: bool = True
     """TensorBoard events in the run folder."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.every_seconds < math.inf, "log.every_seconds", self.every_seconds, "0 or more")
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

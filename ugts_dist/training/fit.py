@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ugts_dist.config import Config
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.models import Dropout
+from ugts_dist.terminal import note
 from ugts_dist.training import precision
 from ugts_dist.training.averaging import Average
 from ugts_dist.training.log import Log
@@ -87,11 +88,18 @@ def fit(
         Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main, progress.epoch) as log,
         Saver(folder, config, ranks, training.source(checksum), start.seconds if start else 0.0) as saver,
     ):
+        if ranks.is_main and config.log.progress and ranks.world_size > 1:
+            note(share_of_a_rank(config, training.batches.steps_per_epoch, ranks.world_size))
+
+        def after_step(done: Progress) -> None:
+            log.step(done)
+            saver.after_step(done)
+
         for epoch in range(progress.epoch, config.run.epochs):
             if _patience_is_over(config, progress.best, epoch):
                 break
             sparsity, lr = method.schedule(epoch), learning_rate(config, epoch)
-            loss = training.epoch(epoch, sparsity, lr, saver.after_step)
+            loss = training.epoch(epoch, sparsity, lr, after_step)
             network, metrics = None, None
             if _evaluates(config, epoch):
                 # The network is always judged at its final sparsity, also while the sparsity still rises.
@@ -218,6 +226,18 @@ class Training:
             # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
             (loss * self._ranks.world_size).backward()
         return loss.detach()
+
+
+def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:
+    """What a rank computes in a step, and what to change where that is little: for people, in a line."""
+    size = config.batch.size
+    if not size:
+        return f"{world_size} ranks share the training nodes of the full batch, one step an epoch"
+    return (
+        f"{world_size} ranks share batch.size {size:,}: about {size / world_size:,.0f} seeds a rank and step, "
+        f"{steps:,} steps an epoch. For {size:,} a rank: batch.size {size * world_size:,}, more epochs, "
+        f"and up to {math.sqrt(world_size):.2g} times the optim.lr"
+    )
 
 
 def _evaluates(config: Config, epoch: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
+from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.methods import Network, load_saved
 from ugts_dist.training.ranks import Ranks
@@ -115,7 +115,7 @@ def _note_other_data(start: Start, here: Identity) -> None:
     """Scores may be taken over to other data, such as another split; in what these differ is told."""
     there = start.state.data
     if there is not None and here.data is not None and (found := there.difference(here.data)):
-        print(f"ugts: note: the scores of {start.path} were found on other data: {found} differ", file=sys.stderr)
+        note(f"note: the scores of {start.path} were found on other data: {found} differ")
 
 
 @contextmanager
@@ -127,10 +127,12 @@ def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[Run
         if opened is None:
             path, result = json.loads(told)
             opened = RunFolder(Path(path), result=result)
-        for note in opened.notes:
-            print(f"ugts: {note}", file=sys.stderr)
+        for text in opened.notes:
+            note(text)
         if opened.start is not None:
             state = opened.start.state
             where = f"epoch {state.epoch}, step {state.step} of {state.steps_per_epoch}"
-            print(f"ugts: {opened.path} goes on at {where}, from {opened.start.path}", file=sys.stderr)
+            note(f"{opened.path} goes on at {where}, from {opened.start.path}")
+        elif ranks.is_main and here.config.log.progress and opened.result is None:
+            note(f"run folder {opened.path}")
         yield opened
