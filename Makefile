@@ -1,8 +1,9 @@
 # `make demo` and `make test` make the virtual environment when it is missing, and need a package index, no more.
 PYTHON ?= python3
+TORCH ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+STAMP := $(VENV)/installed-torch-$(TORCH)
 
 # Two processes with one thread each; tests of one group share what was made for them, and go to the same process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=loadgroup
@@ -16,12 +17,14 @@ help:
 	@echo "make test-all the same, then the remaining tests, and those with random examples again with many of them"
 	@echo "make install  the virtual environment .venv with the ugts program in it"
 	@echo "make lint     ruff, mypy and import layers only"
+	@echo "make ... TORCH=cuda|cpu   with that build of torch; without, the CPU's where there is no NVIDIA GPU"
 	@echo "make clean    remove the virtual environment"
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
-	PYTHON="$(PYTHON)" sh scripts/install.sh $(VENV)
+	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/install.sh $(VENV)
+	rm -f $(VENV)/installed*
 	touch $(STAMP)
 
 demo: $(STAMP)

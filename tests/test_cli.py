@@ -401,3 +401,9 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word(args: list[str]) -
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_what_newer_versions_of_torch_say_of_pyg_is_not_shown() -> None:
+    code = "import warnings, ugts_dist.cli; warnings.warn('`torch.jit.script` is deprecated.', FutureWarning)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

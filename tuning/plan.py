@@ -46,6 +46,10 @@ class Trial:
     def run_config(self, runs: Path) -> Config:
         """What is run, in its folder under `runs`."""
         changes: dict[str, Any] = {"run.folder": str(runs / self.key), "log.progress": False}
+        # A worker has another working directory than the search.
+        for name, folder in (("data.root", self.config.data.root), ("run.spill", self.config.run.spill)):
+            if folder:
+                changes[name] = str(Path(folder).expanduser().absolute())
         if self.parent:
             changes["run.init_scores"] = str(runs / self.parent)
         return self.config.replace(changes)

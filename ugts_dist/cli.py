@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.terminal import say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
+
+# PyG's import uses it, of which newer versions of torch warn. Here, so that processes that are spawned do the same.
+warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=FutureWarning)
 
 
 def train(args: Sequence[str]) -> None:

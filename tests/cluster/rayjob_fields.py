@@ -41,7 +41,7 @@ CONTAINER = fields(
     env=many(fields("name", name=TEXT, value=TEXT, valueFrom=ANY)),
     ports=many(fields("containerPort", containerPort=COUNT, name=TEXT, protocol=TEXT)),
     resources=fields(limits=TEXT_TO_TEXT, requests=TEXT_TO_TEXT),
-    securityContext=ANY,
+    securityContext=fields(runAsUser=COUNT, runAsGroup=COUNT, runAsNonRoot=FLAG, privileged=FLAG, capabilities=ANY),
     volumeMounts=many(fields("name mountPath", name=TEXT, mountPath=TEXT, readOnly=FLAG, subPath=TEXT)),
     workingDir=TEXT,
 )
@@ -70,6 +70,7 @@ POD = fields(
         imagePullSecrets=ANY,
         serviceAccountName=TEXT,
         hostNetwork=FLAG,
+        securityContext=fields(fsGroup=COUNT, runAsUser=COUNT, runAsGroup=COUNT, runAsNonRoot=FLAG),
         terminationGracePeriodSeconds=COUNT,
     ),
 )

@@ -18,8 +18,10 @@ import yaml
 from tests.cluster.rayjob_fields import RAY_JOB
 from tests.cluster.stubs import CLUSTER, job
 
-SCRIPTS = sorted([*CLUSTER.glob("*.sh"), *CLUSTER.glob("*.sbatch")])
+SCRIPTS = sorted([*CLUSTER.glob("*.sh"), *CLUSTER.glob("*.sbatch"), CLUSTER.parent / "scripts/install.sh"])
 PAGES = {
+    "image.sh": "kuberay-rayjob.md",
+    "Dockerfile": "kuberay-rayjob.md",
     "ray-cluster.yaml": "ray-cluster.md",
     "ray-node.sh": "ray-node.md",
     "kuberay-rayjob.yaml": "kuberay-rayjob.md",

@@ -89,3 +89,13 @@ def test_the_spaces_that_come_with_the_program_are_right() -> None:
         again = parse_space(found.to_toml(), "again", name)
         assert again.hash == found.hash
         assert [trial.key for trial in list_trials(again)] == [trial.key for trial in trials]
+
+
+def test_a_trial_names_its_folders_as_a_worker_with_another_working_directory_finds_them(tmp_path: Path) -> None:
+    folders = '"data.root" = "data"\n"run.spill" = "spill"\n'
+    (trial,) = list_trials(parse_space(f'[base]\npreset = "digits"\n[fields]\n{folders}', "space.toml", "small"))
+    config = trial.run_config(tmp_path)
+    assert (config.data.root, config.run.spill) == (str(Path.cwd() / "data"), str(Path.cwd() / "spill"))
+    assert config.determining() == trial.config.determining()
+    unset = parse_space('[base]\npreset = "digits"\n', "space.toml", "small")
+    assert list_trials(unset)[0].run_config(tmp_path).data.root == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,7 +97,9 @@ def _fields(path: Path) -> Mapping[str, Any]:
 def _load(path: Path) -> Any:
     # Its end takes every class off torch's list, also those that were on it before.
     more = [kind for kind in _CLASSES if kind not in torch.serialization.get_safe_globals()]
-    with torch.serialization.safe_globals(more):
+    with torch.serialization.safe_globals(more), warnings.catch_warnings():
+        # Newer versions of torch tell that they check sparse tensors, as they should.
+        warnings.filterwarnings("ignore", "Validating sparse tensor invariants", UserWarning)
         try:
             return _weights_only(path)
         except pickle.UnpicklingError as error:
