@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -147,7 +148,7 @@ class Config:
 
         Raises InputError, which names `source` where that is not empty.
         """
-        sections = {f.name: get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
+        sections = _types(cls)
         try:
             _refuse_unknown(values, sections, "section")
             return cls(**{name: _section(sections[name], name, values[name]) for name in values})
@@ -183,10 +184,16 @@ def load_preset(name: str) -> Config:
     return Config.from_dict(parse_toml(text), f"preset {name}")
 
 
+@functools.cache
+def _types(cls: type) -> dict[str, Any]:
+    """The type of each field; evaluated once, since a search makes hundreds of configurations."""
+    return get_type_hints(cls)
+
+
 def _section(cls: type, name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
-    hints = get_type_hints(cls)
+    hints = _types(cls)
     _refuse_unknown(values, hints, f"field in [{name}]")
     return cls(**{key: _typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
 
