@@ -1,15 +1,15 @@
-"""The demonstration, as a user starts it: torchrun and two processes."""
+"""The demonstration, as a user starts it: torchrun and two processes. Only the first test starts torchrun itself."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.faults.launch import launch
 from ugts_dist.config import load_preset
 from ugts_dist.experiments import demo
 from ugts_dist.training.ranks import Ranks
@@ -17,13 +17,9 @@ from ugts_dist.training.ranks import Ranks
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ugts_dist"]
 
 
-def torchrun(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*TORCHRUN, *args], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-
 def test_two_processes_train_and_tell_once(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, "train", "--preset", "digits", "--run.epochs", "4", "--run.folder", "mine")
+    train = ["train", "--preset", "digits", "--run.epochs", "4", "--run.folder", "mine"]
+    done = subprocess.run([*TORCHRUN, *train], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     result = json.loads((tmp_path / "mine" / "result.json").read_text())
@@ -31,15 +27,15 @@ def test_two_processes_train_and_tell_once(tmp_path: Path) -> None:
     assert sum(line.startswith("test accuracy") for line in lines) == 1
     assert len((tmp_path / "mine" / "metrics.jsonl").read_text().splitlines()) == 4
     assert any(path.name.startswith("events.out.tfevents") for path in (tmp_path / "mine").iterdir())
-    evaluated = torchrun(tmp_path, "evaluate", "mine")
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert evaluated.stdout.splitlines()[-1] == f"test accuracy {result['test']:.4f}"
+    evaluated = launch(["evaluate", "mine"], tmp_path)
+    assert evaluated.wait() == 0, evaluated.told()
+    assert evaluated.told().splitlines()[-1] == f"test accuracy {result['test']:.4f}"
 
 
 def test_a_mistake_ends_every_process_and_is_told_once(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, "train", "--preset", "digits", "--batch.size", "1")
-    assert done.returncode != 0
-    assert sum(line.startswith("ugts: batch.size") for line in done.stderr.splitlines()) == 1
+    done = launch(["train", "--preset", "digits", "--batch.size", "1"], tmp_path)
+    assert done.wait() != 0
+    assert sum(line.startswith("ugts: batch.size") for line in done.told().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 
 
