@@ -49,10 +49,12 @@ def evaluate(args: Sequence[str]) -> None:
     arguments = parse(EvaluateOptions, args, "evaluate")
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
+    from ugts_dist.training.saved import Named
     from ugts_dist.training.tasks import metric_of
 
     with ranks_from_environment(arguments.device) as ranks:
-        config, measured, saved = measure(Path(arguments.path), ranks, arguments.root)
+        named = Named(arguments.graph, arguments.root)
+        config, measured, saved = measure(Path(arguments.path), ranks, named)
     metric = metric_of(config)
     if ranks.is_main:
         say(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")

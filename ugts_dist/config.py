@@ -17,6 +17,7 @@ import tomli_w
 
 from ugts_dist.config_sections import (
     MAX_SEED,
+    PLACE,
     BatchConfig,
     CheckpointConfig,
     DataConfig,
@@ -135,9 +136,12 @@ class Config:
         }
 
     def portable(self) -> dict[str, Any]:
-        """The same without the folders of this machine: what a saved network tells of its run."""
-        folders = dict.fromkeys(("data.root", "run.folder", "run.spill", "run.init_scores"), "")
-        return self.replace({"data.name": self.data_name, **folders}).to_dict()
+        """The same without the places of this machine: what a saved network tells of its run."""
+        return self.without_places().replace({"data.name": self.data_name}).to_dict()
+
+    def without_places(self) -> Config:
+        """The same with every field of type `Place` empty; `data.name` may still be a path."""
+        return self.replace(dict.fromkeys(place_fields(), ""))
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())
@@ -162,6 +166,16 @@ class Config:
             section, _, name = key.partition(".")
             values.setdefault(section, {})[name] = value
         return Config.from_dict(values, "")
+
+
+def place_fields() -> list[str]:
+    """The fields that name a place on this machine: "section.field"."""
+    return [
+        f"{section}.{name}"
+        for section, kind in get_type_hints(Config).items()
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+        if PLACE in getattr(hint, "__metadata__", ())
+    ]
 
 
 def load_toml(path: str | Path) -> Config:

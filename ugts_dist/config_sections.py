@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from ugts_dist.errors import InputError
 
@@ -13,6 +13,10 @@ Scope = Literal["global", "layer"]
 Ramp = Literal["linear", "cubic", "constant"]
 
 MAX_SEED = 2**63 - 1
+
+PLACE = "a file or folder of this machine"
+Place = Annotated[str, PLACE]
+"""What is of one machine and of one person: a saved network does not tell it, and can't choose it."""
 
 METHODS: dict[str, tuple[Scope, Ramp]] = {
     "ugts": ("global", "linear"),
@@ -32,7 +36,7 @@ class DataConfig:
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin, amazon-computers, amazon-photo,
     coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (labels of whole graphs); what `ugts prepare` wrote, such
     as ogbn-arxiv or products-like; or a store's path."""
-    root: str = ""
+    root: Place = ""
     """Folder with the raw files, only read. Empty: $UGTS_DATA, or else a download into ~/.cache/ugts_dist/data."""
     split: int = 0
     """Which split: 0 to 9 for texas, cornell and wisconsin, the seed of the split for graphs without an official
@@ -261,11 +265,11 @@ class RunConfig:
     """Epochs without a better validation metric, after the ramp, at which training ends early; 0: never."""
     select: Literal["after-ramp", "any"] = "after-ramp"
     """Which epochs may be the best one, by validation accuracy: those at the target sparsity, or any."""
-    folder: str = ""
+    folder: Place = ""
     """Where the run is written: a new folder, or that of the same run, which goes on. Empty: a new one under runs/."""
-    init_scores: str = ""
+    init_scores: Place = ""
     """Start from the scores of another run with the same frozen weights: its folder, or one of its checkpoints."""
-    spill: str = ""
+    spill: Place = ""
     """Folder whose disk holds the layers' outputs of all nodes during an evaluation. Empty: they are kept in memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: the GPU of the rank, where there is one."""

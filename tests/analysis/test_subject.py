@@ -28,6 +28,7 @@ from ugts_dist.training import evaluate
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate as measure
+from ugts_dist.training.saved import Named
 
 DEPTH = {"model__depth": 3, "batch__fan_out": [5, 5, 5]}
 
@@ -147,7 +148,7 @@ def test_what_does_not_fit_is_refused(ticket_run: Path, tmp_path: Path, monkeypa
 def test_other_places_of_the_data(ticket_run: Path, tmp_path: Path) -> None:
     path = resaved(ticket_run, tmp_path)
     assert open_config(path).data.root == ""
-    assert open_config(path, "elsewhere").data.root == "elsewhere"
+    assert open_config(path, Named(root="elsewhere")).data.root == "elsewhere"
     (tmp_path / "config.toml").write_text(config(data__root="here").to_toml())
     assert open_config(path).data.root == "here"
-    assert open_config(path, "elsewhere").data.root == "elsewhere"
+    assert open_config(path, Named(root="elsewhere")).data.root == "elsewhere"

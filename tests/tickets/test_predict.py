@@ -35,6 +35,7 @@ from ugts_dist.training.molecules import GraphTask
 from ugts_dist.training.node_tables import NodeTables
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate as measure
+from ugts_dist.training.saved import Named
 from ugts_dist.training.tasks import load_graph
 
 NAME = "ogbg-molbace"
@@ -42,13 +43,14 @@ COUNT = 260  # more than one group
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UGTS_STORES", str(tmp_path))
     write_store(planted_graph(num_nodes=301), tmp_path / "store")
     return tmp_path / "store"
 
 
 def ticket_on(store: Path, arch: str = "gcn", depth: int = 2, **sizes: int) -> Ticket:
-    return ticket_of(config_of(arch, depth, data__name=str(store)), **{"features": 16, "classes": 4, **sizes})
+    return ticket_of(config_of(arch, depth, data__name=store.name), **{"features": 16, "classes": 4, **sizes})
 
 
 def ranks_of(rank: int, world_size: int) -> Ranks:
@@ -88,7 +90,7 @@ def probabilities(table: pa.Table) -> Tensor:
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_probabilities_are_those_of_a_dense_forward_pass(world_size: int, store: Path) -> None:
     graph, ticket = planted_graph(num_nodes=301), ticket_on(store, depth=3)
-    options = PredictOptions(str(saved(store.parent, ticket)), str(store.parent / "out.parquet"))
+    options = PredictOptions(str(saved(store.parent, ticket)), str(store.parent / "out.parquet"), graph=str(store))
     counts = spawn(world_size, predict_rank, world_size, options)
     assert counts[0] == graph.num_nodes
     file = parquet.ParquetFile(options.out)
@@ -178,7 +180,7 @@ def test_each_graph_has_a_row(world_size: int, root: Path, tmp_path: Path) -> No
     table = parquet.read_table(options.out)
     assert table.column_names == ["graph", "p_0"]
     assert table["graph"].to_pylist() == list(range(COUNT))
-    _, measured, _ = measure(path, Ranks(), str(root))
+    _, measured, _ = measure(path, Ranks(), Named(root=str(root)))
     for split, ids in (("valid", graphs.valid), ("test", graphs.test)):
         judged = {"y_true": graphs.y[ids].numpy(), "y_pred": probabilities(table)[ids].double().numpy()}
         assert OGBEvaluator(NAME).eval(judged)["rocauc"] == pytest.approx(measured[split], abs=1e-6)

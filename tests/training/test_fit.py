@@ -24,7 +24,7 @@ def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
     graph = planted_graph()
     result = fit(config(run__epochs=30), graph, Ranks(), tmp_path)
     assert result.test > 0.8
-    settings, fill, saved = load_saved(tmp_path / "best.ticket")
+    settings, fill, saved, _ = load_saved(tmp_path / "best.ticket")
     model = fill(build_model(settings, graph)).eval()
     block = graph_block(graph, torch.device("cpu"))
     predicted = model(full_features(graph, torch.device("cpu")), [block, block]).argmax(1)

@@ -62,7 +62,7 @@ def refused(path: Path) -> str:
 def test_every_network_comes_back(path: Path, arch: str, depth: int, graph_level: bool, outputs: int) -> None:
     settings = config(arch=arch, depth=depth)
     expected = save(path, settings, network(settings, outputs, graph_level))
-    found, fill, metrics = load_saved(path)
+    found, fill, metrics, _ = load_saved(path)
     assert (found, metrics) == (settings, {"valid": 0.5})
     state = fill(network(settings, outputs, graph_level)).state_dict()
     assert state.keys() == expected.keys()
@@ -73,7 +73,7 @@ def test_every_network_comes_back(path: Path, arch: str, depth: int, graph_level
 def test_networks_of_one_layer_come_back(path: Path, arch: str) -> None:
     settings = config(arch=arch, depth=1)
     save(path, settings, network(settings))
-    load_saved(path)[1](network(settings))
+    load_saved(path).fill(network(settings))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_network_for_other_data_is_refused_when_it_is_filled(path: Path) -> No
     settings = config()
     save(path, settings, network(settings))
     with pytest.raises(InputError, match=r"^[^\n]*does not fit the network that it describes[^\n]*$"):
-        load_saved(path)[1](network(settings, outputs=5))
+        load_saved(path).fill(network(settings, outputs=5))
 
 
 @pytest.mark.parametrize(

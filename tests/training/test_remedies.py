@@ -202,7 +202,7 @@ def test_a_run_from_the_command_line(remedy: str, method: str, tmp_path: Path) -
     assert (saved.num_features, saved.num_outputs) == (graph.num_features, graph.num_classes)
     evaluator = Evaluator(graph, Ranks())
     assert evaluator.measure(network, torch.zeros(()))[0] == {"valid": result["valid"], "test": result["test"]}
-    _, fill, _ = load_saved(Path(result["path"]))
+    fill = load_saved(Path(result["path"])).fill
     again = fill(build_model(saved.config, graph))
     assert isinstance(again, GNN)
     torch.testing.assert_close(whole_forward(network, graph), evaluator.logits(again), rtol=1e-3, atol=1e-4)

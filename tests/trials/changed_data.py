@@ -84,3 +84,30 @@ def resume_with_another_raw_file(folder: Path) -> str:
     (folder / "run/result.json").unlink()
     edit(nodes, "\n29\t1,0,1", "\n29\t0,0,1")
     return ugts("train", *options).told
+
+
+def used(folder: Path, *command: str, **changes: Any) -> str:
+    """A command on the ticket of a finished run whose store has been made anew."""
+    data = store(folder / "data")
+    run = trained(data, folder / "run")
+    store(data, **changes)
+    name, *rest = command
+    return ugts(*name.split(), run, *(word.format(folder) for word in rest)).told
+
+
+@case(r"exit 0: ugts: note: \S+ was found on other data than this small: labels differ ")
+def evaluate_on_other_labels(folder: Path) -> str:
+    """A ticket is evaluated after the labels of its graph have changed."""
+    return used(folder, "evaluate", y=lambda y: y.roll(1))
+
+
+@case(r"exit 0: ugts: note: \S+ was found on other data than this small: features and edges differ ")
+def analyse_on_other_features(folder: Path) -> str:
+    """A ticket is analysed after features and edges of its graph have changed."""
+    return used(folder, "analyse calibration", x=lambda x: x * 2, edge_index=lambda edges: edges[:, :-20])
+
+
+@case(r"exit 0: ugts: note: .*: features, labels, edges and number of nodes \(30 there, 40 here\) differ .* 40 rows")
+def predict_for_another_graph(folder: Path) -> str:
+    """A ticket predicts for the nodes of another graph."""
+    return used(folder, "predict", "--out", "{}/predictions.parquet", num_nodes=40)

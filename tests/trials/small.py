@@ -47,9 +47,9 @@ def train(data: Path, run: Path | None, *arguments: str | Path) -> Outcome:
     return ugts("train", "--data.name", data, *QUICK, *where, *arguments)
 
 
-def trained(data: Path, run: Path) -> Path:
+def trained(data: Path, run: Path, *arguments: str | Path) -> Path:
     """The folder of a finished run."""
-    outcome = train(data, run)
+    outcome = train(data, run, *arguments)
     assert outcome.code == 0, outcome.told
     return run
 

@@ -61,9 +61,9 @@ def calibration(subject: Subject, bins: int = 15) -> list[Bin]:
     return reliability(found[:, 0], found[:, 1].long() == subject.graph.y[subject.graph.test], bins)
 
 
-def ece_of(path: Path, ranks: Ranks, bins: int = 15, root: str = "") -> float:
+def ece_of(path: Path, ranks: Ranks, bins: int = 15) -> float:
     """The error of a ticket, a dense network or the folder of a run, on its test nodes. Raises InputError."""
-    return error(calibration(open_subject(path, ranks, root), bins))
+    return error(calibration(open_subject(path, ranks), bins))
 
 
 def _sure_and_predicted(logits: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, open_training_config
 from ugts_dist.config import Config
 from ugts_dist.training.ranks import Ranks, ranks_from_environment
-from ugts_dist.training.run import saved_file
+from ugts_dist.training.saved import Named, saved_file
 
 Present = Callable[[], Finding]
 
@@ -46,24 +46,24 @@ NAMES: dict[type[AnalysisOptions], str] = {
 def run(options: AnalysisOptions) -> None:
     """Do what the options ask for. Raises InputError, on every rank, for every mistake in them."""
     with ranks_from_environment(options.device, options.timeout) as ranks:
-        path = Path(options.path)
-        config = ranks.together(lambda: open_config(path, options.root))
+        path, named = Path(options.path), Named(options.graph, options.root)
+        config = ranks.together(lambda: open_config(path, named))
         place = Place.of(options, NAMES[type(options)], saved_file(path), config)
         ranks.together(lambda: place.check() if ranks.is_main else None)
-        present = _measured(options, config, ranks)
+        present = _measured(options, named, config, ranks)
     # The other ranks are gone: what the main one does now may take its time.
     if ranks.is_main:
         publish(present(), place, options)
 
 
-def _measured(options: AnalysisOptions, config: Config, ranks: Ranks) -> Present:
+def _measured(options: AnalysisOptions, named: Named, config: Config, ranks: Ranks) -> Present:
     """The collective part; what it returns is for the main rank."""
     name = f"{config.data_name}, {config.model.arch} of depth {config.model.depth}, {config.label}"
     if isinstance(options, TrainingOptions):
-        again = ranks.together(lambda: open_training_config(Path(options.path), options.root))
+        again = ranks.together(lambda: open_training_config(Path(options.path), named, ranks))
         trace = observe_training(again.replace({"run.spill": options.spill}), options.every, ranks)
         return partial(findings.training_finding, name, trace)
-    subject = open_subject(Path(options.path), ranks, options.root, options.spill)
+    subject = open_subject(Path(options.path), ranks, named, options.spill)
     match options:
         case MadOptions():
             return partial(findings.mad_finding, name, mad_of_layers(subject.evaluator(), subject.model, ranks))

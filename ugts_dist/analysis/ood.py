@@ -61,6 +61,6 @@ def detect(subject: Subject) -> Detection:
     return Detection(subject.unknown.classes.tolist(), sure[~is_unknown], sure[is_unknown])
 
 
-def roc_auc_of(path: Path, ranks: Ranks, root: str = "") -> float:
+def roc_auc_of(path: Path, ranks: Ranks) -> float:
     """ROC-AUC of a ticket, a dense network or the folder of a run with left-out classes. Raises InputError."""
-    return detect(open_subject(path, ranks, root)).roc_auc
+    return detect(open_subject(path, ranks)).roc_auc

@@ -21,6 +21,8 @@ class AnalysisOptions:
     """A .ticket file, a dense network (.safetensors), or the folder of a run."""
     out: str = ""
     """Folder for the JSON file and the figure. Empty: `analysis` beside the file."""
+    graph: str = ""
+    """A name of data.name, or a store's path. Empty: the graph that the network was found on."""
     root: str = ""
     """Folder with the raw files of the graph. Empty: as when it was trained."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

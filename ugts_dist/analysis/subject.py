@@ -19,8 +19,8 @@ from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.placement import evaluation_device
 from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.run import open_saved, saved_file
-from ugts_dist.training.tasks import NodeTask, load_open_graph
+from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
+from ugts_dist.training.tasks import NodeTask, load_graph, load_open_graph
 
 OfRows = Callable[[Tensor], Tensor]
 
@@ -54,23 +54,26 @@ class Subject:
         return make_evaluator(self.graph if graph is None else graph, self.config, self.ranks)
 
 
-def open_subject(path: Path, ranks: Ranks, root: str = "", spill: str = "") -> Subject:
+def open_subject(path: Path, ranks: Ranks, named: Named | None = None, spill: str = "") -> Subject:
     """A .ticket file, a dense network, or the folder of a run, with its graph; collective.
 
     Raises InputError, on every rank, for what is none of these, for a network of whole graphs, for data that are not
     there and for data that do not fit the network.
     """
-    return ranks.together(lambda: _opened(path, ranks, root, spill))
+    return ranks.together(lambda: _opened(path, ranks, named or Named(), spill))
 
 
-def open_config(path: Path, root: str = "") -> Config:
+def open_config(path: Path, named: Named | None = None) -> Config:
     """The configuration of a saved network of nodes, which tells where its data lie. Raises InputError."""
-    return _of_nodes(path, open_saved(saved_file(path), root)[0])
+    return _of_nodes(path, open_saved(saved_file(path), named or Named()).config)
 
 
-def open_training_config(path: Path, root: str = "") -> Config:
+def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
     """The same, with the scores that the run started from, if the folder of the run tells of some."""
-    config, beside = open_config(path, root), saved_file(path).parent / "config.toml"
+    file = saved_file(path)
+    saved, beside = open_saved(file, named), file.parent / "config.toml"
+    config = _of_nodes(path, saved.config)
+    note_other_data(file, saved.data, load_graph(config), ranks)
     start = load_toml(beside).run.init_scores if beside.exists() else ""
     return config.replace({"run.init_scores": start})
 
@@ -112,11 +115,13 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
     return subject.ranks.sum(table.to(subject.ranks.device)).cpu()
 
 
-def _opened(path: Path, ranks: Ranks, root: str, spill: str) -> Subject:
+def _opened(path: Path, ranks: Ranks, named: Named, spill: str) -> Subject:
     file = saved_file(path)
-    config, fill, _ = open_saved(file, root)
+    saved = open_saved(file, named)
+    config = saved.config
     graph, unknown = load_open_graph(_of_nodes(path, config))
-    model = fill(build_model(config, graph)).to(ranks.device)
+    note_other_data(file, saved.data, graph, ranks)
+    model = saved.fill(build_model(config, graph)).to(ranks.device)
     assert isinstance(model, GNN)
     return Subject(file, config.replace({"run.spill": spill}), graph, unknown, model, ranks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +91,21 @@ def _stored(name: str, split: int) -> Graph:
         allowed = f"{stored}, which it was prepared with" if stored else "0"
         raise InputError(f"data.split: {split} is not the split of the store {folder}; allowed: {allowed}")
     return open_store(folder)
+
+
+def without_path(name: str) -> str:
+    """A name as whoever it comes from may choose it: that of a dataset, or of a store among those of this machine.
+
+    Never a path, nor a store in the working directory. Raises InputError for any other name.
+    """
+    if name in NAMES:
+        return name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"data.name: {name[:99]!r} is no plain name")
+    folder = stores_folder() / name
+    if name not in PREPARED and not is_store(folder):
+        refuse_unknown("data.name", name, f"the name of a store in {stores_folder().absolute()}")
+    return str(folder) if is_store(Path(name)) else name
 
 
 def raw_files(name: str) -> tuple[str, tuple[str, ...]]:

@@ -102,6 +102,8 @@ class EvaluateOptions:
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
     """A .ticket file, or the folder of a run."""
+    graph: str = ""
+    """A name of data.name, or a store's path. Empty: the graph that the network was found on."""
     root: str = ""
     """Folder with the raw files of the graph. Empty: as when it was trained."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -27,13 +27,13 @@ from ugts_dist.training.methods import Network
 from ugts_dist.training.molecules import forward, graph_batch
 from ugts_dist.training.placement import evaluation_device
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.saved import Named, note_other_data, with_data
 from ugts_dist.training.tasks import Data, load_data
 
 _GRAPHS_AT_ONCE = 64
 _BATCHES_A_CHUNK = 256
 _OTHER_GRAPH: dict[str, Any] = {  # nothing of the run's own graph holds for it
     "data.split": 0,
-    "data.root": "",
     "data.feature_noise": 0.0,
     "data.edge_noise": 0.0,
     "data.left_out": 0.0,
@@ -53,6 +53,7 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
     that exists; later, where the file can't be written.
     """
     saved, data, network = ranks.together(lambda: _checked(options))
+    note_other_data(saved.path, saved.data, data, ranks)
     chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
     rows = in_order(chunks, saved.num_outputs, ranks)
     make_table = graph_table if isinstance(data, GraphSet) else node_table
@@ -99,8 +100,8 @@ def _checked(options: PredictOptions) -> tuple[Saved, Data, Network]:
     check_new(Path(options.out))
     saved = load(Path(options.path))
     network = saved.network()
-    changes = _OTHER_GRAPH | {"data.name": options.graph} if options.graph else {}
-    data = load_data(saved.config.replace(changes | ({"data.root": options.root} if options.root else {})))
+    config = with_data(saved.config, saved.path, Named(options.graph, options.root))
+    data = load_data(config.replace(_OTHER_GRAPH) if options.graph else config)
     if isinstance(data, GraphSet) != saved.is_graph_level:
         kinds = ("nodes of one graph", "whole graphs")
         raise InputError(

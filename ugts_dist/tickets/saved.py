@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ugts_dist.config import Config, load_toml
+from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.tickets.files import DENSE, TICKET, in_folder
 from ugts_dist.training.methods import Network, load_saved
+from ugts_dist.training.provenance import data_of
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -39,15 +41,17 @@ class Saved:
 
     Attributes:
         path: its file.
-        config: that it was found with; its data section also tells where the run's data lie, where that is known.
+        config: that it was found with; it names no place of this machine.
         shapes: of its weights, by name.
         fill: writes its weights into a new network; raises InputError for one that it does not fit.
+        data: that it was found on, where it tells.
     """
 
     path: Path
     config: Config
     shapes: Shapes
     fill: Callable[[Network], Network]
+    data: DataChecksum | None = None
 
     @property
     def is_graph_level(self) -> bool:
@@ -97,10 +101,10 @@ def load(path: Path) -> Saved:
     """
     path = in_folder(path, TICKET, DENSE)
     if path.suffix == ".safetensors":
-        config, fill, _ = load_saved(path)
+        config, fill, _, data = load_saved(path)
         _, weights = read_tensor_file(path, "dense", "a dense network (.safetensors)")
         shapes = {name: tuple(value.shape) for name, value in weights.items()}
-        return Saved(path, _with_data_of_run(config, path), shapes, fill)
+        return Saved(path, config, shapes, fill, data)
     return of_ticket(Ticket.load(path), path)
 
 
@@ -116,14 +120,6 @@ def of_ticket(ticket: Ticket, path: Path) -> Saved:
             raise InputError(f"{path}: does not fit the network that it describes ({error})") from None
         return model
 
-    config = Config.from_dict(ticket.config, str(path))
-    return Saved(
-        path, _with_data_of_run(config, path), {name: tuple(mask.shape) for name, mask in ticket.masks.items()}, fill
-    )
-
-
-def _with_data_of_run(config: Config, path: Path) -> Config:
-    """The configuration with the data section of the config.toml beside, which knows where the data lie."""
-    beside = path.parent / "config.toml"
-    data = load_toml(beside).to_dict()["data"] if beside.exists() else {}
-    return config.replace({f"data.{key}": value for key, value in data.items()})
+    config = Config.from_dict(ticket.config, str(path)).without_places()
+    shapes = {name: tuple(mask.shape) for name, mask in ticket.masks.items()}
+    return Saved(path, config, shapes, fill, data_of(ticket.provenance))

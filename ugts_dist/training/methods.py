@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
+from ugts_dist.training.provenance import data_of
 from ugts_dist.training.ranks import Ranks
 
 Network = GNN | GraphNetwork
@@ -202,8 +204,24 @@ def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
     return kind(model.to(ranks.device), config, ranks)
 
 
-def load_saved(path: Path) -> tuple[Config, Callable[[Network], Network], dict[str, float]]:
-    """A saved ticket or dense network: its configuration, what fills a new model with it, and its metrics.
+class SavedNetwork(NamedTuple):
+    """A saved ticket or dense network.
+
+    Attributes:
+        config: that it was found with. It names no place of this machine, from whomever the file comes.
+        fill: writes its weights into a new model.
+        metrics: that it was saved with.
+        data: that it was found on, where it tells.
+    """
+
+    config: Config
+    fill: Callable[[Network], Network]
+    metrics: dict[str, float]
+    data: DataChecksum | None
+
+
+def load_saved(path: Path) -> SavedNetwork:
+    """A saved ticket or dense network.
 
     Raises InputError, in one line, for a file that is neither, or whose tensors are not those of its configuration;
     so the network that it asks for is no larger than the file tells.
@@ -222,7 +240,7 @@ def load_saved(path: Path) -> tuple[Config, Callable[[Network], Network], dict[s
                 raise _misfit(path, str(error)) from None
             return model
 
-        return config, fill, ticket.metrics
+        return SavedNetwork(config.without_places(), fill, ticket.metrics, data_of(ticket.provenance))
     header, state = read_tensor_file(path, "dense", "a dense network (.safetensors)")
     described, metrics = header.get("config"), header.get("metrics")
     if not isinstance(described, dict) or not _are_numbers(metrics):
@@ -237,7 +255,7 @@ def load_saved(path: Path) -> tuple[Config, Callable[[Network], Network], dict[s
             raise _misfit(path, str(error)) from None
         return model
 
-    return dense_config, fill_dense, metrics
+    return SavedNetwork(dense_config.without_places(), fill_dense, metrics, data_of(header.get("provenance")))
 
 
 def _misfit(path: Path, reason: str) -> InputError:

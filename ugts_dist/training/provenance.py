@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,9 +15,9 @@ def provenance(data: DataChecksum) -> dict[str, Any]:
     return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
 
 
-def data_of(provenance: Mapping[str, Any]) -> DataChecksum | None:
-    """The data that a saved network was found on; None where it does not tell, or in a way that we don't know."""
+def data_of(provenance: Any) -> DataChecksum | None:
+    """The data that a saved network was found on; None where it does not tell, or in a way that is not known here."""
     try:
         return DataChecksum.from_dict(provenance["data"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 
 from ugts_dist.atomic import write_text
-from ugts_dist.config import Config, load_toml
+from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
-from ugts_dist.training.methods import Network, load_saved
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run_folder import RunFolder, open_folder, remove_if_new
+from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
 from ugts_dist.training.start import Start, start_of
 from ugts_dist.training.tasks import Data, load_data, make_task
 
@@ -54,38 +54,19 @@ def run(
     return result, opened.path
 
 
-def evaluate(path: Path, ranks: Ranks, root: str = "") -> tuple[Config, dict[str, float], dict[str, float]]:
+def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Config, dict[str, float], dict[str, float]]:
     """Rebuild a saved ticket or dense network: its configuration, the metric measured now, and as it was saved with.
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
-    config, fill, saved = ranks.together(lambda: open_saved(saved_file(path), root))
-    task = make_task(ranks.together(lambda: load_data(config)))
-    model = fill(task.network(config)).to(ranks.device)
+    file = saved_file(path)
+    saved = ranks.together(lambda: open_saved(file, named or Named()))
+    config, data = saved.config, ranks.together(lambda: load_data(saved.config))
+    note_other_data(file, saved.data, data, ranks)
+    task = make_task(data)
+    model = saved.fill(task.network(config)).to(ranks.device)
     measured, _ = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
-    return Config.from_dict(config.portable(), ""), measured, saved
-
-
-def saved_file(path: Path) -> Path:
-    """The file itself, or the ticket or dense network in the folder of a run. Raises InputError where it has none."""
-    if not path.is_dir():
-        return path
-    for name in ("best.ticket", "best.safetensors"):
-        if (path / name).exists():
-            return path / name
-    raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
-
-
-def open_saved(file: Path, root: str = "") -> tuple[Config, Callable[[Network], Network], dict[str, float]]:
-    """As `load_saved`, but the configuration tells where the data lie, as the one of the run beside it does.
-
-    `root` is the folder of the raw files, if they lie elsewhere now.
-    """
-    config, fill, saved = load_saved(file)
-    beside = file.parent / "config.toml"
-    known = load_toml(beside).to_dict()["data"] if beside.exists() else {}
-    known |= {"root": root} if root else {}
-    return config.replace({f"data.{key}": value for key, value in known.items()}), fill, saved
+    return Config.from_dict(config.portable(), ""), measured, saved.metrics
 
 
 def _checked_data(config: Config, ranks: Ranks) -> Data:
