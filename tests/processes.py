@@ -21,7 +21,7 @@ R = TypeVar("R")
 # Ranks are forked from one clean process that has imported what is slow; it has no threads and no autograd engine.
 # Where there are GPUs it imports nothing: once an import has asked for them, CUDA does not start in a fork.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_SLOW_IMPORTS = ["torch", "torch.distributed", "torch_geometric.nn", "scipy.sparse", "hypothesis", "pytest"]
+_SLOW_IMPORTS = ["torch", "torch.distributed", "ugts_dist.training.run", "hypothesis", "pytest"]
 _CONTEXT.set_forkserver_preload([] if torch.cuda.device_count() else _SLOW_IMPORTS)
 
 

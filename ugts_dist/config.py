@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -198,10 +198,8 @@ def load_preset(name: str) -> Config:
     return Config.from_dict(parse_toml(text), f"preset {name}")
 
 
-@functools.cache
-def _types(cls: type) -> dict[str, Any]:
-    """The type of each field; evaluated once, since a search makes hundreds of configurations."""
-    return get_type_hints(cls)
+# The type of each field; evaluated once, since a search makes hundreds of configurations.
+_types: Callable[[type], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def _section(cls: type, name: str, values: Any) -> Any:

@@ -18,7 +18,11 @@ from tests.cluster.stubs import CLUSTER
 from tests.faults.launch import launch as launch_here
 from tests.faults.observe import outcome
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.slow,  # test_torchrun.py cuts off a host too, and tests/tuning/test_search.py kills a search
+    pytest.mark.xdist_group("ray"),
+]
 
 PROGRAMS = Path(sys.executable).parent
 INTERVAL = 5  # steps between two checkpoints

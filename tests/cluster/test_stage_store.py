@@ -14,6 +14,8 @@ from tests.cluster.stubs import CLUSTER
 from ugts_dist.cli import main
 from ugts_dist.graphs.store import open_store
 
+pytestmark = pytest.mark.xdist_group("staged store")
+
 SCRIPT = CLUSTER / "stage-store.sh"
 PROGRAMS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 

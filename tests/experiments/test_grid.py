@@ -126,6 +126,7 @@ def cluster(gpus: int) -> Iterator[str]:
         signal.signal(signal.SIGTERM, on_sigterm)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_cluster_runs_a_grid_with_a_part_of_a_gpu_for_each_run(tmp_path: Path) -> None:
     settings = [config(run__epochs=2, run__seed=seed) for seed in range(2)]

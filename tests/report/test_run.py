@@ -22,6 +22,8 @@ from ugts_dist.supermask import Ticket
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
 
+pytestmark = pytest.mark.xdist_group("reported runs")
+
 EPOCHS = 8
 
 

@@ -19,6 +19,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
 from ugts_dist.report.options import ReportOptions
 
+pytestmark = pytest.mark.xdist_group("reported search")
+
 TEXT = SMALL.replace('"run.epochs" = 12', '"run.epochs" = 6')
 
 
