@@ -30,7 +30,7 @@ from ugts_dist.errors import InputError
 _MAX_HEADER = 2**24  # bytes
 _MAX_DEPTH = 32  # of the JSON
 _MAX_AXES = 32
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -66,8 +66,8 @@ def tensor_file_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any], 
         raise ValueError("the header has a key 'sha256', which is the checksum's")
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     for name, value in held.items():
-        if value.dtype not in _DTYPES.values():
-            raise TypeError(f"tensor {name!r} is {value.dtype}, allowed are {', '.join(map(str, _DTYPES.values()))}")
+        if value.dtype not in DTYPES.values():
+            raise TypeError(f"tensor {name!r} is {value.dtype}, allowed are {', '.join(map(str, DTYPES.values()))}")
     sealed = {**header, "sha256": _checksum(header, held)}
     # One entry only: safetensors writes several in a random order.
     data = safetensors.torch.save(held, {kind: _to_json(sealed)})
@@ -171,16 +171,16 @@ def _entry(name: str, value: Any) -> _Entry:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{told} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ValueError(f"{told} has dtype {short(dtype)}, allowed are {', '.join(_DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"{told} has dtype {short(dtype)}, allowed are {', '.join(DTYPES)}")
     if not _are_sizes(shape) or len(shape) > _MAX_AXES or math.prod(max(axis, 1) for axis in shape) >= 2**60:
         raise ValueError(f"{told} has shape {short(shape)}, which no tensor can have")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise ValueError(f"{told} has data_offsets {short(offsets)}, allowed are two positions")
-    needed = math.prod(shape) * _DTYPES[dtype].itemsize
+    needed = math.prod(shape) * DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != needed:
         raise ValueError(f"{told} has data_offsets {short(offsets)}, but takes {needed} bytes")
-    return _Entry(offsets[0], offsets[1], name, _DTYPES[dtype], tuple(shape))
+    return _Entry(offsets[0], offsets[1], name, DTYPES[dtype], tuple(shape))
 
 
 def _are_sizes(values: Any) -> bool:

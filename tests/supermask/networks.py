@@ -53,5 +53,5 @@ def randomise(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if value.dim() == 1 and not name.endswith("threshold"):
-                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+                value.copy_(0.2 + 0.6 * torch.rand(value.shape, generator=generator))
     return model

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from tests.processes import spawn
 from tests.supermask.networks import FEATURES, NETWORKS, graph, randomise
 from ugts_dist import Supermask, sparsify
-from ugts_dist.supermask.masked import Scope
-from ugts_dist.supermask.masked_weight import Ranking
+from ugts_dist.supermask.recipe import Ranking, Scope
 from ugts_dist.supermask.weights import random_tensor
 
 X, EDGES = graph()
@@ -394,17 +393,9 @@ def test_torch_compile_of_the_whole_graph() -> None:
 # Refusals
 
 
-class Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
-        self.b.weight = self.a.weight
-
-
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Tied(), "b.weight is the same tensor as a.weight"),
         (pyg.GCN(-1, 6, 2, 3), "convs.0.lin.weight is not initialised"),
         (
             nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double()),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,7 +77,17 @@ def test_a_sparsity_outside_its_range_is_refused(field: str, value: float) -> No
         Schedule(**{"final": 0.5, field: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("epochs", "start"), [(-1, 0), (10, -1)])
-def test_negative_epochs_are_refused(epochs: int, start: int) -> None:
-    with pytest.raises(ValueError, match="must not be negative"):
-        linear_schedule(0.5, epochs, start=start)
+@pytest.mark.parametrize("value", [-1, 1.5, True, math.nan, "10", None])
+@pytest.mark.parametrize("field", ["epochs", "start", "power"])
+def test_epochs_and_powers_that_are_no_whole_numbers_are_refused(field: str, value: Any) -> None:
+    least = 1 if field == "power" else 0
+    with pytest.raises(ValueError, match=rf"^sparsity schedule: {field} is .*, allowed is a whole number of {least} "):
+        Schedule(**{"final": 0.5, "epochs": 10, field: value})
+    with pytest.raises(ValueError, match=r"^epoch is .*, allowed is a whole number of 0 or more"):
+        linear_schedule(0.5, 10)(value)
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None])
+def test_a_sparsity_that_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"final is .*, allowed is \[0, 1\)"):
+        constant_schedule(value)

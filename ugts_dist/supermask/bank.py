@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ugts_dist.supermask.masked import maskable_names
+from ugts_dist.supermask.layout import Layout
+from ugts_dist.supermask.sites import Place, Site, find_sites
 from ugts_dist.supermask.ticket import Ticket
 from ugts_dist.supermask.weights import fingerprint, random_tensor
 
@@ -38,42 +40,27 @@ class _BankedWeight(nn.Module):
 
 
 @dataclass
-class _Place:
-    """Where a tensor of the model lives."""
+class _Backbone:
+    """One frozen weight that the tickets share, and what masks it wherever it is read."""
 
-    module: nn.Module
-    attribute: str
-
-    @classmethod
-    def of(cls, model: nn.Module, name: str) -> _Place:
-        owner, _, attribute = name.rpartition(".")
-        return cls(model.get_submodule(owner), attribute)
-
-    @property
-    def tensor(self) -> Tensor:
-        return getattr(self.module, self.attribute)
-
-
-@dataclass
-class _Backbone(_Place):
-    """Where one frozen weight lives that the tickets share."""
-
+    place: Place
     banked: _BankedWeight
 
     @classmethod
-    def install(cls, model: nn.Module, name: str, weight: Tensor) -> _Backbone:
+    def install(cls, site: Site, weight: Tensor) -> _Backbone:
         """Write the random values, and let every reader of the weight get them masked."""
-        place, banked = _Place.of(model, name), _BankedWeight()
+        banked = _BankedWeight()
         with torch.no_grad():
-            place.tensor.copy_(weight)
-        # Unsafe only in that the parametrization is not tried here, when no ticket is in use.
-        parametrize.register_parametrization(place.module, place.attribute, banked, unsafe=True)
-        return cls(place.module, place.attribute, banked)
+            site.parameter.copy_(weight)
+        for place in site.places:
+            # Unsafe only in that the parametrization is not tried here, when no ticket is in use.
+            parametrize.register_parametrization(place.module, place.attribute, banked, unsafe=True)
+        return cls(site.places[0], banked)
 
     @property
     def weight(self) -> Tensor:
         """The random values."""
-        return self.module.parametrizations[self.attribute].original  # type: ignore[union-attr,index]
+        return self.place.module.parametrizations[self.place.attribute].original  # type: ignore[union-attr,index]
 
 
 @dataclass
@@ -105,8 +92,8 @@ class TicketBank:
     The results have the same bits as those of a model that `Ticket.apply` filled. A further ticket takes one bit a
     weight, two numbers a weight tensor, and its unmasked parameters and buffers; while a layer computes, its masked
     weight is in memory as well. `model.to(device)` moves the weights, and what is kept of a ticket follows when it is
-    next used. Modes and devices are the model's own, so call `model.eval()` where that matters; what a forward pass
-    changes in buffers (batch normalisation in training mode) lasts until a ticket is chosen again.
+    next used. The model is put into evaluation mode; where it is called in training mode all the same, what a forward
+    pass changes in buffers (batch normalisation) lasts until a ticket is chosen again.
 
     A bank serves one caller at a time: threads need a lock around a call, or a bank each (`copy.deepcopy` makes one).
     """
@@ -117,23 +104,29 @@ class TicketBank:
             model: plain model of the tickets' architecture, on any device; changed in place.
             tickets: at least one, by any names.
 
-        Raises: ValueError, in one line that names what differs, for tickets that do not fit the model or each other;
-        the model is then left as it was.
+        Raises: TypeError for arguments of other types. ValueError, in one line that names what differs, for tickets
+        that do not fit the model or each other; the model is then left as it was.
         """
+        if not isinstance(tickets, Mapping):
+            raise TypeError(f"tickets is {type(tickets).__name__}, allowed is a mapping of names to tickets")
+        for name, ticket in tickets.items():
+            _require_ticket(name, ticket)
         if not tickets:
             raise ValueError("a bank of no tickets: at least one is needed, which tells the seed of the weights")
         self.model = model
         self._recipe = next(iter(tickets.values())).recipe
         self._in_use: list[str] = []  # one for each block that has not ended, the innermost last
         seed, init = self._recipe.seed, self._recipe.weight_init
-        shapes = maskable_names(model)
-        weights = {name: random_tensor(seed, "weight", name, shape, init) for name, shape in shapes.items()}
-        self._places = {name: _Place.of(model, name) for name in model.state_dict() if name not in shapes}
+        sites = find_sites(model)
+        weights = {site.name: random_tensor(seed, "weight", site.name, site.parameter.shape, init) for site in sites}
+        self._layout = Layout.of(model)
+        self._places = {name: _place(model, name) for name in self._layout.unmasked}
         for name, ticket in tickets.items():
             self._check(name, ticket, weights)
         self._held = {name: _Held.of(ticket) for name, ticket in tickets.items()}
-        self._backbone = {name: _Backbone.install(model, name, weight) for name, weight in weights.items()}
+        self._backbone = {site.name: _Backbone.install(site, weights[site.name]) for site in sites}
         model.requires_grad_(False)
+        model.eval()
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """The model's forward pass with one ticket. Raises KeyError for a name that is not in the bank."""
@@ -162,9 +155,10 @@ class TicketBank:
 
     def add(self, name: str, ticket: Ticket) -> None:
         """Keep one more ticket. Raises ValueError for one that does not fit, and for a name that is taken."""
+        _require_ticket(name, ticket)
         if name in self._held:
             raise ValueError(f"ticket {name!r} is in the bank already")
-        self._check(name, ticket, {key: place.weight for key, place in self._backbone.items()})
+        self._check(name, ticket, {key: backbone.weight for key, backbone in self._backbone.items()})
         self._held[name] = _Held.of(ticket)
 
     def remove(self, name: str) -> None:
@@ -185,38 +179,42 @@ class TicketBank:
     def _choose(self) -> None:
         """Give the model what the innermost block's ticket has; outside of all blocks, no bits."""
         if not self._in_use:
-            for place in self._backbone.values():
-                place.banked.bits = None
+            for backbone in self._backbone.values():
+                backbone.banked.bits = None
             return
         held = self._held[self._in_use[-1]]
-        for name, place in self._backbone.items():
+        for name, backbone in self._backbone.items():
             # What was moved once stays there: the next switch copies nothing.
-            held.bits[name] = held.bits[name].to(place.weight.device)
-            banked = place.banked
+            held.bits[name] = held.bits[name].to(backbone.weight.device)
+            banked = backbone.banked
             banked.bits, banked.gain, banked.scale = held.bits[name], held.gains[name], held.scales[name]
-        for name, target in self._places.items():
-            held.unmasked[name] = held.unmasked[name].to(target.tensor.device)
-            target.tensor.copy_(held.unmasked[name])
+        for name, place in self._places.items():
+            target = getattr(place.module, place.attribute)
+            held.unmasked[name] = held.unmasked[name].to(target.device)
+            target.copy_(held.unmasked[name])
 
     def _check(self, name: str, ticket: Ticket, weights: Mapping[str, Tensor]) -> None:
         """Raise ValueError for a ticket that is not of this backbone; `weights` are its random values."""
         if ticket.recipe != self._recipe:
             theirs, ours = (f"seed {r.seed} and weights {r.weight_init}" for r in (ticket.recipe, self._recipe))
             raise ValueError(f"ticket {name!r} has {theirs}, the bank has {ours}")
-        _same_shapes(f"ticket {name!r}: weight", ticket.masks, weights)
-        unmasked = {key: place.tensor for key, place in self._places.items()}
-        _same_shapes(f"ticket {name!r}: unmasked tensor", ticket.unmasked, unmasked)
+        try:
+            self._layout.check(ticket.masks, ticket.shared, ticket.unmasked)
+        except ValueError as error:
+            raise ValueError(f"ticket {name!r}: {error}") from None
         if fingerprint({key: weight * ticket.gains[key] for key, weight in weights.items()}) != ticket.fingerprint:
             raise ValueError(f"ticket {name!r}: the weights regenerated from the seed do not have its fingerprint")
 
 
-def _same_shapes(what: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises ValueError that names the first tensor which one side lacks, or which has another shape."""
-    for name in sorted(found.keys() | wanted.keys()):
-        theirs, ours = (tuple(side[name].shape) if name in side else None for side in (found, wanted))
-        if theirs != ours:
-            there, here = (f"of shape {shape}" if shape is not None else "absent" for shape in (theirs, ours))
-            raise ValueError(f"{what} {name} is {there}, and in the model {here}")
+def _place(model: nn.Module, name: str) -> Place:
+    owner, _, attribute = name.rpartition(".")
+    return Place(model.get_submodule(owner), attribute)
+
+
+def _require_ticket(name: object, ticket: object) -> None:
+    if not isinstance(name, str) or not isinstance(ticket, Ticket):
+        told = f"{short(name)}: {type(ticket).__name__}"
+        raise TypeError(f"tickets has {told}, allowed are names with tickets")
 
 
 def _packed(mask: Tensor) -> Tensor:

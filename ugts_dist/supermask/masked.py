@@ -2,71 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ugts_dist.supermask.masked_weight import MaskedWeight, Ranking
+from ugts_dist.supermask import arguments
+from ugts_dist.supermask.masked_weight import MaskedWeight
+from ugts_dist.supermask.recipe import Options, Recipe, check_gain
+from ugts_dist.supermask.sites import Site, plain_tensors
 from ugts_dist.supermask.threshold import kth_smallest, sent
-from ugts_dist.supermask.weights import Init, fingerprint, random_tensor
+from ugts_dist.supermask.weights import fingerprint, random_tensor
 
-Scope = Literal["global", "layer"]
+_ADVICE = "try a smaller learning rate"
 
 
 @dataclass
-class _Entry:
-    """One masked weight: where it lives, and the number that its random values were multiplied by."""
+class Entry:
+    """One masked weight: where it lives, and what masks it."""
 
-    module: nn.Module
-    attribute: str
+    site: Site
     masked: MaskedWeight
-    gain: float = 1.0
 
     @property
     def weight(self) -> Tensor:
-        """The frozen weight, before masking."""
-        return self.module.parametrizations[self.attribute].original  # type: ignore[union-attr,index]
+        """The frozen weight, before masking. Raises ValueError where it is masked no longer."""
+        place = self.site.places[0]
+        if not parametrize.is_parametrized(place.module, place.attribute):
+            raise ValueError(f"{self.site.name} is masked no longer: use the mask before remove_parametrizations")
+        return place.module.parametrizations[place.attribute].original  # type: ignore[union-attr,index]
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the frozen weights came about: all that a ticket needs beside the mask and the gains."""
-
-    seed: int
-    weight_init: Init = "kaiming-uniform"
+    def regenerated(self, recipe: Recipe) -> Tensor:
+        """The weight from its seed and gain, as a ticket finds it; on the weight's device."""
+        weight = self.weight
+        drawn = random_tensor(recipe.seed, "weight", self.site.name, weight.shape, recipe.weight_init)
+        return drawn.to(weight.device) * self.masked.gain
 
 
 class Supermask:
-    """The masks of a model: its scores, thresholds and frozen weights. Made by `sparsify`."""
+    """The masks of a model: its scores, thresholds and frozen weights. Made by `sparsify`.
+
+    All of it is in the model's `state_dict`: a model that was sparsified with the same arguments loads it and goes on;
+    one of another seed, initialisation or other options refuses it with a ValueError, before anything is loaded.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        entries: dict[str, _Entry],
+        entries: dict[str, Entry],
         recipe: Recipe,
-        scope: Scope,
-        rescale: bool,
-        floor: float,
-        first: Collection[str],
-        first_sparsity: float,
+        options: Options,
         process_group: dist.ProcessGroup | None,
     ) -> None:
         self.model = model
         self.recipe = recipe
-        self.scope = scope
-        self.rescale = rescale
-        self.floor = floor
-        self.first = first
-        self.first_sparsity = first_sparsity
+        self.options = options
         self.process_group = process_group
         self._entries = entries
-        self._fingerprint: str | None = None
+        self._fingerprint = ""
+        self._hashed: object = None  # the weights' mark when the fingerprint was computed
+        self._checked: object = None  # and when they were compared with the seed's
         self._threshold: Tensor | None = None
+        self._set: tuple[Tensor, int] | None = None  # a layer's threshold as the last step left it, and its version
 
     def scores(self) -> list[nn.Parameter]:
         """The only trained tensors, one of each masked weight's shape."""
@@ -77,30 +76,28 @@ class Supermask:
         return {name: entry.weight for name, entry in self._entries.items()}
 
     def masks(self) -> dict[str, Tensor]:
-        """The boolean supermasks at the present thresholds, by parameter name."""
+        """The boolean supermasks at the present thresholds, by parameter name.
+
+        Raises FloatingPointError where a score or a threshold is not finite.
+        """
+        self.check_finite()
         return {name: entry.masked.mask() for name, entry in self._entries.items()}
 
     def gains(self) -> dict[str, float]:
         """What each random weight was multiplied by once (1 without calibration)."""
-        return {name: entry.gain for name, entry in self._entries.items()}
+        return {name: entry.masked.gain for name, entry in self._entries.items()}
 
     def scales(self) -> dict[str, float]:
         """What each masked weight is multiplied by at its present density (1 without `rescale`)."""
         return {name: float(entry.masked.scale) for name, entry in self._entries.items()}
 
+    def shared(self) -> dict[str, str]:
+        """Further names of masked weights that have several, and the name under which each is masked."""
+        return {name: entry.site.name for entry in self._entries.values() for name in entry.site.names[1:]}
+
     def unmasked(self) -> dict[str, Tensor]:
         """Every other parameter and buffer of the model, frozen as it was found: biases, normalisation."""
-        held = tuple(
-            f"{name}."
-            for name, module in self.model.named_modules()
-            if isinstance(module, parametrize.ParametrizationList)
-        )
-        # PyG's Linear also puts the masked weight under its plain name.
-        return {
-            name: value
-            for name, value in self.model.state_dict().items()
-            if not name.startswith(held) and name not in self._entries
-        }
+        return dict(plain_tensors(self.model))
 
     @property
     def num_weights(self) -> int:
@@ -115,9 +112,13 @@ class Supermask:
         `first` are masked before all others, up to their own sparsity. With a floor the best weights of each other
         layer, up to its floor, are masked last of all. With a process group every rank must call it, and each gets the
         same bits.
+
+        Raises: ValueError for a sparsity outside [0, 1). FloatingPointError for scores that are not finite, where they
+        are on the CPU; on a GPU the host does not wait to learn of it, and `masks`, `sparsity` and `Ticket.of` raise.
         """
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"sparsity is {sparsity}, allowed is [0, 1)")
+        sparsity = arguments.fraction("sparsity", sparsity, below_one=True)
+        if all(score.device.type == "cpu" for score in self.scores()):
+            self._check_scores()
         ranked = [entry.masked.ranked().detach() for entry in self._entries.values()]
         floors = self._floors(sparsity)
         protected = self._protected(ranked, floors)
@@ -130,8 +131,10 @@ class Supermask:
             [min(masked, size - 1) for (_, masked), size in zip(groups, sizes, strict=True)],
             self.process_group,
         )
-        self._threshold = thresholds[0] if self.scope == "global" else None
         self._set_thresholds(self._of_layers(thresholds, groups, sizes), protected)
+        self._threshold = thresholds[0] if self.options.scope == "global" else None
+        set_threshold = next(iter(self._entries.values())).masked.threshold
+        self._set = set_threshold, set_threshold._version
 
     def _of_layers(self, thresholds: Tensor, groups: list[tuple[list[int], int]], sizes: list[int]) -> Tensor:
         """Each layer's threshold, `[num_layers]`, from those of the groups; above every score where all are masked."""
@@ -146,7 +149,7 @@ class Supermask:
         masked = [entry.masked for entry in self._entries.values()]
         own = thresholds if protected is None else torch.minimum(thresholds, protected)
         torch._foreach_copy_([weight.threshold for weight in masked], list(own.unbind()))
-        if self.rescale:
+        if self.options.rescale:
             kept = torch.stack([weight.count_kept() for weight in masked]).float().clamp(min=1)
             sizes = sent([weight.score.numel() for weight in masked], torch.float32, kept.device)
             # Density^-1/2, so that a layer's outputs keep their scale as weights vanish.
@@ -156,23 +159,23 @@ class Supermask:
     def _groups(self, sparsity: float, floors: list[int]) -> list[tuple[list[int], int]]:
         """Which weights share a threshold, by their places, and how many of them are masked; the global one first."""
         sizes = [score.numel() for score in self.scores()]
-        if self.scope == "layer":
+        if self.options.scope == "layer":
             return [([i], round(sparsity * size)) for i, size in enumerate(sizes)]
         masked = round(sparsity * sum(sizes))
-        first = [i for i, name in enumerate(self._entries) if name in self.first]
+        first = [i for i, name in enumerate(self._entries) if name in self.options.first]
         rest = [i for i in range(len(sizes)) if i not in first]
         if not first:
             return [(rest, masked)]
-        most = round(self.first_sparsity * sum(sizes[i] for i in first))
+        most = round(self.options.first_sparsity * sum(sizes[i] for i in first))
         least = masked - sum(sizes[i] - floors[i] for i in rest)
         of_first = max(min(most, masked), least)
         return [(rest, masked - of_first), (first, of_first)]
 
     def _floors(self, sparsity: float) -> list[int]:
         """How many weights of each layer its floor keeps; none of the first ones."""
-        share = self.floor * (1.0 - sparsity)
+        share = self.options.floor * (1.0 - sparsity)
         return [
-            0 if name in self.first else int(share * entry.masked.score.numel() + 1e-6)
+            0 if name in self.options.first else int(share * entry.masked.score.numel() + 1e-6)
             for name, entry in self._entries.items()
         ]
 
@@ -187,121 +190,87 @@ class Supermask:
 
     @property
     def threshold(self) -> Tensor | None:
-        """The global threshold of the last step, of all weights but those that are `first`; None before it, and with a
-        threshold for each layer."""
+        """The global threshold of the last step, of all weights but those that are `first`; None before it, after a
+        `state_dict` was loaded, and with a threshold for each layer."""
+        own = next(iter(self._entries.values())).masked.threshold
+        if self._set is None or self._set[0] is not own or self._set[1] != own._version:
+            return None
         return self._threshold
 
     def sparsity(self) -> float:
-        """Achieved sparsity: the fraction of weights masked to zero at the present thresholds."""
+        """Achieved sparsity: the fraction of weights masked to zero at the present thresholds.
+
+        Raises FloatingPointError where a score or a threshold is not finite.
+        """
         kept = sum(int(mask.sum()) for mask in self.masks().values())
         return 1.0 - kept / self.num_weights
 
     def fingerprint(self) -> str:
-        """SHA-256 of the frozen weights; it never changes while the scores train, and is computed once."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.weights())
+        """SHA-256 of the frozen weights, computed again only after they have changed."""
+        mark = self._mark()
+        if mark != self._hashed:
+            self._fingerprint, self._hashed = fingerprint(self.weights()), mark
         return self._fingerprint
 
     @torch.no_grad()
     def scale(self, name: str, gain: float) -> None:
-        """Multiply one frozen weight by a number, which becomes part of the ticket."""
+        """Multiply one frozen weight by a number, which becomes part of the ticket.
+
+        Raises ValueError for an unknown name, and where the product of its gains is not of magnitude 2^-64 to 2^64.
+        """
+        arguments.known("name", [name], self._entries)
         entry = self._entries[name]
-        entry.gain *= gain
-        self._fingerprint = None
+        entry.masked.gain = check_gain(entry.masked.gain * gain)
         # From the random values again, and not from the scaled ones, so that a ticket finds the same bits.
-        original = random_tensor(self.recipe.seed, "weight", name, entry.weight.shape, self.recipe.weight_init)
-        entry.weight.copy_(original.to(entry.weight.device) * entry.gain)
+        entry.weight.copy_(entry.regenerated(self.recipe))
 
+    @torch.no_grad()
+    def check_finite(self) -> None:
+        """Raise FloatingPointError, which names the weight, for scores or thresholds that are not finite.
 
-def sparsify(
-    model: nn.Module,
-    seed: int = 0,
-    *,
-    weight_init: Init = "kaiming-uniform",
-    score_init: Init = "kaiming-uniform",
-    score_scale: float = 1.0,
-    scope: Scope = "global",
-    rescale: bool = False,
-    ranking: Ranking = "score",
-    floor: float = 0.0,
-    first: Collection[str] = (),
-    first_sparsity: float = 0.0,
-    process_group: dist.ProcessGroup | None = None,
-) -> Supermask:
-    """Freeze a model's weights at reproducible random values and give each a trainable score.
+        It reads all scores once, and waits for the device.
+        """
+        self._check_scores()
+        thresholds = torch.stack([entry.masked.threshold for entry in self._entries.values()])
+        for name, unknown in zip(self._entries, thresholds.isnan().tolist(), strict=True):  # infinite ones are allowed
+            if unknown:
+                raise FloatingPointError(f"the scores of {name} were not finite at the last step: {_ADVICE}")
 
-    Every parameter with two or more axes is masked; all others (biases, normalisation) are frozen as they are.
+    @torch.no_grad()
+    def _check_scores(self) -> None:
+        ends = torch.stack([torch.stack(score.aminmax()) for score in self.scores()])
+        for name, finite in zip(self._entries, ends.isfinite().all(1).tolist(), strict=True):
+            if not finite:
+                raise FloatingPointError(f"the scores of {name} are not finite: {_ADVICE}")
 
-    Args:
-        model: any module, on any device; changed in place. Layers see the masked weight where they read it.
-        seed: with the parameter's name it determines each weight and each score.
-        weight_init: distribution of the frozen weights.
-        score_init: distribution of the first scores, times `score_scale`.
-        scope: one threshold over all layers, or one a layer.
-        rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
-            a dense layer and never adapt. The paper does not.
-        ranking: compare the scores themselves, or their magnitudes.
-        floor: part of its even share, `1 - sparsity` of its weights, that each layer keeps at least, whatever the
-            global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
-        first: names of weights, such as those that read the features, with a threshold of their own: they are masked
-            before all others, up to the sparsity `first_sparsity`. For scope `global`.
-        process_group: ranks that share the search for the threshold; by default all ranks, where
-            `torch.distributed` is initialised.
+    @torch.no_grad()
+    def check(self) -> None:
+        """Raise where a ticket made now would be wrong: see `Ticket.of`."""
+        self.check_finite()
+        mark = self._mark()
+        if mark != self._checked:
+            for name, entry in self._entries.items():
+                if not torch.equal(entry.weight, entry.regenerated(self.recipe)):
+                    raise ValueError(
+                        f"{name} is not what seed {self.recipe.seed}, {self.recipe.weight_init} and gain "
+                        f"{entry.masked.gain:g} give: it was changed; allowed is Supermask.scale"
+                    )
+            self._checked = mark
+        modules = {id(module) for module in self.model.modules()}
+        known = {id(tensor) for entry in self._entries.values() for tensor in (entry.weight, entry.masked.score)}
+        for name, entry in self._entries.items():
+            if any(id(place.module) not in modules for place in entry.site.places):
+                raise ValueError(f"{name} is of a module that the model has no longer: sparsify the model as it is now")
+        for name, parameter in self.model.named_parameters():
+            if parameter.dim() >= 2 and id(parameter) not in known:
+                raise ValueError(f"{name} is not masked, it came later: sparsify the model as it is now")
 
-    Returns: the model's Supermask, at sparsity 0.
+    def _mark(self) -> object:
+        """Something that differs after any change of the frozen weights or gains; it costs one sum over the weights.
 
-    Raises: ValueError for a model without weights, with uninitialised, shared or already masked ones, and for what is
-    `first` where there is no such weight, no other one, or no global threshold.
-    """
-    if not 0.0 <= floor <= 1.0:
-        raise ValueError(f"floor is {floor}, allowed is [0, 1]")
-    if not 0.0 <= first_sparsity < 1.0:
-        raise ValueError(f"first_sparsity is {first_sparsity}, allowed is [0, 1)")
-    if process_group is None and dist.is_available() and dist.is_initialized():
-        process_group = dist.group.WORLD
-    owners = list(_maskable(model))
-    names = [name for name, *_ in owners]
-    if not set(first) <= set(names):
-        raise ValueError(f"first is {sorted(set(first) - set(names))[0]!r}, allowed are {', '.join(names)}")
-    if first and (scope == "layer" or set(first) == set(names)):
-        raise ValueError(f"first is {', '.join(first)}, allowed with scope 'global' and beside other weights")
-    entries: dict[str, _Entry] = {}
-    for name, module, attribute, parameter in owners:
-        weight = random_tensor(seed, "weight", name, parameter.shape, weight_init)
-        score = random_tensor(seed, "score", name, parameter.shape, score_init) * score_scale
-        with torch.no_grad():
-            parameter.copy_(weight)
-        masked = MaskedWeight(score.to(parameter.device), ranking)
-        parametrize.register_parametrization(module, attribute, masked)
-        entries[name] = _Entry(module, attribute, masked)
-    model.requires_grad_(False)
-    for entry in entries.values():
-        entry.masked.score.requires_grad_(True)
-    recipe = Recipe(seed, weight_init)
-    return Supermask(model, entries, recipe, scope, rescale, floor, first, first_sparsity, process_group)
-
-
-def maskable_names(model: nn.Module) -> dict[str, torch.Size]:
-    """Names and shapes of the parameters that `sparsify` would mask."""
-    return {name: parameter.shape for name, _, _, parameter in _maskable(model)}
-
-
-def _maskable(model: nn.Module) -> Iterable[tuple[str, nn.Module, str, nn.Parameter]]:
-    found: dict[int, str] = {}
-    for prefix, module in list(model.named_modules()):
-        if isinstance(module, MaskedWeight):
-            raise ValueError(f"{prefix.replace('.parametrizations', '')[:-2]} is masked already")
-        for attribute, parameter in module.named_parameters(recurse=False):
-            name = f"{prefix}.{attribute}" if prefix else attribute
-            if isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise ValueError(f"{name} is not initialised: run the model once, or give its input size")
-            if parameter.dim() < 2:
-                continue
-            if parameter.dtype != torch.float32:
-                raise ValueError(f"{name} is {parameter.dtype}, allowed is torch.float32")
-            if id(parameter) in found:
-                raise ValueError(f"{name} is the same tensor as {found[id(parameter)]}: shared weights can't be masked")
-            found[id(parameter)] = name
-            yield name, module, attribute, parameter
-    if not found:
-        raise ValueError("the model has no parameter with two or more axes to mask")
+        The versions tell what changed as autograd knows it; the sums also what was changed by way of `.data`.
+        """
+        weights = [weight.detach() for weight in self.weights().values()]
+        sums = torch.stack([weight.view(torch.int32).sum(dtype=torch.int64) for weight in weights]).tolist()
+        versions = [(id(weight), weight._version) for weight in self.weights().values()]
+        return versions, sums, list(self.gains().values())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ugts_dist.supermask.recipe import Options, Recipe, WeightState
 from ugts_dist.supermask.threshold import CHUNK
 
-Ranking = Literal["score", "magnitude"]
+_STATE = "_extra_state"  # torch's own name for what `get_extra_state` returns
 
 
 class _MaskWeight(torch.autograd.Function):
@@ -33,24 +34,28 @@ class _MaskWeight(torch.autograd.Function):
 
 
 class MaskedWeight(nn.Module):
-    """Parametrization of one frozen weight: holds its score and its threshold.
+    """Parametrization of one frozen weight: holds its score, its threshold, its gain and where it came from.
 
-    Registered with `torch.nn.utils.parametrize`, so that a layer that reads its `weight` gets the masked one.
+    Registered with `torch.nn.utils.parametrize`, so that a layer that reads its `weight` gets the masked one. All of
+    it is in the model's `state_dict`.
     """
 
     threshold: Tensor
     scale: Tensor
 
-    def __init__(self, score: Tensor, ranking: Ranking) -> None:
+    def __init__(self, score: Tensor, recipe: Recipe, options: Options) -> None:
         super().__init__()
         self.score = nn.Parameter(score)
-        self.ranking = ranking
+        self.recipe = recipe
+        self.options = options
+        self.gain = 1.0
+        self.by_magnitude = options.ranking == "magnitude"
         self.register_buffer("threshold", score.new_full((), -torch.inf))
         self.register_buffer("scale", score.new_ones(()))
 
     def ranked(self) -> Tensor:
         """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup."""
-        return self.score.abs() if self.ranking == "magnitude" else self.score
+        return self.score.abs() if self.by_magnitude else self.score
 
     def mask(self) -> Tensor:
         """Boolean supermask of the weight's shape."""
@@ -67,3 +72,34 @@ class MaskedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         return _MaskWeight.apply(weight, self.ranked(), self.threshold, self.scale)
+
+    def get_extra_state(self) -> Tensor:
+        """Recipe, options and gain, as bytes."""
+        return self._state.to_tensor()
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take the gain over, after `check_state` has found recipe and options the same."""
+        self.gain = WeightState.from_tensor(state).gain
+
+    def check_state(self, name: str, state: Any) -> None:
+        """Raise ValueError for a state that is damaged, or of another recipe or other options."""
+        try:
+            differences = self._state.differences(WeightState.from_tensor(state))
+        except ValueError as error:
+            raise ValueError(f"state of {name} is damaged: {error}") from None
+        if differences:
+            raise ValueError(
+                f"state of {name} has {', '.join(differences)}; allowed is the state of a model that was sparsified "
+                f"with the same arguments"
+            )
+
+    @property
+    def _state(self) -> WeightState:
+        return WeightState(self.recipe, self.options, self.gain)
+
+
+def refuse_other_states(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Hook of a module before it loads a state: raises ValueError for one of other weights, with nothing loaded yet."""
+    for name, child in module.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
+        if isinstance(child, MaskedWeight) and f"{name}.{_STATE}" in state_dict:
+            child.check_state(name.removesuffix(".0").replace("parametrizations.", ""), state_dict[f"{name}.{_STATE}"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ugts_dist.supermask import arguments
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -12,6 +14,8 @@ class Schedule:
     `s_t = s_f + (s_i - s_f) * (1 - (t - t_0) / n) ** power`: power 1 is Eq. 5 of Huang et al. (2022) with one
     adjustment an epoch; power 3 is the cubic schedule of Zhu and Gupta (2017). With `epochs` 0 the sparsity is
     `final` from the first epoch on.
+
+    Raises ValueError for sparsities outside [0, 1), and for epochs or powers that are negative or no whole numbers.
     """
 
     final: float
@@ -22,11 +26,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for field in ("final", "initial"):
-            value = getattr(self, field)
-            if not 0.0 <= value < 1.0:
-                raise ValueError(f"sparsity schedule: {field} is {value}, allowed is [0, 1)")
-        if self.epochs < 0 or self.start < 0:
-            raise ValueError(f"sparsity schedule: epochs {self.epochs} and start {self.start} must not be negative")
+            arguments.fraction(f"sparsity schedule: {field}", getattr(self, field), below_one=True)
+        for field, least in (("epochs", 0), ("power", 1), ("start", 0)):
+            arguments.whole(f"sparsity schedule: {field}", getattr(self, field), least)
 
     @property
     def end(self) -> int:
@@ -34,7 +36,8 @@ class Schedule:
         return self.start + self.epochs if self.epochs else 0
 
     def __call__(self, epoch: int) -> float:
-        """Sparsity during `epoch` (counted from 0)."""
+        """Sparsity during `epoch` (counted from 0). Raises ValueError for one that is negative or no whole number."""
+        epoch = arguments.whole("epoch", epoch, 0)
         if epoch >= self.end:
             return self.final
         left = 1.0 - max(0, epoch - self.start) / self.epochs

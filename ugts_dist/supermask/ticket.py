@@ -5,6 +5,7 @@ The file is a safetensors file with one metadata entry, `ugts`: a JSON object wi
     seed, weight_init, fingerprint  of the frozen weights
     weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
                     scale are float64 in hexadecimal notation
+    shared          only where weights are shared: further name of a weight -> its name among the weights
     config, metrics, provenance
     sha256          as `ugts_dist.tensor_file` defines it
 Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
@@ -13,30 +14,31 @@ parameter and buffer.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import coding
-from ugts_dist.supermask.masked import Recipe, Supermask, maskable_names
-from ugts_dist.supermask.weights import Init, fingerprint, random_tensor
+from ugts_dist.supermask.layout import Layout
+from ugts_dist.supermask.masked import Supermask
+from ugts_dist.supermask.recipe import Recipe
+from ugts_dist.supermask.ticket_header import FORMAT_VERSION, HeaderWeight, check_header
+from ugts_dist.supermask.weights import fingerprint, random_tensor
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 
-FORMAT_VERSION = 2
 _KIND = "ugts"
-_KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
 _UNMASKED = "unmasked/"
 _MAX_BYTES = 2**31
-_MAX_AXES = 16
+# Masks that keep all or nothing take no bytes, and very sparse ones few: at sparsity 0.9999 a byte holds 5,400 weights.
+_WEIGHTS_OF_NO_BYTES = 2**26
+_WEIGHTS_A_BYTE = 2**13
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Ticket:
         config: how to build the model and on which data, where known.
         metrics: what the ticket achieved.
         provenance: how it came about, where known; values that JSON can hold.
+        shared: further names of weights that the network has under several, and the name that they have here.
     """
 
     recipe: Recipe
@@ -64,6 +67,7 @@ class Ticket:
     config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -75,8 +79,14 @@ class Ticket:
     ) -> Ticket:
         """The ticket that a model's supermask defines at its present thresholds.
 
-        It shares nothing with the model, which may go on while another thread saves the ticket.
+        It shares nothing with the model, which may go on while another thread saves the ticket. The frozen weights are
+        regenerated, as whoever loads the ticket does, and compared with the model's, whenever they have changed.
+
+        Raises: FloatingPointError for scores that are not finite. ValueError, in one line, where a ticket would not
+        rebuild the network: frozen weights that seed and gain do not give, masks or modules that were taken out or
+        replaced, tensors that a file can't hold.
         """
+        mask.check()
         return cls(
             mask.recipe,
             mask.gains(),
@@ -87,6 +97,7 @@ class Ticket:
             deepcopy(dict(config or {})),
             dict(metrics or {}),
             deepcopy(dict(provenance or {})),
+            mask.shared(),
         )
 
     @property
@@ -106,14 +117,16 @@ class Ticket:
             "weight_init": self.recipe.weight_init,
             "fingerprint": self.fingerprint,
             "weights": {
-                name: [list(mask.shape), int(mask.sum()), _to_hex(self.gains[name]), _to_hex(self.scales[name])]
+                name: HeaderWeight(tuple(mask.shape), int(mask.sum()), self.gains[name], self.scales[name]).to_json()
                 for name, mask in self.masks.items()
             },
             "config": self.config,
             "metrics": self.metrics,
             "provenance": self.provenance,
         }
-        _check(header)
+        if self.shared:
+            header["shared"] = self.shared
+        check_header(header)
         coded = coding.encode([mask.numpy() for mask in self.masks.values()])
         tensors = {"masks": torch.frombuffer(bytearray(coded), dtype=torch.uint8) if coded else _no_bytes()}
         tensors |= {f"{_UNMASKED}{name}": value for name, value in self.unmasked.items()}
@@ -125,7 +138,8 @@ class Ticket:
 
         Args:
             path: of its file.
-            max_weights: the largest network to allocate masks for, whose coded form can be far smaller.
+            max_weights: the largest network to allocate masks for, a byte a weight. Whatever it is, 2^13 weights for
+                each byte of the coded masks and 2^26 beside are allowed.
 
         Raises: InputError, in one line, for a file that is missing, damaged, too large or not a ticket.
         """
@@ -142,20 +156,24 @@ class Ticket:
 
     @classmethod
     def _from_parts(cls, header: dict[str, Any], tensors: dict[str, Tensor], max_weights: int) -> Ticket:
-        weights = _check(header)
+        weights = check_header(header)
+        coded = tensors.pop("masks", None)
         total = sum(weight.size for weight in weights.values())
-        if total > max_weights:
-            raise ValueError(f"it declares {total} weights, allowed are {max_weights}")
+        held = 0 if coded is None else coded.numel()
+        most = min(max_weights, _WEIGHTS_OF_NO_BYTES + _WEIGHTS_A_BYTE * held)
+        if total > most:
+            raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
         return cls(
             Recipe(header["seed"], header["weight_init"]),
             {name: weight.gain for name, weight in weights.items()},
             {name: weight.scale for name, weight in weights.items()},
-            _decoded(tensors.pop("masks", None), weights),
+            _decoded(coded, weights),
             {_unmasked_name(name): value for name, value in tensors.items()},
             header["fingerprint"],
             header["config"],
             {name: float(value) for name, value in header["metrics"].items()},
             header["provenance"],
+            header.get("shared", {}),
         )
 
     def weights(self) -> dict[str, Tensor]:
@@ -171,77 +189,24 @@ class Ticket:
 
     @torch.no_grad()
     def apply(self, model: nn.Module) -> nn.Module:
-        """Write the masked weights into an ordinary model of the same architecture, and return it.
+        """Write the masked weights into an ordinary model of the same architecture; returns it in evaluation mode.
 
-        Raises ValueError for a model whose parameters have other names or shapes.
+        Weights that the ticket's network shares are shared in the model, and no others.
+
+        Raises ValueError, in one line that names what differs, for a model whose parameters have other names or shapes;
+        it is then left as it was.
         """
-        if {name: mask.shape for name, mask in self.masks.items()} != maskable_names(model):
-            raise ValueError("the model's weights differ from the ticket's in name or shape")
+        Layout.of(model).check(self.masks, self.shared, self.unmasked)
         state = {
             name: torch.where(self.masks[name], weight * self.scales[name], 0.0)
             for name, weight in self.weights().items()
         }
-        state |= self.unmasked
-        if {name: value.shape for name, value in state.items()} != {
-            name: value.shape for name, value in model.state_dict().items()
-        }:
-            raise ValueError("the model's other parameters and buffers differ from the ticket's in name or shape")
-        model.load_state_dict(state)
-        return model
+        state |= {name: state[own] for name, own in self.shared.items()}
+        model.load_state_dict(state | self.unmasked)
+        return model.eval()
 
 
-class _Weight(NamedTuple):
-    """What the header tells of one masked weight."""
-
-    shape: tuple[int, ...]
-    kept: int
-    gain: float
-    scale: float
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-
-def _check(header: Mapping[str, Any]) -> dict[str, _Weight]:
-    """The weights of a header whose every field is what it should be. Raises ValueError for any other."""
-    if header.keys() != _KEYS:
-        raise ValueError(f"its header has other fields than {', '.join(sorted(_KEYS))}")
-    seed, init, hashed = header["seed"], header["weight_init"], header["fingerprint"]
-    if type(seed) is not int or not -(2**63) <= seed < 2**64:
-        raise ValueError(f"seed is {short(seed)}, allowed is a whole number from -2^63 to 2^64 - 1")
-    if init not in get_args(Init):
-        raise ValueError(f"unknown initialisation {short(init)}, allowed are {', '.join(get_args(Init))}")
-    if not isinstance(hashed, str) or not re.fullmatch("[0-9a-f]{64}", hashed):
-        raise ValueError(f"fingerprint is {short(hashed)}, allowed are 64 hexadecimal digits")
-    for name in ("weights", "config", "metrics", "provenance"):
-        if not isinstance(header[name], dict):
-            raise ValueError(f"{name} is {short(header[name])}, allowed is an object")
-    for name, value in header["metrics"].items():
-        # The comparison is false for NaN as well.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**1000:
-            raise ValueError(f"metric {short(name)} is {short(value)}, allowed is a finite number")
-    if not header["weights"]:
-        raise ValueError("it has no weights")
-    return {name: _weight(f"weight {short(name)}", entry) for name, entry in header["weights"].items()}
-
-
-def _weight(told: str, entry: Any) -> _Weight:
-    if not isinstance(entry, list) or len(entry) != 4:
-        raise ValueError(f"{told} is {short(entry)}, allowed is [shape, number kept, gain, scale]")
-    shape, kept, gain, scale = entry
-    if (
-        not isinstance(shape, list)
-        or not 2 <= len(shape) <= _MAX_AXES
-        or not all(type(axis) is int and 1 <= axis < 2**40 for axis in shape)
-    ):
-        raise ValueError(f"{told} has shape {short(shape)}, allowed are 2 to {_MAX_AXES} axes, each of 1 or more")
-    if type(kept) is not int or not 0 <= kept <= math.prod(shape):
-        raise ValueError(f"{told} keeps {short(kept)} of its {math.prod(shape)} weights")
-    return _Weight(tuple(shape), kept, _from_hex(f"gain of {told}", gain), _from_hex(f"scale of {told}", scale))
-
-
-def _decoded(coded: Tensor | None, weights: Mapping[str, _Weight]) -> dict[str, Tensor]:
+def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight]) -> dict[str, Tensor]:
     if coded is None or coded.dtype != torch.uint8 or coded.dim() != 1:
         raise ValueError("it has no tensor `masks` of bytes")
     sizes, counts = [weight.size for weight in weights.values()], [weight.kept for weight in weights.values()]
@@ -260,18 +225,3 @@ def _unmasked_name(name: str) -> str:
 
 def _no_bytes() -> Tensor:
     return torch.empty(0, dtype=torch.uint8)  # torch.frombuffer refuses an empty buffer
-
-
-def _to_hex(value: float) -> str:
-    """Hexadecimal notation without the zeros at the end: 1.0 is 0x1p+0."""
-    return re.sub(r"\.?0*p", "p", value.hex())
-
-
-def _from_hex(told: str, text: Any) -> float:
-    try:
-        value = float.fromhex(text)
-    except (TypeError, ValueError, OverflowError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{told} is {short(text)}, allowed is a finite number in hexadecimal notation")
-    return value

@@ -1,0 +1,90 @@
+"""How the weights came about and how they are masked: the options of `sparsify` that are state of a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ugts_dist.supermask import arguments
+from ugts_dist.supermask.weights import Init
+
+Scope = Literal["global", "layer"]
+Ranking = Literal["score", "magnitude"]
+MAX_GAIN = 2.0**64  # and its inverse; with MAX_SCALE every weight stays finite in float32
+_MAX_STATE = 2**24  # bytes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the frozen weights came about: all that a ticket needs beside the mask and the gains."""
+
+    seed: int
+    weight_init: Init = "kaiming-uniform"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", arguments.seed("seed", self.seed))
+        arguments.one_of("weight_init", self.weight_init, get_args(Init))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed."""
+
+    scope: Scope = "global"
+    rescale: bool = False
+    ranking: Ranking = "score"
+    floor: float = 0.0
+    first: tuple[str, ...] = ()
+    first_sparsity: float = 0.0
+
+    def __post_init__(self) -> None:
+        arguments.one_of("scope", self.scope, get_args(Scope))
+        arguments.flag("rescale", self.rescale)
+        arguments.one_of("ranking", self.ranking, get_args(Ranking))
+        object.__setattr__(self, "floor", arguments.fraction("floor", self.floor, below_one=False))
+        object.__setattr__(self, "first", arguments.names("first", self.first))
+        share = arguments.fraction("first_sparsity", self.first_sparsity, below_one=True)
+        object.__setattr__(self, "first_sparsity", share)
+
+
+@dataclass(frozen=True)
+class WeightState:
+    """What a `state_dict` holds of one masked weight beside its tensors: recipe, options and gain."""
+
+    recipe: Recipe
+    options: Options
+    gain: float
+
+    def to_tensor(self) -> Tensor:
+        """JSON as bytes: a tensor, so that torch (`weights_only`) and safetensors hold it, and no `.to()` rounds it."""
+        held = asdict(self.recipe) | asdict(self.options) | {"gain": self.gain.hex()}
+        return torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8).clone()
+
+    @classmethod
+    def from_tensor(cls, tensor: Any) -> WeightState:
+        """Raises ValueError for anything that `to_tensor` did not make."""
+        if not isinstance(tensor, Tensor) or tensor.dtype != torch.uint8 or tensor.numel() > _MAX_STATE:
+            raise ValueError("it is no tensor of bytes")
+        try:
+            held = json.loads(tensor.cpu().numpy().tobytes())
+            gain = check_gain(float.fromhex(held.pop("gain")))
+            recipe = Recipe(**{field.name: held.pop(field.name) for field in fields(Recipe)})
+            return cls(recipe, Options(**held), gain)
+        except (AttributeError, KeyError, TypeError, OverflowError, RecursionError, UnicodeDecodeError) as error:
+            raise ValueError(f"it is not what sparsify wrote ({type(error).__name__}: {error})") from None
+
+    def differences(self, other: WeightState) -> list[str]:
+        """In what the recipe and the options of another differ: "seed 1 (here 0)"."""
+        ours, theirs = (asdict(state.recipe) | asdict(state.options) for state in (self, other))
+        return [f"{name} {theirs[name]!r} (here {ours[name]!r})" for name in ours if ours[name] != theirs[name]]
+
+
+def check_gain(gain: float) -> float:
+    """A gain that leaves the weights finite and above zero in float32. Raises ValueError for any other."""
+    if not 1.0 / MAX_GAIN <= abs(gain) <= MAX_GAIN:  # false for NaN
+        raise ValueError(f"gain is {gain:g}, allowed is a number of magnitude 2^-64 to 2^64")
+    return gain

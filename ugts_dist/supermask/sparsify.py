@@ -1,0 +1,118 @@
+"""Turn any model into one with frozen random weights and trained scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ugts_dist.supermask import arguments
+from ugts_dist.supermask.masked import Entry, Supermask
+from ugts_dist.supermask.masked_weight import MaskedWeight, refuse_other_states
+from ugts_dist.supermask.recipe import Options, Ranking, Recipe, Scope
+from ugts_dist.supermask.sites import Site, find_sites, plain_tensors
+from ugts_dist.supermask.weights import Init, random_tensor
+
+
+def sparsify(
+    model: nn.Module,
+    seed: int = 0,
+    *,
+    weight_init: Init = "kaiming-uniform",
+    score_init: Init = "kaiming-uniform",
+    score_scale: float = 1.0,
+    scope: Scope = "global",
+    rescale: bool = False,
+    ranking: Ranking = "score",
+    floor: float = 0.0,
+    first: Iterable[str] = (),
+    first_sparsity: float = 0.0,
+    process_group: dist.ProcessGroup | None = None,
+) -> Supermask:
+    """Freeze a model's weights at reproducible random values and give each a trainable score.
+
+    Every parameter with two or more axes is masked; all others (biases, normalisation) are frozen as they are.
+
+    Args:
+        model: any module, on any device; changed in place. Layers see the masked weight where they read it.
+        seed: with the parameter's name it determines each weight and each score.
+        weight_init: distribution of the frozen weights.
+        score_init: distribution of the first scores, times `score_scale`.
+        scope: one threshold over all layers, or one a layer.
+        rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
+            a dense layer and never adapt. The paper does not.
+        ranking: compare the scores themselves, or their magnitudes.
+        floor: part of its even share, `1 - sparsity` of its weights, that each layer keeps at least, whatever the
+            global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
+        first: names of weights, such as those that read the features, with a threshold of their own: they are masked
+            before all others, up to the sparsity `first_sparsity`. For scope `global`.
+        process_group: ranks that share the search for the threshold; by default all ranks, where
+            `torch.distributed` is initialised.
+
+    A weight that the model has under several names, or that several modules share, is one weight: it has one score and
+    one mask, and is drawn for the first of its names.
+
+    Returns: the model's Supermask, at sparsity 0.
+
+    Raises: ValueError, in one line, for an argument that is not allowed, and for a model that can't be masked: without
+    weights, with uninitialised, already masked, parametrized or overlapping ones, compiled or wrapped, or with what no
+    ticket holds. The model is then left as it was.
+    """
+    recipe = Recipe(seed, weight_init)
+    options = Options(scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity)
+    arguments.one_of("score_init", score_init, get_args(Init))
+    arguments.positive("score_scale", score_scale)
+    sites = find_sites(model)
+    _check_first(options, [site.name for site in sites])
+    for _ in plain_tensors(model):
+        pass  # it raises for what no ticket holds
+    if process_group is None and dist.is_available() and dist.is_initialized():
+        process_group = dist.group.WORLD
+    entries: dict[str, Entry] = {}
+    for site in sites:
+        score = random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
+        entries[site.name] = _install(site, MaskedWeight(score.to(site.parameter.device), recipe, options))
+    for module in model.modules():  # any of them can be given a state of its own
+        module.register_load_state_dict_pre_hook(refuse_other_states)
+    model.requires_grad_(False)
+    for entry in entries.values():
+        entry.masked.score.requires_grad_(True)
+    return Supermask(model, entries, recipe, options, process_group)
+
+
+def _check_first(options: Options, names: Collection[str]) -> None:
+    arguments.known("first", options.first, names)
+    if options.first and (options.scope == "layer" or set(options.first) == set(names)):
+        raise ValueError(f"first is {', '.join(options.first)}, allowed with scope 'global' and beside other weights")
+
+
+@torch.no_grad()
+def _install(site: Site, masked: MaskedWeight) -> Entry:
+    """Write the random values, and let every reader of the weight get them masked."""
+    entry = Entry(site, masked)
+    lists = None
+    for place in site.places:
+        parametrize.register_parametrization(place.module, place.attribute, masked)
+        parametrizations: Any = place.module.parametrizations
+        if lists is None:
+            lists = parametrizations[place.attribute]
+        parametrizations[place.attribute] = lists  # one for all readers
+        place.module.register_state_dict_post_hook(_WithoutPlainName(place.attribute))
+    entry.weight.copy_(entry.regenerated(masked.recipe))
+    return entry
+
+
+@dataclass
+class _WithoutPlainName:
+    """Hook of `state_dict` that leaves out the masked weight where a layer, as PyG's Linear, adds it by itself."""
+
+    attribute: str
+
+    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
+        if parametrize.is_parametrized(module, self.attribute):
+            state_dict.pop(prefix + self.attribute, None)

@@ -1,0 +1,101 @@
+"""The header of a ticket's file: what may stand in it, whoever wrote it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from reprlib import repr as short
+from typing import Any, NamedTuple, get_args
+
+from ugts_dist.supermask.arguments import MAX_SEED, MIN_SEED
+from ugts_dist.supermask.recipe import check_gain
+from ugts_dist.supermask.weights import Init
+
+FORMAT_VERSION = 2
+_KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
+_MAX_AXES = 16
+_SCALES = (0.5, 2.0**20)  # density^-1/2 of at most 2^40 weights; a half leaves room for rounding
+
+
+class HeaderWeight(NamedTuple):
+    """What the header tells of one masked weight."""
+
+    shape: tuple[int, ...]
+    kept: int
+    gain: float
+    scale: float
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def to_json(self) -> list[Any]:
+        return [list(self.shape), self.kept, _to_hex(self.gain), _to_hex(self.scale)]
+
+
+def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
+    """The weights of a header whose every field is what it should be. Raises ValueError for any other."""
+    if header.keys() - {"shared"} != _KEYS:
+        raise ValueError(f"its header has other fields than {', '.join(sorted(_KEYS))}")
+    seed, init, hashed = header["seed"], header["weight_init"], header["fingerprint"]
+    if type(seed) is not int or not MIN_SEED <= seed <= MAX_SEED:
+        raise ValueError(f"seed is {short(seed)}, allowed is a whole number from -2^63 to 2^64 - 1")
+    if init not in get_args(Init):
+        raise ValueError(f"unknown initialisation {short(init)}, allowed are {', '.join(get_args(Init))}")
+    if not isinstance(hashed, str) or not re.fullmatch("[0-9a-f]{64}", hashed):
+        raise ValueError(f"fingerprint is {short(hashed)}, allowed are 64 hexadecimal digits")
+    for name in ("weights", "config", "metrics", "provenance"):
+        if not isinstance(header[name], dict):
+            raise ValueError(f"{name} is {short(header[name])}, allowed is an object")
+    for name, value in header["metrics"].items():
+        # The comparison is false for NaN as well.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**1000:
+            raise ValueError(f"metric {short(name)} is {short(value)}, allowed is a finite number")
+    if not header["weights"]:
+        raise ValueError("it has no weights")
+    weights = {name: _weight(f"weight {short(name)}", entry) for name, entry in header["weights"].items()}
+    _check_shared(header.get("shared", {}), weights)
+    return weights
+
+
+def _check_shared(shared: Any, weights: Mapping[str, HeaderWeight]) -> None:
+    if not isinstance(shared, dict):
+        raise ValueError(f"shared is {short(shared)}, allowed is an object")
+    for name, own in shared.items():
+        if not isinstance(own, str) or own not in weights or name in weights:
+            raise ValueError(f"shared has {short(name)} for {short(own)}, allowed is another name for a weight")
+
+
+def _weight(told: str, entry: Any) -> HeaderWeight:
+    if not isinstance(entry, list) or len(entry) != 4:
+        raise ValueError(f"{told} is {short(entry)}, allowed is [shape, number kept, gain, scale]")
+    shape, kept, gain, scale = entry
+    if (
+        not isinstance(shape, list)
+        or not 2 <= len(shape) <= _MAX_AXES
+        or not all(type(axis) is int and 1 <= axis < 2**40 for axis in shape)
+    ):
+        raise ValueError(f"{told} has shape {short(shape)}, allowed are 2 to {_MAX_AXES} axes, each of 1 or more")
+    if type(kept) is not int or not 0 <= kept <= math.prod(shape):
+        raise ValueError(f"{told} keeps {short(kept)} of its {math.prod(shape)} weights")
+    weight = HeaderWeight(tuple(shape), kept, _from_hex(f"gain of {told}", gain), _from_hex(f"scale of {told}", scale))
+    check_gain(weight.gain)
+    if not _SCALES[0] <= weight.scale <= _SCALES[1]:
+        raise ValueError(f"scale of {told} is {weight.scale:g}, allowed is a number from 2^-1 to 2^20")
+    return weight
+
+
+def _to_hex(value: float) -> str:
+    """Hexadecimal notation without the zeros at the end: 1.0 is 0x1p+0."""
+    return re.sub(r"\.?0*p", "p", value.hex())
+
+
+def _from_hex(told: str, text: Any) -> float:
+    try:
+        value = float.fromhex(text)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{told} is {short(text)}, allowed is a finite number in hexadecimal notation")
+    return value
