@@ -85,7 +85,7 @@ def test_an_analysis_replaces_its_own_files_only(
     folder = copied / "analysis"
     analyse("calibration", str(copied))
     analyse("calibration", str(copied), "--bins", "4")
-    assert read(folder / "calibration.json")["options"] == {"bins": 4}
+    assert read(folder / "calibration.json")["options"] == {"graph": "", "bins": 4}
     # Of another network, of somebody else, and a figure whose file is gone.
     assert "calibration.json exists and is not of this" in refused("calibration", str(dense_run), "--out", str(folder))
     (folder / "mad.json").write_text("[1]")
