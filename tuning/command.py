@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 from tuning.cluster import connected, nodes_alive, ports_line, trials_at_once
@@ -12,6 +11,7 @@ from tuning.manifest import open_search, space_of
 from tuning.options import TuneOptions
 from tuning.plan import list_dense, list_trials
 from tuning.space import Space, load_space
+from ugts_dist.terminal import note
 
 
 def tune(options: TuneOptions) -> None:
@@ -31,7 +31,7 @@ def tune(options: TuneOptions) -> None:
         interrupt.listening(),
     ):
         interrupt.look()
-        print(f"ugts: {ports_line()}", file=sys.stderr)
+        note(ports_line())
         from tuning.report import plot, show
         from tuning.results import answer_of, write_results
         from tuning.search import Search
