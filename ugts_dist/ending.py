@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ugts_dist.errors import InputError, LostRankError, StoppedError
+from ugts_dist.errors import InputError, InterruptedRunError, LostRankError, StoppedError
 from ugts_dist.terminal import note
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 _MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
+_INTERRUPTED = 130  # 128 and the number of SIGINT
 _UNREAD = 141  # what a shell tells of a program that SIGPIPE ended: 128 and the number of the signal
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # only names that a user gave are so
@@ -41,6 +42,8 @@ def told_in_one_line() -> Iterator[None]:
         _end(str(error), 1)
     except LostRankError as error:
         _end(str(error), 1, every_rank=True)
+    except InterruptedRunError as stop:
+        _end(str(stop), _INTERRUPTED)
     except StoppedError as stop:
         _end(str(stop), TRY_AGAIN)
     except BrokenPipeError:
@@ -53,7 +56,7 @@ def told_in_one_line() -> Iterator[None]:
             raise
         _end(f"{error.filename or 'output'}: {error.strerror}", 2 if error.errno in _NAMES else 1)
     except KeyboardInterrupt:
-        _end("interrupted", 130)
+        _end("interrupted", _INTERRUPTED)
 
 
 def _is_read() -> bool:

@@ -24,6 +24,10 @@ class StoppedError(Exception):
     """
 
 
+class InterruptedRunError(StoppedError):
+    """The same by Ctrl-C, from somebody who is there: the command line exits with 130, as shells expect."""
+
+
 class LostRankError(RuntimeError):
     """Other ranks have died or do not answer; the message names them. The command line exits with code 1."""
 

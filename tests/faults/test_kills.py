@@ -50,6 +50,21 @@ def test_killed_before_its_first_checkpoint_a_run_begins_again(tmp_path: Path, a
     assert outcome(tmp_path / "run").differs(alone.outcome) in (["state", "best"], ["state", "best", "result"])
 
 
+def test_interrupted_on_the_terminal_the_ranks_save_and_tell_how_to_go_on(tmp_path: Path, alone: Reference) -> None:
+    """A terminal sends Ctrl-C to the launcher and to every rank."""
+    arguments = train_arguments(tmp_path / "run", checkpoint__every_steps="0", checkpoint__at_best="False")
+    one = launch(arguments, tmp_path)
+    assert until(lambda: _lines(tmp_path / "run/metrics.jsonl") >= 3)
+    os.killpg(one.pid, signal.SIGINT)
+    one.wait()
+    assert f"ugts: stopped by SIGINT; it goes on with: ugts train {tmp_path / 'run'}" in one.told()
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()]
+    again = launch(arguments, tmp_path)
+    assert again.wait() == 0, again.told()
+    assert "goes on at epoch" in again.told()
+    assert outcome(tmp_path / "run").differs(alone.outcome) in (["state", "best"], ["state", "best", "result"])
+
+
 def test_torchrun_killed_with_its_ranks(tmp_path: Path, alone: Reference) -> None:
     """The command line itself: first it is killed in the middle, then it goes on to the end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ugts_dist"]

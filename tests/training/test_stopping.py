@@ -11,6 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from tests.processes import spawn
+from ugts_dist.training.launcher import Launcher
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.stopping import Agreed, Lookout, StopRequest
 
@@ -90,3 +91,35 @@ def _orphaned(rank: int) -> bool:
 
 def test_the_death_of_the_launcher_is_a_signal() -> None:
     assert spawn(1, _orphaned) == [True]
+
+
+def test_the_second_interrupt_ends_a_process_without_a_launcher(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    request = StopRequest()
+    with request.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.number == signal.SIGINT
+        assert "Ctrl-C again ends it at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "some")
+    launched = StopRequest(Launcher())
+    with launched.listening():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert launched.number == signal.SIGINT
+    assert not capfd.readouterr().err
+
+
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        request = StopRequest()
+        with request.listening():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert request.number == 0
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
+from unittest import mock
 
-from tests.trials.case import case, ugts
+from tests.trials.case import Outcome, case, ugts
 from tests.trials.small import cut_off, edit, store, train, trained
 
 
@@ -29,3 +34,42 @@ def another_average(folder: Path) -> str:
     """A run goes on with another optim.average, a field that old keys of runs do not have."""
     data = store(folder / "data")
     return train(data, trained(data, folder / "run"), "--optim.average", "0.9").told
+
+
+def interrupted(folder: Path, times: int) -> Outcome:
+    """A long run that gets Ctrl-C some times once its first epoch is over."""
+    run = folder / "run"
+
+    def press() -> None:
+        while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").stat().st_size:
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    outcome = train(store(folder / "data"), run, "--run.epochs", "1000000")
+    thread.join()
+    return outcome
+
+
+@case(r"exit 130: .*ugts: stopped by SIGINT; it goes on with: ugts train \S+/run; again: exit 0: .* goes on at epoch")
+def interrupted_run(folder: Path) -> str:
+    """A run gets Ctrl-C, and goes on with the command that it tells."""
+    first = interrupted(folder, 1)
+    command = first.err.strip().rpartition("with: ugts ")[2].split()
+    epochs = len((folder / "run/metrics.jsonl").read_text().splitlines()) + 5
+    again = ugts(*command, "--run.epochs", str(epochs), "--resume.override", "run.epochs")
+    return f"{first.told}; again: {again.told}"
+
+
+@case(r"exit 130: .*ugts: interrupted; it goes on from its last checkpoint, or begins again, with: ugts train \S+/run$")
+def interrupted_before_it_begins(folder: Path) -> str:
+    """A run gets Ctrl-C before its first step."""
+
+    def press(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # it comes before that
+
+    with mock.patch("ugts_dist.training.fit.make_method", press):
+        return train(store(folder / "data"), folder / "run").told

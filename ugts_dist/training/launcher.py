@@ -17,9 +17,14 @@ class Launcher:
         self._process = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
     @property
+    def is_known(self) -> bool:
+        """Whether there was one when this process began."""
+        return bool(self._process)
+
+    @property
     def is_gone(self) -> bool:
         """Whether there was one and it has died."""
-        return bool(self._process) and os.getppid() != self._process
+        return self.is_known and os.getppid() != self._process
 
 
 @contextmanager

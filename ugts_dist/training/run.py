@@ -11,7 +11,7 @@ import torch
 
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
@@ -19,6 +19,7 @@ from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run_folder import RunFolder, open_folder, remove_if_new
 from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
+from ugts_dist.training.saver import command_to_go_on
 from ugts_dist.training.start import Start, start_of
 from ugts_dist.training.tasks import Data, load_data, make_task
 
@@ -45,6 +46,9 @@ def run(
             if start is not None and not start.resumed and ranks.is_main:
                 _note_other_data(start, here)
             result = fit(config, data, ranks, opened.path, start, on_epoch)
+        except KeyboardInterrupt:  # before the first step, or for the second time
+            going_on = f"it goes on from its last checkpoint, or begins again, with: {command_to_go_on(opened.path)}"
+            raise InterruptedRunError(f"interrupted; {going_on}") from None
         except InputError:  # such as data that can't be calibrated on
             if ranks.is_main:
                 remove_if_new(opened)

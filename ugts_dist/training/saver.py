@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ugts_dist.atomic import flush
 from ugts_dist.config import Config
-from ugts_dist.errors import StoppedError
+from ugts_dist.errors import InterruptedRunError, StoppedError
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Tensors
@@ -218,17 +219,22 @@ class Saver:
         return network
 
     def _stop(self, number: int) -> None:
-        name = signal.Signals(number).name
+        name, kind = signal.Signals(number).name, InterruptedRunError if number == signal.SIGINT else StoppedError
         if self._ranks.is_main:
             self._wait()
         self._ranks.wait()  # the launcher ends the main rank, which may still write, soon after another one has left
         if not self._options.keep_last:
-            raise StoppedError(f"stopped by {name}; nothing was saved, as checkpoint.keep_last is 0")
+            raise kind(f"stopped by {name}; nothing was saved, as checkpoint.keep_last is 0")
         where = ", from an older checkpoint" if self._failed else ""
-        raise StoppedError(f"stopped by {name}; it goes on{where} with: ugts train {self._folder}")
+        raise kind(f"stopped by {name}; it goes on{where} with: {command_to_go_on(self._folder)}")
 
     def _tell(self, message: str) -> None:
         print(f"ugts: {self._folder}: {message}", file=sys.stderr, flush=True)
+
+
+def command_to_go_on(folder: Path) -> str:
+    """What a person types to go on with a run."""
+    return f"ugts train {shlex.quote(str(folder))}"
 
 
 def _copied(tensors: Mapping[str, Mapping[str, Tensor]], memory: Tensors) -> Tensors:

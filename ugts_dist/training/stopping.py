@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -16,8 +17,9 @@ from ugts_dist.training.launcher import Launcher
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.roll_call import is_of_collective
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _SECONDS_BETWEEN = 1.0
+_SAVING = b"\nugts: the run is saved after this step, and ends; Ctrl-C again ends it at once\n"
 
 
 class StopRequest:
@@ -29,11 +31,16 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While it lasts, SIGTERM and SIGUSR1 are only remembered. Without effect outside the main thread."""
+        """While it lasts, SIGTERM, SIGUSR1 and SIGINT are only remembered. Without effect outside the main thread.
+
+        Ctrl-C for the second time ends a process that has no launcher at once; a launcher repeats it by itself. Where
+        SIGINT is ignored, as shells have it in the background, it stays so.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+        listened = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._remember) for number in listened}
         try:
             yield
         except RuntimeError as error:
@@ -52,6 +59,10 @@ class StopRequest:
         return self._signal
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and not self._launcher.is_known:
+            if self._signal == signal.SIGINT:
+                raise KeyboardInterrupt
+            os.write(2, _SAVING)  # print may have been interrupted just now, and can't be entered twice
         self._signal = number
 
 
