@@ -49,7 +49,8 @@ class TrainArguments(Config):
     config: str = ""
     """Start from a configuration file (TOML), for instance the config.toml of an earlier run."""
     resume: str = "auto"
-    """auto: a run whose folder is there goes on from its newest valid checkpoint. never: only a new folder is taken.
+    """auto: a run whose folder is there goes on from its newest valid checkpoint, without run.folder the newest one of
+    the same configuration and data under runs/ that is not finished. never: only a new folder is taken.
     Else the folder of a run, or of one of its checkpoints, from which a new folder goes on."""
     resume_override: Annotated[tuple[str, ...], tyro.conf.arg(name="resume.override")] = ()
     """Fields that may differ from those of the run that goes on, for instance run.epochs; data: its data may."""

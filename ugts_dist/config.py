@@ -168,14 +168,15 @@ class Config:
         return Config.from_dict(values, "")
 
 
-def place_fields() -> list[str]:
+@functools.cache
+def place_fields() -> tuple[str, ...]:
     """The fields that name a place on this machine: "section.field"."""
-    return [
+    return tuple(
         f"{section}.{name}"
         for section, kind in get_type_hints(Config).items()
         for name, hint in get_type_hints(kind, include_extras=True).items()
         if PLACE in getattr(hint, "__metadata__", ())
-    ]
+    )
 
 
 def load_toml(path: str | Path) -> Config:

@@ -266,7 +266,8 @@ class RunConfig:
     select: Literal["after-ramp", "any"] = "after-ramp"
     """Which epochs may be the best one, by validation accuracy: those at the target sparsity, or any."""
     folder: Place = ""
-    """Where the run is written: a new folder, or that of the same run, which goes on. Empty: a new one under runs/."""
+    """Where the run is written: a new folder, or that of the same run, which goes on. Empty: one under runs/, that of
+    the same run where it was stopped, else a new one."""
     init_scores: Place = ""
     """Start from the scores of another run with the same frozen weights: its folder, or one of its checkpoints."""
     spill: Place = ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -73,3 +75,29 @@ def interrupted_before_it_begins(folder: Path) -> str:
 
     with mock.patch("ugts_dist.training.fit.make_method", press):
         return train(store(folder / "data"), folder / "run").told
+
+
+def in_folder(folder: Path, *commands: Callable[[], Outcome]) -> str:
+    """What is told by commands that are given in a folder, one after another."""
+    with contextlib.chdir(folder):
+        return "; ".join(command().told for command in commands)
+
+
+@case(r"exit 0: .*; exit 0: .* was begun by the same command; .* goes on at epoch 2, .* run folder runs/data-gcn-\S+0 ")
+def same_command_after_a_kill(folder: Path) -> str:
+    """The same command without a folder, after its run was killed."""
+    data = store(folder / "data")
+
+    def killed() -> Outcome:
+        outcome = train(data, None)
+        next(Path("runs").glob("*/result.json")).unlink()
+        return outcome
+
+    return in_folder(folder, killed, lambda: train(data, None))
+
+
+@case(r"exit 0: .*; exit 0: ugts: runs/\S+0 is finished; this is a new run .*run folder runs/\S+0-2 ")
+def same_command_after_the_end(folder: Path) -> str:
+    """The same command without a folder, after its run has finished."""
+    data = store(folder / "data")
+    return in_folder(folder, lambda: train(data, None), lambda: train(data, None))

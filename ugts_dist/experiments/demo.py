@@ -11,9 +11,9 @@ from rich.table import Table
 
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_preset
+from ugts_dist.training.folders import new_folder
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
-from ugts_dist.training.run_folder import new_folder
 
 SPARSITIES = (0.5, 0.9, 0.99)
 METHODS = ("edge-popup", "ugts")

@@ -10,16 +10,26 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ugts_dist.atomic import write_file, write_text
-from ugts_dist.config import Config, load_toml
+from ugts_dist.config import load_toml
 from ugts_dist.errors import InputError, InUseError
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Checkpoint
+from ugts_dist.training.folders import (
+    LAUNCH,
+    is_fresh,
+    is_of_this_launch,
+    launch_id,
+    name_of,
+    named_folder,
+    new_folder,
+    stopped_before,
+)
 from ugts_dist.training.resume import (
     Identity,
     Resume,
@@ -62,99 +72,50 @@ def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
     source = None if resume.source in ("auto", "never") else checkpoint.at(Path(resume.source))
     if source is not None:
         refuse_other(source.path, Identity.of_state(source.state, source.path), here, resume.override)
-    path = _find(config, resume)
-    with _locked(path):
+    with ExitStack() as stack:
+        path, notes = _held(here, resume, stack)
+        if launch_id() and not is_of_this_launch(path):
+            write_text(path / LAUNCH, json.dumps({"id": launch_id()}))  # its restarts go on here
         if not (path / "config.toml").exists():
-            if _launch_id():
-                write_text(path / "launch.json", json.dumps({"id": _launch_id()}))
             write_text(path / "config.toml", config.to_toml())
         _remove_temporary(path)
         opened = _opened(path, here, resume, source)
         if opened.result is None:
             _go_on(opened, here)
-        yield opened
+        yield replace(opened, notes=notes + opened.notes)
 
 
-def new_folder(folder: str, name: str) -> Path:
-    """Make `folder`, which must not exist, or where it is empty a new one under runs/; nothing is written over.
-
-    Raises InputError where it exists or can't be made.
-    """
-    number = 1
-    while True:
-        path = Path(folder) if folder else Path("runs", name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if folder:
-                raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder") from None
-            number += 1
-        except OSError as error:
-            raise InputError(f"run.folder is {path}, which can't be made ({error.strerror})") from None
-        else:
-            return path
-
-
-def _find(config: Config, resume: Resume) -> Path:
-    """The folder: one that exists where the run may go on, else a new one."""
-    folder = config.run.folder
-    # Whoever never resumes means runs of earlier launches: a launcher restarts its ranks in the folder that they made.
-    if folder and Path(folder).is_dir() and (resume.source != "never" or _is_of_this_launch(Path(folder))):
-        if not _is_ours(Path(folder)):
-            raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder, or that of a run")
-        return Path(folder)
-    known = None if folder else _of_this_launch(config)
-    if known is not None:
-        return known
-    return new_folder(folder, f"{config.data_name}-{config.model.arch}-{config.label}-seed{config.run.seed}")
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a run was written here, or was about to be: a kill can leave the folder without its first file."""
-    return (folder / "config.toml").exists() or _is_fresh(folder)
-
-
-def _is_fresh(folder: Path) -> bool:
-    """Whether nothing but a run's first files are here."""
-    first = (".lock", "config.toml", "launch.json", ".config.toml.", ".launch.json.", "events.out.tfevents.")
-    return all(entry.name.startswith(first) for entry in folder.iterdir())
-
-
-def _launch_id() -> str:
-    """What torchrun calls this launch, the same for all its restarts; empty where it gives no name of its own."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return "" if name == "none" else name
-
-
-def _of_this_launch(config: Config) -> Path | None:
-    """The unfinished folder that this launch made before the launcher restarted its processes."""
-    for file in Path("runs").glob("*/launch.json"):
-        folder = file.parent
-        if not _is_of_this_launch(folder) or (folder / "result.json").exists():
-            continue
-        with suppress(InputError):  # its configuration is not readable: not a folder that the program wrote
-            if not load_toml(folder / "config.toml").changes(config):
-                return folder
-    return None
-
-
-def _is_of_this_launch(folder: Path) -> bool:
-    try:
-        known = json.loads((folder / "launch.json").read_text(encoding="utf-8"))["id"]
-    except (OSError, KeyError, TypeError, ValueError):
-        return False
-    return bool(_launch_id()) and known == _launch_id()
+def _held(here: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[str]]:
+    """The folder of the run, locked for as long as the stack, and what people should know of the choice."""
+    notes: list[str] = []
+    path = named_folder(here.config, resume)
+    if path is None and resume.source == "auto":
+        path, notes = stopped_before(here)
+        if path is not None:
+            try:
+                stack.enter_context(_locked(path, 0.0))
+            except InUseError as error:
+                path, notes = None, [f"{error}; this is another run"]
+            else:
+                return path, notes
+    if path is None:
+        path = new_folder(here.config.run.folder, name_of(here.config))
+    stack.enter_context(_locked(path, _LOCK_SECONDS))
+    return path, notes
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the folder; the lock goes with the process, however that ends."""
+def _locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the folder; the lock goes with the process, however that ends.
+
+    Raises InUseError where another process still holds it after some seconds.
+    """
     try:
         opened = open(path / ".lock", "ab+", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise InputError(f"run.folder is {path}, which can't be written ({error.strerror})") from None
     with opened as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = time.monotonic() + seconds
         while not _try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 file.seek(0)
@@ -245,5 +206,5 @@ def _epoch_of(line: str) -> float:
 
 def remove_if_new(opened: RunFolder) -> None:
     """Take away the folder of a run that never began."""
-    if _is_fresh(opened.path):
+    if is_fresh(opened.path):
         shutil.rmtree(opened.path)
