@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, raw, row_files
+from ugts_dist.graphs import catalogue, raw, tables
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.prepare import prepare
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -45,6 +45,7 @@ def test_any_edges(
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     parts = random_parts(num_nodes, num_edges, seed)
+    parts["labels"] = np.arange(num_nodes) % 3
     files = write_parts(folder, parts)
     if columns:
         write_rows(folder / "edges.npy", parts["edges"].T.astype(np.uint16))
@@ -79,7 +80,7 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     parts = random_parts(200, 3000)
     files = write_parts(tmp_path, parts, ".csv")
     make(tmp_path / "large", files, row_normalize="yes")
-    monkeypatch.setattr(row_files, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 512)
     monkeypatch.setattr(raw, "LEAST_MEMORY", 4096)
     monkeypatch.setattr(raw, "MOST_MEMORY", 4096)
     make(tmp_path / "small", files, row_normalize="yes")
@@ -145,7 +146,7 @@ def with_feature(value: float) -> dict[str, NDArray[Any]]:
         (with_feature(np.nan), "{features} row 7: nan as feature 2 of node 6; allowed: finite numbers"),
         (with_feature(np.inf), "{features} row 7: inf as feature 2 of node 6; allowed: finite numbers"),
         ({"features": np.ones((49, 3))}, "{features}: has 49 rows; allowed: 50, one for each node that has a label"),
-        ({"labels": np.zeros(51, dtype=int)}, "{features}: has "),
+        ({"labels": np.zeros(52, dtype=int)}, "{features}: has "),
         ({"labels": np.zeros((50, 2), dtype=int)}, "{labels}: has 2 columns; allowed: 1"),
         ({"labels": np.full(50, -1)}, "{labels}: node "),
         ({"train": np.array([0, 50])}, "{train} row 2: node 50; allowed: 0 to 49"),
@@ -183,7 +184,7 @@ def test_empty_parts(tmp_path: Path) -> None:
         files = write_parts(tmp_path, parts | {part: parts[part][:0]})
         assert f"{part}.npy: has no " in refusal(tmp_path, files)
     files = write_parts(tmp_path, parts | {"features": np.ones((50, 0))})
-    assert "x has shape (50, 0); allowed: at least one feature" in refusal(tmp_path, files)
+    assert "features.npy: has no column of features; allowed: at least one" in refusal(tmp_path, files)
 
 
 def test_a_disk_that_is_full_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import row_files
-from ugts_dist.graphs.row_files import Kind, edge_table, open_table
+from ugts_dist.graphs import tables
+from ugts_dist.graphs.row_files import edge_table, open_table
+from ugts_dist.graphs.tables import Kind
 
 from .stores import write_rows
 
@@ -21,7 +22,7 @@ SUFFIXES = (".npy", ".parquet", ".csv", ".csv.gz")
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_files, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 256)
 
 
 def refusal(path: Path, kind: Kind = "integers") -> str:
@@ -173,8 +174,8 @@ def test_damaged_files(tmp_path: Path, suffix: str) -> None:
 
 
 def test_unknown_kinds_of_files(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("1")
-    assert refusal(tmp_path / "t.txt").endswith("is of no known kind; allowed: .npy, .parquet, .csv, .csv.gz")
+    (tmp_path / "t.dat").write_text("1")
+    assert "t.dat: is of no known kind; allowed: .npy, .parquet, and .csv, .tsv, .txt" in refusal(tmp_path / "t.dat")
     (tmp_path / "t.npy").mkdir()
     assert refusal(tmp_path / "t.npy").endswith("no such file")
 

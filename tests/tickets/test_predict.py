@@ -175,7 +175,7 @@ def predict_graphs(rank: int, world_size: int, options: PredictOptions) -> int:
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_each_graph_has_a_row(world_size: int, root: Path, tmp_path: Path) -> None:
     graphs, path = molecules(root, tmp_path)
-    options = PredictOptions(str(path), str(tmp_path / "out"), root=str(root))
+    options = PredictOptions(str(path), str(tmp_path / "out.parquet"), root=str(root))
     assert spawn(world_size, predict_graphs, world_size, options)[0] == COUNT
     table = parquet.read_table(options.out)
     assert table.column_names == ["graph", "p_0"]
@@ -204,7 +204,7 @@ def test_data_that_do_not_fit(store: Path, root: Path, monkeypatch: pytest.Monke
         raise AssertionError("computed before it was refused")
 
     monkeypatch.setattr(module, "_logits", never)
-    out = str(store.parent / "out")
+    out = str(store.parent / "out.parquet")
     narrow = str(saved(store.parent, ticket_on(store, features=15)))
     assert "--graph is planted, whose nodes have 16 features; allowed are 15, as" in refused(
         PredictOptions(narrow, out)
@@ -218,7 +218,7 @@ def test_data_that_do_not_fit(store: Path, root: Path, monkeypatch: pytest.Monke
 
 
 def test_networks_that_do_not_fit_their_configuration(store: Path) -> None:
-    out = str(store.parent / "out")
+    out = str(store.parent / "out.parquet")
     ticket = ticket_on(store)
     ticket.config["model"]["arch"] = "sage"
     assert "does not fit the network that it describes" in refused(
@@ -269,7 +269,7 @@ def full_memory() -> None:
 @pytest.mark.parametrize(("fault", "message"), [(full_disk, "No space left"), (full_memory, "a table of 1.00 GiB")])
 def test_a_failure_ends_every_rank_and_leaves_nothing(fault: Callable[[], None], message: str, store: Path) -> None:
     path = saved(store.parent, ticket_on(store))
-    options = PredictOptions(str(path), str(store.parent / "out"))
+    options = PredictOptions(str(path), str(store.parent / "out.parquet"))
     told = spawn(2, fail_rank, 2, options, fault)
     assert told[0] == told[1]
     assert message in told[0]
@@ -281,7 +281,7 @@ def test_features_in_half_precision(store: Path) -> None:
     half = dataclasses.replace(graph, x=graph.x.bfloat16())
     write_store(half, store.parent / "half")
     ticket = ticket_on(store.parent / "half")
-    out = store.parent / "out"
+    out = store.parent / "out.parquet"
     predict(PredictOptions(str(saved(store.parent, ticket)), str(out)), Ranks())
     expected = dense_logits(half, ticket).softmax(1).float()
     torch.testing.assert_close(probabilities(parquet.read_table(out)), expected, rtol=5e-2, atol=5e-2)

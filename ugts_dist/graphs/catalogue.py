@@ -48,8 +48,8 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
     Of a store, split and features are as ``ugts prepare`` was told: ``row_normalize`` and ``root`` do not
     touch it, and another ``split`` is refused. Its tensors are mapped read-only. Raises InputError.
     """
-    if name not in NAMES:
-        return _stored(name, split)
+    if (store := store_folder(name)) is not None:
+        return _stored(store, split)
     raw = None if name == "digits" else _raw(name)
     num_splits = None if raw is None else raw.num_splits
     if split < 0 or (num_splits is not None and split >= num_splits):
@@ -77,15 +77,25 @@ def refuse_unknown(field: str, name: str, others: str) -> NoReturn:
     raise InputError(f"{field}: {name!r} is not a dataset{hint}; allowed: {', '.join(names)}, {others}")
 
 
-def _stored(name: str, split: int) -> Graph:
-    """The graph in a store; ``name`` is a path where it has a separator, or where a store lies in it."""
+def store_folder(name: str) -> Path | None:
+    """The folder of the store with this name; None for a dataset that is read from its raw files.
+
+    ``name`` is a path where it has a separator, or where a store lies in it. Raises InputError for an unknown name.
+    """
+    if name in NAMES:
+        return None
     folder = Path(name).expanduser()
-    if not (os.sep in name or is_store(folder)):
-        folder = stores_folder() / name
-        if not is_store(folder):
-            if name in PREPARED:
-                raise InputError(f"data.name: {name} is not in {stores_folder()}; run `ugts prepare {name}` first")
-            refuse_unknown("data.name", name, f"the name of a store in {stores_folder()}, or a store's path")
+    if os.sep in name or is_store(folder):
+        return folder
+    folder = stores_folder() / name
+    if not is_store(folder):
+        if name in PREPARED:
+            raise InputError(f"data.name: {name} is not in {stores_folder()}; run `ugts prepare {name}` first")
+        refuse_unknown("data.name", name, f"the name of a store in {stores_folder()}, or a store's path")
+    return folder
+
+
+def _stored(folder: Path, split: int) -> Graph:
     stored = read_meta(folder).origin.get("split", 0)
     if split not in (0, stored):
         allowed = f"{stored}, which it was prepared with" if stored else "0"

@@ -18,11 +18,13 @@ from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_check import CHECKED
 from ugts_dist.graphs.store_files import META
 from ugts_dist.graphs.store_writer import Origin, write_store
+from ugts_dist.terminal import escaped
 
 Progress = Callable[[str, float], None]
 
 _PARTS = ("edges", "features", "labels", "train", "valid", "test")
-_OWN = (*_PARTS, "data", "undirected", "num_classes")
+_TABLES = ("ids", "id_column", "header")
+_OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes")
 _TAKEN = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
 _SYNTHETIC = ("scale", "seed")
 
@@ -80,28 +82,28 @@ def _own(options: PrepareOptions) -> RawGraph:
             f"--num-classes: {options.num_classes}; allowed: 1 or more, or 0 for the highest label and one"
         )
     if options.data:
-        _refuse(options, (*_PARTS, "root"), "--data, which has all parts")
+        _refuse(options, (*_PARTS, *_TABLES, "root"), "--data, which has all parts")
         path = Path(options.data)
         return pyg_data.from_data(options.name, path, options.split, options.undirected, num_classes, _tell(options))
     _refuse(options, ("root", "split"), "a graph in files")
     absent = [part for part in _PARTS if not getattr(options, part)]
     if absent:
         raise InputError(f"{_options(absent)}: not given; allowed: {_options(_PARTS)}, all of them, or --data")
-    files = {part: Path(getattr(options, part)) for part in _PARTS}
-    splits = {split: files[split] for split in ("train", "valid", "test")}
-    edges, features, labels = files["edges"], files["features"], files["labels"]
-    return own.from_files(options.name, edges, features, labels, splits, options.undirected, num_classes)
+    paths = {part: Path(getattr(options, part)) for part in (*_PARTS, "ids") if getattr(options, part)}
+    tables = own.TableOptions(options.header, options.id_column)
+    return own.from_files(options.name, paths, tables, options.undirected, num_classes, _tell(options))
 
 
 def _tell(options: PrepareOptions) -> Callable[[str], None]:
     """What prints a line about what was found in the user's files, and what was made of it."""
-    return lambda text: print(f"prepare {options.name}: {text}", file=sys.stderr)
+    return lambda text: print(escaped(f"prepare {options.name}: {text}"), file=sys.stderr)
 
 
 def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Path:
     folder = _new_folder(options)
     row_normalize = options.row_normalize == "yes"
-    write_raw(raw, folder, options.dtype, row_normalize, _origin(options, raw.source, row_normalize), progress)
+    origin = _origin(options, raw.source, row_normalize)
+    write_raw(raw, folder, options.dtype, row_normalize, origin, progress, _tell(options))
     return folder
 
 

@@ -39,20 +39,30 @@ class PrepareOptions:
     seed: int = 0
     """Synthetic graphs: another seed, another graph."""
     edges: str = ""
-    """Your graph: .csv, .csv.gz, .parquet or .npy of two integers an edge, source and destination, from 0."""
+    """Your graph: a table with source and destination of each edge. Tables are .npy, .parquet, or .csv, .tsv and .txt,
+    also with .gz, whose fields are separated by commas, semicolons, tabs or spaces."""
     features: str = ""
-    """Your graph: .npy, .parquet or .csv with a row of numbers for each node."""
+    """Your graph: a table with a row of numbers for each node."""
     labels: str = ""
-    """Your graph: the same with one integer for each node; negative where there is no label."""
+    """Your graph: a table with the class of each node, by number or by name. Negative, or an empty name: no label."""
     train: str = ""
-    """Your graph: the same with the ids of the training nodes, or with true and false for each node."""
+    """Your graph: a table with the ids of the training nodes, or with true and false (or 1 and 0) for each node."""
     valid: str = ""
     """Your graph: validation nodes."""
     test: str = ""
     """Your graph: test nodes."""
+    ids: str = ""
+    """Your graph: a table with the id of each node, numbers or words, in the order of the rows of tables without a
+    column of ids. Empty: the ids in the features or labels, if there are any, else 0, 1, 2, ..."""
+    id_column: str = ""
+    """Your graph: the column of the tables that has the nodes' ids: its name, its number from 1 on, or none. Empty: one
+    that is called so (id, node_id, ...), or has each of 0 to N - 1 once."""
+    header: Literal["auto", "yes", "no"] = "auto"
+    """Your graph: whether text files begin with the names of their columns; auto: where these are words, or where
+    pandas' 0, 1, 2, ... would be a row too many."""
     data: str = ""
     """Your graph: a PyG Data with x, edge_index, y and train_mask, val_mask, test_mask, saved by torch.save."""
     undirected: bool = False
     """Your graph: add the opposite of each edge."""
     num_classes: int = 0
-    """Your graph: number of classes. 0: the highest label and one."""
+    """Your graph: number of classes, some of which may have no nodes. 0: those that have."""

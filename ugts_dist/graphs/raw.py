@@ -12,9 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.classes import summary, without_gaps
 from ugts_dist.graphs.external_sort import EdgeSorter
-from ugts_dist.graphs.row_files import Block, Report, Table
+from ugts_dist.graphs.node_ids import NodeIds
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
+from ugts_dist.graphs.stored_ids import write_ids
+from ugts_dist.graphs.tables import Block, Report, Table
 from ugts_dist.index_type import numpy_index_type
 
 Dtype = Literal["float32", "bfloat16"]
@@ -40,6 +43,9 @@ class RawGraph:
     num_classes: int | None = None  # None: one more than the highest label
     num_nodes: int | None = None  # how many rows the labels must have, where that is told
     num_edges: int | None = None  # how many rows the edges must have, where that is told
+    features_of: Integers | None = None  # [num_nodes] the node of each row of the features; None: they are in order
+    ids: NodeIds | None = None  # what the nodes are called in the user's files; None: 0, 1, 2, ...
+    class_names: tuple[str, ...] = ()  # where the labels were words
 
 
 def write_raw(
@@ -49,25 +55,28 @@ def write_raw(
     row_normalize: bool,
     origin: Origin,
     progress: Progress,
+    tell: Callable[[str], None],
 ) -> None:
     """Write the graph as a store, in memory of some 30 bytes a node, a byte an edge, and 50 MiB.
 
     Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and the
     fraction of it that is done. Files of 8 bytes an edge (16 where undirected) lie beside the arrays for a
-    while. Raises InputError that names file and row, and as StoreWriter does.
+    while. ``tell`` gets a line where the labels have gaps, and classes are numbered anew. Raises InputError that names
+    file and row, and as StoreWriter does.
     """
-    labels = _labels(raw)
+    labels, class_names = _classes(raw, _labels(raw), tell)
     num_nodes = len(labels)
     splits = {array: _node_ids(table, num_nodes) for array, table in raw.splits.items()}
-    num_classes = _check(raw, labels, splits)
-    with StoreWriter(folder, raw.name, num_classes, origin) as store:
+    num_classes = _check(raw, labels, splits, class_names)
+    with StoreWriter(folder, raw.name, num_classes, origin, class_names) as store:
         store.write("y", _INT64, [labels])
         for array, nodes in splits.items():
             store.write(array, _INT64, [nodes])
         del labels, splits
+        if raw.ids is not None:
+            write_ids(raw.ids, store)
         features = _features(raw.features, num_nodes, row_normalize, progress)
-        blocks = map(_bfloat16, features) if dtype == "bfloat16" else features
-        store.write("x", _BFLOAT16 if dtype == "bfloat16" else _FLOAT32, blocks, (raw.features.num_columns,))
+        _write_features(raw, num_nodes, features, dtype, store)
         _write_edges(raw, num_nodes, store, progress)
         progress("checks", 0.0)
         store.finish()
@@ -87,6 +96,20 @@ def _labels(raw: RawGraph) -> Integers:
     if features.num_rows not in (None, len(labels)):
         raise _unequal(features, features.num_rows, len(labels))
     return labels
+
+
+def _classes(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> tuple[Integers, tuple[str, ...]]:
+    """Labels without gaps, and the names of their classes, where their number is not given."""
+    if raw.class_names or raw.num_classes is not None:
+        return labels, raw.class_names
+    numbered, names = without_gaps(labels)
+    if names:
+        empty = int(labels.max()) + 1 - len(names)
+        tell(
+            f"{raw.labels.name}: {empty} of the classes 0 to {labels.max()} have no nodes; left are {summary(names)}; "
+            "predictions have these numbers (--num-classes N keeps empty classes)"
+        )
+    return numbered, names
 
 
 def _node_ids(table: Table, num_nodes: int) -> Integers:
@@ -109,7 +132,7 @@ def _node_ids(table: Table, num_nodes: int) -> Integers:
     return nodes
 
 
-def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers]) -> int:
+def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers], class_names: tuple[str, ...]) -> int:
     """Refuse splits with a common node, and labels out of range; returns the number of classes."""
     owner = np.full(len(labels), -1, dtype=np.int8)
     arrays = list(splits)
@@ -119,12 +142,28 @@ def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers]) -> i
             other = raw.splits[arrays[owner[taken[0]]]].name
             raise InputError(f"{raw.splits[array].name}: has node {taken[0]}, which is also in {other}")
         owner[nodes] = number
-    num_classes = int(labels.max()) + 1 if raw.num_classes is None else raw.num_classes
+    num_classes = raw.num_classes or len(class_names) or int(labels.max()) + 1
     wrong = np.flatnonzero((labels >= num_classes) | ((labels < 0) & (owner >= 0)))
     if len(wrong):
         allowed = f"0 to {num_classes - 1}, negative only outside the splits"
         raise InputError(f"{raw.labels.name}: node {wrong[0]} has label {labels[wrong[0]]}; allowed: {allowed}")
     return num_classes
+
+
+def _write_features(
+    raw: RawGraph, num_nodes: int, features: Iterator[NDArray[np.float32]], dtype: Dtype, store: StoreWriter
+) -> None:
+    """Write the features in the order of the nodes."""
+    kept = _BFLOAT16 if dtype == "bfloat16" else _FLOAT32
+    blocks = map(_bfloat16, features) if dtype == "bfloat16" else features
+    width = raw.features.num_columns
+    if raw.features_of is None:
+        store.write("x", kept, blocks, (width,))
+        return
+    x, done = store.create("x", kept, (num_nodes, width)), 0
+    for block in blocks:
+        x[raw.features_of[done : done + len(block)]] = block
+        done += len(block)
 
 
 def _features(table: Table, num_nodes: int, row_normalize: bool, progress: Progress) -> Iterator[NDArray[np.float32]]:

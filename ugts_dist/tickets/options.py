@@ -69,16 +69,17 @@ class TicketOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Exact predictions for all nodes of a graph, all neighbours used, as a Parquet file.
+    """Exact predictions for all nodes of a graph, all neighbours used, as a CSV or Parquet file.
 
-    Columns: node, prediction, and p_0, p_1, ... with the probability of each class. For whole graphs (ogbg-mol*):
-    graph, and p_0, p_1, ... with the probability of each label. Under torchrun the ranks share the nodes.
+    Columns: node, prediction, and p_0, p_1, ... with the probability of each class; nodes and classes are called as in
+    the files that `ugts prepare` read. For whole graphs (ogbg-mol*): graph, and p_0, p_1, ... with the probability of
+    each label. Under torchrun the ranks share the nodes.
     """
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
     """A .ticket file, a dense network (.safetensors), or the folder of a run."""
     out: str
-    """The file, which must not exist."""
+    """The file, a .csv or a .parquet, which must not exist."""
     graph: str = ""
     """A name of data.name, or a store's path; its nodes need as many features as the network reads. Empty: the graph
     that the network was found on."""

@@ -1,15 +1,15 @@
-"""Exact predictions for all nodes of a graph, or for each of many graphs, as a Parquet file."""
+"""Exact predictions for all nodes of a graph, or for each of many graphs, in a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
 import torch.distributed as dist
-from pyarrow import parquet
 from torch import Tensor
 from torch_geometric.loader import DataLoader
 
@@ -19,8 +19,17 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork
-from ugts_dist.tickets.files import check_new, new_file
+from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
+from ugts_dist.tickets.prediction_files import (
+    Names,
+    check_ending,
+    class_names,
+    graph_table,
+    node_ids,
+    node_table,
+    write_tables,
+)
 from ugts_dist.tickets.saved import Saved, load
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import Network
@@ -52,11 +61,11 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
     Raises: InputError on every rank, before anything is computed, for data that do not fit the network and for a file
     that exists; later, where the file can't be written.
     """
-    saved, data, network = ranks.together(lambda: _checked(options))
+    saved, data, network, names = ranks.together(lambda: _checked(options))
     note_other_data(saved.path, saved.data, data, ranks)
     chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
     rows = in_order(chunks, saved.num_outputs, ranks)
-    make_table = graph_table if isinstance(data, GraphSet) else node_table
+    make_table: MakeTable = graph_table if isinstance(data, GraphSet) else partial(node_table, names=names)
     return ranks.together(lambda: _write(Path(options.out), rows, make_table) if ranks.is_main else len(list(rows)))
 
 
@@ -76,28 +85,10 @@ def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Ten
     dist.send(torch.zeros(1, dtype=torch.int64), 0, group=ranks.process_group)
 
 
-def node_table(first: int, logits: Tensor) -> pa.Table:
-    """Rows of nodes, numbered from `first`: prediction and probability of each class."""
-    predicted = logits.argmax(1).int()
-    return _table("node", first, logits.softmax(1), {"prediction": pa.array(predicted.numpy())})
-
-
-def graph_table(first: int, logits: Tensor) -> pa.Table:
-    """Rows of graphs, numbered from `first`: the probability of each label."""
-    return _table("graph", first, logits.sigmoid(), {})
-
-
-def _table(key: str, first: int, probabilities: Tensor, columns: dict[str, pa.Array]) -> pa.Table:
-    ids = torch.arange(first, first + probabilities.shape[0])
-    by_class = probabilities.t().contiguous().numpy()
-    return pa.table(
-        {key: pa.array(ids.numpy())} | columns | {f"p_{k}": pa.array(column) for k, column in enumerate(by_class)}
-    )
-
-
-def _checked(options: PredictOptions) -> tuple[Saved, Data, Network]:
-    """The network and the data, once they are known to fit each other."""
+def _checked(options: PredictOptions) -> tuple[Saved, Data, Network, Names]:
+    """The network and the data, once they are known to fit each other, and what nodes and classes are called."""
     check_new(Path(options.out))
+    check_ending(Path(options.out))
     saved = load(Path(options.path))
     network = saved.network()
     config = with_data(saved.config, saved.path, Named(options.graph, options.root))
@@ -113,7 +104,19 @@ def _checked(options: PredictOptions) -> tuple[Saved, Data, Network]:
             f"--graph is {data.name}, whose nodes have {data.num_features} features; allowed are "
             f"{saved.num_features}, as {saved.path} reads"
         )
-    return saved, data, network
+    return saved, data, network, _names(saved, config, data)
+
+
+def _names(saved: Saved, config: Config, data: Data) -> Names:
+    """The nodes are called as in the graph that is predicted for, the classes as in the one that was learnt from."""
+    if not isinstance(data, Graph):
+        return Names()
+    ids = node_ids(config.data.name, data.num_nodes)
+    try:
+        learnt_from = with_data(saved.config, saved.path, Named()).data.name
+    except InputError:  # that graph is not here
+        return Names(ids)
+    return Names(ids, class_names(learnt_from, saved.num_outputs))
 
 
 def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: str) -> Iterator[Tensor]:
@@ -149,22 +152,17 @@ def _received(source: int, width: int, ranks: Ranks) -> Iterator[Tensor]:
 
 
 def _write(path: Path, rows: Iterator[Tensor], make_table: MakeTable) -> int:
-    """Write a row group for each chunk; returns the number of rows."""
+    """Write a table for each chunk; returns the number of rows."""
     try:
-        return _written(path, rows, make_table)
+        return write_tables(path, _tables(rows, make_table))
     except InputError:
         for _ in rows:  # the other ranks wait until theirs are taken
             pass
         raise
 
 
-def _written(path: Path, rows: Iterator[Tensor], make_table: MakeTable) -> int:
+def _tables(rows: Iterator[Tensor], make_table: MakeTable) -> Iterator[pa.Table]:
     count = 0
-    first = make_table(0, next(rows))
-    with new_file(path) as file, parquet.ParquetWriter(file, first.schema) as writer:
-        writer.write_table(first)
-        count = first.num_rows
-        for chunk in rows:
-            writer.write_table(make_table(count, chunk))
-            count += chunk.shape[0]
-    return count
+    for chunk in rows:
+        yield make_table(count, chunk)
+        count += len(chunk)

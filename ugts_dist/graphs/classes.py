@@ -1,0 +1,46 @@
+"""Classes that have names, or numbers with gaps, become 0, 1, 2, ...; a store keeps how they were called."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+
+_MOST_COUNTED = 1 << 24  # the highest label for which counting is cheaper than sorting
+
+
+def of_words(words: pa.Array) -> tuple[Integers, tuple[str, ...]]:
+    """The class of each word and the names of the classes, sorted; -1 for an empty one, which is no label."""
+    encoded = words.dictionary_encode()
+    found = [word.strip() for word in encoded.dictionary.to_pylist()]
+    names = tuple(sorted({name for name in found if name}))
+    numbers = {name: number for number, name in enumerate(names)}
+    number_of = np.array([numbers.get(name, -1) for name in found] or [-1], dtype=np.int64)
+    return number_of[encoded.indices.to_numpy(zero_copy_only=False)], names
+
+
+def without_gaps(labels: Integers) -> tuple[Integers, tuple[str, ...]]:
+    """Number the labels that are there in their order, and name each class after its label.
+
+    Labels that are 0 to C - 1, each there, stay as they are, and their classes have no names. Negative ones stay: they
+    are no labels.
+    """
+    present = _present(labels[labels >= 0])
+    if not len(present) or present[-1] == len(present) - 1:
+        return labels, ()
+    numbered = np.searchsorted(present, labels)
+    return np.where(labels < 0, labels, numbered), tuple(map(str, present.tolist()))
+
+
+def summary(names: tuple[str, ...]) -> str:
+    """How many there are, and the first of them."""
+    shown = ", ".join(names[:4])
+    return f"{len(names)} classes: {shown}{', ...' if len(names) > 4 else ''}"
+
+
+def _present(labels: Integers) -> Integers:
+    if len(labels) and labels.max() < _MOST_COUNTED:
+        return np.flatnonzero(np.bincount(labels))
+    return np.unique(labels)

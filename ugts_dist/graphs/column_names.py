@@ -1,0 +1,44 @@
+"""Names by which people call the columns of a table of nodes or edges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_ROW_NUMBERS = ("", "index", "unnamed:0", "indexlevel0", "level0", "rowid", "row")
+_IDS = ("id", "ids", "nodeid", "nodeids", "node", "nodes", "nid", "vertex", "vertexid")
+_LABELS = ("label", "labels", "y", "class", "classes", "target", "category")
+_SOURCES = ("source", "src", "from", "sourceid", "fromnodeid", "fromid", "srcid", "head", "u")
+_DESTINATIONS = ("destination", "dst", "to", "target", "targetid", "tonodeid", "toid", "dstid", "dest", "tail", "v")
+
+
+def is_id(name: str) -> bool:
+    """Whether a column of this name has the ids of nodes, or the numbers of rows that pandas calls an index."""
+    return _plain(name) in _IDS or is_row_number(name)
+
+
+def is_row_number(name: str) -> bool:
+    """Whether a column has this name because pandas wrote its index."""
+    return _plain(name) in _ROW_NUMBERS
+
+
+def ends_like_id(name: str) -> bool:
+    """Whether a column of this name may have ids: user_id, paperID."""
+    return re.search(r"([_\s-]id|[a-z]I[dD])$", name.strip()) is not None
+
+
+def is_label(name: str) -> bool:
+    """Whether a column of this name has the classes of nodes."""
+    return _plain(name) in _LABELS
+
+
+def ends(names: Sequence[str]) -> tuple[int, int] | None:
+    """The columns with the sources and destinations of edges, where both are named as such."""
+    plain = [_plain(name) for name in names]
+    source = next((column for column, name in enumerate(plain) if name in _SOURCES), None)
+    destination = next((column for column, name in enumerate(plain) if name in _DESTINATIONS), None)
+    return None if source is None or destination is None or source == destination else (source, destination)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()

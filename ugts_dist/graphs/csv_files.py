@@ -1,0 +1,236 @@
+"""CSV and its relatives as people and programs write them: which separator, which comments, and whether a header."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import tables
+from ugts_dist.graphs.column_names import is_id
+from ugts_dist.graphs.files import reading
+from ugts_dist.graphs.tables import Column, Found, Kind, Report, Rows
+
+# values: a row as all others. names: a header. numbers: 0, 1, 2, ..., which may be a row, or the header that pandas
+# writes of columns without names; header of numbers: the latter. text: words in a table of words, which may be a row or
+# a header.
+FirstRow = Literal["values", "names", "numbers", "header of numbers", "text"]
+
+SUFFIXES = (".csv", ".tsv", ".txt")
+_HEAD_BYTES = 1 << 20
+_SAMPLE_ROWS = 200
+_COUNT_BYTES = 1 << 22
+_COMMENTS = ("#", "%")
+_SEPARATORS = ("\t", ";", ",", " ")
+_INTEGER = re.compile(r"[+-]?\d+")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+_TYPES: dict[Kind, pa.DataType] = {
+    "integers": pa.int64(),
+    "numbers": pa.float64(),
+    "booleans": pa.bool_(),
+    "text": pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file of fields, of which the first rows are known."""
+
+    path: Path
+    separator: str
+    decimal: str  # "." or ","
+    comments: int  # lines before the first row that are no rows
+    names: tuple[str, ...]  # of the columns, where a comment has them
+    rows: tuple[tuple[str, ...], ...]  # the first ones, a header among them
+
+    @property
+    def num_columns(self) -> int:
+        return len(self.rows[0])
+
+    @cached_property
+    def first_row(self) -> FirstRow:
+        """What the first row looks like, by itself and beside the next ones."""
+        first = self.rows[0]
+        if first == _up_to(len(first)):
+            return "header of numbers" if self._differ_below() else "numbers"
+        numbers = tuple(field for field in first if self._is_number(field))
+        others = [field for field in first if not self._is_number(field)]
+        if numbers:  # as pandas writes an index, or ids with a name, beside columns without names
+            return "names" if others and numbers == _up_to(len(numbers)) and all(map(is_id, others)) else "values"
+        if all(field in ("", *_TRUE, *_FALSE) for field in others):
+            return "values"
+        below = self._found(self.rows[1:])
+        is_words = len(self.rows) > 1 and all(found == "text" for found in below)
+        return "text" if is_words and not any(map(is_id, others)) else "names"
+
+    def _differ_below(self) -> bool:
+        """Whether a column has words below its first number, or one of several has nothing but fractions."""
+        rows = [row for row in self.rows[1:] if len(row) == self.num_columns]
+        if "text" in self._found(rows):
+            return True
+        columns = list(zip(*rows, strict=True)) if len(rows) > 1 and self.num_columns > 1 else []
+        return any(all(field.strip() and not _INTEGER.fullmatch(field.strip()) for field in c) for c in columns)
+
+    def opened(self, header: bool) -> Rows:
+        """The rows, the first of them read as the names of the columns or as values."""
+        names = tuple(field.strip() for field in self.rows[0]) if header else self.names
+        found = self._found(self.rows[1:] if header else self.rows)
+        skipped = self.comments + int(header)
+        columns = [f"f{column}" for column in range(self.num_columns)]
+
+        def read(chosen: Sequence[int], kinds: Sequence[Kind], report: Report) -> Iterator[list[Column]]:
+            whole: list[Kind] = [_parsed(found[column], kind) for column, kind in zip(chosen, kinds, strict=True)]
+            read_options = arrow_csv.ReadOptions(
+                use_threads=False,  # so that a complaint tells the row
+                block_size=tables.BLOCK_BYTES,
+                skip_rows=skipped,
+                column_names=columns,
+            )
+            parse_options = arrow_csv.ParseOptions(delimiter=self.separator, ignore_empty_lines=False)
+            convert_options = arrow_csv.ConvertOptions(
+                column_types={columns[column]: _TYPES[kind] for column, kind in zip(chosen, whole, strict=True)},
+                include_columns=[columns[column] for column in chosen],
+                null_values=[],  # no text stands for a missing value, so that any is complained of
+                true_values=_TRUE,
+                false_values=_FALSE,
+                decimal_point=self.decimal,
+            )
+            size = self.path.stat().st_size
+            with self._complaining(dict(zip(chosen, kinds, strict=True))), pa.OSFile(str(self.path)) as file:
+                stream = pa.CompressedInputStream(file, "gzip") if self.path.suffix == ".gz" else file
+                for batch in arrow_csv.open_csv(stream, read_options, parse_options, convert_options):
+                    yield [
+                        column if kind == "text" else column.to_numpy(zero_copy_only=False)
+                        for column, kind in zip(batch.columns, whole, strict=True)
+                    ]
+                    report(min(1.0, file.tell() / size))
+
+        return Rows(str(self.path), names, found, None, read, first_row=1 + skipped)
+
+    def count_rows(self) -> int:
+        """How many rows there are, a header among them: lines, which are counted much faster than they are read."""
+        count, last = -self.comments, b"\n"
+        with reading(self.path), _bytes(self.path) as file:
+            while block := file.read(_COUNT_BYTES):
+                count, last = count + block.count(b"\n"), block[-1:]
+        return count + int(last != b"\n")
+
+    def _found(self, rows: Sequence[Sequence[str]]) -> tuple[Found, ...]:
+        columns = list(zip(*(row for row in rows if len(row) == self.num_columns), strict=True))
+        found: list[Found] = [self._holds(column) for column in columns]
+        return tuple(found or ["integers"] * self.num_columns)
+
+    def _holds(self, fields: Sequence[str]) -> Found:
+        given = [field.strip() for field in fields if field.strip()]
+        if all(map(_INTEGER.fullmatch, given)):
+            return "integers"
+        if all(field in _TRUE + _FALSE for field in given):
+            return "booleans"
+        numbers = sum(map(self._is_number, given))
+        return "numbers" if numbers == len(given) else "mixed" if numbers else "text"
+
+    def _is_number(self, field: str) -> bool:
+        return is_number(field.replace(self.decimal, "."))
+
+    @contextmanager
+    def _complaining(self, kinds: Mapping[int, Kind]) -> Iterator[None]:
+        """Say in our own words what pyarrow complains of, with the row."""
+        with reading(self.path):
+            try:
+                yield
+            except pa.ArrowInvalid as error:
+                raise self._complaint(str(error), kinds) or error from None
+
+    def _complaint(self, error: str, kinds: Mapping[int, Kind]) -> InputError | None:
+        if wrong := re.search(r"column #(\d+): Row #(\d+): .*invalid value '(.*)'", error, re.DOTALL):
+            column, row, value = int(wrong[1]), wrong[2], wrong[3]
+            found = f"{value[:40]!r} in column {column + 1}" if value.strip() else f"no value in column {column + 1}"
+            return InputError(f"{self.path} row {row}: {found}; allowed: {kinds[column]}")
+        if wrong := re.search(r"column #(\d+): Row #(\d+): .*invalid UTF8", error):
+            return InputError(f"{self.path} row {wrong[2]}: column {int(wrong[1]) + 1} is not UTF-8; save it as UTF-8")
+        if wrong := re.search(r"Row #(\d+): Expected \d+ columns, got (\d+)", error):
+            found, allowed = f"{wrong[2]} fields", f"{self.num_columns}, as in the first row"
+            return InputError(f"{self.path} row {wrong[1]}: {found}; allowed: {allowed}")
+        return None
+
+
+def open_text(path: Path) -> TextFile:
+    """Look at the first rows of a file of fields. Raises InputError where it is empty or no text."""
+    with reading(path), _bytes(path) as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
+        raise InputError(f"{path}: is no UTF-8 text (UTF-16, or binary); save it as UTF-8")
+    if len(head) == _HEAD_BYTES and b"\n" in head:
+        head = head[: head.rindex(b"\n") + 1]
+    lines = head.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").split("\n")
+    lines = lines[:-1] if len(lines) > 1 and not lines[-1] else lines
+    comments = next((number for number, line in enumerate(lines) if not line.startswith(_COMMENTS)), len(lines))
+    if comments == len(lines) or not lines[comments]:
+        raise InputError(f"{path}: is empty; allowed: rows of fields")
+    body = lines[comments : comments + _SAMPLE_ROWS]
+    separator = _separator(body)
+    rows = _split(path, body, separator)
+    below = [field for row in rows[1:] for field in row]
+    is_comma = separator != "," and any(map(_DECIMAL_COMMA.fullmatch, below)) and not any("." in f for f in below)
+    names = _split(path, [line.lstrip("".join(_COMMENTS)).strip() for line in lines[:comments][-1:]], separator)
+    fitting = names[0] if names and len(names[0]) == len(rows[0]) > 1 else ()
+    return TextFile(path, separator, "," if is_comma else ".", comments, tuple(map(str.strip, fitting)), rows)
+
+
+def is_text_file(path: Path) -> bool:
+    """Whether the end of the name says that it is a file of fields."""
+    return path.name.removesuffix(".gz").endswith(SUFFIXES)
+
+
+def is_number(field: str) -> bool:
+    """Whether the field is a number as Python writes one."""
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _up_to(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """The separator with which all lines have as many fields; spaces separate only where there are numbers."""
+    present = [mark for mark in _SEPARATORS if mark in lines[0]]
+    if " " in present and not any(is_number(field) for field in lines[-1].split(" ") if field):
+        present.remove(" ")
+    for mark in present:
+        if len({len(row) for row in csv.reader(lines, delimiter=mark)}) == 1:
+            return mark
+    return next((mark for mark in (",", ";", "\t", " ") if mark in present), ",")
+
+
+def _split(path: Path, lines: Sequence[str], separator: str) -> tuple[tuple[str, ...], ...]:
+    try:
+        return tuple(tuple(row) or ("",) for row in csv.reader(lines, delimiter=separator))
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read ({error}); put an intact copy in its place") from None
+
+
+def _parsed(found: Found, kind: Kind) -> Kind:
+    """As what a column is parsed; ids may be integers, or true and false."""
+    if kind == "ids":
+        return "booleans" if found == "booleans" else "integers"
+    return "booleans" if kind == "numbers" and found == "booleans" else kind
+
+
+def _bytes(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

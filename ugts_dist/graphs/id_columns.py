@@ -1,0 +1,129 @@
+"""Which column of a table of nodes has their ids, and which have values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import column_names
+from ugts_dist.graphs.node_ids import IdKind, is_permutation
+from ugts_dist.graphs.tables import Kind, Rows, silent
+
+NO_COLUMN = "none"
+_MOST_LOOKED_AT = 64  # columns of a table; a wider one has ids in its first column only, unless they have a name
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are.
+
+    Attributes:
+        ids: the one with the nodes' ids, if there is one.
+        values: all others, but for those that only number the rows.
+    """
+
+    ids: int | None
+    values: tuple[int, ...]
+
+
+def choose(rows: Rows, wanted: str, num_values: int | None = None) -> Columns:
+    """Choose the column that ``wanted`` names, or that has ids by its name or by what is in it.
+
+    ``wanted`` is a name, a number from 1 on, `none`, or nothing. ``num_values`` is how many other columns there must
+    be, where that is known. Raises InputError where a column may have ids and may as well not.
+    """
+    columns = range(rows.num_columns)
+    if wanted:
+        ids = None if wanted == NO_COLUMN else named(rows, wanted)
+    elif rows.num_columns <= 1:
+        ids = None
+    else:
+        ids = _by_name(rows, num_values)
+        ids = _by_content(rows, num_values) if ids is None else ids
+    values = tuple(column for column in columns if column != ids)
+    if not wanted and ids is not None and len(values) > (num_values or 1):
+        values = tuple(column for column in values if not numbers_rows(rows, column))
+    return Columns(ids, values)
+
+
+def named(rows: Rows, wanted: str) -> int | None:
+    """The column of this name, or of this number in a table of several columns; None where there is none."""
+    if wanted in rows.names:
+        return rows.names.index(wanted)
+    if wanted.isdecimal() and rows.num_columns > 1 and 0 < int(wanted) <= rows.num_columns:
+        return int(wanted) - 1
+    return None
+
+
+def kind_of(rows: Rows, column: int) -> IdKind:
+    """How a column of ids is read. Raises InputError for what cannot be ids."""
+    found = rows.found[column]
+    if found in ("booleans", "other"):
+        raise InputError(f"{rows.name}: {rows.label(column)} holds {found}; allowed: ids, integers or text")
+    return "text" if found in ("text", "mixed") else "integers"
+
+
+def _by_name(rows: Rows, num_values: int | None) -> int | None:
+    ids = [column for column, name in enumerate(rows.names) if column_names.is_id(name)]
+    better = [column for column in ids if not column_names.is_row_number(rows.names[column])]
+    if better or ids:
+        return (better or ids)[0]
+    if rows.names and column_names.ends_like_id(rows.names[0]) and _is_unique(rows, 0):
+        return 0
+    if rows.names and num_values == 1 and rows.num_columns == 2 and column_names.is_label(rows.names[1]):
+        return 0
+    return None
+
+
+def _by_content(rows: Rows, num_values: int | None) -> int | None:
+    """The first column if it is of words, or has each of 0 to N - 1, or of 1 to N, once.
+
+    Of two columns, one of which has a value for each node, the one whose entries differ has the ids.
+    """
+    if rows.found[0] == "text" and num_values is None:
+        return 0
+    if num_values == 1 and rows.num_columns == 2:
+        unique = [column for column in (0, 1) if _is_unique(rows, column)]
+        return unique[0] if len(unique) == 1 else None
+    candidates = [column for column in _distinct(rows) if _is_numbering(rows, column)]
+    if not candidates or candidates[0] == 0:
+        return candidates[0] if candidates else None
+    raise InputError(
+        f"{rows.name}: {rows.label(candidates[0])} has the number of each row once, as ids have; allowed: "
+        f"--id-column {rows.names[candidates[0]] if rows.names else candidates[0] + 1}, or --id-column none"
+    )
+
+
+def _distinct(rows: Rows) -> list[int]:
+    """The columns whose first values are whole numbers from 0 on, none of them twice."""
+    numeric = [column for column, found in enumerate(rows.found) if found in ("integers", "numbers")]
+    looked_at = [column for column in numeric if rows.num_columns <= _MOST_LOOKED_AT or column == 0]
+    kinds: list[Kind] = ["numbers"] * len(looked_at)
+    block = next(rows.read(looked_at, kinds, silent), []) if looked_at else []
+    return [
+        column
+        for column, values in zip(looked_at, block, strict=False)
+        if len(values) > 2 and (values >= 0).all() and (values % 1 == 0).all() and len(np.unique(values)) == len(values)
+    ]
+
+
+def _is_numbering(rows: Rows, column: int) -> bool:
+    values = rows.column(column, "numbers")
+    return is_permutation(values, 0) or is_permutation(values, 1)
+
+
+def _is_unique(rows: Rows, column: int) -> bool:
+    if rows.found[column] not in ("integers", "text", "mixed"):
+        return False
+    values = rows.column(column, "text")
+    return len(values.unique()) == len(values)
+
+
+def numbers_rows(rows: Rows, column: int) -> bool:
+    """Whether the column is pandas' index: 0, 1, 2, ... under one of its names."""
+    if not rows.names or not column_names.is_row_number(rows.names[column]) or rows.found[column] != "integers":
+        return False
+    values = rows.column(column, "integers")
+    return bool((values == np.arange(len(values))).all())

@@ -1,0 +1,164 @@
+"""Rows of columns, read block after block in bounded memory, whatever file or array they are from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ugts_dist.errors import InputError
+
+Kind = Literal["integers", "numbers", "ids", "booleans", "text"]
+Found = Literal["integers", "numbers", "booleans", "text", "mixed", "other"]
+Block = NDArray[Any]
+Column: TypeAlias = Any  # an array of numpy, or, of text, one of pyarrow, whose types are unknown here
+Report = Callable[[float], None]
+
+BLOCK_BYTES = 1 << 20
+
+# What columns each kind of table may have; ids may also be a mask over all nodes.
+HOLDS: dict[Kind, tuple[Found, ...]] = {
+    "integers": ("integers",),
+    "numbers": ("integers", "numbers", "booleans"),
+    "ids": ("integers", "booleans"),
+    "booleans": ("booleans",),
+    "text": ("text", "mixed", "integers"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """[num_rows, num_columns] numbers that can be read any number of times.
+
+    ``read`` yields blocks of rows, of one dtype, and calls its argument with the fraction that is read.
+    """
+
+    name: str
+    num_columns: int
+    num_rows: int | None  # None: known only when all is read
+    read: Callable[[Report], Iterator[Block]]
+    first_row: int = 1  # of what a person would call rows: a CSV file's header is row 1
+    row: str = "row"
+
+    def at(self, row: int) -> str:
+        """Where the row (from 0) is, for a message."""
+        return f"{self.name} {self.row} {self.first_row + row}"
+
+    def whole(self) -> Block:
+        """All rows at once, for tables that are small beside the graph."""
+        blocks = list(self.read(silent))
+        return np.concatenate(blocks) if blocks else np.empty((0, self.num_columns), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file, whose columns are not chosen yet.
+
+    ``read`` takes the numbers of columns and what each is to be read as, and yields a list of columns for each block
+    of rows. It raises InputError where a field is missing or of another kind.
+    """
+
+    name: str
+    names: tuple[str, ...]  # of the columns; empty where the file does not tell them
+    found: tuple[Found, ...]  # what each column holds; of a text file, as its first rows show
+    num_rows: int | None
+    read: Callable[[Sequence[int], Sequence[Kind], Report], Iterator[list[Column]]]
+    first_row: int = 1
+    row: str = "row"
+    types: tuple[str, ...] = ()  # of the columns, where the file declares them
+
+    @property
+    def num_columns(self) -> int:
+        return len(self.found)
+
+    def at(self, row: int) -> str:
+        """Where the row (from 0) is, for a message."""
+        return f"{self.name} {self.row} {self.first_row + row}"
+
+    def label(self, column: int) -> str:
+        """What a person calls the column."""
+        return f"column {self.names[column]!r}" if self.names else f"column {column + 1}"
+
+    def require(self, columns: Sequence[int], kinds: Sequence[Kind]) -> None:
+        """Raise InputError for a column that is declared as another kind."""
+        for column, kind in zip(columns, kinds, strict=True):
+            if self.types and self.found[column] not in HOLDS[kind]:
+                where = f"{self.label(column)} " if self.names else ""
+                raise InputError(f"{self.name}: {where}holds {self.types[column]}; allowed: {kind}")
+
+    def column(self, column: int, kind: Kind) -> Column:
+        """A whole column."""
+        self.require([column], [kind])
+        blocks = [block[0] for block in self.read([column], [kind], silent)]
+        if kind == "text":  # as large as it may be
+            return pa.concat_arrays([pa.array([], pa.large_string()), *(b.cast(pa.large_string()) for b in blocks)])
+        return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)
+
+    def table(self, kind: Kind, columns: Sequence[int] | None = None) -> Table:
+        """The columns, all of them where none are named, as a table of numbers."""
+        chosen = range(self.num_columns) if columns is None else columns
+        kinds: list[Kind] = [kind] * len(chosen)
+        self.require(chosen, kinds)
+
+        def read(report: Report) -> Iterator[Block]:
+            return (np.stack(block, axis=1) for block in self.read(chosen, kinds, report))
+
+        return Table(self.name, len(chosen), self.num_rows, read, self.first_row, self.row)
+
+
+def array_table(name: str, array: Block, kind: Kind, row: str = "row") -> Table:
+    """An array of one or two axes as a table. Raises InputError for others, or another kind of numbers."""
+    rows = _two_axes(name, array)
+    if found_in(array.dtype) not in HOLDS[kind]:
+        raise InputError(f"{name}: holds {array.dtype}; allowed: {kind}")
+
+    def read(report: Report) -> Iterator[Block]:
+        step = _step(rows)
+        for first in range(0, len(rows), step):
+            yield rows[first : first + step]
+            report(min(1.0, (first + step) / len(rows)))
+
+    return Table(name, rows.shape[1], len(rows), read, row=row)
+
+
+def array_rows(name: str, array: Block, row: str = "row") -> Rows:
+    """An array of one or two axes whose columns are yet to be chosen. Raises InputError for other arrays."""
+    rows = _two_axes(name, array)
+    found = found_in(array.dtype)
+
+    def read(columns: Sequence[int], kinds: Sequence[Kind], report: Report) -> Iterator[list[Column]]:
+        step = _step(rows)
+        for first in range(0, len(rows), step):
+            block = rows[first : first + step]
+            chosen = [(block[:, column], kind) for column, kind in zip(columns, kinds, strict=True)]
+            yield [pa.array(values.astype(np.str_)) if kind == "text" else values for values, kind in chosen]
+            report(min(1.0, (first + step) / len(rows)))
+
+    num_columns = rows.shape[1]
+    types = (str(array.dtype),) * num_columns
+    return Rows(name, (), (found,) * num_columns, len(rows), read, row=row, types=types)
+
+
+def found_in(dtype: np.dtype[Any]) -> Found:
+    """What an array of the dtype holds."""
+    found: dict[str, Found] = {"i": "integers", "u": "integers", "f": "numbers", "b": "booleans", "U": "text"}
+    return found.get(dtype.kind, "other")
+
+
+def silent(done: float) -> None:
+    """Report to nobody."""
+
+
+def _two_axes(name: str, array: Block) -> Block:
+    if array.ndim not in (1, 2):
+        raise InputError(f"{name}: has shape {array.shape}; allowed: one or two axes")
+    return array if array.ndim == 2 else array[:, None]
+
+
+def _step(rows: Block) -> int:
+    """How many rows make a block."""
+    return max(1, BLOCK_BYTES // max(1, rows.shape[1] * rows.dtype.itemsize))

@@ -1,0 +1,106 @@
+"""Predictions as tables of a file: what their rows and columns are called, and the formats of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import torch
+from pyarrow import csv, parquet
+from torch import Tensor
+
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.catalogue import store_folder
+from ugts_dist.graphs.store_files import read_meta
+from ugts_dist.graphs.stored_ids import StoredIds, open_ids
+from ugts_dist.tickets.files import new_file
+
+# What makes a writer of tables for each end of a file's name.
+_WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], AbstractContextManager[Any]]] = {
+    ".parquet": parquet.ParquetWriter,
+    ".csv": csv.CSVWriter,
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What nodes and classes are called in the user's own files.
+
+    Attributes:
+        ids: of the nodes; None where they are called 0, 1, 2, ...
+        classes: of all classes; empty where they are called so.
+    """
+
+    ids: StoredIds | None = None
+    classes: tuple[str, ...] = ()
+
+
+def node_ids(graph: str, num_nodes: int) -> StoredIds | None:
+    """The ids of the nodes of a graph by its name, where its store has them."""
+    folder = store_folder(graph)
+    return None if folder is None else open_ids(folder, num_nodes)
+
+
+def class_names(graph: str, num_classes: int) -> tuple[str, ...]:
+    """The names of the classes of a graph, where its store has them; empty where it has others, or can't be found."""
+    try:
+        folder = store_folder(graph)
+        names = () if folder is None else read_meta(folder).class_names
+    except InputError:
+        return ()
+    return names if len(names) == num_classes else ()
+
+
+def node_table(first: int, logits: Tensor, names: Names) -> pa.Table:
+    """Rows of nodes, of which `first` come before: id, predicted class and probability of each class."""
+    predicted = logits.argmax(1).int()
+    classes = pa.array(predicted.numpy())
+    if names.classes:
+        called = pa.array(names.classes, pa.string())
+        # Classes that were called by numbers are so again.
+        called = called.cast(pa.int64()) if all(map(_is_plain, names.classes)) else called
+        classes = called.take(classes)
+    ids = _range(first, len(logits)) if names.ids is None else names.ids.slice(first, len(logits))
+    return _table({"node": ids, "prediction": classes}, logits.softmax(1), names.classes)
+
+
+def graph_table(first: int, logits: Tensor) -> pa.Table:
+    """Rows of graphs, of which `first` come before: the probability of each label."""
+    return _table({"graph": _range(first, len(logits))}, logits.sigmoid(), ())
+
+
+def check_ending(path: Path) -> None:
+    """Raise InputError for a file whose name does not end as one of the formats."""
+    if path.suffix not in _WRITERS:
+        raise InputError(f"--out is {path}, allowed are names that end in {' or '.join(_WRITERS)}")
+
+
+def write_tables(path: Path, tables: Iterator[pa.Table]) -> int:
+    """Write tables one after the other, in the format of the file's ending; returns the number of rows."""
+    first = next(tables)
+    with new_file(path) as file, _WRITERS[path.suffix](file, first.schema) as writer:
+        writer.write_table(first)
+        count: int = first.num_rows
+        for table in tables:
+            writer.write_table(table)
+            count += table.num_rows
+    return count
+
+
+def _table(columns: dict[str, pa.Array], probabilities: Tensor, classes: tuple[str, ...]) -> pa.Table:
+    by_class = probabilities.t().contiguous().numpy()
+    called = classes or [str(k) for k in range(len(by_class))]
+    return pa.table(columns | {f"p_{name}": pa.array(p) for name, p in zip(called, by_class, strict=True)})
+
+
+def _range(first: int, count: int) -> pa.Array:
+    return pa.array(torch.arange(first, first + count).numpy())
+
+
+def _is_plain(name: str) -> bool:
+    return re.fullmatch(r"0|[1-9][0-9]{0,17}", name) is not None
