@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ugts_dist.analysis.calibration import ece, ece_of, reliability
@@ -42,7 +42,6 @@ def test_perfect_and_worst() -> None:
 
 
 @given(st.integers(1, 80), st.integers(2, 6), st.integers(1, 20), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
 def test_it_is_the_sum_over_the_bins(n: int, classes: int, bins: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     probabilities = (4.0 * torch.randn(n, classes, generator=g, dtype=torch.float64)).softmax(1)

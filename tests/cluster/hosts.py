@@ -7,6 +7,7 @@ it ends, however that happens, since the first process of each namespace reads a
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -132,6 +133,7 @@ mount --bind {LOCAL}/hosts /etc/hosts
 """
 
 
+@functools.cache
 def why_not() -> str:
     """Why this machine can't have such hosts; empty where it can."""
     missing = [program for program in ("ip", "unshare", "nsenter") if shutil.which(program) is None]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
@@ -79,7 +79,6 @@ def neighbours(sample: Sample, hop: int) -> dict[int, list[int]]:
 # The blocks of the layers
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32), st.lists(st.sampled_from([-1, 1, 2, 5]), min_size=1, max_size=3), st.integers(0, 6))
 def test_every_node_draws_as_many_different_neighbours_as_it_should(seed: int, fan_out: list[int], seeds: int) -> None:
     graph = random_graph(24, 150, seed)

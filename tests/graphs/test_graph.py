@@ -51,7 +51,7 @@ def test_no_edges() -> None:
     assert graph.indptr.tolist() == [0] * 7
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(st.integers(3, 40), st.integers(0, 300), st.integers(0, 1000))
 def test_csr_equals_scipy(num_nodes: int, num_edges: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -150,7 +150,7 @@ def test_a_good_graph_is_valid() -> None:
     validate(replace(graph, indices=graph.indices.long()))
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(derandomize=True)
 @given(st.integers(3, 30), st.integers(2, 200), st.integers(1, 9), st.integers(0, 1000))
 def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int, seed: int) -> None:
     graph = random_graph(num_nodes, num_edges, seed)

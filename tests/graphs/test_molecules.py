@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ogb.io.read_graph_raw import read_csv_graph_raw
 
@@ -171,7 +171,6 @@ def test_there_is_one_split(tmp_path: Path) -> None:
         load(NAME, tmp_path, split=1)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     size=st.integers(2, 30),
     world_size=st.sampled_from([1, 2]),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyarrow import parquet
 from torch_geometric.data import Data
@@ -55,7 +55,6 @@ def assert_same_but(changed: set[str], graph: Graph, other: Graph) -> None:
 
 
 @given(size=SIZES, fraction=FRACTIONS, seed=SEEDS)
-@settings(max_examples=60, deadline=None)
 def test_feature_noise_changes_exactly_the_stated_part(size: int, fraction: float, seed: int) -> None:
     graph = random_graph(size, 3 * size)
     graph = replace(graph, x=graph.x + 2.0)  # no noise looks like that
@@ -94,7 +93,6 @@ def test_coins_are_fair_and_independent() -> None:
 
 
 @given(size=st.integers(20, 80), fraction=FRACTIONS, seed=SEEDS)
-@settings(max_examples=60, deadline=None)
 def test_edge_noise_moves_exactly_the_stated_part(size: int, fraction: float, seed: int) -> None:
     graph = random_graph(size, 2 * size)
     degree = torch.bincount(graph.indices, minlength=size)
@@ -154,7 +152,6 @@ def classes_of(num_classes: int, seed: int) -> Graph:
 
 
 @given(num_classes=st.integers(2, 30), fraction=FRACTIONS, seed=SEEDS)
-@settings(max_examples=100, deadline=None)
 def test_left_out_classes_leave_every_split(num_classes: int, fraction: float, seed: int) -> None:
     graph = classes_of(num_classes, seed)
     if not 1.0 <= fraction * num_classes < num_classes - 1:

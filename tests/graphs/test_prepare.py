@@ -38,7 +38,7 @@ def test_files_of_every_kind(tmp_path: Path, suffix: str, undirected: bool) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(f"{p}{suffix}" for p in parts), "out"])
 
 
-@settings(deadline=None, derandomize=True, max_examples=15)
+@settings(derandomize=True, max_examples=15)
 @given(st.integers(3, 60), st.integers(0, 500), st.booleans(), st.booleans(), st.integers(0, 1000))
 def test_any_edges(
     tmp_path_factory: pytest.TempPathFactory, num_nodes: int, num_edges: int, undirected: bool, columns: bool, seed: int
@@ -52,7 +52,7 @@ def test_any_edges(
     assert_equal(make(folder / "out", files, undirected=undirected), expected(parts, undirected))
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(derandomize=True)
 @given(st.integers(1, 30), st.integers(0, 400), st.integers(0, 400), st.integers(50, 20_000), st.integers(0, 1000))
 def test_sorting_in_little_memory(
     tmp_path_factory: pytest.TempPathFactory, num_nodes: int, num_edges: int, guess: int, memory: int, seed: int

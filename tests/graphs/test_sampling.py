@@ -99,7 +99,7 @@ def expected(
     return met, pairs, num_nodes, num_edges
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(derandomize=True)
 @given(
     st.integers(6, 40),
     st.integers(0, 300),
@@ -124,7 +124,7 @@ def test_equals_the_plain_python_sampler(
     assert out.metadata[1] is None
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(derandomize=True)
 @given(
     st.integers(6, 60),
     st.integers(0, 900),

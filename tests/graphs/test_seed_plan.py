@@ -27,7 +27,7 @@ def test_products_on_eight_ranks() -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(derandomize=True)
 @given(st.integers(1, 120), st.integers(1, 150), st.integers(1, 9), st.integers(0, 3), st.integers(0, 10**6))
 def test_every_seed_once_an_epoch(count: int, batch_size: int, world_size: int, epoch: int, seed: int) -> None:
     steps_per_epoch = -(-count // batch_size)

@@ -95,7 +95,7 @@ def test_created_arrays_are_those_that_are_written(tmp_path: Path, store: Path, 
         assert (tmp_path / "created" / f"{array}.npy").read_bytes() == (store / f"{array}.npy").read_bytes()
 
 
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(derandomize=True)
 @given(st.lists(st.integers(0, 9), max_size=8))
 def test_blocks_of_any_length(tmp_path_factory: pytest.TempPathFactory, lengths: list[int]) -> None:
     folder = tmp_path_factory.mktemp("blocks")

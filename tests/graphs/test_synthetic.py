@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -281,7 +281,6 @@ def test_number_of_draws_meets_the_wanted_number_of_pairs() -> None:
         assert len(pairs) == pytest.approx(20_000, rel=0.01)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data(), num_nodes=st.integers(1, 30), memory=st.sampled_from([1, 500, 5_000, 10**6]))
 def test_edge_sorter_is_a_sort(
     data: st.DataObject, num_nodes: int, memory: int, tmp_path_factory: pytest.TempPathFactory

@@ -6,7 +6,7 @@ from math import lgamma, log
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ugts_dist.supermask.coding import Mask, decode, encode, entropy_bytes
@@ -123,14 +123,12 @@ def runs(draw: st.DrawFn) -> Mask:
     return np.concatenate([np.full(length, number % 2 == 0) for number, length in enumerate(lengths)])
 
 
-@settings(deadline=None)
 @given(st.lists(runs(), min_size=1, max_size=3))
 def test_masks_with_long_gaps_come_back(masks: list[Mask]) -> None:
     data = check(masks)
     assert decoded_as_documented(data, *described(masks)) == [mask.tolist() for mask in masks]
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.floats(0, 1)), max_size=4), st.integers(0, 99))
 def test_random_masks_come_back(parts: list[tuple[int, float]], seed: int) -> None:
     check([random_mask(size, density, seed) for size, density in parts])

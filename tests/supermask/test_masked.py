@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 import torch_geometric.nn as pyg
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -39,7 +39,6 @@ def masked_by_hand(mask: Supermask, sparsity: float, ranking: Ranking = "score")
 # What is masked
 
 
-@settings(max_examples=60, deadline=None)
 @given(sparsity=st.floats(0.0, 0.999), scope=st.sampled_from(["global", "layer"]), seed=st.integers(0, 2**63))
 def test_exactly_the_asked_number_is_masked(sparsity: float, scope: Scope, seed: int) -> None:
     mask = sparsify(pyg.GCN(FEATURES, 7, 3, 4), seed, scope=scope)
@@ -65,7 +64,6 @@ def test_the_lowest_scores_of_all_layers_are_masked(ranking: Ranking, sparsity: 
     assert all(torch.equal(found, expected[name]) for name, found in mask.masks().items())
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sparsity=st.floats(0.0, 0.999),
     floor=st.floats(0.01, 1.0),
@@ -101,7 +99,6 @@ def test_a_whole_floor_is_a_threshold_a_layer() -> None:
     assert all(torch.equal(found, layers.masks()[name]) for name, found in even.masks().items())
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sparsity=st.floats(0.0, 0.999),
     first_sparsity=st.floats(0.0, 0.999),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,7 +43,6 @@ def bits(values: Sequence[float] | Tensor) -> list[bytes]:
     return [struct.pack("<f", value) for value in (values.tolist() if isinstance(values, Tensor) else values)]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(floats, min_size=1, max_size=40))
 def test_every_rank_of_a_list_is_that_of_a_sort(values: list[float]) -> None:
     scores = torch.tensor(values)
@@ -51,7 +50,6 @@ def test_every_rank_of_a_list_is_that_of_a_sort(values: list[float]) -> None:
     assert bits(found) == bits(sorted_floats(values))
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.lists(floats, max_size=8), min_size=1, max_size=4), min_size=1, max_size=4), st.data())
 def test_groups_of_several_tensors_are_sorted_each_on_its_own(
     groups: list[list[list[float]]], data: st.DataObject
@@ -185,7 +183,6 @@ def test_a_sample_that_misleads_the_search_changes_nothing(world_size: int) -> N
     assert spawn(world_size, _kth_misleading) == [expected] * world_size
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.lists(floats, max_size=8), max_size=3), min_size=1, max_size=5), st.data())
 def test_all_groups_counted_together_as_on_a_gpu_are_counted_as_each_alone(
     groups: list[list[list[float]]], data: st.DataObject

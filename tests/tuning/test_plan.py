@@ -28,7 +28,6 @@ trials = 12
 """
 
 
-@settings(max_examples=20, deadline=None)
 @given(LISTS, LISTS)
 def test_a_grid_has_every_combination_once(depths: list[int], widths: list[int]) -> None:
     text = f'[base]\npreset = "cora-gcn"\n[fields]\n"model.depth" = {{grid = {depths}}}\n'
@@ -38,7 +37,7 @@ def test_a_grid_has_every_combination_once(depths: list[int], widths: list[int])
     assert len({trial.key for trial in found}) == len(found)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**31), st.integers(1, 12))
 def test_draws_depend_on_the_seed_and_their_number_alone(seed: int, count: int) -> None:
     whole = list_trials(space(RANDOM, seed=seed))
