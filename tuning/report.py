@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tuning.answer import Point, Spread, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
-
-_PIPED_WIDTH = 160  # where no terminal tells one
+from ugts_dist.console import output, plain
+from ugts_dist.terminal import say
 
 
 def show(answer: Answer, name: str, folder: Path) -> None:
     """Print the table and the sparsest matching ticket."""
-    console = Console()
-    console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
-    console.print(table_of(answer, name))
+    output().print(table_of(answer, name))
     for line in summary(answer):
-        print(line)
-    print(f"search {folder}")
-    print(f"plot   {folder / 'front.png'}")
+        say(line)
+    say(f"search {folder}")
+    say(f"plot   {folder / 'front.png'}")
     if answer.winners:
-        print(f"best   ugts train --config {folder / 'best.toml'}")
+        say(f"best   ugts train --config {folder / 'best.toml'}")
 
 
 def table_of(answer: Answer, name: str) -> Table:
     """The front with the trained dense network on top; mean and standard deviation over seeds."""
     fields = sorted({field for winner in answer.winners for field in winner.fields} - {"supermask.sparsity"})
-    table = Table(title=Text(f"{name}: front of sparsity and validation {answer.metric}"), title_justify="left")
+    table = Table(title=plain(f"{name}: front of sparsity and validation {answer.metric}"), title_justify="left")
     headings = (
         "",
         "sparsity",
@@ -42,14 +38,14 @@ def table_of(answer: Answer, name: str) -> Table:
         "matches",
     )
     for heading in headings:
-        table.add_column(Text(heading), justify="right" if heading else "left")
+        table.add_column(plain(heading), justify="right" if heading else "left")
     for winner in [*([answer.dense] if answer.dense else []), *answer.winners]:
         values = [shown(winner.fields[field]) if field in winner.fields else "" for field in fields]
         kind = "trained dense" if winner.dense else "ticket"
         judged = "yes" if winner.matches else "no"
         figures = (_told(winner.valid), _told(winner.test), str(winner.valid.count))
         known = "" if winner.dense or answer.dense is None else judged
-        table.add_row(kind, f"{winner.sparsity:.4f}", *map(Text, values), *figures, known)
+        table.add_row(kind, f"{winner.sparsity:.4f}", *map(plain, values), *figures, known)
     return table
 
 

@@ -17,6 +17,7 @@ import tyro
 
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
 from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.terminal import escaped
 
 Arguments = TypeVar("Arguments")
 
@@ -77,7 +78,18 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     if chosen.preset and chosen.config:
         raise InputError("--preset and --config: only one of them is allowed")
     base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
-    return parse(TrainArguments, args, "train", TrainArguments(**vars(base)))
+    shown = _escaped(base) if _asks_for_help(args) else base
+    return parse(TrainArguments, args, "train", TrainArguments(**vars(shown)))
+
+
+def _asks_for_help(args: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(args)
+
+
+def _escaped(config: Config) -> Config:
+    """The configuration for its help, which has the values as they are."""
+    fields = ((f"{section}.{name}", value) for section, own in config.to_dict().items() for name, value in own.items())
+    return config.replace({name: escaped(value) for name, value in fields if isinstance(value, str)})
 
 
 def _config_of_run(folder: Path) -> Config:
@@ -104,7 +116,7 @@ def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arg
 def _wide(args: Sequence[str]) -> Iterator[None]:
     """No line of a complaint is folded, so that it can be put together again; help is as wide as the terminal."""
     before = os.environ.get("COLUMNS")
-    if not {"-h", "--help"} & set(args):
+    if not _asks_for_help(args):
         os.environ["COLUMNS"] = "100000"
     try:
         yield

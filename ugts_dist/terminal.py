@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 
-def escaped(text: object) -> str:
-    r"""One line in which every character that is not printable is written as an escape, such as \x1b or \u202e.
+def escaped(text: object, keep: str = "") -> str:
+    r"""The text with every character that is not printable as an escape, such as \x1b or \u202e, but those in `keep`.
 
     These are control characters, line breaks, marks that change the direction of text, and halves of surrogate pairs.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    shown = (c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(shown)
 
 
 def say(line: object) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.report.pages import PNG
 from tests.report.parsed import Parsed, check_self_contained
+from ugts_dist.analysis.findings import robustness_finding
+from ugts_dist.analysis.robustness import Noise, UnderNoise
 from ugts_dist.config import load_preset
 from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
@@ -298,7 +300,14 @@ def test_analyses_are_shown_whatever_they_hold(copy: Callable[..., Path]) -> Non
     there.mkdir()
     (there / "gradients.png").write_bytes(PNG)
     layers = [{"layer": k, "norm": 0.5 * k, "all": [1, 2]} for k in range(3)]
-    values = {"epochs": 3, "flow": {"mean": 0.25, "name": "<b>"}, "curve": [1, 2, 3], "layers": layers, "done": True}
+    values = {
+        "epochs": 3,
+        "flow": {"mean": 0.25, "name": "<b>"},
+        "curve": [1, 2, 3],
+        "long": [1] * 99,
+        "layers": layers,
+        "done": True,
+    }
     (there / "gradients.json").write_text(json.dumps(values))
     (there / "smoothing.json").write_text("{")
     (there / "noise.png").write_text("no PNG")
@@ -308,12 +317,33 @@ def test_analyses_are_shown_whatever_they_hold(copy: Callable[..., Path]) -> Non
         assert f"Analysis: {name}\n" in page.text
     pairs = page.pairs()
     assert (pairs["epochs"], pairs["flow.mean"], pairs["flow.name"], pairs["done"]) == ("3", "0.2500", "<b>", "True")
-    assert "curve" not in pairs
-    assert page.table("layer", "norm") == [["0", "0.0000"], ["1", "0.5000"], ["2", "1.0000"]]
+    assert pairs["curve"] == "1, 2, 3"
+    assert "long" not in pairs
+    rows = [["0", "0.0000", "1, 2"], ["1", "0.5000", "1, 2"], ["2", "1.0000", "1, 2"]]
+    assert page.table("layer", "norm", "all") == rows
     assert PNG in page.images()
     assert page.problems() == 2
     assert "smoothing.json: damaged" in page.text
     assert "noise.png: not a PNG" in page.text
+
+
+def test_a_table_of_noise_has_the_accuracies(copy: Callable[..., Path]) -> None:
+    folder = copy()
+    (folder / "analysis").mkdir()
+    found: dict[Noise, list[UnderNoise]] = {
+        "features": [UnderNoise(0.0, [0.9]), UnderNoise(0.4, [0.5, 0.7])],
+        "edges": [UnderNoise(0.0, [0.9]), UnderNoise(0.4, [0.8, 0.8])],
+    }
+    values = {"analysis": "robustness", "result": robustness_finding("net", found).values}
+    (folder / "analysis" / "robustness.json").write_text(json.dumps(values))
+    page = page_of(folder)
+    headings = ["fraction", "accuracies", "mean", "deviation"]
+    assert [table for table in page.tables if table[0] == headings] == [
+        [headings, ["0.0000", "0.9000", "0.9000", "0.0000"], ["0.4000", "0.5000, 0.7000", "0.6000", "0.1000"]],
+        [headings, ["0.0000", "0.9000", "0.9000", "0.0000"], ["0.4000", "0.8000, 0.8000", "0.8000", "0.0000"]],
+    ]
+    assert "features:" in page.text
+    assert "edges:" in page.text
 
 
 def test_the_result_of_an_analysis_comes_before_its_options(copy: Callable[..., Path]) -> None:

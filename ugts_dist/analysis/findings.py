@@ -73,9 +73,9 @@ def ood_finding(name: str, found: Detection) -> Finding:
         ("ROC-AUC", f"{found.roc_auc:.4f}"),
         ("left-out classes", ", ".join(map(str, found.classes))),
         ("test nodes of known classes", f"{found.known.numel():,}"),
-        ("mean probability there", f"{float(found.known.mean()):.4f}"),
+        ("mean probability, known classes", f"{float(found.known.mean()):.4f}"),
         ("test nodes of left-out classes", f"{found.unknown.numel():,}"),
-        ("mean probability there", f"{float(found.unknown.mean()):.4f}"),
+        ("mean probability, left-out classes", f"{float(found.unknown.mean()):.4f}"),
     ]
     values = {
         "roc_auc": found.roc_auc,
@@ -86,7 +86,7 @@ def ood_finding(name: str, found: Detection) -> Finding:
         "mean_unknown": float(found.unknown.mean()),
     }
     title = f"{name}: test nodes of classes that were left out"
-    return Finding(title, ("", ""), rows, values, partial(_draw_detection, found=found))
+    return Finding(title, ("measure", "value"), rows, values, partial(_draw_detection, found=found))
 
 
 def robustness_finding(name: str, found: Mapping[Noise, Sequence[UnderNoise]]) -> Finding:
@@ -96,7 +96,10 @@ def robustness_finding(name: str, found: Mapping[Noise, Sequence[UnderNoise]]) -
         (f"{row.fraction:.0%}", *(f"{by[i].mean:.4f} ± {by[i].deviation:.4f}" for by in found.values()))
         for i, row in enumerate(first)
     ]
-    values = {str(noise): [asdict(row) for row in by] for noise, by in found.items()}
+    values = {
+        str(noise): [{**asdict(row), "mean": row.mean, "deviation": row.deviation} for row in by]
+        for noise, by in found.items()
+    }
     columns = ("changed", *(f"accuracy, noise in {noise}" for noise in found))
     title = f"{name}: test accuracy with noise after training"
     return Finding(title, columns, rows, values, partial(_draw_robustness, found=found))

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ugts_dist.analysis.options import AnalysisOptions
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.config import Config
+from ugts_dist.console import output, plain
 from ugts_dist.errors import InputError
+from ugts_dist.terminal import escaped, say
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 from ugts_dist.training.run_key import run_key
 
-_PIPED_WIDTH = 200  # where no terminal tells one: no line is folded
 _DPI = 150
 _NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do not change what is found
 
@@ -105,26 +104,24 @@ def publish(finding: Finding, place: Place, options: AnalysisOptions) -> None:
     # The figure last: without its JSON file it would be taken for somebody else's.
     write_text(place.json, json.dumps(told, indent=1) + "\n")
     write_file(place.png, _drawn(finding))
-    print(place.json)
-    print(place.png)
+    say(place.json)
+    say(place.png)
 
 
 def _show(finding: Finding) -> None:
     table = Table()
     for number, column in enumerate(finding.columns):
-        table.add_column(Text(column), justify="right" if number else "left")
+        table.add_column(plain(column), justify="right" if number else "left")
     for row in finding.rows:
-        table.add_row(*map(Text, row))
-    terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=_PIPED_WIDTH)
-    console.print(Text(finding.title, style="bold"), table, sep="\n")
+        table.add_row(*map(plain, row))
+    output().print(plain(finding.title, "bold"), table, sep="\n")
 
 
 def _drawn(finding: Finding) -> bytes:
     """The figure as PNG; a figure without pyplot needs no display and is drawn by Agg."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     finding.draw(figure)
-    figure.suptitle(finding.title, fontsize="medium")
+    figure.suptitle(escaped(finding.title).replace("$", r"\$"), fontsize="medium")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ugts_dist.console import output, plain
 from ugts_dist.doctor.report import Check, Report
 
 _FEW_OPEN_FILES = 1024
@@ -19,7 +20,7 @@ def show(report: Report, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        _tables(report, Console())
+        _tables(report, output())
 
 
 def _tables(report: Report, console: Console) -> None:
@@ -32,7 +33,7 @@ def _tables(report: Report, console: Console) -> None:
     if report.self_test:
         console.print(_checks("Self-test", report.self_test))
     for probe, problem in report.problems.items():
-        console.print(Text(f"{probe}: {problem}", style="red"))
+        console.print(plain(f"{probe}: {problem}", "red"))
     console.print(_verdict(report))
 
 
@@ -104,7 +105,7 @@ def _verdict(report: Report) -> Text:
 def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     table = _table(title, ("", ""))
     for name, value in rows:
-        table.add_row(Text(name), Text(value))
+        table.add_row(plain(name), plain(value))
     return table
 
 
@@ -112,12 +113,12 @@ def _checks(title: str, checks: Sequence[Check]) -> Table:
     table = _table(title, ("", "", "", "s"))
     for check in checks:
         state = Text("ok", style="green") if check.ok else Text("failed" if check.seconds else "no", style="red")
-        table.add_row(Text(check.name), state, Text(check.detail), f"{check.seconds:.1f}")
+        table.add_row(plain(check.name), state, plain(check.detail), f"{check.seconds:.1f}")
     return table
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False, expand=False)
+    table = Table(title=plain(title), title_justify="left", title_style="bold", show_header=False, expand=False)
     for number, _ in enumerate(columns):
         table.add_column(overflow="fold", no_wrap=number == 0)
     return table

@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_preset
+from ugts_dist.console import output
+from ugts_dist.terminal import say
 from ugts_dist.training.folders import new_folder
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
@@ -37,10 +38,10 @@ def run_demo(folder: str, seed: int, ranks: Ranks) -> None:
     if not ranks.is_main:
         return
     write_text(place / "table.json", json.dumps([vars(row) for row in rows], indent=1))
-    Console().print(_table(rows, ranks.world_size))
+    output().print(_table(rows, ranks.world_size))
     _plot(rows, place / "accuracy.png")
-    print(f"run folder {place}")
-    print(f"plot       {place / 'accuracy.png'}")
+    say(f"run folder {place}")
+    say(f"plot       {place / 'accuracy.png'}")
 
 
 def _configs(seed: int) -> list[Config]:

@@ -101,7 +101,8 @@ def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Me
         published = [(places[f.cell.column], f.cell.published) for f in known if f.cell.published is not None]
         if published and row.published not in told:  # once, in the colour of the first row that reproduces it
             told.add(row.published)
-            axes.plot(*zip(*published, strict=True), color=color, marker="o", fillstyle="none", linestyle=":")
+            style = {"color": color, "marker": "o", "fillstyle": "none", "linestyle": ":"}
+            axes.plot(*zip(*published, strict=True), label=f"{row.label}: published", **style)
     axes.set(title=panel.title, xlabel=study.heading, ylabel=_MEASURES[study.measure])
     axes.set_xticks(list(places.values()), list(places))
     axes.grid(alpha=0.3)

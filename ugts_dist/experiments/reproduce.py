@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
+from ugts_dist.console import output, plain
 from ugts_dist.errors import InputError
 from ugts_dist.experiments.grid import Task, find_or_note, for_each, run_key
 from ugts_dist.experiments.known import Known, load_known
@@ -25,6 +24,7 @@ from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, 
 from ugts_dist.experiments.traces import find_trace, observe_or_tell
 from ugts_dist.report.markdown import write_page
 from ugts_dist.report.page import Section
+from ugts_dist.terminal import note
 from ugts_dist.training.ranks import own_device
 from ugts_dist.training.tasks import load_data
 
@@ -140,7 +140,7 @@ def _with_data(studies: Sequence[Study]) -> list[Study]:
     if not kept:
         raise InputError(next(iter(problems.values())))
     for name, problem in problems.items():
-        print(f"ugts: left out: {name} ({problem})", file=sys.stderr)
+        note(f"left out: {name} ({problem})")
     return kept
 
 
@@ -162,9 +162,9 @@ def _show(studies: Sequence[Study], store: Path, known: Known) -> None:
         if study.measure in TRACES:
             for cell in study.cells:
                 looked_at = find_trace(cell.configs[0], store, known) is not None
-                table.add_row(study.name, cell.label, str(int(looked_at)), "1", "")
+                table.add_row(study.name, plain(cell.label), str(int(looked_at)), "1", "")
         else:
             for label, found in measure(study, store, known).items():
                 counts = (str(len(found.values)), str(len(found.cell.configs)), f"{found.seconds / 60:.1f}")
-                table.add_row(study.name, label, *counts)
-    Console().print(table)
+                table.add_row(study.name, plain(label), *counts)
+    output().print(table)

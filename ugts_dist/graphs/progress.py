@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from ugts_dist.terminal import escaped
+
 
 @contextmanager
 def show_progress(title: str) -> Iterator[Callable[[str, float], None]]:
     """Yield a function of a stage and the fraction of it that is done, which shows both on standard error."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         stages: dict[str, TaskID] = {}
 
         def show(stage: str, done: float) -> None:
             if stage not in stages:
-                stages[stage] = bars.add_task(f"{title}: {stage}", total=1.0)
+                stages[stage] = bars.add_task(escaped(f"{title}: {stage}"), total=1.0)
                 if not console.is_terminal:
-                    console.print(f"{title}: {stage}", markup=False, highlight=False, soft_wrap=True)
+                    print(escaped(f"{title}: {stage}"), file=sys.stderr, flush=True)
             bars.update(stages[stage], completed=done)
 
         yield show

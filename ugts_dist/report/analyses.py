@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ugts_dist.report.files import Folder
-from ugts_dist.report.page import Block, Details, Figure, Problem, Section, Table
+from ugts_dist.report.page import Block, Details, Figure, Paragraph, Problem, Section, Table
 from ugts_dist.report.text import flat, told
 
 _MOST_ROWS = 200
 _FEW_ROWS = 12
+_FEW_VALUES = 10
+_LONGEST_NAME = 80
 
 
 def analyses(folder: Folder) -> list[Section]:
@@ -45,18 +47,30 @@ def _parts(values: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _values(values: Mapping[str, Any]) -> Iterator[Block]:
-    """Scalars as pairs; lists of objects as tables of their scalars."""
+    """Scalars and short lists of them as pairs; lists of objects as tables of the same."""
     found = flat(values)
-    pairs = [[name, told(value)] for name, value in found.items() if not isinstance(value, list)]
+    pairs = [[name, _told(value)] for name, value in found.items() if _is_short(value)]
     if pairs:
         yield _folded("Values", Table((), pairs[:_MOST_ROWS], _left_out(len(pairs))))
     for name, value in found.items():
         if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
             rows = [flat(entry) for entry in value]
-            headings = list(dict.fromkeys(key for row in rows for key in row if not isinstance(row[key], list)))
+            headings = list(dict.fromkeys(key for row in rows for key in row if _is_short(row[key])))
             if headings:
-                cells = [[told(row.get(heading)) for heading in headings] for row in rows[:_MOST_ROWS]]
-                yield _folded(name, Table(headings, cells, _left_out(len(rows))))
+                cells = [[_told(row.get(heading)) for heading in headings] for row in rows[:_MOST_ROWS]]
+                yield Paragraph(f"{name[:_LONGEST_NAME]}:")
+                yield _folded(name[:_LONGEST_NAME], Table(headings, cells, _left_out(len(rows))))
+
+
+def _is_short(value: Any) -> bool:
+    """Whether it has room in a cell: a scalar, or a few of them."""
+    if not isinstance(value, list):
+        return True
+    return 0 < len(value) <= _FEW_VALUES and not any(isinstance(entry, list | dict) for entry in value)
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(told, value)) if isinstance(value, list) else told(value)
 
 
 def _folded(title: str, table: Table) -> Block:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ugts_dist.terminal import escaped
+
 Curve = tuple[Sequence[float], Sequence[float]]
 
 _DOTS_PER_INCH = 130
@@ -75,4 +77,4 @@ def _png(figure: Any) -> bytes:
 
 def _literal(name: str) -> str:
     """A name that matplotlib does not take for a formula, and that has room."""
-    return (name if len(name) <= 40 else f"...{name[-37:]}").replace("$", r"\$")
+    return escaped(name if len(name) <= 40 else f"...{name[-37:]}").replace("$", r"\$")

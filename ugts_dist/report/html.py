@@ -17,6 +17,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.style import STYLE
 from ugts_dist.report.text import cell_text, legend, paragraphs
+from ugts_dist.terminal import escaped
 
 GENERATOR = "ugts report"
 # Even if a text became markup, nothing of it would be run or loaded.
@@ -24,8 +25,6 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _MANY_ROWS = 60  # above which a table scrolls in a box of its own; on a phone one within the page is hard to read
 _NUMBER = re.compile(r"[-+\u2212▲▼ ]*[\d,.]+(e[-+]?\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
 _LONG_WORD = re.compile(r"\S{32}")  # a checksum, a path: a narrow screen has no room for it in one line
-# What HTML has no place for: control characters, halves of surrogate pairs, and code points that are no characters.
-_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
 def render(page: Page, folder: Path) -> str:
@@ -163,4 +162,5 @@ def _add(parent: Element, tag: str, text: str) -> Element:
 
 
 def _clean(text: str) -> str:
-    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    """The text without what HTML has no place for, and without marks that would turn the direction of the page."""
+    return escaped(text.replace("\r\n", "\n"), keep="\n\t")

@@ -14,8 +14,10 @@ from ugts_dist.report.html import render
 from ugts_dist.report.owned import MARK, check_ours
 from ugts_dist.report.page import Block, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.text import cell_text, legend, paragraphs
+from ugts_dist.terminal import escaped
 
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$!]")
+_KEPT = "\n\t"  # what is not printable and stays
 _AT_START = re.compile(r"^(?=[#+=:-])|^(\d+)(?=[.)])")
 
 
@@ -75,7 +77,7 @@ def _block(block: Block, names: dict[int, str]) -> Iterator[str]:
         case Details():
             # GitHub folds it; what else shows Markdown shows it open.
             # Up to the next empty line this is HTML, where Markdown's own escapes mean nothing.
-            yield f"<details><summary>{escape(' '.join(block.title.split()))}</summary>"
+            yield f"<details><summary>{escape(escaped(' '.join(block.title.split())))}</summary>"
             yield from _block(block.block, names)
             yield "</details>"
 
@@ -98,18 +100,18 @@ def _line(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", text)
+    return _SPECIAL.sub(r"\\\g<0>", escaped(text, keep=_KEPT))
 
 
 def _span(text: str) -> str:
     """Text has no backquotes here: they are what it was cut at."""
-    return f"`{text}`" if text.strip() else _escaped(text)
+    return f"`{escaped(text)}`" if text.strip() else _escaped(text)
 
 
 def _fenced(text: str) -> str:
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     ended = text if text.endswith("\n") else f"{text}\n"
-    return f"{fence}\n{ended}{fence}"
+    return f"{fence}\n{escaped(ended, keep=_KEPT)}{fence}"
 
 
 def _figures(blocks: Iterable[Block]) -> Iterator[Figure]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ugts_dist.supermask import Ticket
+from ugts_dist.terminal import say
 from ugts_dist.tickets.files import TICKET, in_folder
 from ugts_dist.tickets.options import DiffOptions, ExportOptions, ShowOptions
 
@@ -49,7 +50,7 @@ def _export(options: ExportOptions) -> None:
     from ugts_dist.tickets.export import export
 
     size = export(_file(options.path), options.format, Path(options.out))
-    print(f"{options.out}: {size:,} bytes")
+    say(f"{options.out}: {size:,} bytes")
 
 
 def _file(path: str) -> Path:

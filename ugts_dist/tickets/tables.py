@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ugts_dist.console import output, plain
 from ugts_dist.tickets.compare import Comparison, Overlap
 from ugts_dist.tickets.summary import Summary, flat
-
-_PIPED_WIDTH = 200  # where no terminal tells one: no line is folded
 
 
 def show_summary(summary: Summary) -> None:
     """Print a ticket: its numbers, its layers, what it achieved and where it comes from."""
-    console = _console()
+    console = output()
     console.print(_pairs(summary.path, _overview(summary)))
     layers = _table("Layers", ("weight", "shape", "kept", "density", "entropy, bytes", "gain", "scale"))
     for layer in summary.layers:
         numbers = (f"{layer.kept:,}", f"{layer.density:.4f}", f"{layer.entropy_bytes:,.0f}")
-        layers.add_row(Text(layer.name), _shape(layer.shape), *numbers, f"{layer.gain:.4g}", f"{layer.scale:.4g}")
+        layers.add_row(plain(layer.name), _shape(layer.shape), *numbers, f"{layer.gain:.4g}", f"{layer.scale:.4g}")
     console.print(layers)
     parts = {"Metrics": summary.metrics, "Provenance": summary.provenance, "Configuration": summary.config}
     for title, values in parts.items():
@@ -32,7 +30,7 @@ def show_summary(summary: Summary) -> None:
 
 def show_comparison(comparison: Comparison) -> None:
     """Print what two tickets have in common, and in what they differ."""
-    console = _console()
+    console = output()
     title = f"Masks of {comparison.first} and {comparison.second}"
     masks = _table(title, ("weight", "weights", "equal bits", "overlap of kept weights", "by chance"))
     for overlap in (*comparison.layers, comparison.total):
@@ -43,7 +41,7 @@ def show_comparison(comparison: Comparison) -> None:
         return
     differences = _table("Differences", ("", comparison.first, comparison.second), numbers=False)
     for difference in comparison.differences:
-        differences.add_row(*map(Text, (difference.name, _told(difference.first), _told(difference.second))))
+        differences.add_row(*map(plain, (difference.name, _told(difference.first), _told(difference.second))))
     console.print(differences)
 
 
@@ -58,7 +56,7 @@ def _overview(summary: Summary) -> Iterable[tuple[str, Any]]:
 
 def _overlap(overlap: Overlap) -> tuple[Text | str, ...]:
     shares = (overlap.agreement, overlap.jaccard, overlap.jaccard_by_chance)
-    return (Text(overlap.name), f"{overlap.weights:,}", *(f"{share:.4f}" for share in shares))
+    return (plain(overlap.name), f"{overlap.weights:,}", *(f"{share:.4f}" for share in shares))
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -73,18 +71,14 @@ def _pairs(title: str, rows: Iterable[tuple[str, Any]]) -> Table:
     table = _table(title, ("", ""), numbers=False)
     table.show_header = False
     for name, value in rows:
-        table.add_row(Text(name), Text(str(value)))
+        table.add_row(plain(name), plain(value))
     return table
 
 
 def _table(title: str, columns: Sequence[str], numbers: bool = True) -> Table:
     """A table whose columns but for the first hold numbers, or text."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table = Table(title=plain(title), title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(Text(column), overflow="fold", justify="right" if numbers and number else "left")
+        is_number = numbers and number > 0
+        table.add_column(plain(column), overflow="fold", no_wrap=is_number, justify="right" if is_number else "left")
     return table
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)

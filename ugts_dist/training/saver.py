@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from ugts_dist.atomic import flush
 from ugts_dist.config import Config
 from ugts_dist.errors import InterruptedRunError, StoppedError
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.terminal import note
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Tensors
 from ugts_dist.training.methods import Saved
@@ -229,7 +229,7 @@ class Saver:
         raise kind(f"stopped by {name}; it goes on{where} with: {command_to_go_on(self._folder)}")
 
     def _tell(self, message: str) -> None:
-        print(f"ugts: {self._folder}: {message}", file=sys.stderr, flush=True)
+        note(f"{self._folder}: {message}")
 
 
 def command_to_go_on(folder: Path) -> str:
