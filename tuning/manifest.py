@@ -17,6 +17,7 @@ from tuning.space import Space, parse_space
 from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
+from ugts_dist.training.result_file import read_result
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
 OVER = frozenset(("finished", "stopped", "failed"))  # a lost trial is tried again when the search goes on
@@ -68,14 +69,12 @@ class Manifest:
 
     def result(self, key: str) -> dict[str, Any] | None:
         """Of a finished run, from its own folder; None where there is none."""
-        file = self.runs / key / "result.json"
+        folder = self.runs / key
         try:
-            result = parse_json(read_bytes(file, JSON_BYTES).decode())
+            result = read_result(folder)
         except FileNotFoundError:
             return None
-        except (OSError, TypeError, ValueError) as error:
-            raise InputError(f"{file}: damaged ({error}); without this file the run goes on to its end again") from None
-        return {**result, "path": str(file.parent / Path(result["path"]).name)}
+        return {**result, "path": str(folder / Path(result["path"]).name)}
 
     def write(self) -> None:
         text = json.dumps({"space": self.space, "trials": self.trials}, indent=1)

@@ -67,7 +67,7 @@ class TrainArguments(Config):
 def parse_train(args: Sequence[str]) -> TrainArguments:
     """Run folder, preset or file first, since they are the defaults of all other options."""
     if args and not args[0].startswith("-"):
-        return parse(TrainArguments, args[1:], "train", TrainArguments(**vars(_config_of_run(Path(args[0])))))
+        return parse(TrainArguments, args[1:], "train", TrainArguments(**vars(config_of_run(Path(args[0])))))
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
@@ -92,7 +92,7 @@ def _escaped(config: Config) -> Config:
     return config.replace({name: escaped(value) for name, value in fields if isinstance(value, str)})
 
 
-def _config_of_run(folder: Path) -> Config:
+def config_of_run(folder: Path) -> Config:
     """The configuration of a run that is to go on in its folder."""
     if not (folder / "config.toml").is_file():
         raise InputError(f"{folder}: not the folder of a run, it has no config.toml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist.training import checkpoint
+from ugts_dist.training.result_file import read_result
 
 BOUND = 60.0
 """Seconds after which whatever should have ended counts as hanging."""
@@ -101,7 +101,7 @@ def outcome(folder: Path) -> Outcome:
     found, problems = checkpoint.newest(folder)
     if left or problems or found is None:
         raise ValueError(f"{folder}: left over: {left}; damaged: {problems}")
-    result = json.loads((folder / "result.json").read_text())
+    result = read_result(folder)
     del result["seconds"]
     result["path"] = Path(result["path"]).name
     state = found.state.to_json()

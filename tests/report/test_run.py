@@ -22,6 +22,7 @@ from ugts_dist.report.command import write_report
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.result_file import read_result, write_result
 from ugts_dist.training.run import run
 
 pytestmark = pytest.mark.xdist_group("reported runs")
@@ -66,7 +67,7 @@ def page_of(folder: Path) -> Parsed:
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "result.json").read_text()))
+    return read_result(folder)
 
 
 def metrics_of(folder: Path) -> list[dict[str, float]]:
@@ -204,7 +205,7 @@ def test_many_epochs_are_thinned_out_but_for_the_best(copy: Callable[..., Path])
     line = metrics_of(folder)[0]
     write_metrics(folder, [{**line, "epoch": epoch} for epoch in range(2001)])
     result = result_of(folder)
-    (folder / "result.json").write_text(json.dumps({**result, "epoch": 1003}))
+    write_result(folder, {**result, "epoch": 1003})
     epochs = [int(row[0]) for row in page_of(folder).table(*line)]
     assert len(epochs) < 450
     assert {0, 1003, 2000} <= set(epochs)
@@ -275,7 +276,7 @@ def test_a_damaged_file_is_a_problem_on_the_page(
 def test_the_ticket_of_another_run_does_not_pass_for_the_result(copy: Callable[..., Path]) -> None:
     folder = copy()
     result = result_of(folder)
-    (folder / "result.json").write_text(json.dumps({**result, "test": result["test"] + 0.001}))
+    write_result(folder, {**result, "test": result["test"] + 0.001})
     page = page_of(folder)
     assert page.problems() == 1
     assert "best.ticket is another network than that of result.json: test is" in page.text

@@ -26,6 +26,7 @@ from ugts_dist.supermask import Ticket
 from ugts_dist.training import checkpoint, run_folder, saver, tasks
 from ugts_dist.training.fit import Result, Training
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.result_file import read_result
 from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run import run
 from ugts_dist.training.stopping import Agreed, Lookout
@@ -89,7 +90,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
         assert (folder / name).exists() == (other / name).exists()
         if (folder / name).exists():
             assert (folder / name).read_bytes() == (other / name).read_bytes(), name
-    results = [json.loads((path / "result.json").read_text()) for path in (folder, other)]
+    results = [read_result(path) for path in (folder, other)]
     for result in results:
         del result["seconds"], result["path"]
     assert results[0] == results[1]

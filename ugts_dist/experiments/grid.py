@@ -21,8 +21,8 @@ from tuning.cluster import connected
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.text_files import read_json
 from ugts_dist.training.ranks import Ranks, own_device
+from ugts_dist.training.result_file import read_result
 from ugts_dist.training.run import run
 from ugts_dist.training.run_key import run_key as run_key
 
@@ -37,7 +37,7 @@ def finished(config: Config, store: Path) -> dict[str, Any] | None:
     folder = store / run_key(config)
     if not (folder / "result.json").exists():
         return None
-    result = read_json(folder / "result.json", "the result of a run")
+    result = read_result(folder)
     return {**result, "path": str(folder / Path(result["path"]).name)}
 
 

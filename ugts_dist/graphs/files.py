@@ -6,6 +6,7 @@ import http.client
 import os
 import pickle
 import tempfile
+import tokenize
 import urllib.request
 import zipfile
 import zlib
@@ -31,9 +32,11 @@ _DAMAGE = (
     MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     pickle.UnpicklingError,
+    tokenize.TokenError,  # numpy's, of the header of an .npy file
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes, reason_of
+from ugts_dist.training.result_file import read_result
 
 
 @dataclass
@@ -44,6 +46,16 @@ class Folder:
             return parse_json(text)
         except ValueError as error:
             self.problems.append(f"{self.path / name}: damaged ({error})")
+            return None
+
+    def result(self, run: str = ".") -> dict[str, Any] | None:
+        """What a run in the folder found; None where it is not finished."""
+        try:
+            return read_result(self.path / run)
+        except FileNotFoundError:
+            return None
+        except InputError as error:
+            self.problems.append(str(error))
             return None
 
 

@@ -108,7 +108,7 @@ def read_run(path: Path) -> RunFiles:
     folder = Folder(path)
     network = _network(folder)
     config = _config(folder, network)
-    result = folder.json("result.json")
+    result = folder.result()
     epochs = list(_epochs(folder))
     if config is None and network is None and not epochs:
         raise InputError("; ".join(folder.problems))

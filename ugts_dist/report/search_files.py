@@ -187,7 +187,7 @@ def _of_row(row: Mapping[str, Any], known: Mapping[str, Any]) -> Trial:
 
 def _of_run(folder: Folder, key: str, known: Mapping[str, Any]) -> Trial:
     """Its test metric stays unread: it is for the winners alone."""
-    result = folder.json(f"runs/{key}/result.json") or {}
+    result = folder.result(f"runs/{key}") or {}
     values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes")}
     values |= {name: known.get(name) for name in ("state", "seed", "message")}
     label = str(known.get("label", ""))

@@ -6,16 +6,18 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.result_file import NAME as RESULT
+from ugts_dist.training.result_file import write_result
 from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run_folder import RunFolder, open_folder, remove_if_new
 from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
@@ -39,8 +41,7 @@ def run(
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
-            path = opened.path / Path(opened.result["path"]).name  # the folder may have been moved
-            return Result(**{**opened.result, "path": str(path)}), opened.path
+            return _known_result(opened.result, opened.path), opened.path
         try:
             start = start_of(opened.start, config, ranks)
             if start is not None and not start.resumed and ranks.is_main:
@@ -54,8 +55,16 @@ def run(
                 remove_if_new(opened)
             raise
         if ranks.is_main:
-            write_text(opened.path / "result.json", json.dumps(result.to_dict(), indent=1))
+            write_result(opened.path, result.to_dict())
     return result, opened.path
+
+
+def _known_result(values: dict[str, Any], folder: Path) -> Result:
+    try:
+        # The folder may have been moved.
+        return Result(**{**values, "path": str(folder / Path(values["path"]).name)})
+    except TypeError as error:
+        raise InputError(f"{folder / RESULT}: is not the result of a run ({error})") from None
 
 
 def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Config, dict[str, float], dict[str, float]]:

@@ -30,6 +30,7 @@ from ugts_dist.training.folders import (
     new_folder,
     stopped_before,
 )
+from ugts_dist.training.result_file import read_result
 from ugts_dist.training.resume import (
     Identity,
     Resume,
@@ -150,7 +151,7 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
     config, known = here.config, load_toml(path / "config.toml")
     refuse_differences(str(path), known, config, resume.override)
     if (path / "result.json").exists() and not known.changes(config):
-        result = _result(path / "result.json")
+        result = read_result(path)
         refuse_other_finished(path, result, here, resume.override)
         return RunFolder(path, result=result)
     start, damaged = checkpoint.newest(path)
@@ -164,13 +165,6 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
         if start.state.epoch > config.run.epochs:
             raise InputError(f"run.epochs is {config.run.epochs}, allowed is {start.state.epoch} or more: {start.path}")
     return RunFolder(path, start, notes=notes)
-
-
-def _result(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: damaged ({error}); without this file the run goes on to its end again") from None
 
 
 def _go_on(opened: RunFolder, here: Identity) -> None:
