@@ -245,8 +245,7 @@ class Supermask:
 
     @torch.no_grad()
     def check(self) -> None:
-        """Raise where a ticket made now would be wrong: see `Ticket.of`."""
-        self.check_finite()
+        """Raise ValueError where a ticket made now would not rebuild the network: see `Ticket.of`."""
         mark = self._mark()
         if mark != self._checked:
             for name, entry in self._entries.items():
