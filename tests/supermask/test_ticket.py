@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -66,7 +67,8 @@ def test_a_rebuilt_network_has_the_same_outputs_bit_for_bit(network: str, tmp_pa
     expected = mask.model(X, EDGES)
     Ticket.of(mask, metrics={"valid": 0.1}).save(tmp_path / "a")
     torch.manual_seed(1)  # the new network begins elsewhere
-    plain = Ticket.load(tmp_path / "a").apply(NETWORKS[network]()).eval()
+    plain = Ticket.load(tmp_path / "a").apply(NETWORKS[network]())
+    assert not any(module.training for module in plain.modules())
     assert torch.equal(plain(X, EDGES), expected)
     assert all("parametrizations" not in name for name in plain.state_dict())
     assert content(Ticket.load(tmp_path / "a")) == content(Ticket.of(mask, metrics={"valid": 0.1}))
@@ -355,6 +357,14 @@ def test_a_ticket_of_the_first_version_is_refused_as_such(tmp_path: Path) -> Non
         {"gain": "nan"},
         {"gain": "inf"},
         {"gain": "0x1p+9999"},
+        {"gain": "0x1p+1000"},
+        {"gain": "0x1p+65"},
+        {"gain": "0x1p-65"},
+        {"gain": "0x0p+0"},
+        {"scale": "0x1p+1000"},
+        {"scale": "0x1p+21"},
+        {"scale": "-0x1p+0"},
+        {"scale": "0x0p+0"},
         {"scale": "0x"},
         {"scale": []},
         {"more": 1},
@@ -427,6 +437,44 @@ def test_a_small_file_that_declares_an_enormous_network_is_refused(saved: Path, 
     assert int(message.partition("allowed are ")[2].split()[0]) < 2**26 + 2**13 * size
 
 
+def test_the_largest_gain_and_scale_leave_the_weights_finite(saved: Path) -> None:
+    mask = sparsify(Plain())
+    mask.scale("first.weight", 2.0**64)
+    mask.scale("second.weight", 2.0**-64)
+    ticket = Ticket.of(mask)
+    ticket.scales = dict.fromkeys(ticket.scales, 2.0**20)
+    ticket.save(saved)
+    plain = Ticket.load(saved).apply(Plain())
+    weights = [plain.get_parameter(name) for name in ticket.masks]
+    assert all(bool(weight.isfinite().all()) and bool((weight != 0).all()) for weight in weights)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(2**26, 0), (2**26, 2**26), (2**26, 1)])
+def test_large_masks_that_take_no_bytes_are_loaded(tmp_path: Path, size: int, kept: int) -> None:
+    ticket = Ticket.of(sparsify(nn.Linear(8, 4, bias=False)))
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[:kept] = True
+    ticket.masks = {"weight": mask.view(2**13, 2**13)}
+    assert ticket.save(tmp_path / "a") < 1000
+    loaded = Ticket.load(tmp_path / "a").masks["weight"]
+    assert int(loaded.sum()) == kept
+
+
+def test_what_a_byte_may_hold_is_more_than_what_sparse_masks_put_into_it() -> None:
+    """At sparsity 0.9999, whatever the size of the network, and down to one weight in a million for 2^26 weights."""
+    for size in (10**5, 10**7, 10**9, 2**31):
+        assert 2**26 + 2**13 * coding.entropy_bytes([size], [size // 10_000]) > size
+    assert 2**26 + 2**13 * coding.entropy_bytes([2**26], [67]) > 2**26
+
+
+@pytest.mark.parametrize("kept", [0, 3, 2**29])
+def test_refusing_an_enormous_network_takes_no_memory(saved: Path, kept: int) -> None:
+    rewrite(saved, weights_of(saved, shape=[2**15, 2**15], kept=kept))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "it declares 1073741848 weights, allowed are" in refused(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14, "kilobytes"
+
+
 def test_the_limit_of_weights_is_the_callers(saved: Path) -> None:
     total = 8 * FEATURES + 3 * 8
     assert sum(mask.numel() for mask in Ticket.load(saved, max_weights=total).masks.values()) == total
@@ -497,6 +545,30 @@ def test_other_models_are_refused_and_left_as_they_were(saved: Path, model: nn.M
     ):
         Ticket.load(saved).apply(model)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "message"),
+    [
+        (
+            {"bias": False},
+            {},
+            r"the ticket has no convs\.0\.bias, convs\.1\.bias, convs\.2\.bias, convs\.3\.bias and 1 more; "
+            r"build the model with bias=False, as the ticket's was",
+        ),
+        (
+            {},
+            {"bias": False},
+            r"the model has no convs\.0\.bias, .* and 1 more; build the model with bias=True, as the",
+        ),
+        ({"norm": "batch_norm"}, {}, r"the model has no norms\.0\.module\.weight, norms\.0\.module\.bias, .* more"),
+        ({"bias": False}, {"norm": "batch_norm"}, r"the ticket has no convs\.0\.bias, .* more"),
+    ],
+)
+def test_parameters_that_differ_are_named(made: dict[str, Any], given: dict[str, Any], message: str) -> None:
+    ticket = Ticket.of(sparsify(pyg.GCN(FEATURES, 6, 5, 3, **made)))
+    with pytest.raises(ValueError, match=rf"^the model does not fit the ticket: {message}[^\n]*$"):
+        ticket.apply(pyg.GCN(FEATURES, 6, 5, 3, **given))
 
 
 def test_a_masked_model_is_refused(saved: Path) -> None:

@@ -74,8 +74,9 @@ class Layout:
         if other:
             shapes = [f"{name} {tuple(found[name].shape)}, in the model {tuple(wanted[name])}" for name in other]
             yield f"the ticket has {_listed(shapes)}"
-        if missing and all(name.rpartition(".")[2].startswith("bias") for name in missing):
-            yield "build the model with bias=False, as the ticket's was"
+        for names, value in ((missing, False), (extra, True)):
+            if names and all(name.rpartition(".")[2] == "bias" for name in names):
+                yield f"build the model with bias={value}, as the ticket's was"
 
 
 def _sharing(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Iterator[str]:

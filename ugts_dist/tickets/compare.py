@@ -97,6 +97,7 @@ def _differences(first: Ticket, second: Ticket) -> Iterator[Difference]:
     pairs: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         ("", vars(first.recipe), vars(second.recipe)),
         ("", {"fingerprint": first.fingerprint}, {"fingerprint": second.fingerprint}),
+        ("shared ", first.shared, second.shared),
         ("gain ", first.gains, second.gains),
         ("scale ", first.scales, second.scales),
         ("", flat(first.config), flat(second.config)),
