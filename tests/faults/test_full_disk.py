@@ -94,6 +94,7 @@ def test_a_disk_that_stays_full(disk: Path, tmp_path: Path, alone: Reference) ->
     assert outcome(folder).differs(alone.outcome) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_metrics_are_written(disk: Path, tmp_path: Path) -> None:
     """A line is cut off; so many epochs that they do not fit into what the disk has given to the file already."""
     arguments = {"run__epochs": "50", "model__width": "8"}

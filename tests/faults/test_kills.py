@@ -24,8 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
     "plans",
     [
         [Plan("launcher", "start-up", 0, 0.3, True), Plan("rank 0", "write", 3, 0.2, False)],
-        [Plan("rank 1", "evaluation", 4, 0.5, True), Plan("rank 0", "write", 4, 0.5, True)],
-        [Plan("launcher", "evaluation", 6, 0.3, True), Plan("rank 0", "end", 0, 0.3, False)],
+        pytest.param(
+            [Plan("rank 1", "evaluation", 4, 0.5, True), Plan("rank 0", "write", 4, 0.5, True)], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            [Plan("launcher", "evaluation", 6, 0.3, True), Plan("rank 0", "end", 0, 0.3, False)], marks=pytest.mark.slow
+        ),
     ],
     ids=lambda plans: " then ".join(map(str, plans)),
 )
@@ -65,6 +69,7 @@ def test_interrupted_on_the_terminal_the_ranks_save_and_tell_how_to_go_on(tmp_pa
     assert outcome(tmp_path / "run").differs(alone.outcome) in (["state", "best"], ["state", "best", "result"])
 
 
+@pytest.mark.slow
 def test_torchrun_killed_with_its_ranks(tmp_path: Path, alone: Reference) -> None:
     """The command line itself: first it is killed in the middle, then it goes on to the end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ugts_dist"]

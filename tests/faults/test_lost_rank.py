@@ -82,7 +82,7 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path, one_thread_each: None) -> No
         assert one.wait() == 1
 
 
-@pytest.mark.parametrize("where", ["start", "data"])
+@pytest.mark.parametrize("where", [pytest.param("start", marks=pytest.mark.slow), "data"])
 def test_ranks_end_whose_launcher_died_before_they_trained(tmp_path: Path, one_thread_each: None, where: str) -> None:
     one = launch(train_arguments(tmp_path / "run"), tmp_path, Agent(orphans_from=where))
     assert until(lambda: one.rank(0) > 0 and one.rank(1) > 0)
@@ -139,6 +139,7 @@ def test_a_launcher_that_is_told_to_stop(tmp_path: Path, alone: Reference) -> No
 # Fewer machines than before
 
 
+@pytest.mark.slow
 def test_a_machine_less(tmp_path: Path, alone: Reference) -> None:
     """Two agents with a rank each, as on two machines. One is lost with its rank; the other goes on alone."""
     with socket.socket() as probe:

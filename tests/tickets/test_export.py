@@ -124,8 +124,14 @@ def test_csr_needs_no_configuration_and_keeps_what_is_not_masked(tmp_path: Path)
 
 # Programs
 
+PROGRAMS = [
+    ("gcn", 1, 1),
+    *(pytest.param(arch, 2, 1, marks=pytest.mark.slow if arch in ("gcn", "gat") else []) for arch in ARCHS),
+    ("gat", 3, 4),
+]
 
-@pytest.mark.parametrize(("arch", "depth", "heads"), [("gcn", 1, 1), *((arch, 2, 1) for arch in ARCHS), ("gat", 3, 4)])
+
+@pytest.mark.parametrize(("arch", "depth", "heads"), PROGRAMS)
 def test_a_program_runs_on_any_graph(arch: str, depth: int, heads: int, tmp_path: Path) -> None:
     config = config_of(arch, depth, heads)
     ticket = ticket_of(config)

@@ -102,7 +102,9 @@ def test_parts_on_two_ranks(tmp_path: Path) -> None:
     assert equal_share(results[0][1], masks) >= 0.999
 
 
-@pytest.mark.parametrize("arch", ["gcn", "sage", "gin", "gat"])
+@pytest.mark.parametrize(
+    "arch", ["gcn", *(pytest.param(arch, marks=pytest.mark.slow) for arch in ("sage", "gin", "gat"))]
+)
 def test_bfloat16_finds_a_ticket_as_good(arch: str, tmp_path: Path) -> None:
     precise, _ = _fit(config(model__arch=arch, run__epochs=20), tmp_path / "float32")
     rough, _ = _fit(config(model__arch=arch, run__epochs=20, optim__precision="bfloat16"), tmp_path / "bfloat16")

@@ -32,8 +32,16 @@ def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
     assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved["valid"]
 
 
-@pytest.mark.parametrize("method", list(METHODS))
-@pytest.mark.parametrize("full", [True, False], ids=["full-batch", "mini-batch"])
+@pytest.mark.parametrize(
+    ("full", "method"),
+    [
+        *(pytest.param(True, method, id=f"full-batch-{method}") for method in METHODS),
+        *(
+            pytest.param(False, method, id=f"mini-batch-{method}", marks=[] if method == "ugts" else pytest.mark.slow)
+            for method in METHODS
+        ),
+    ],
+)
 def test_every_method_learns(method: str, full: bool, tmp_path: Path) -> None:
     changes = {"batch__size": 0, "batch__fan_out": [], "run__epochs": 120} if full else {"run__epochs": 40}
     settings = config(supermask__method=method, supermask__sparsity=0.8, **changes)
