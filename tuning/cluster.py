@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tuning.processes import apart, listening
@@ -21,6 +20,7 @@ from ugts_dist.errors import InputError
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 20.0  # with the other, less than the half-minute after which people doubt
+_NO_TOKEN = "uthentication token"  # in what Ray says where there is none, or another one
 _MEMORY = 100_000_000  # bytes of shared memory for objects: a search passes only small ones
 
 _ENVIRONMENT = {
@@ -55,8 +55,10 @@ def connected(address: str, cpus: int) -> Iterator[None]:
     here = address in ("", "local")
     for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if here else {})).items():
         os.environ.setdefault(name, value)
-    _take_token(here)  # read by Ray when it is imported
-    if not here and address != "auto":
+    # Ray reads what is said of its token when it is imported.
+    if here:
+        _make_token()
+    elif address != "auto":
         _refuse_unreachable(address)
     import ray
 
@@ -72,7 +74,7 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         else:
             # The workers elsewhere do not inherit the environment of this process.
             ray.init(address=address, runtime_env={"env_vars": _ENVIRONMENT}, **options)
-    except (ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
         raise InputError(f"--address {address or 'local'}: no Ray cluster to use ({_first_line(error)})") from None
     try:
         yield
@@ -116,17 +118,14 @@ def ports_line() -> str:
     return f"{where}, {token} token authentication; here it listens on {ports or 'ports that are not known'}"
 
 
-def _take_token(here: bool) -> None:
-    """Turn token authentication on, unless $RAY_AUTH_MODE says otherwise: with a new token, or one that is there.
+def _make_token() -> None:
+    """Turn token authentication on, unless $RAY_AUTH_MODE says otherwise, with a new token if none is named.
 
     Every user of this machine reaches 127.0.0.1, but only who has the token can run something there. The token is in
     the environment, which other users can't read, and is gone with the search.
     """
-    own = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    there = "RAY_AUTH_TOKEN" in os.environ or Path(own or Path.home() / ".ray" / "auth_token").is_file()
-    if here or there:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    if here and os.environ["RAY_AUTH_MODE"] == "token" and not own:
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
@@ -144,14 +143,30 @@ def _refuse_unreachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"--address {address}: nothing answers there ({error})") from None
+    problem = _problem_with(address)
+    if _NO_TOKEN in problem and "RAY_AUTH_MODE" not in os.environ:  # Ray does not try a token that it was not told of
+        os.environ["RAY_AUTH_MODE"] = "token"
+        problem = _problem_with(address)
+    if _NO_TOKEN in problem:
+        raise InputError(
+            f"--address {address}: the cluster wants its own token; copy the head's ~/.ray/auth_token to the same "
+            "place here, or name a copy in RAY_AUTH_TOKEN_PATH"
+        )
+    if problem:
+        raise InputError(f"--address {address}: no Ray head to use there ({problem})")
+
+
+def _problem_with(address: str) -> str:
+    """What Ray's own check of a head says; empty: all is well. In a process of its own, as Ray reads settings once."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         check = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         raise InputError(f"--address {address}: no Ray head answers there within {_ANSWER_SECONDS:g} s") from None
-    if check.returncode:
-        reason = (check.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise InputError(f"--address {address}: no Ray head to use there ({reason})")
+    if check.returncode == 0:
+        return ""
+    lines = check.stderr.strip().splitlines() or ["no reason given"]
+    return next((line for line in lines if _NO_TOKEN in line), lines[-1])  # where there is none it aborts, with a stack
 
 
 def _first_line(error: Exception) -> str:

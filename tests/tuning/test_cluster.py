@@ -79,28 +79,50 @@ def test_wrong_options(options: dict[str, str], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "given", "mode", "is_own"),
+    ("given", "mode", "is_own"),
     [
-        ("local", {}, "token", True),
-        ("local", {"RAY_AUTH_TOKEN": "mine"}, "token", False),
-        ("local", {"RAY_AUTH_TOKEN_PATH": "HOME/token"}, "token", False),
-        ("local", {"RAY_AUTH_MODE": "disabled"}, "disabled", False),
-        ("nowhere", {}, None, False),
-        ("nowhere", {"RAY_AUTH_TOKEN_PATH": "HOME/token"}, "token", False),
-        ("nowhere", {"RAY_AUTH_TOKEN": "mine"}, "token", False),
+        ({}, "token", True),
+        ({"RAY_AUTH_TOKEN": "mine"}, "token", False),
+        ({"RAY_AUTH_TOKEN_PATH": "token"}, "token", False),
+        ({"RAY_AUTH_MODE": "disabled"}, "disabled", False),
     ],
 )
-def test_ray_wants_a_token_unless_told_otherwise(
-    tmp_path: Path, address: str, given: dict[str, str], mode: str | None, is_own: bool, monkeypatch: pytest.MonkeyPatch
+def test_ray_of_this_machine_wants_a_token_unless_told_otherwise(
+    given: dict[str, str], mode: str, is_own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "token").write_text("of a cluster")
-    environment = {name: value.replace("HOME", str(tmp_path)) for name, value in given.items()}
-    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), **environment})
+    monkeypatch.setattr(os, "environ", dict(given))
     monkeypatch.setattr("ray.init", lambda **options: pytest.fail(str(options["address"])))
-    with pytest.raises((InputError, pytest.fail.Exception)):
-        connected(address, 0).__enter__()
-    assert os.environ.get("RAY_AUTH_MODE") == mode
+    with pytest.raises(pytest.fail.Exception, match="local"):
+        connected("", 0).__enter__()
+    assert os.environ["RAY_AUTH_MODE"] == mode
     assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == is_own
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "mode", "told"),
+    [
+        ({}, None, None, ""),
+        ({}, "token", "token", ""),
+        ({"RAY_AUTH_MODE": "token"}, "token", "token", ""),
+        ({"RAY_AUTH_MODE": "disabled"}, "token", "disabled", "the cluster wants its own token"),
+        ({}, "another token", "token", "the cluster wants its own token"),
+    ],
+)
+def test_a_token_is_shown_to_a_cluster_that_wants_one(
+    given: dict[str, str], wanted: str | None, mode: str | None, told: str, deaf: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def problem(address: str) -> str:
+        shown = os.environ.get("RAY_AUTH_MODE")
+        return "" if wanted in (None, shown) else "ray.exceptions.AuthenticationError: Authentication token is missing"
+
+    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(cluster, "_problem_with", problem)
+    monkeypatch.setattr("ray.init", lambda **options: pytest.fail("connects"))
+    with pytest.raises((pytest.fail.Exception, InputError), match=told or "connects"):
+        connected(f"127.0.0.1:{deaf}", 0).__enter__()
+    assert os.environ.get("RAY_AUTH_MODE") == mode
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 def test_a_storage_that_cannot_be_written(tmp_path: Path) -> None:
