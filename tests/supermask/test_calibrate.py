@@ -193,12 +193,22 @@ def test_layers_that_can_not_be_measured_are_named() -> None:
 
 
 def test_a_layer_whose_bias_alone_is_over_its_level_is_named_and_keeps_the_first_gain() -> None:
-    model = biased(2.0)
+    model, calls = biased(2.0), []
     mask = sparsify(model)
     with pytest.warns(UserWarning, match=r"the output of 0\.weight has root mean square 2\.\d+, and no gain was"):
-        gains = calibrate(mask, lambda: model(X))
+        gains = calibrate(mask, lambda: calls.append(model(X)))
     assert gains.keys() == {"0.weight", "2.weight"}
     assert all(0.1 < gain < 10 for gain in gains.values())
+    assert len(calls) < 100
+
+
+def test_a_forward_pass_with_dropout_is_not_corrected_for_ever() -> None:
+    model, calls = nn.Sequential(nn.Linear(FEATURES, 30), nn.Dropout(0.5), nn.Linear(30, 3)), []
+    mask = sparsify(model)
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match=r"other outputs each time, as with dropout: call model\.eval\(\) before"):
+        calibrate(mask, lambda: calls.append(model(0.01 * X)))
+    assert len(calls) == 3
 
 
 def test_gains_that_are_right_at_once_keep_their_bits() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
+import tracemalloc
 from typing import get_args
 
 import numpy as np
@@ -74,6 +75,26 @@ def test_the_stream_is_philox_keyed_by_seed_role_and_name(init: Init) -> None:
     found = random_tensor(12, "weight", "a.b", (3, 4), init)
     assert found.dtype == torch.float32
     assert found.flatten().tolist() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("shape", [(7, 30), (1, 3, 70), (210, 1), (2, 105)])
+def test_weights_drawn_in_chunks_are_those_drawn_at_once(
+    init: Init, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = random_tensor(1, "weight", NAME, shape, init)
+    monkeypatch.setattr("ugts_dist.supermask.weights._CHUNK", 64)
+    assert torch.equal(random_tensor(1, "weight", NAME, shape, init), whole)
+
+
+def test_drawing_takes_little_memory_beside_the_weights() -> None:
+    tracemalloc.start()
+    try:
+        random_tensor(0, "weight", NAME, (1, 2**23), "kaiming-uniform")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 2**23 + 48 * 2**20  # bytes
 
 
 @pytest.mark.parametrize("init", INITS)

@@ -26,8 +26,9 @@ from ugts_dist.supermask import arguments
 from ugts_dist.supermask.masked import Supermask
 
 _TOLERANCE = 0.01  # of a level; within it nothing is corrected
-_SWEEPS = 12  # over all layers: a layer that is called before and after another one changes it again
-_ATTEMPTS = 16  # at one layer
+_NOISE = 1e-3  # by which two measurements of the same layer may differ
+_ATTEMPTS = 16  # at one layer at a time
+_PASSES = 32  # a layer, at most: one that is called before and after another changes it again
 _LARGEST_STEP = math.log(1e4)
 _FARTHEST = math.log(1e8)
 _SLOPES = (0.1, 10.0)  # of the logarithm of a level over that of the gain: below 1 with biases, n with n calls
@@ -50,8 +51,8 @@ def calibrate(
 
     Args:
         mask: of the model to calibrate, whose thresholds are left at `sparsity`.
-        forward: runs the model on the data to calibrate on, always the same; it is called at least twice, without
-            gradients and without compilation.
+        forward: runs the model on the data to calibrate on, always the same and without dropout (`model.eval()`); it
+            is called at least twice, without gradients and without compilation.
         layers: module whose output is measured -> names of the weights that scale it; in the order of the forward
             pass. By default each module that owns a masked matrix `weight`.
         sparsity: the sparsity at which the output is measured.
@@ -95,6 +96,7 @@ class _Calibration:
         self.gains: dict[str, float] = {}
         self._called: set[nn.Module] = set()
         self._measured: dict[nn.Module, float] = {}
+        self._passes = 0
 
     def scale_in_order(self) -> None:
         """One pass in which each layer is scaled at its first call, so that the next layer reads a scaled output."""
@@ -116,18 +118,25 @@ class _Calibration:
     def correct(self) -> list[str]:
         """Measure all layers, and change the gains of those that are off. Returns what is said of those still off."""
         self._measure()
-        for _ in range(_SWEEPS):
-            off = [module for module in self._layers if module in self._called and self._error(module)]
+        off = self._off()
+        if not off:
+            return []
+        before = dict(self._measured)
+        self._measure()
+        if any(abs(self._measured[module] / level - 1.0) > _NOISE for module, level in before.items()):
+            return ["the forward pass has other outputs each time, as with dropout: call model.eval() before"]
+        while off and self._passes < _PASSES * len(self._layers):
             for module in off:
                 self._settle(module)
-            if not off:
-                break
+            off = self._off()
         return [
             f"the output of {', '.join(self._layers[module])} has root mean square {self._measured[module]:.3g}, "
             f"and no gain was found that makes it {self._levels[module]:g}"
-            for module in self._layers
-            if module in self._called and self._error(module)
+            for module in off
         ]
+
+    def _off(self) -> list[nn.Module]:
+        return [module for module in self._layers if module in self._called and self._error(module)]
 
     def uncalled(self) -> list[str]:
         """What is said of layers that never ran, or not as modules."""
@@ -179,6 +188,7 @@ class _Calibration:
             return output
 
         self._run(noted)
+        self._passes += 1
         modules = [module for module in self._layers if module in squares]
         device = self._mask.scores()[0].device
         sums = self._of_first_rank(torch.stack([squares[module] for module in modules]).to(device)).cpu()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 Init = Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"]
 Float64 = npt.NDArray[np.float64]
+_CHUNK = 1 << 20  # weights; bounds the memory that drawing them takes beside their own
 
 
 def fan_in(shape: torch.Size | tuple[int, ...]) -> int:
@@ -36,24 +37,35 @@ def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int
     normalisation, Huang et al. 2017), so that deep layers tell nodes apart.
     """
     digest = hashlib.sha256(f"{seed}/{role}/{name}".encode()).digest()
-    raw = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(math.prod(shape))
-    unit = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # (0, 1), never an end point
-    deviation = math.sqrt(2.0 / fan_in(shape))
+    bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+    values = np.empty(math.prod(shape), np.float32)
+    inputs = fan_in(shape)
+    # Balanced weights are drawn by whole outputs.
+    step = max(1, _CHUNK // inputs) * inputs if init == "balanced" else _CHUNK
+    for first in range(0, values.size, step):
+        chunk = values[first : first + step]
+        unit = ((bits.random_raw(chunk.size) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # never 0 or 1
+        chunk[:] = _distributed(unit, inputs, init)
+    return torch.from_numpy(values.reshape(tuple(shape)))
+
+
+def _distributed(unit: Float64, inputs: int, init: Init) -> Float64:
+    """Uniform numbers in (0, 1) as those of a distribution, whose scale is that of an output of so many inputs."""
+    deviation = math.sqrt(2.0 / inputs)
     match init:
         case "kaiming-uniform":
-            values = (2.0 * unit - 1.0) * (math.sqrt(3.0) * deviation)
+            return (2.0 * unit - 1.0) * (math.sqrt(3.0) * deviation)
         case "kaiming-normal":
-            values = normal_quantile(unit) * deviation
+            return normal_quantile(unit) * deviation
         case "signed-constant":
-            values = np.where(unit < 0.5, -deviation, deviation)
+            return np.where(unit < 0.5, -deviation, deviation)
         case "balanced":
-            order = unit.reshape(shape[0], -1).argsort(1, kind="stable").argsort(1)
-            values = np.where(order < fan_in(shape) // 2, -deviation, deviation)
+            order = unit.reshape(-1, inputs).argsort(1, kind="stable").argsort(1)
+            return np.where(order < inputs // 2, -deviation, deviation).reshape(-1)
         case "uniform":
-            values = 2.0 * unit - 1.0
+            return 2.0 * unit - 1.0
         case _:
             raise ValueError(f"unknown initialisation {init!r}")
-    return torch.from_numpy(values.astype(np.float32).reshape(tuple(shape)))
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
