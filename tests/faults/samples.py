@@ -214,7 +214,7 @@ def _seen(action: Action) -> Seen:
     with contextlib.redirect_stderr(io.StringIO()) as told:
         try:
             result = action()
-        except InputError as error:
+        except (InputError, FloatingPointError) as error:  # what a command tells in one line
             return Seen(2, str(error), "")
         except BaseException as error:
             return Seen(-1, "", "", f"{type(error).__name__}: {error}"[:500])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ogb.io.read_graph_raw import read_csv_graph_raw
 
 from ugts_dist.errors import InputError
+from ugts_dist.graphs import molecules, tables
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import FILES, FOLDERS, SPLIT_FILES, GraphLoader, GraphSet, load, read
 
@@ -164,6 +165,19 @@ def test_rows_of_the_lists_must_agree(tmp_path: Path) -> None:
     write_rows(tmp_path / "raw/graph-label.csv.gz", [[0]] * 9)
     with pytest.raises(InputError, match=r"graph-label\.csv\.gz: 9 rows; allowed: 8, one a graph"):
         read(tmp_path, NAME)
+
+
+@pytest.mark.parametrize("file", [*FILES, *SPLIT_FILES.values()])
+def test_a_file_that_unpacks_to_millions_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """It is refused while it is read, although each of its rows is right."""
+    monkeypatch.setattr(tables, "_SPARE_ROWS", 10)
+    monkeypatch.setattr(molecules, "_MOST_GRAPHS", 60)
+    dataset(tmp_path)
+    path = tmp_path / "ogb" / FOLDERS[NAME] / file
+    row = gzip.decompress(path.read_bytes()).splitlines(keepends=True)[0]
+    path.write_bytes(gzip.compress(row * 1_000_000, 1))
+    with pytest.raises(InputError, match=rf"{Path(file).name}: has more than \d+ rows; allowed: \d+$"):
+        load(NAME, tmp_path)
 
 
 def test_there_is_one_split(tmp_path: Path) -> None:

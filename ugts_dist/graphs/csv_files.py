@@ -31,6 +31,7 @@ SUFFIXES = (".csv", ".tsv", ".txt")
 _HEAD_BYTES = 1 << 20
 _SAMPLE_ROWS = 200
 _COUNT_BYTES = 1 << 22
+_UNPACKED_BYTES, _UNPACKED_RATIO = 1 << 28, 200
 _COMMENTS = ("#", "%")
 _SEPARATORS = ("\t", ";", ",", " ")
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -110,7 +111,11 @@ class TextFile:
             size = self.path.stat().st_size
             with self._complaining(dict(zip(chosen, kinds, strict=True))), pa.OSFile(str(self.path)) as file:
                 stream = pa.CompressedInputStream(file, "gzip") if self.path.suffix == ".gz" else file
+                done = 0
                 for batch in arrow_csv.open_csv(stream, read_options, parse_options, convert_options):
+                    done += batch.num_rows
+                    if not {"booleans", "numbers"} & set(whole):
+                        self._refuse_bomb(done, size)
                     yield [
                         column if kind == "text" else column.to_numpy(zero_copy_only=False)
                         for column, kind in zip(batch.columns, whole, strict=True)
@@ -118,6 +123,13 @@ class TextFile:
                     report(min(1.0, file.tell() / size))
 
         return Rows(str(self.path), names, found, None, read, first_row=1 + skipped)
+
+    def _refuse_bomb(self, num_rows: int, size: int) -> None:
+        """Refuse what unpacks to far more integers or words than the file can hold different ones of."""
+        least = 2 * self.num_columns * num_rows  # bytes of text: a digit and a separator for each field
+        if self.path.suffix == ".gz" and least > max(_UNPACKED_BYTES, _UNPACKED_RATIO * size):
+            found = f"unpacks to more than {_UNPACKED_RATIO} times its {size:,} bytes"
+            raise InputError(f"{self.path}: {found}, as no table of integers or words does")
 
     def count_rows(self) -> int:
         """How many rows there are, a header among them: lines, which are counted much faster than they are read."""

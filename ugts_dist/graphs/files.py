@@ -54,6 +54,17 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read ({_one_line(error)}); put an intact copy in its place") from error
 
 
+@contextmanager
+def within_memory(what: str) -> Iterator[None]:
+    """Turn a lack of memory inside the block into an InputError; ``what`` is what was to be read."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the latter is torch's
+            raise InputError(f"{what}: takes more memory than there is ({_one_line(error)})") from error
+        raise
+
+
 def missing(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names that are not files in the folder."""
     return tuple(name for name in names if not (folder / name).is_file())

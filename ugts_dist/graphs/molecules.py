@@ -22,11 +22,14 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.catalogue import DATA_VARIABLE, data_root
 from ugts_dist.graphs.files import missing, reading
 from ugts_dist.graphs.loader import SeedPlan
+from ugts_dist.graphs.tables import limited
 
 FOLDERS = {"ogbg-molbace": "ogbg_molbace", "ogbg-molhiv": "ogbg_molhiv"}
 SPLITS = ("train", "valid", "test")
 FILES = tuple(f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "graph-label", "num-node-list", "num-edge-list"))
 SPLIT_FILES = {split: f"split/scaffold/{split}.csv.gz" for split in SPLITS}
+
+_MOST_GRAPHS = 10_000_000  # in a set; the largest of OGB's has four millions
 
 Integers = NDArray[np.int64]
 
@@ -85,8 +88,9 @@ def load(name: str, root: str | Path | None = None, split: int = 0) -> GraphSet:
 def read(folder: Path, name: str) -> GraphSet:
     """Read the raw files in a dataset's folder; raises InputError that names the file and the row."""
     edge_file, atom_file, label_file, num_nodes_file, num_edges_file = (folder / file for file in FILES)
-    num_nodes, num_edges = _counts(num_nodes_file, lowest=1), _counts(num_edges_file, lowest=0)
-    y = _labels(label_file)
+    num_nodes = _counts(num_nodes_file, 1, _MOST_GRAPHS)
+    num_edges = _counts(num_edges_file, 0, num_nodes.size)
+    y = _labels(label_file, num_nodes.size)
     for path, rows in ((num_edges_file, num_edges.size), (label_file, len(y))):
         _require_rows(path, rows, num_nodes.size, f"one a graph as in {num_nodes_file.name}")
     node_ptr, edge_ptr = _pointer(num_nodes), _pointer(2 * num_edges)
@@ -161,9 +165,9 @@ class _Steps(Sampler[list[int]]):
         return len(self.steps)
 
 
-def _counts(path: Path, lowest: int) -> Integers:
+def _counts(path: Path, lowest: int, num_graphs: int) -> Integers:
     """Nodes or edges of each graph, [num_graphs]."""
-    counts = _table(path, 1, pa.int64())[:, 0]
+    counts = _table(path, 1, pa.int64(), num_graphs)[:, 0]
     _refuse(path, counts < lowest, counts, f"{lowest} or more")
     return counts
 
@@ -173,7 +177,7 @@ def _atoms(path: Path, num_nodes: int) -> Integers:
     from ogb.utils.features import get_atom_feature_dims  # brings pandas: seconds and memory
 
     sizes = np.array(get_atom_feature_dims())
-    atoms = _table(path, sizes.size, pa.int64())
+    atoms = _table(path, sizes.size, pa.int64(), num_nodes)
     _require_rows(path, len(atoms), num_nodes, "the sum of num-node-list.csv.gz")
     wrong = (atoms < 0) | (atoms >= sizes)
     if wrong.any():
@@ -185,7 +189,7 @@ def _atoms(path: Path, num_nodes: int) -> Integers:
 
 def _bonds(path: Path, num_nodes: Integers, num_edges: Integers) -> Integers:
     """Both directions of each bond, ordered as ``GraphSet`` promises: [2, 2 * number of bonds]."""
-    bonds = _table(path, 2, pa.int64())
+    bonds = _table(path, 2, pa.int64(), int(num_edges.sum()))
     _require_rows(path, len(bonds), int(num_edges.sum()), "the sum of num-edge-list.csv.gz")
     graph = np.repeat(np.arange(num_edges.size), num_edges)
     limit = num_nodes[graph]
@@ -200,9 +204,9 @@ def _bonds(path: Path, num_nodes: Integers, num_edges: Integers) -> Integers:
     return np.stack([source[order], destination[order]])
 
 
-def _labels(path: Path) -> NDArray[np.float32]:
+def _labels(path: Path, num_graphs: int) -> NDArray[np.float32]:
     """Labels [num_graphs, num_tasks], NaN where a field is empty."""
-    labels = _table(path, 1, pa.float32())
+    labels = _table(path, 1, pa.float32(), num_graphs)
     _refuse(path, ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(1), labels[:, 0], "0, 1 or nothing")
     return labels
 
@@ -212,7 +216,7 @@ def _split(folder: Path, y: NDArray[np.float32]) -> Iterator[Integers]:
     owner = np.full(len(y), "", dtype=object)
     for split, file in SPLIT_FILES.items():
         path = folder / file
-        ids = _table(path, 1, pa.int64())[:, 0]
+        ids = _table(path, 1, pa.int64(), len(y))[:, 0]
         _refuse(path, (ids < 0) | (ids >= len(y)), ids, f"0 to {len(y) - 1}")
         ids, rows, times = np.unique(ids, return_index=True, return_counts=True)
         twice = (times > 1) | (owner[ids] != "")
@@ -227,17 +231,21 @@ def _split(folder: Path, y: NDArray[np.float32]) -> Iterator[Integers]:
         yield ids
 
 
-def _table(path: Path, columns: int, kind: pa.DataType) -> Any:
-    """A compressed CSV file without a header, [rows, columns]; an empty field is refused where `kind` is whole."""
+def _table(path: Path, columns: int, kind: pa.DataType, expected: int) -> Any:
+    """A compressed CSV file without a header, [rows, columns]; an empty field is refused where `kind` is whole.
+
+    One that unpacks to far more rows than expected is refused while it is read.
+    """
     names = [str(k + 1) for k in range(columns)]
-    with reading(path):
-        table = csv.read_csv(
-            path,
+    with reading(path), pa.CompressedInputStream(str(path), "gzip") as stream:
+        batches = csv.open_csv(
+            stream,
             # With one thread, an error names the row.
             read_options=csv.ReadOptions(column_names=names, use_threads=False),
             parse_options=csv.ParseOptions(ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, kind)),
         )
+        table = pa.Table.from_batches(limited(str(path), batches, expected), batches.schema)
     for name in names if pa.types.is_integer(kind) else ():
         if table[name].null_count:
             row = int(table[name].is_null().to_numpy().argmax())

@@ -60,7 +60,7 @@ def read(name: str, root: Path) -> RawGraph:
 
 def _count(path: Path) -> int:
     """The one number in a file."""
-    numbers = open_table(path, "integers").whole()
+    numbers = open_table(path, "integers").whole(1)
     if numbers.shape != (1, 1) or numbers[0, 0] < 0:
         raise InputError(f"{path}: has {numbers.shape[0]} rows of {numbers.shape[1]} numbers; allowed: one count")
     return int(numbers[0, 0])

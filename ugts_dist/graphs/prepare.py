@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic
+from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
 from ugts_dist.graphs.raw import RawGraph, write_raw
@@ -37,7 +38,7 @@ def prepare(options: PrepareOptions) -> str:
         is_whole = verify_store(folder)
         rest = "" if is_whole else f" but {META}'s, which has none and can't be verified: an older version wrote it"
         return f"{summary(folder)}, all checksums right{rest}"
-    with show_progress(f"prepare {options.name}") as progress:
+    with within_memory(f"prepare {options.name}"), show_progress(f"prepare {options.name}") as progress:
         return summary(_write(options, progress))
 
 

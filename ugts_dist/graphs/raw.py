@@ -17,7 +17,7 @@ from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.node_ids import NodeIds
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
 from ugts_dist.graphs.stored_ids import write_ids
-from ugts_dist.graphs.tables import Block, Report, Table
+from ugts_dist.graphs.tables import Block, Report, Table, limited
 from ugts_dist.index_type import numpy_index_type
 
 Dtype = Literal["float32", "bfloat16"]
@@ -87,7 +87,7 @@ def _labels(raw: RawGraph) -> Integers:
     table = raw.labels
     if table.num_columns != 1:
         raise InputError(f"{table.name}: has {table.num_columns} columns; allowed: 1")
-    labels = table.whole()[:, 0].astype(np.int64)
+    labels = table.whole(raw.num_nodes or raw.features.num_rows)[:, 0].astype(np.int64)
     if not len(labels):
         raise InputError(f"{table.name}: has no rows; allowed: one for each node")
     if raw.num_nodes not in (None, len(labels)):
@@ -116,7 +116,7 @@ def _node_ids(table: Table, num_nodes: int) -> Integers:
     """Ascending ids of the nodes of a split."""
     if table.num_columns != 1:
         raise InputError(f"{table.name}: has {table.num_columns} columns; allowed: 1, of node ids")
-    values = table.whole()[:, 0]
+    values = table.whole(num_nodes)[:, 0]
     if values.dtype == np.bool_:
         if len(values) != num_nodes:
             raise _unequal(table, len(values), num_nodes)
@@ -211,7 +211,7 @@ def _write_edges(raw: RawGraph, num_nodes: int, store: StoreWriter, progress: Pr
     memory = min(max(num_edges, LEAST_MEMORY), MOST_MEMORY)
     sorter = EdgeSorter(store.temporary, num_nodes, num_edges, memory)
     done = 0
-    for block in raw.edges.read(_stage(progress, "edges")):
+    for block in limited(raw.edges.name, raw.edges.read(_stage(progress, "edges")), raw.num_edges):
         _check_ids(raw.edges, block, done, num_nodes)
         source, destination = block.astype(np.int64).T
         sorter.add(source, destination)

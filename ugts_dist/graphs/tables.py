@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,11 @@ Kind = Literal["integers", "numbers", "ids", "booleans", "text"]
 Found = Literal["integers", "numbers", "booleans", "text", "mixed", "other"]
 Block = NDArray[Any]
 Column: TypeAlias = Any  # an array of numpy, or, of text, one of pyarrow, whose types are unknown here
+AnyRows = TypeVar("AnyRows", bound=Sized)
 Report = Callable[[float], None]
 
 BLOCK_BYTES = 1 << 20
+_SPARE_ROWS = 1 << 20
 
 # What columns each kind of table may have; ids may also be a mask over all nodes.
 HOLDS: dict[Kind, tuple[Found, ...]] = {
@@ -48,9 +50,12 @@ class Table:
         """Where the row (from 0) is, for a message."""
         return f"{self.name} {self.row} {self.first_row + row}"
 
-    def whole(self) -> Block:
-        """All rows at once, for tables that are small beside the graph."""
-        blocks = list(self.read(silent))
+    def whole(self, expected: int | None = None) -> Block:
+        """All rows at once, for tables that are small beside the graph.
+
+        Raises InputError as ``limited`` does, where the number of rows is known.
+        """
+        blocks = list(limited(self.name, self.read(silent), expected))
         return np.concatenate(blocks) if blocks else np.empty((0, self.num_columns), dtype=np.int64)
 
 
@@ -147,6 +152,19 @@ def found_in(dtype: np.dtype[Any]) -> Found:
     """What an array of the dtype holds."""
     found: dict[str, Found] = {"i": "integers", "u": "integers", "f": "numbers", "b": "booleans", "U": "text"}
     return found.get(dtype.kind, "other")
+
+
+def limited(name: str, blocks: Iterable[AnyRows], expected: int | None) -> Iterator[AnyRows]:
+    """The blocks, as long as there are not far more rows than expected: a small file may unpack to an endless one.
+
+    A few too many are for the caller to complain of, who can tell their number.
+    """
+    done = 0
+    for block in blocks:
+        done += len(block)
+        if expected is not None and done > 2 * expected + _SPARE_ROWS:
+            raise InputError(f"{name}: has more than {done - 1} rows; allowed: {expected}")
+        yield block
 
 
 def silent(done: float) -> None:

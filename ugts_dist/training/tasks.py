@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
+from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import GraphSet
@@ -144,7 +145,8 @@ def load_data(config: Config) -> Data:
             if getattr(data, field):
                 allowed = f"0 for {data.name}, whose labels are of whole graphs"
                 raise InputError(f"data.{field} is {getattr(data, field)}, allowed is {allowed}")
-        return molecules.load(data.name, data.root or None, data.split)
+        with within_memory(f"data.name: {data.name}"):
+            return molecules.load(data.name, data.root or None, data.split)
     return load_graph(config)
 
 
@@ -156,13 +158,14 @@ def load_graph(config: Config) -> Graph:
 def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
     """The same, and what is left out of it, if anything is; all of it is drawn from the run's seed."""
     data, seed, unknown = config.data, config.run.seed, None
-    graph = catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
-    if data.left_out:
-        graph, unknown = left_out_classes(graph, data.left_out, seed)
-    if data.feature_noise:
-        graph = feature_noise(graph, data.feature_noise, seed)
-    if data.edge_noise:
-        graph = edge_noise(graph, data.edge_noise, seed)
+    with within_memory(f"data.name: {data.name}"):
+        graph = catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
+        if data.left_out:
+            graph, unknown = left_out_classes(graph, data.left_out, seed)
+        if data.feature_noise:
+            graph = feature_noise(graph, data.feature_noise, seed)
+        if data.edge_noise:
+            graph = edge_noise(graph, data.edge_noise, seed)
     return graph, unknown
 
 
