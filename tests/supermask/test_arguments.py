@@ -123,6 +123,13 @@ def test_tickets_of_a_bank(tickets: Any, message: str) -> None:
         bank.add("b", "b.ticket")  # type: ignore[arg-type]
 
 
+def test_a_model_in_place_of_its_mask() -> None:
+    model: Any = Plain()
+    sparsify(model)
+    with pytest.raises(TypeError, match="mask is Plain, allowed is what sparsify returns"):
+        Ticket.of(model)
+
+
 # Models that can't be masked
 
 

@@ -82,10 +82,12 @@ class Ticket:
         It shares nothing with the model, which may go on while another thread saves the ticket. The frozen weights are
         regenerated, as whoever loads the ticket does, and compared with the model's, whenever they have changed.
 
-        Raises: FloatingPointError for scores that are not finite. ValueError, in one line, where a ticket would not
-        rebuild the network: frozen weights that seed and gain do not give, masks or modules that were taken out or
-        replaced, tensors that a file can't hold.
+        Raises: TypeError for anything but a Supermask. FloatingPointError for scores that are not finite. ValueError,
+        in one line, where a ticket would not rebuild the network: frozen weights that seed and gain do not give, masks
+        or modules that were taken out or replaced, tensors that a file can't hold.
         """
+        if not isinstance(mask, Supermask):
+            raise TypeError(f"mask is {type(mask).__name__}, allowed is what sparsify returns")
         mask.check()
         return cls(
             mask.recipe,
