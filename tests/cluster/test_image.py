@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,8 @@ import yaml
 from tests.cluster.stubs import CLUSTER, job
 
 ROOT = CLUSTER.parent
+RAY = "1000:100"
+"""The user and the group of Ray's images."""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -60,12 +63,24 @@ def test_the_image_is_rays_and_runs_as_its_user() -> None:
     minor = int(re.findall(r"-py3(\d+)-", base)[0])
     least = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert f">=3.{minor}" <= least
-    assert [argument for name, argument in steps if name == "USER"] == ["ray"]
-    assert steps[-1] == ("USER", "ray")
+    assert [argument for name, argument in steps if name == "USER"] == [RAY]
+    assert steps[-1] == ("USER", RAY)
     for name, argument in steps:
         assert name in ("FROM", "COPY", "RUN", "USER")
-        assert name != "COPY" or argument.startswith("--chown=ray:users ")
+        assert name != "COPY" or argument.startswith(f"--chown={RAY} ")
         assert "pip install" not in argument or "--no-cache-dir" in argument
+
+
+def test_the_dockerfile_is_clean() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, CLUSTER / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_groups_of_the_job_are_those_of_the_image() -> None:
+    config = yaml.safe_load((CLUSTER / "kuberay-rayjob.yaml").read_text())["spec"]["rayClusterSpec"]
+    for group in (config["headGroupSpec"], *config["workerGroupSpecs"]):
+        assert group["template"]["spec"]["securityContext"]["fsGroup"] == int(RAY.partition(":")[2])
 
 
 def test_the_image_has_the_program_and_its_scripts_and_nothing_else() -> None:

@@ -97,7 +97,7 @@ def a_signal_to_the_group(folder: Path) -> str:
     return f"exit {done.returncode}: {done.stdout}{done.stderr}"
 
 
-@case(r"^COPY --chown=ray:users \. /opt/ugts_dist RUN pip install \S+ /opt/ugts_dist USER ray$")
+@case(r"^COPY --chown=1000:100 \. /opt/ugts_dist RUN pip install \S+ /opt/ugts_dist USER 1000:100$")
 def the_image(folder: Path) -> str:
     """The image for Kubernetes is built and run by the user of Ray's image"""
     lines = (CLUSTER / "Dockerfile").read_text().splitlines()
