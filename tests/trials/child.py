@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import multiprocessing
 import signal
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import tests.processes  # noqa: F401  what the server imports that forks the processes
+
+# Not a fork of this process: autograd, once it has run, refuses to run in one where torch is built for GPUs.
+_CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def in_child(run: Callable[[], str]) -> str:
-    """What a function returns in a forked process; the signal or the exit code where it returns nothing."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, run().encode()[:60_000])
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        seen = pipe.read().decode()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def in_child(run: Callable[..., str], *args: object) -> str:
+    """What a function of a module returns in a process of its own; how that ended where it returns nothing."""
+    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(target=_tell, args=(sender, run, args))
+    process.start()
+    sender.close()  # so that the end of the process ends the pipe
+    seen = ""
+    with contextlib.suppress(EOFError):
+        seen = receiver.recv()
+    process.join()
+    code = process.exitcode or 0
     return seen or (f"killed by {signal.Signals(-code).name}" if code < 0 else "an exception")
+
+
+def _tell(sender: Connection, run: Callable[..., str], args: tuple[object, ...]) -> None:
+    sender.send(run(*args))

@@ -40,11 +40,11 @@ def put(store: Path, array: str, place: int, value: float) -> None:
 
 
 def train(store: Path, batch: Sequence[str] = ("--batch.size", "10", "--batch.fan-out", "3", "3")) -> str:
-    return told_in_child("train", "--data.name", store, "--run.folder", store.with_name("run"), *batch, *TINY)
+    return in_child(told, ["train", "--data.name", store, "--run.folder", store.with_name("run"), *batch, *TINY])
 
 
-def told_in_child(*arguments: str | Path) -> str:
-    return in_child(lambda: ugts(*arguments).told)
+def told(*commands: Sequence[str | Path]) -> str:
+    return " ".join(ugts(*arguments).told for arguments in commands)
 
 
 @case(r"exit 2: .*ring/indptr\.npy: has a decrease after node 10; .*; it is damaged, prepare the graph again$")
@@ -122,7 +122,7 @@ def damaged_after_the_training(folder: Path) -> str:
     put(store, "indices", 33, 10**6)
     run = folder / "run"
     predicted = ("predict", run, "--out", folder / "p.parquet")
-    return " ".join(told_in_child(*command) for command in (("evaluate", run), predicted, ("analyse", "mad", run)))
+    return in_child(told, ("evaluate", run), predicted, ("analyse", "mad", run))
 
 
 @case(r"exit 0: .*ring: ring, 60 nodes, .* all checksums right$")
@@ -168,13 +168,14 @@ def changed_under_a_running_process(folder: Path) -> str:
     """A store's file changes while it is mapped and sampled from."""
     store = make_store(folder)
 
-    def run() -> str:
-        graph = open_store(store)
-        put(store, "indptr", 10, 10**12)
-        try:
-            NeighborSampler(graph.indptr, graph.indices, [5], 0).sample(0, graph.train)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        return "sampled"
+    return in_child(sample_from_changed, store)
 
-    return in_child(run)
+
+def sample_from_changed(store: Path) -> str:
+    graph = open_store(store)
+    put(store, "indptr", 10, 10**12)
+    try:
+        NeighborSampler(graph.indptr, graph.indices, [5], 0).sample(0, graph.train)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "sampled"
