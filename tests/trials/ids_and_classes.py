@@ -95,6 +95,24 @@ def ids_in_a_file(folder: Path) -> str:
     return prepared(folder, **(files | {"labels": labels, "ids": ids}))
 
 
+@case(
+    r"edges.npy: has numbers, read as those of the rows of .*features.parquet, from 0 .*"
+    r"edges 0-1 1-2 .* splits 0-5 6-8 9-11, called cat, dog"
+)
+def numbers_of_rows(folder: Path) -> str:
+    """Ids that are words, beside edges and splits that number the rows"""
+    files = _files(folder, IDS, WORDS)
+    labels = pd.DataFrame({"id": IDS, "label": WORDS})
+    return prepared(folder, features=files["features"], labels=write(folder / "labels.csv", labels))
+
+
+@case(r"exit 2: .*npy: has numbers of rows, but those of .*labels.csv and .* have different orders; allowed: ")
+def numbers_of_rows_in_two_orders(folder: Path) -> str:
+    """The same where features and labels have orders of their own"""
+    files = _files(folder, IDS, WORDS)
+    return prepare(folder, features=files["features"], labels=files["labels"])
+
+
 @case(r"exit 2: .*labels.npy: has no column of ids, and .*features.parquet has; allowed: ids in both, or --ids")
 def ids_in_one_table(folder: Path) -> str:
     """Ids in the features alone"""

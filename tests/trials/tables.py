@@ -85,6 +85,13 @@ def index_of_pandas(folder: Path) -> str:
     return prepared(folder, features=write(folder / "features.csv", _TABLE.to_csv()))
 
 
+@case(rf"features.csv: column '' not used: it is an index of pandas, beside ids .*{RIGHT}")
+def index_beside_ids(folder: Path) -> str:
+    """Features with a column of ids and the index of pandas, rows in any order"""
+    table = _TABLE.assign(node_id=NODES).sample(frac=1, random_state=3)
+    return prepared(folder, features=write(folder / "features.csv", table.to_csv()))
+
+
 @case(r"exit 2: .*column 'rank' has the number of each row once.*allowed: --id-column rank, or --id-column none")
 def column_that_may_be_ids(folder: Path) -> str:
     """A column that is called rank and has each of 0 to 11 once"""

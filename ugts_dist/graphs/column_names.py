@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_ROW_NUMBERS = ("", "index", "unnamed:0", "indexlevel0", "level0", "rowid", "row")
-_IDS = ("id", "ids", "nodeid", "nodeids", "node", "nodes", "nid", "vertex", "vertexid")
+_IDS = ("index", "id", "ids", "nodeid", "nodeids", "node", "nodes", "nid", "vertex", "vertexid")
 _LABELS = ("label", "labels", "y", "class", "classes", "target", "category")
 _SOURCES = ("source", "src", "from", "sourceid", "fromnodeid", "fromid", "srcid", "head", "u")
 _DESTINATIONS = ("destination", "dst", "to", "target", "targetid", "tonodeid", "toid", "dstid", "dest", "tail", "v")
@@ -18,8 +17,8 @@ def is_id(name: str) -> bool:
 
 
 def is_row_number(name: str) -> bool:
-    """Whether a column has this name because pandas wrote its index."""
-    return _plain(name) in _ROW_NUMBERS
+    """Whether a column has this name because pandas wrote its index, which had none."""
+    return re.fullmatch(r"|unnamed:\d+|indexlevel\d+", _plain(name)) is not None
 
 
 def ends_like_id(name: str) -> bool:

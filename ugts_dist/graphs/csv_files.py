@@ -34,7 +34,8 @@ _COUNT_BYTES = 1 << 22
 _UNPACKED_BYTES, _UNPACKED_RATIO = 1 << 28, 200
 _COMMENTS = ("#", "%")
 _SEPARATORS = ("\t", ";", ",", " ")
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
+_ZEROS = re.compile(r"[+-]?0\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _TYPES: dict[Kind, pa.DataType] = {
@@ -150,6 +151,8 @@ class TextFile:
             return "integers"
         if all(field in _TRUE + _FALSE for field in given):
             return "booleans"
+        if any(map(_ZEROS.fullmatch, given)):  # 007 is a number, but as an id it is not 7
+            return "mixed"
         numbers = sum(map(self._is_number, given))
         return "numbers" if numbers == len(given) else "mixed" if numbers else "text"
 
@@ -225,7 +228,8 @@ def _separator(lines: Sequence[str]) -> str:
     if " " in present and not any(is_number(field) for field in lines[-1].split(" ") if field):
         present.remove(" ")
     for mark in present:
-        if len({len(row) for row in csv.reader(lines, delimiter=mark)}) == 1:
+        counts = {len(row) for row in csv.reader(lines, delimiter=mark)}
+        if len(counts) == 1 and max(counts) > 1:
             return mark
     return next((mark for mark in (",", ";", "\t", " ") if mark in present), ",")
 

@@ -97,7 +97,7 @@ class _Decision:
         self._open("edges", header=False)
         others = [other for part, other in self.files.items() if isinstance(other, TextFile) and part != "edges"]
         if file.rows[0] not in file.rows[1:] and not others:
-            self.tell(f"{file.path}: the first row, {_shown(file)}, is read as an edge; --header yes if it is a header")
+            self.tell(f"{file.path}: the first row, {shown(file)}, is read as an edge; --header yes if it is a header")
 
     def _open_only(self, part: str) -> None:
         """The one split whose first row may be node 0, of which no file speaks otherwise."""
@@ -134,7 +134,7 @@ class _Decision:
         self.opened[part] = file.opened(header)
         if header:
             self.pandas = True
-            self.tell(f"{file.path}: the first row, {_shown(file)}, is a header")
+            self.tell(f"{file.path}: the first row, {shown(file)}, is a header")
 
     def _file(self, part: str) -> TextFile:
         file = self.files[part]
@@ -144,11 +144,12 @@ class _Decision:
     def _undecided(self, part: str) -> InputError:
         file = self._file(part)
         return InputError(
-            f"{file.path} row {file.comments + 1}: {_shown(file)} may be a row, or the header that pandas writes of "
+            f"{file.path} row {file.comments + 1}: {shown(file)} may be a row, or the header that pandas writes of "
             "columns without names; allowed: --header yes or --header no, which says so"
         )
 
 
-def _shown(file: TextFile) -> str:
+def shown(file: TextFile) -> str:
+    """The first row, for a message."""
     first = file.rows[0]
     return ", ".join(first if len(first) < 5 else (*first[:2], "...", first[-1]))

@@ -21,11 +21,13 @@ class Columns:
 
     Attributes:
         ids: the one with the nodes' ids, if there is one.
-        values: all others, but for those that only number the rows.
+        values: all others, but for ``unused``.
+        unused: those that have the index of pandas beside ids.
     """
 
     ids: int | None
     values: tuple[int, ...]
+    unused: tuple[int, ...] = ()
 
 
 def choose(rows: Rows, wanted: str, num_values: int | None = None) -> Columns:
@@ -34,18 +36,17 @@ def choose(rows: Rows, wanted: str, num_values: int | None = None) -> Columns:
     ``wanted`` is a name, a number from 1 on, `none`, or nothing. ``num_values`` is how many other columns there must
     be, where that is known. Raises InputError where a column may have ids and may as well not.
     """
-    columns = range(rows.num_columns)
-    if wanted:
-        ids = None if wanted == NO_COLUMN else named(rows, wanted)
-    elif rows.num_columns <= 1:
+    if rows.num_columns <= 1:
         ids = None
+    elif wanted:
+        ids = None if wanted == NO_COLUMN else named(rows, wanted)
     else:
         ids = _by_name(rows, num_values)
         ids = _by_content(rows, num_values) if ids is None else ids
-    values = tuple(column for column in columns if column != ids)
-    if not wanted and ids is not None and len(values) > (num_values or 1):
-        values = tuple(column for column in values if not numbers_rows(rows, column))
-    return Columns(ids, values)
+    others = tuple(column for column in range(rows.num_columns) if column != ids)
+    unused = others if rows.names and ids is not None else ()
+    unused = tuple(column for column in unused if column_names.is_row_number(rows.names[column]))
+    return Columns(ids, tuple(column for column in others if column not in unused), unused)
 
 
 def named(rows: Rows, wanted: str) -> int | None:
@@ -122,8 +123,8 @@ def _is_unique(rows: Rows, column: int) -> bool:
 
 
 def numbers_rows(rows: Rows, column: int) -> bool:
-    """Whether the column is pandas' index: 0, 1, 2, ... under one of its names."""
-    if not rows.names or not column_names.is_row_number(rows.names[column]) or rows.found[column] != "integers":
+    """Whether the column is 0, 1, 2, ..."""
+    if rows.found[column] != "integers":
         return False
     values = rows.column(column, "integers")
     return bool((values == np.arange(len(values))).all())

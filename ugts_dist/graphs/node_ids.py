@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs.tables import Column, Report, Rows, Table
+from ugts_dist.graphs.tables import Column, Report, Rows, Table, silent
 
 Integers = NDArray[np.int64]
 IdKind = Literal["integers", "text"]
@@ -47,6 +47,18 @@ class NodeIds:
     def numbers_in(self, rows: Rows, column: int) -> Integers:
         """The number of each row's node. Raises InputError that names the row with an unknown id."""
         return self._known(_read(rows, column, self.kind), rows, column, 0)
+
+    def are_numbers(self, rows: Rows, columns: Sequence[int]) -> bool:
+        """Whether columns have numbers of rows where the nodes' ids are words: integers, the first of them no ids."""
+        if self.kind == "integers" or any(rows.found[column] != "integers" for column in columns):
+            return False
+        block = next(rows.read(columns, ["integers"] * len(columns), silent), [])
+        return all((self.numbers(pa.array(values).cast(pa.string())) < 0).all() for values in block)
+
+    def is_order_of(self, rows: Rows, column: int) -> bool:
+        """Whether the rows of a table with ids are those of the nodes 0, 1, 2, ..."""
+        numbers = self.numbers_in(rows, column)
+        return bool((numbers == np.arange(len(numbers))).all())
 
     def table(self, rows: Rows, columns: tuple[int, ...]) -> Table:
         """Columns of ids as a table of the nodes' numbers."""

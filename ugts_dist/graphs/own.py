@@ -1,39 +1,16 @@
-"""Your own graph: files of edges, features, labels and splits, and whose rows belong to which node."""
+"""Your own graph: files of edges, features, labels and splits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import classes, headers, id_columns
-from ugts_dist.graphs.csv_files import TextFile
-from ugts_dist.graphs.edge_columns import edge_columns
-from ugts_dist.graphs.headers import Header
-from ugts_dist.graphs.id_columns import Columns
-from ugts_dist.graphs.node_ids import IdKind, Integers, NodeIds, read_ids
+from ugts_dist.graphs import headers
+from ugts_dist.graphs.own_tables import OwnTables, TableOptions
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import open_edges, open_file
-from ugts_dist.graphs.tables import Rows, Table, array_table
-
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TableOptions:
-    """What the user says of the tables.
-
-    Attributes:
-        header: whether text files begin with the names of their columns.
-        id_column: name or number of the column with the nodes' ids; `none`, or nothing.
-    """
-
-    header: Header = "auto"
-    id_column: str = ""
+from ugts_dist.graphs.tables import array_table
 
 
 def from_files(
@@ -42,7 +19,7 @@ def from_files(
     options: TableOptions,
     undirected: bool,
     num_classes: int | None,
-    tell: Tell,
+    tell: Callable[[str], None],
 ) -> RawGraph:
     """A graph in files: edges, features, labels, train, valid and test, and ids if there are any.
 
@@ -52,240 +29,22 @@ def from_files(
     """
     files = {part: open_edges(path) if part == "edges" else open_file(path) for part, path in paths.items()}
     opened = headers.decide(files, options.header, tell)
-    nodes = _Nodes.of(opened, options, tell)
-    labels, class_names = nodes.labels()
-    features, places = nodes.features(len(labels))
-    splits = {split: nodes.split(split, len(labels)) for split in headers.SPLITS}
+    tables = OwnTables.of(opened, options, tell)
+    labels, class_names = tables.labels()
+    features, places = tables.features(len(labels))
+    splits = {split: tables.split(split, len(labels)) for split in headers.SPLITS}
     if class_names and num_classes not in (None, len(class_names)):
         raise InputError(f"--num-classes: {num_classes}; allowed: {len(class_names)}, as {paths['labels']} has")
     return RawGraph(
         name=name,
         source="files",
-        edges=nodes.edges(),
+        edges=tables.edges(),
         features=features,
         labels=array_table(str(paths["labels"]), labels, "integers"),
         splits=splits,
         undirected=undirected,
         num_classes=num_classes,
         features_of=places,
-        ids=nodes.ids,
+        ids=tables.ids,
         class_names=class_names,
     )
-
-
-@dataclass(frozen=True)
-class _Nodes:
-    """The tables of a graph, once it is known which columns have the ids of its nodes.
-
-    Attributes:
-        tables: by part; a TextFile has words only, and the ids tell whether its first row is a header.
-        columns: of features and labels.
-        ids: those of the nodes; None where they are numbered as the rows of the tables are.
-        order: the node of each row of tables without ids; None where no file says so.
-        numbers: the node of each row of the table that has the ids.
-    """
-
-    tables: Mapping[str, TextFile | Rows]
-    options: TableOptions
-    columns: Mapping[str, Columns]
-    ids: NodeIds | None
-    order: Integers | None
-    numbers: Mapping[str, Integers]
-    tell: Tell
-
-    @classmethod
-    def of(cls, opened: Mapping[str, TextFile | Rows], options: TableOptions, tell: Tell) -> _Nodes:
-        """Find the columns with ids. Raises InputError where the user names one that is nowhere."""
-        wanted = options.id_column
-        tables = dict(opened)
-        for part in headers.NODES:
-            if part in tables:
-                tables[part] = _words_opened(tables[part], part)
-        rows = {part: table for part in headers.NODES if isinstance(table := tables.get(part), Rows)}
-        if wanted not in ("", id_columns.NO_COLUMN):
-            named = [t for t in tables.values() if isinstance(t, Rows) and id_columns.named(t, wanted) is not None]
-            if not named:
-                raise InputError(f"--id-column: {wanted!r}; allowed: the name of a column, its number, or none")
-        columns = {
-            "features": id_columns.choose(rows["features"], wanted),
-            "labels": id_columns.choose(rows["labels"], wanted, num_values=1),
-        }
-        if "ids" in rows:
-            columns["ids"] = id_columns.choose(rows["ids"], wanted)
-            if columns["ids"].ids is None and rows["ids"].num_columns == 1:
-                columns["ids"] = Columns(0, ())
-            if columns["ids"].ids is None:
-                raise InputError(
-                    f"{rows['ids'].name}: has no column of ids that can be told; allowed: --id-column NAME"
-                )
-        source = next((part for part in ("ids", "features", "labels") if _has_ids(columns, part)), None)
-        if source is None:
-            return cls(tables, options, columns, None, None, {}, tell)
-        kinds = [id_columns.kind_of(rows[part], c.ids) for part, c in columns.items() if c.ids is not None]
-        kind: IdKind = "text" if "text" in kinds else "integers"
-        column = columns[source].ids
-        assert column is not None
-        ids, numbers = read_ids(rows[source], column, kind)
-        _tell_ids(rows[source], column, ids, numbers, tell)
-        order = numbers if source == "ids" else None
-        return cls(tables, options, columns, ids, order, {source: numbers}, tell)
-
-    def labels(self) -> tuple[Integers, tuple[str, ...]]:
-        """The class of each node, and the names of the classes where they have any."""
-        rows = self._rows("labels")
-        values = self.columns["labels"].values
-        if len(values) != 1:
-            raise InputError(f"{rows.name}: has {rows.num_columns} columns; allowed: 1, or 2 with a column of ids")
-        if rows.found[values[0]] == "text":
-            found, names = classes.of_words(rows.column(values[0], "text"))
-            self.tell(f"{rows.name}: {classes.summary(names)}")
-        else:
-            found, names = rows.column(values[0], "integers").astype(np.int64), ()
-        nodes = self._nodes_of("labels", len(found))
-        if nodes is None:
-            return found, names
-        num_nodes = len(found) if self.ids is None else self.ids.num_nodes
-        labels = np.full(num_nodes, -1, dtype=np.int64)
-        labels[nodes] = found
-        _refuse_repeated(rows, nodes)
-        if len(nodes) < num_nodes:
-            self.tell(f"{rows.name}: {num_nodes - len(nodes)} of {num_nodes} nodes have no row, and so no label")
-        return labels, names
-
-    def features(self, num_nodes: int) -> tuple[Table, Integers | None]:
-        """The features, and the node of each of their rows where these are not in order."""
-        rows = self._rows("features")
-        if not self.columns["features"].values:
-            raise InputError(f"{rows.name}: has no column of features; allowed: at least one")
-        table = rows.table("numbers", self.columns["features"].values)
-        nodes = self._nodes_of("features", rows.num_rows)
-        if nodes is None:
-            return table, None
-        _refuse_repeated(rows, nodes)
-        if len(nodes) != num_nodes:
-            raise InputError(f"{rows.name}: has {len(nodes)} rows; allowed: {num_nodes}, one for each node")
-        return table, None if (nodes == np.arange(num_nodes)).all() else nodes
-
-    def split(self, split: str, num_nodes: int) -> Table:
-        """The ids of the nodes of a split, or true and false for each node, as `RawGraph` wants them."""
-        rows = self._opened_by_ids(split)
-        columns = id_columns.choose(rows, self.options.id_column, num_values=1)
-        if len(columns.values) != 1:
-            raise InputError(
-                f"{rows.name}: has {rows.num_columns} columns; allowed: 1, of node ids, or of true and false"
-            )
-        (column,) = columns.values
-        is_mask = rows.found[column] == "booleans"
-        if rows.found[column] == "integers":
-            values = rows.column(column, "integers")
-            is_mask = len(values) == num_nodes > 2 and bool(np.isin(values, (0, 1)).all())
-        if is_mask:
-            mask = rows.column(column, "ids").astype(bool)
-            return array_table(rows.name, self._masked(rows, columns, mask, split), "ids")
-        if columns.ids is not None and not id_columns.numbers_rows(rows, columns.ids):
-            raise InputError(f"{rows.name}: has {rows.label(column)} beside ids; allowed: true and false, or 1 and 0")
-        if self.ids is None or self.ids.values is None:
-            return rows.table("ids", [column])
-        return array_table(rows.name, self.ids.numbers_in(rows, column), "ids")
-
-    def edges(self) -> Table:
-        """Sources and destinations, by the numbers of the nodes."""
-        rows = self._opened_by_ids("edges")
-        ends = edge_columns(rows)
-        if unused := [rows.label(column) for column in range(rows.num_columns) if column not in ends]:
-            self.tell(f"{rows.name}: {', '.join(unused[:3])} not used: edges have no weights or attributes here")
-        if self.ids is not None:
-            return self.ids.table(rows, ends)
-        if "text" in (rows.found[ends[0]], rows.found[ends[1]]):
-            raise InputError(
-                f"{rows.name}: has words for nodes; allowed: numbers from 0 on, or ids that a column of features or "
-                "labels has, or the file of --ids"
-            )
-        return rows.table("integers", ends)
-
-    def _nodes_of(self, part: str, num_rows: int | None) -> Integers | None:
-        """The node of each row; None where the rows are those of nodes 0, 1, 2, ..."""
-        rows, column = self._rows(part), self.columns[part].ids
-        if part in self.numbers:
-            return self.numbers[part]
-        if self.ids is None:
-            return None
-        if column is not None:
-            return self.ids.numbers_in(rows, column)
-        return self._in_order(rows, num_rows)
-
-    def _in_order(self, rows: Rows, num_rows: int | None) -> Integers | None:
-        """The node of each row of a table without ids, beside tables that have them."""
-        assert self.ids is not None
-        if self.order is not None:
-            if num_rows not in (None, len(self.order)):
-                raise InputError(
-                    f"{rows.name}: has {num_rows} rows; allowed: {len(self.order)}, as {self.ids.source} has"
-                )
-            return self.order
-        if self.ids.values is None:
-            self.tell(f"{rows.name}: has no column of ids; its rows are those of nodes 0, 1, 2, ...")
-            return None
-        raise InputError(
-            f"{rows.name}: has no column of ids, and {self.ids.source} has; allowed: ids in both, or "
-            f"--ids {self.ids.source}, which says that its rows have that order"
-        )
-
-    def _masked(self, rows: Rows, columns: Columns, mask: NDArray[np.bool_], split: str) -> NDArray[np.generic]:
-        """A mask, by the numbers of the nodes where its rows are not in their order."""
-        if columns.ids is not None and self.ids is not None:
-            nodes = self.ids.numbers_in(rows, columns.ids)
-            _refuse_repeated(rows, nodes)
-            return nodes[mask]
-        if columns.ids is not None and not id_columns.numbers_rows(rows, columns.ids):
-            return np.asarray(rows.column(columns.ids, "integers"))[mask]
-        if self.ids is None or (self.ids.values is None and self.order is None):
-            return mask
-        order = self._in_order(rows, len(mask))
-        assert order is not None
-        return order[mask]
-
-    def _opened_by_ids(self, part: str) -> Rows:
-        """The rows of a table of words: its first row is a header unless it has ids of nodes."""
-        table = self.tables[part]
-        if isinstance(table, Rows):
-            return table
-        first = table.opened(header=False)
-        if self.ids is None or self.ids.kind != "text":
-            return table.opened(header=True)
-        known = [self.ids.numbers(first.column(column, "text")[:1])[0] >= 0 for column in range(first.num_columns)]
-        return table.opened(header=not any(known))
-
-    def _rows(self, part: str) -> Rows:
-        rows = self.tables[part]
-        assert isinstance(rows, Rows)
-        return rows
-
-
-def _words_opened(table: TextFile | Rows, part: str) -> Rows:
-    """A table of words for nodes: the first row is a header if its last word is of no other row."""
-    if isinstance(table, Rows):
-        return table
-    words = [row[-1] for row in table.rows]
-    return table.opened(header=part != "ids" and words[0] not in words[1:])
-
-
-def _has_ids(columns: Mapping[str, Columns], part: str) -> bool:
-    return part in columns and columns[part].ids is not None
-
-
-def _tell_ids(rows: Rows, column: int, ids: NodeIds, numbers: Integers, tell: Tell) -> None:
-    if ids.values is not None:
-        tell(f"{rows.name}: {rows.label(column)} has the ids of {ids.num_nodes} nodes, which the store keeps")
-    elif (numbers == np.arange(len(numbers))).all():
-        tell(f"{rows.name}: {rows.label(column)} has the numbers of the nodes, in order")
-    else:
-        tell(f"{rows.name}: {rows.label(column)} has the numbers of the nodes; each row is put at its own")
-
-
-def _refuse_repeated(rows: Rows, nodes: Integers) -> None:
-    order = np.argsort(nodes, kind="stable")
-    again = order[1:][np.diff(nodes[order]) == 0]
-    if len(again):
-        row = int(again.min())
-        raise InputError(f"{rows.at(row)}: a second row for one node; allowed: one for each")

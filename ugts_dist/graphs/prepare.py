@@ -12,6 +12,7 @@ from pathlib import Path
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic
 from ugts_dist.graphs.files import within_memory
+from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
 from ugts_dist.graphs.raw import RawGraph, write_raw
@@ -91,7 +92,7 @@ def _own(options: PrepareOptions) -> RawGraph:
     if absent:
         raise InputError(f"{_options(absent)}: not given; allowed: {_options(_PARTS)}, all of them, or --data")
     paths = {part: Path(getattr(options, part)) for part in (*_PARTS, "ids") if getattr(options, part)}
-    tables = own.TableOptions(options.header, options.id_column)
+    tables = TableOptions(options.header, options.id_column)
     return own.from_files(options.name, paths, tables, options.undirected, num_classes, _tell(options))
 
 

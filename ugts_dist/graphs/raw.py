@@ -75,7 +75,7 @@ def write_raw(
         del labels, splits
         if raw.ids is not None:
             write_ids(raw.ids, store)
-        features = _features(raw.features, num_nodes, row_normalize, progress)
+        features = _features(raw, num_nodes, row_normalize, progress)
         _write_features(raw, num_nodes, features, dtype, store)
         _write_edges(raw, num_nodes, store, progress)
         progress("checks", 0.0)
@@ -166,13 +166,13 @@ def _write_features(
         done += len(block)
 
 
-def _features(table: Table, num_nodes: int, row_normalize: bool, progress: Progress) -> Iterator[NDArray[np.float32]]:
+def _features(raw: RawGraph, num_nodes: int, row_normalize: bool, progress: Progress) -> Iterator[NDArray[np.float32]]:
     """The features, a block of rows at a time; ``row_normalize`` as in ``catalogue.load``."""
     lowest = 0.0
     if row_normalize:
         report = _stage(progress, "lowest feature")
-        lowest = min((float(block.min()) for block in _float_blocks(table, num_nodes, report)), default=0.0)
-    for block in _float_blocks(table, num_nodes, _stage(progress, "features")):
+        lowest = min((float(block.min()) for block in _float_blocks(raw, num_nodes, report)), default=0.0)
+    for block in _float_blocks(raw, num_nodes, _stage(progress, "features")):
         if row_normalize:
             x = torch.from_numpy(block - np.float32(lowest))
             yield x.div_(x.sum(dim=-1, keepdim=True).clamp_(min=1.0)).numpy()
@@ -180,16 +180,17 @@ def _features(table: Table, num_nodes: int, row_normalize: bool, progress: Progr
             yield block
 
 
-def _float_blocks(table: Table, num_nodes: int, report: Report) -> Iterator[NDArray[np.float32]]:
-    done = 0
+def _float_blocks(raw: RawGraph, num_nodes: int, report: Report) -> Iterator[NDArray[np.float32]]:
+    table, done = raw.features, 0
     for values in table.read(report):
         with np.errstate(over="ignore"):
             block = values.astype(np.float32)
         finite = np.isfinite(block)
         if not finite.all():
-            node, feature = np.argwhere(~finite)[0]
-            found = f"{values[node, feature]} as feature {feature} of node {done + node}"
-            raise InputError(f"{table.at(done + node)}: {found}; allowed: finite numbers")
+            row, feature = np.argwhere(~finite)[0]
+            node = done + row if raw.features_of is None else raw.features_of[done + row]
+            found = f"{values[row, feature]} as feature {feature} of node {node}"
+            raise InputError(f"{table.at(done + row)}: {found}; allowed: finite numbers")
         done += len(block)
         if done > num_nodes:
             raise _unequal(table, f"more than {num_nodes}", num_nodes)

@@ -75,6 +75,7 @@ class Rows:
     first_row: int = 1
     row: str = "row"
     types: tuple[str, ...] = ()  # of the columns, where the file declares them
+    array: Block | None = None  # all of it, [num_rows, num_columns], where it is one that can be sliced
 
     @property
     def num_columns(self) -> int:
@@ -98,6 +99,8 @@ class Rows:
     def column(self, column: int, kind: Kind) -> Column:
         """A whole column."""
         self.require([column], [kind])
+        if self.array is not None and kind != "text":
+            return np.array(self.array[:, column])
         blocks = [block[0] for block in self.read([column], [kind], silent)]
         if kind == "text":  # as large as it may be
             return pa.concat_arrays([pa.array([], pa.large_string()), *(b.cast(pa.large_string()) for b in blocks)])
@@ -108,6 +111,8 @@ class Rows:
         chosen = range(self.num_columns) if columns is None else columns
         kinds: list[Kind] = [kind] * len(chosen)
         self.require(chosen, kinds)
+        if self.array is not None and list(chosen) == list(range(chosen[0], chosen[0] + len(chosen))):
+            return array_table(self.name, self.array[:, chosen[0] : chosen[0] + len(chosen)], kind, self.row)
 
         def read(report: Report) -> Iterator[Block]:
             return (np.stack(block, axis=1) for block in self.read(chosen, kinds, report))
@@ -145,7 +150,7 @@ def array_rows(name: str, array: Block, row: str = "row") -> Rows:
 
     num_columns = rows.shape[1]
     types = (str(array.dtype),) * num_columns
-    return Rows(name, (), (found,) * num_columns, len(rows), read, row=row, types=types)
+    return Rows(name, (), (found,) * num_columns, len(rows), read, row=row, types=types, array=rows)
 
 
 def found_in(dtype: np.dtype[Any]) -> Found:
