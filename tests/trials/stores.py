@@ -13,6 +13,7 @@ import torch
 
 from tests.trials.case import case, ugts
 from tests.trials.child import in_child
+from ugts_dist.errors import InputError
 from ugts_dist.graphs import store_check
 from ugts_dist.graphs.graph import from_edges
 from ugts_dist.graphs.sampling import NeighborSampler
@@ -61,6 +62,29 @@ def negative_count(folder: Path) -> str:
     store = make_store(folder)
     put(store, "indptr", 10, -5)
     return train(store)
+
+
+@case(r"^60 flipped bits: \d+ refused, \d+ opened$")
+def flipped_bits(folder: Path) -> str:
+    """Open and sample from a store with one bit of indptr flipped, 60 times."""
+    path = make_store(folder) / "indptr.npy"
+    return in_child(lambda: flipped_in_turn(path, path.read_bytes()))
+
+
+def flipped_in_turn(path: Path, whole: bytes) -> str:
+    """Opened are those whose flipped number is that of an array that is still valid."""
+    refused = 0
+    first = len(whole) - 8 * (NUM_NODES + 1)
+    for number in range(60):
+        place = first + number * 8 + number % 5
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << number % 8]) + whole[place + 1 :])
+        try:
+            graph = open_store(path.parent)
+        except InputError:
+            refused += 1
+        else:
+            NeighborSampler(graph.indptr, graph.indices, [-1], 0).sample(0, torch.arange(NUM_NODES))
+    return f"60 flipped bits: {refused} refused, {60 - refused} opened"
 
 
 @case(r"exit 2: .*ring/indices\.npy: has node 1000000; allowed: 0 to 59;")

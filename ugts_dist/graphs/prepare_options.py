@@ -23,7 +23,7 @@ class PrepareOptions:
     out: str = ""
     """Folder of the store; must not exist. Empty: NAME in $UGTS_STORES, or else in ~/.cache/ugts_dist/stores."""
     verify: bool = False
-    """Write nothing: compare all files of a store that exists with their checksums.
+    """Prepare nothing: compare all files of a store that exists with their checksums.
 
     Only this finds a feature, label or edge that changed into another valid one."""
     root: str = ""
