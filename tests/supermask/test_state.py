@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,33 +75,6 @@ def test_another_model_goes_on_from_a_state(network: str, kind: str, tmp_path: P
     for one in (mask, again):
         one.step(0.8)
     assert content(Ticket.of(again)) == content(Ticket.of(mask))
-
-
-RESTORE = """
-import sys, torch
-from tests.supermask.networks import NETWORKS, graph
-from tests.supermask.test_state import OPTIONS
-from ugts_dist import Ticket, sparsify
-torch.set_num_threads(1)
-mask = sparsify(NETWORKS["gat with batch norm"](), **OPTIONS)
-mask.model.load_state_dict(torch.load(sys.argv[1], weights_only=True))
-output = Ticket.of(mask).apply(NETWORKS["gat with batch norm"]())(*graph())
-print([value.hex() for value in output.flatten().tolist()])
-"""
-
-
-def test_a_fresh_process_makes_the_right_ticket_of_a_state(tmp_path: Path) -> None:
-    mask = trained("gat with batch norm")
-    torch.save(mask.model.state_dict(), tmp_path / "a")
-    done = subprocess.run(
-        [sys.executable, "-c", RESTORE, str(tmp_path / "a")],
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str([value.hex() for value in mask.model(X, EDGES).flatten().tolist()])
 
 
 @pytest.mark.parametrize(

@@ -92,25 +92,30 @@ def test_a_ticket_does_not_change_with_the_model_that_it_came_from(tmp_path: Pat
 REBUILD = """
 import sys, torch
 from tests.supermask.networks import NETWORKS, graph
-from ugts_dist import Ticket
+from ugts_dist import Ticket, sparsify
 torch.set_num_threads(1)
-output = Ticket.load(sys.argv[1]).apply(NETWORKS["gat with batch norm"]()).eval()(*graph())
-print([value.hex() for value in output.flatten().tolist()])
+make = NETWORKS["gat with batch norm"]
+mask = sparsify(make(), seed=3, rescale=True)
+mask.model.load_state_dict(torch.load(sys.argv[2], weights_only=True))
+for ticket in (Ticket.load(sys.argv[1]), Ticket.of(mask)):
+    print([value.hex() for value in ticket.apply(make())(*graph()).flatten().tolist()])
 """
 
 
-def test_a_fresh_process_finds_the_same_outputs(tmp_path: Path) -> None:
+def test_a_fresh_process_finds_the_same_outputs_by_a_ticket_and_by_the_models_state(tmp_path: Path) -> None:
     mask = searched("gat with batch norm")
     Ticket.of(mask).save(tmp_path / "a.ticket")
+    torch.save(mask.model.state_dict(), tmp_path / "a.pt")
     done = subprocess.run(
-        [sys.executable, "-c", REBUILD, str(tmp_path / "a.ticket")],
+        [sys.executable, "-c", REBUILD, str(tmp_path / "a.ticket"), str(tmp_path / "a.pt")],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str([value.hex() for value in mask.model(X, EDGES).flatten().tolist()])
+    expected = str([value.hex() for value in mask.model(X, EDGES).flatten().tolist()])
+    assert done.stdout.splitlines() == [expected, expected]
 
 
 def test_sparsity_and_metadata(saved: Path) -> None:
