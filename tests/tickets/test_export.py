@@ -131,6 +131,7 @@ PROGRAMS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9
 @pytest.mark.parametrize(("arch", "depth", "heads"), PROGRAMS)
 def test_a_program_runs_on_any_graph(arch: str, depth: int, heads: int, tmp_path: Path) -> None:
     config = config_of(arch, depth, heads)
