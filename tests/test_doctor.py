@@ -215,6 +215,21 @@ def test_stores_are_opened_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert found.stores(str(tmp_path / "nowhere")) == []
 
 
+def test_a_large_store_that_no_run_has_checked_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_store(random_graph(60, 200), tmp_path / "large")
+    values = np.load(tmp_path / "large/indptr.npy", mmap_mode="r+")
+    values[10] = 10**12
+    values.flush()
+    (entry,) = found.stores(str(tmp_path))
+    assert "indptr.npy: has a decrease after node 10" in entry["problem"]
+    monkeypatch.setattr(found, "_READ_BYTES", 1000)
+    (entry,) = found.stores(str(tmp_path))
+    assert (entry["problem"], entry["num_nodes"]) == ("", 60)
+    monkeypatch.setattr(found, "is_checked", lambda folder: True)
+    (entry,) = found.stores(str(tmp_path))
+    assert "indptr.npy" in entry["problem"]
+
+
 # Back ends
 
 

@@ -43,6 +43,14 @@ def open_store(folder: Path, remember: bool = True) -> Graph:
     return graph
 
 
+def describe_store(folder: Path) -> Graph:
+    """A store for its counts only: what the arrays hold is not checked, and nothing may index with it.
+
+    Raises InputError where meta.json, or the size of a file, is wrong.
+    """
+    return _mapped(folder, _described(folder))
+
+
 def open_extra(folder: Path, array: str) -> NDArray[Any] | None:
     """An extra array of a store, memory-mapped and read-only; None where the store has no such array.
 

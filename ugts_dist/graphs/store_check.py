@@ -37,6 +37,11 @@ def stamp(folder: Path) -> Stamp:
     return stamps
 
 
+def is_checked(folder: Path) -> bool:
+    """Whether the files of a store are remembered as checked. Raises InputError where one is missing."""
+    return _is_remembered(_places(folder), stamp(folder))
+
+
 def check_once(folder: Path, graph: Graph, before: Stamp, remember: bool) -> None:
     """Check the mapped arrays of a store as ``check`` does, unless they are remembered as checked.
 
