@@ -13,6 +13,7 @@ from tuning.domains import Interval, Values
 from tuning.space import SPARSITY, Part, Space
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.training.located import located
 from ugts_dist.training.run_key import run_key
 
 
@@ -46,13 +47,9 @@ class Trial:
     def run_config(self, runs: Path) -> Config:
         """What is run, in its folder under `runs`."""
         changes: dict[str, Any] = {"run.folder": str(runs / self.key), "log.progress": False}
-        # A worker has another working directory than the search.
-        for name, folder in (("data.root", self.config.data.root), ("run.spill", self.config.run.spill)):
-            if folder:
-                changes[name] = str(Path(folder).expanduser().absolute())
         if self.parent:
             changes["run.init_scores"] = str(runs / self.parent)
-        return self.config.replace(changes)
+        return located(self.config).replace(changes)  # a worker has another working directory than the search
 
     def reseeded(self, offset: int) -> Trial:
         """The same with another seed."""

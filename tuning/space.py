@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -18,6 +18,7 @@ from tuning.search_options import SearchOptions, parse_search, refuse_unknown
 from ugts_dist.config import Config, load_preset, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
+from ugts_dist.training.located import located, located_value
 
 FORMAT = 1
 SPARSITY, DEPTH, FAN_OUT, METHOD = "supermask.sparsity", "model.depth", "batch.fan_out", "supermask.method"
@@ -98,14 +99,18 @@ class Space:
 
 
 def load_space(space: str) -> Space:
-    """A space by its file or by name. Raises InputError for one that is missing, not TOML, or wrong."""
+    """A space by its file or by name, which means the same data from any working directory.
+
+    Raises InputError for one that is missing, not TOML, or wrong.
+    """
     if space in space_names():
         text = (resources.files("tuning") / "presets" / f"{space}.toml").read_text(encoding="utf-8")
         return parse_space(text, f"space {space}", space)
     path = Path(space)
     if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises where a name is too long
         refuse_unknown([space], space_names(), "--space: no file and no preset")
-    return parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
+    found = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
+    return replace(found, tickets=_located(found.tickets), dense=found.dense and _located(found.dense))
 
 
 def space_names() -> list[str]:
@@ -129,6 +134,16 @@ def parse_space(text: str, source: str, name: str, beside: Path = Path()) -> Spa
         raise InputError(f"{source}: search.dense is False, but there is a section [dense]")
     _check(tickets, search, source)
     return Space(source, name, tickets, dense, search)
+
+
+def _located(part: Part) -> Part:
+    fields: dict[str, Domain] = {
+        name: replace(domain, values=tuple(located_value(name, value) for value in domain.values))
+        if isinstance(domain, Values)
+        else domain
+        for name, domain in part.fields.items()
+    }
+    return Part(located(part.base), fields)
 
 
 def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> Part:

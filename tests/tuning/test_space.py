@@ -9,6 +9,7 @@ import pytest
 
 from tests.tuning.helpers import SMALL, space
 from tuning.command import _refuse_combinations
+from tuning.plan import list_dense, list_trials
 from tuning.space import load_space, parse_space
 from ugts_dist.errors import InputError
 
@@ -103,3 +104,30 @@ def test_a_space_that_is_not_there(tmp_path: Path) -> None:
 def test_what_a_worker_gets_does_not_make_another_space() -> None:
     assert space(cpus=2, failures=9).hash == space().hash
     assert len({space().hash, space(workers=2).hash, space(seeds=3).hash, space(margin=0.1).hash}) == 4
+
+
+def test_a_space_in_a_file_means_the_same_data_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what a search writes of it: its own space, the configurations of its runs, and so its best one."""
+    text = """
+        [base.data]
+        name = "./mine"
+        root = "raw"
+        [fields]
+        "data.name" = {grid = ["./mine", "digits", "stores/other"]}
+        "run.spill" = "spilled"
+        "optim.lr" = {grid = [0.1, 0.01]}
+    """
+    (tmp_path / "s.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    found = load_space("s.toml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    names = {str(tmp_path / "mine"), "digits", str(tmp_path / "stores/other")}
+    again = parse_space(found.to_toml(), "s.toml", "s")
+    assert again.hash == found.hash
+    configs = [trial.run_config(Path("/runs")) for trial in (*list_trials(again), *list_dense(again))]
+    assert {config.data.name for config in configs} == names
+    assert {(config.data.root, config.run.spill) for config in configs} == {
+        (str(tmp_path / "raw"), str(tmp_path / "spilled"))
+    }
+    assert load_space(str(tmp_path / "s.toml")).hash != found.hash, "paths are relative to where a person is"

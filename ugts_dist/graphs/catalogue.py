@@ -17,7 +17,7 @@ from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic, webkb
 from ugts_dist.graphs.files import download, missing
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import is_store, open_store
-from ugts_dist.graphs.store_files import read_meta
+from ugts_dist.graphs.store_files import META, read_meta
 
 NAMES = (*planetoid.FOLDERS, *webkb.NAMES, *npz.FILES, "digits")
 DATA_VARIABLE = "UGTS_DATA"
@@ -85,13 +85,18 @@ def store_folder(name: str) -> Path | None:
     if name in NAMES:
         return None
     folder = Path(name).expanduser()
-    if os.sep in name or is_store(folder):
-        return folder
-    folder = stores_folder() / name
+    if not (os.sep in name or is_store(folder)):
+        folder = stores_folder() / name
+        if not is_store(folder):
+            if name in PREPARED:
+                raise InputError(f"data.name: {name} is not in {_told_stores()}; run `ugts prepare {name}` first")
+            refuse_unknown("data.name", name, f"the name of a store in {_told_stores()}, or a store's path")
     if not is_store(folder):
-        if name in PREPARED:
-            raise InputError(f"data.name: {name} is not in {stores_folder()}; run `ugts prepare {name}` first")
-        refuse_unknown("data.name", name, f"the name of a store in {stores_folder()}, or a store's path")
+        options = "--data.name of train, --graph of evaluate, predict and analyse"
+        raise InputError(
+            f"data.name: {os.path.abspath(folder)} is no graph store ({META} is missing); if it has been moved, say "
+            f"where it is now: {options}"
+        )
     return folder
 
 
@@ -101,6 +106,24 @@ def _stored(folder: Path, split: int) -> Graph:
         allowed = f"{stored}, which it was prepared with" if stored else "0"
         raise InputError(f"data.split: {split} is not the split of the store {folder}; allowed: {allowed}")
     return open_store(folder)
+
+
+def located(name: str) -> str:
+    """The name of a dataset or of a store of this machine; the absolute path of a store that only some folders know.
+
+    Such are a store that is given by its path or lies in the working directory, and one in a relative UGTS_STORES.
+    """
+    if name in NAMES:
+        return name
+    if os.sep in name or is_store(Path(name).expanduser()):
+        return os.path.abspath(os.path.expanduser(name))
+    folder = stores_folder() / name
+    return name if folder.is_absolute() or not is_store(folder) else os.path.abspath(folder)
+
+
+def _told_stores() -> str:
+    variable = os.environ.get(STORES_VARIABLE)
+    return os.path.abspath(stores_folder()) + (f" ({STORES_VARIABLE} is {variable!r})" if variable else "")
 
 
 def without_path(name: str) -> str:
@@ -114,7 +137,7 @@ def without_path(name: str) -> str:
         raise InputError(f"data.name: {name[:99]!r} is no plain name")
     folder = stores_folder() / name
     if name not in PREPARED and not is_store(folder):
-        refuse_unknown("data.name", name, f"the name of a store in {stores_folder().absolute()}")
+        refuse_unknown("data.name", name, f"the name of a store in {_told_stores()}")
     return str(folder) if is_store(Path(name)) else name
 
 
@@ -153,7 +176,8 @@ def _folder(name: str, raw: _Raw, root: str | Path | None) -> Path:
     elif absent:
         origin = "data.root" if root is not None else DATA_VARIABLE
         raise InputError(
-            f"{origin}: {name} needs {', '.join(absent)} in {folder}; put them there, or name another folder"
+            f"{origin}: {name} needs {', '.join(absent)} in {os.path.abspath(folder)}; put them there, or name another "
+            "folder: --data.root of train, --root of evaluate, predict and analyse"
         )
     return folder
 

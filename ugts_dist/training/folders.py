@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ugts_dist.config import Config, load_toml
+from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.training import checkpoint
+from ugts_dist.training.located import settings_of
 from ugts_dist.training.resume import Identity, Resume
 
 LAUNCH = "launch.json"
@@ -83,7 +84,7 @@ def _of_same_configuration(config: Config) -> Iterator[tuple[float, int, Path]]:
     for folder in Path("runs").iterdir() if Path("runs").is_dir() else ():
         match = pattern.fullmatch(folder.name)
         with suppress(InputError, OSError):  # not a folder that the program wrote
-            if match and not load_toml(folder / "config.toml").changes(config):
+            if match and not settings_of(folder).changes(config):
                 yield (folder / "config.toml").stat().st_mtime, int(match[1] or 1), folder
 
 
@@ -111,7 +112,7 @@ def _of_this_launch(config: Config) -> Path | None:
         if not is_of_this_launch(folder) or (folder / "result.json").exists():
             continue
         with suppress(InputError):  # its configuration is not readable: not a folder that the program wrote
-            if not load_toml(folder / "config.toml").changes(config):
+            if not settings_of(folder).changes(config):
                 return folder
     return None
 

@@ -15,6 +15,7 @@ from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Checkpoint
+from ugts_dist.training.located import located
 from ugts_dist.training.provenance import data_of
 from ugts_dist.training.state import State
 
@@ -57,12 +58,26 @@ class Identity:
     @classmethod
     def of_state(cls, state: State, path: Path) -> Identity:
         """That of the run whose checkpoint this is."""
-        return cls(Config.from_dict(state.config, str(path)), state.data)
+        return cls(located(Config.from_dict(state.config, str(path))), state.data)
 
 
-def refuse_differences(path: str, there: Config, here: Config, override: Sequence[str]) -> None:
+def changes(there: Identity, here: Identity) -> dict[str, tuple[Any, Any]]:
+    """The fields that differ, with both values. Of data that are known, the name and the place make no difference."""
+    changed = there.config.changes(here.config)
+    if there.data is not None and here.data is not None:
+        changed.pop("data.name", None)
+    return changed
+
+
+def data_of_newest(folder: Path) -> DataChecksum | None:
+    """The data of the run in a folder, by its newest checkpoint; None where that is not known."""
+    state = checkpoint.newest_state(folder)
+    return None if state is None else state.data
+
+
+def refuse_differences(path: str, there: Identity, here: Identity, override: Sequence[str]) -> None:
     """Raise InputError, which names them, where fields differ that are not to be overridden."""
-    changed = {name: values for name, values in there.changes(here).items() if name not in override}
+    changed = {name: values for name, values in changes(there, here).items() if name not in override}
     if changed:
         shown = ", ".join(f"{name} {was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise InputError(
@@ -72,7 +87,7 @@ def refuse_differences(path: str, there: Config, here: Config, override: Sequenc
 
 def refuse_other(path: Path, there: Identity, here: Identity, override: Sequence[str]) -> None:
     """The same for configuration and data."""
-    refuse_differences(str(path), there.config, here.config, override)
+    refuse_differences(str(path), there, here, override)
     if there.data is None or here.data is None or DATA in override:
         return
     if found := there.data.difference(here.data):
@@ -88,7 +103,7 @@ def identity_of(start: Checkpoint, folder: Path) -> Identity:
         noted = json.loads((folder / _OVERRIDE).read_text(encoding="utf-8"))
         if noted["checkpoint"] == start.state.name:
             data = None if noted["data"] is None else DataChecksum.from_dict(noted["data"])
-            return Identity(Config.from_dict(noted["config"], ""), data)
+            return Identity(located(Config.from_dict(noted["config"], "")), data)
     except (OSError, KeyError, TypeError, ValueError):  # there is none, or not one that was written here
         pass
     return Identity.of_state(start.state, start.path)

@@ -15,6 +15,7 @@ from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
+from ugts_dist.training.located import located
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.result_file import NAME as RESULT
 from ugts_dist.training.result_file import write_result
@@ -37,6 +38,7 @@ def run(
 
     Raises InputError before training starts for every mistake in the input, and StoppedError where a signal ended it.
     """
+    config = located(config)
     data = ranks.together(lambda: _checked_data(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.atomic import write_file, write_text
-from ugts_dist.config import load_toml
 from ugts_dist.errors import InputError, InUseError
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Checkpoint
@@ -30,10 +29,13 @@ from ugts_dist.training.folders import (
     new_folder,
     stopped_before,
 )
+from ugts_dist.training.located import settings_of
 from ugts_dist.training.result_file import read_result
 from ugts_dist.training.resume import (
     Identity,
     Resume,
+    changes,
+    data_of_newest,
     identity_of,
     note_override,
     refuse_differences,
@@ -148,9 +150,9 @@ def _try_lock(descriptor: int) -> bool:
 
 def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | None) -> RunFolder:
     """Where the run of this folder goes on: its newest valid checkpoint, or `source` where it has none yet."""
-    config, known = here.config, load_toml(path / "config.toml")
-    refuse_differences(str(path), known, config, resume.override)
-    if (path / "result.json").exists() and not known.changes(config):
+    known = Identity(settings_of(path), data_of_newest(path))
+    refuse_differences(str(path), known, here, resume.override)
+    if (path / "result.json").exists() and not changes(known, here):
         result = read_result(path)
         refuse_other_finished(path, result, here, resume.override)
         return RunFolder(path, result=result)
@@ -162,8 +164,9 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
         refuse_other(start.path, there, here, resume.override)
         if there.data is None:
             notes.append(f"{start.path} has no checksum of its data: it can't be told whether they have changed since")
-        if start.state.epoch > config.run.epochs:
-            raise InputError(f"run.epochs is {config.run.epochs}, allowed is {start.state.epoch} or more: {start.path}")
+        epochs = here.config.run.epochs
+        if start.state.epoch > epochs:
+            raise InputError(f"run.epochs is {epochs}, allowed is {start.state.epoch} or more: {start.path}")
     return RunFolder(path, start, notes=notes)
 
 
@@ -172,7 +175,7 @@ def _go_on(opened: RunFolder, here: Identity) -> None:
     path, start, config = opened.path, opened.start, here.config
     if start is not None:
         note_override(start, path, here)
-    if load_toml(path / "config.toml").changes(config):
+    if settings_of(path).changes(config):
         until = f"until-{start.state.name if start is not None else 'start'}"
         if (path / "result.json").exists():
             (path / "result.json").rename(path / f"result.{until}.json")
