@@ -127,6 +127,18 @@ def snap(folder: Path) -> str:
     return prepared(folder, edges=write(folder / "edges.txt", comments + _csv(EDGES, "\t")))
 
 
+@case(r"exit 2: .*edges.txt row 1: spaces around the fields, or several between them; allowed: one between fields")
+def aligned(folder: Path) -> str:
+    """Edges in columns that spaces align"""
+    return prepare(folder, edges=write(folder / "edges.txt", "".join(f" {a:>3} {b:>3}\n" for a, b in EDGES)))
+
+
+@case(f"exit 0: .*{RIGHT}")
+def split_with_index(folder: Path) -> str:
+    """A split of node ids beside the index of pandas"""
+    return prepared(folder, train=write(folder / "train.csv", pd.DataFrame({"node": NODES[5::-1]}).to_csv()))
+
+
 @case(f"exit 0: .*{RIGHT}")
 def packed(folder: Path) -> str:
     """The same as .txt.gz, and features as .tsv"""

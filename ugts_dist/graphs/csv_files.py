@@ -197,6 +197,11 @@ def open_text(path: Path) -> TextFile:
     body = lines[comments : comments + _SAMPLE_ROWS]
     separator = _separator(body)
     rows = _split(path, body, separator)
+    if separator == " " and (wrong := next((number for number, row in enumerate(rows) if "" in row), None)) is not None:
+        found = "spaces around the fields, or several between them"
+        raise InputError(
+            f"{path} row {comments + wrong + 1}: {found}; allowed: one between fields, or another separator"
+        )
     below = [field for row in rows[1:] for field in row]
     is_comma = separator != "," and any(map(_DECIMAL_COMMA.fullmatch, below)) and not any("." in f for f in below)
     names = _split(path, [line.lstrip("".join(_COMMENTS)).strip() for line in lines[:comments][-1:]], separator)

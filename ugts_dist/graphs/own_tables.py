@@ -134,6 +134,8 @@ class OwnTables:
         """The ids of the nodes of a split, or true and false for each node, as `RawGraph` wants them."""
         rows = self._opened_by_ids(split)
         columns = id_columns.choose(rows, self.options.id_column, num_values=1)
+        if columns.ids is not None and not columns.values:  # nothing but ids, and an index of pandas
+            columns = Columns(None, (columns.ids,))
         if len(columns.values) != 1:
             raise InputError(
                 f"{rows.name}: has {rows.num_columns} columns; allowed: 1, of node ids, or of true and false"
