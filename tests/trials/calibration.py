@@ -30,7 +30,7 @@ def levels(model: nn.Module, layers: list[nn.Module], forward: Callable[[], Any]
             return found[-1]
 
         layer.forward = noted
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # what was compiled before would call the old ones
         forward()
     told = [f"{float(torch.cat(found).square().mean().sqrt()):.2f}" for found in outputs]
     return " ".join([*told, *(str(one.message) for one in caught)])
