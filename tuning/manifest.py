@@ -17,6 +17,8 @@ from tuning.space import Space, parse_space
 from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
+from ugts_dist.training.finished import refuse_other_data
+from ugts_dist.training.located import settings_of
 from ugts_dist.training.result_file import read_result
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
@@ -87,7 +89,8 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
 
     A manifest that is missing or damaged is made anew from the runs' own folders.
 
-    Raises InputError for a folder that is another space's or in use, and for one that can't be written.
+    Raises InputError for a folder that is another space's or in use, for one that can't be written, and for finished
+    runs on other data than their configurations name now.
     """
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,14 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
             write_text(folder / "space.toml", space.to_toml())
         except OSError as error:
             raise InputError(f"--storage: {folder} can't be written ({error.strerror})") from None
+        _refuse_runs_on_other_data(folder / "runs")
         yield Manifest(folder, space.hash, _known(folder / "manifest.json", space))
+
+
+def _refuse_runs_on_other_data(runs: Path) -> None:
+    """The search goes on with what it has found only on the same data. Raises InputError."""
+    finished = sorted(file.parent for file in runs.glob("*/result.json") if (file.parent / "config.toml").exists())
+    refuse_other_data(((folder, settings_of(folder)) for folder in finished), "another --name")
 
 
 def space_of(folder: Path) -> Space:

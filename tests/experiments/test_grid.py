@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tests.training.helpers import config
+from tests.trials.small import store
 from ugts_dist.config import Config
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.experiments import grid
 from ugts_dist.experiments.grid import Task, find_or_run, finished, gpu_share, run_grid, run_key, visible_gpu
 from ugts_dist.training.ranks import Ranks, own_device
@@ -49,12 +50,29 @@ def test_a_run_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: py
     settings = config(run__epochs=3)
     with monkeypatch.context() as patch:
         patch.setattr("ugts_dist.training.run.fit", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptedRunError):
             find_or_run(settings, tmp_path)
     assert not list(tmp_path.iterdir())
     result = find_or_run(settings, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [run_key(settings)]
     assert json.loads((tmp_path / run_key(settings) / "result.json").read_text())["test"] == result["test"]
+
+
+def test_a_finished_run_is_found_by_its_data_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the data of a run are drawn with noise; a run that does not tell its data is taken as it is."""
+    data = {"data.name": str(store(tmp_path / "data")), "batch.size": 0, "batch.fan_out": [], "checkpoint.keep_last": 0}
+    settings = [config(run__epochs=2).replace({**data, "data.edge_noise": noise}) for noise in (0.0, 0.5)]
+    results = [find_or_run(each, tmp_path / "runs") for each in settings]
+    assert run_grid(settings, tmp_path / "runs", 1) == results
+    assert "note" not in capsys.readouterr().err
+    store(tmp_path / "data", y=lambda y: y.roll(1))
+    for each in settings:
+        with pytest.raises(InputError, match=r"a finished run on other data, labels differ .* or another folder"):
+            run_grid([each], tmp_path / "runs", 1)
+    for result in results:
+        Path(result["path"]).unlink()
+    assert run_grid(settings, tmp_path / "runs", 1) == results
+    assert "the data of 2 finished run(s) can't be compared" in capsys.readouterr().err
 
 
 def last_first(task: Task, configs: Collection[Config], store: Path, workers: int) -> Iterator[str]:

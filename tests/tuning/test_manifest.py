@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trials.small import store, trained
 from tests.tuning.helpers import SMALL, space
 from tuning.manifest import Manifest, open_search, space_of
 from tuning.plan import list_trials
@@ -70,6 +71,17 @@ def test_a_search_that_is_not_there(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="--resume yours: no such search; allowed are mine"):
         space_of(tmp_path / "yours")
+
+
+def test_finished_runs_on_other_data_are_refused(tmp_path: Path) -> None:
+    data = store(tmp_path / "data")
+    trained(data, tmp_path / "search/runs/0123456789abcdef")
+    with open_search(tmp_path / "search", space()):
+        pass
+    store(data, x=lambda x: x * 2)
+    with pytest.raises(InputError, match=r"on other data, features differ .* or another --name") as error:
+        open_search(tmp_path / "search", space()).__enter__()
+    assert "\n" not in str(error.value)
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -21,6 +21,7 @@ from tuning.cluster import connected
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.training.finished import refuse_other_data
 from ugts_dist.training.ranks import Ranks, own_device
 from ugts_dist.training.result_file import read_result
 from ugts_dist.training.run import run
@@ -39,6 +40,16 @@ def finished(config: Config, store: Path) -> dict[str, Any] | None:
         return None
     result = read_result(folder)
     return {**result, "path": str(folder / Path(result["path"]).name)}
+
+
+def refuse_finished_on_other_data(configs: Iterable[Config], store: Path) -> None:
+    """Raise InputError where a run that is finished in the store was made on other data than its configuration names.
+
+    They are found by configuration and data; those whose data can't be told are taken, with a line that says so.
+    """
+    folders = {store / run_key(config): config for config in configs}
+    made = [(folder, config) for folder, config in folders.items() if (folder / "result.json").exists()]
+    refuse_other_data(made, "another folder")
 
 
 def failure(config: Config, store: Path) -> str:
@@ -87,6 +98,7 @@ def run_grid(
     Interrupted, it goes on where it was: a finished run is kept in `store` under its key. A run whose loss stops
     being finite has no result; it is noted and not tried again. Any other failure ends the grid.
     """
+    refuse_finished_on_other_data(configs, store)
     todo = [config for config in configs if finished(config, store) is None]
     for_each(find_or_note, todo, store, workers, title, address)
     results = [finished(config, store) for config in configs]

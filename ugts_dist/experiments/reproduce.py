@@ -15,7 +15,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.console import output, plain
 from ugts_dist.errors import InputError
-from ugts_dist.experiments.grid import Task, find_or_note, for_each, run_key
+from ugts_dist.experiments.grid import Task, find_or_note, for_each, refuse_finished_on_other_data, run_key
 from ugts_dist.experiments.known import Known, load_known
 from ugts_dist.experiments.measured import measure, missing
 from ugts_dist.experiments.options import ReproduceOptions
@@ -34,7 +34,8 @@ _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out":
 def reproduce(options: ReproduceOptions) -> Path:
     """Run what is missing, one study after another; the page is written anew after each. Returns the page.
 
-    Raises InputError, before any run, for an unknown name, a filter that leaves nothing, and data that are missing.
+    Raises InputError, before any run, for an unknown name, a filter that leaves nothing, data that are missing, and
+    finished runs on other data.
     """
     folder = Path(options.folder)
     store = folder / "runs"
@@ -46,6 +47,7 @@ def reproduce(options: ReproduceOptions) -> Path:
         if not options.address:
             own_device(options.device)  # refuses a GPU that is not there
         studies = _with_data(studies)
+        refuse_finished_on_other_data((config for study in studies for config in all_configs(study)), store)
     for study in studies:
         if not options.draw:
             _run(study, store, known, options)
@@ -112,6 +114,7 @@ def _known(options: ReproduceOptions) -> Known:
         return Known()
     if Path(options.known).resolve() == Path(options.folder).resolve():
         raise InputError(f"--known is {options.known!r}, allowed is another folder than --folder")
+    note(f"note: figures in {options.known} do not tell the data that they were found on; they are taken as they are")
     return load_known(Path(options.known))
 
 

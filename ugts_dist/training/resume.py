@@ -132,6 +132,14 @@ def refuse_other_finished(
         refuse_other(folder, there, Identity(Config.from_dict(here.config.portable(), ""), here.data), override)
 
 
+def data_of_finished(folder: Path) -> DataChecksum | None:
+    """The data of the finished run in a folder, by its last checkpoint, else by its network; None where unknown."""
+    data = data_of_newest(folder)
+    networks = (folder / name for name in ("best.ticket", "best.safetensors"))
+    there = (_identity_of_network(file) for file in networks if file.exists()) if data is None else iter(())
+    return data or next((found.data for found in there if found is not None), None)
+
+
 def _identity_of_network(file: Path) -> Identity | None:
     kind = "dense" if file.suffix == ".safetensors" else "ugts"
     try:

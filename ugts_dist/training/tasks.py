@@ -156,10 +156,24 @@ def load_graph(config: Config) -> Graph:
 
 
 def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
-    """The same, and what is left out of it, if anything is; all of it is drawn from the run's seed."""
+    """The same, and what is left out of it, if anything is."""
+    return disturbed(load_undisturbed(config), config)
+
+
+def load_undisturbed(config: Config) -> Graph:
+    """The graph as its files have it. Raises InputError."""
+    data = config.data
+    with within_memory(f"data.name: {data.name}"):
+        return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
+
+
+def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
+    """A graph with the noise and without the classes that the configuration asks for, and what is left out of it.
+
+    All of it is drawn from the run's seed. Raises InputError.
+    """
     data, seed, unknown = config.data, config.run.seed, None
     with within_memory(f"data.name: {data.name}"):
-        graph = catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
         if data.left_out:
             graph, unknown = left_out_classes(graph, data.left_out, seed)
         if data.feature_noise:
