@@ -2,6 +2,8 @@
 
     python -m tests.faults.flips --files 10000 --seed 0
 
+Ctrl-C ends it with the table of what has been tried.
+
 The files are those of a graph store, a run that was stopped, one that is finished, a ticket and a dense network. For
 each damaged file, a process of its own trains with the store, goes on with the run, or evaluates the network, as the
 commands do. Nothing may end the interpreter, end in a traceback or hang; what is damaged is named and refused, or named
@@ -12,6 +14,7 @@ one that nothing can tell, `MAY_DIFFER` says why.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -156,7 +159,7 @@ def main() -> None:
     torch.set_num_threads(1)
     started, failed = time.monotonic(), 0
     outcomes: Counter[tuple[str, str]] = Counter()
-    with tempfile.TemporaryDirectory(prefix="flips-") as folder:
+    with tempfile.TemporaryDirectory(prefix="flips-") as folder, contextlib.suppress(KeyboardInterrupt):
         for case in examined(range(options.seed, options.seed + options.files), Path(folder, "place")):
             outcomes[case.file.partition("/")[0], "PROBLEM" if case.problem else case.outcome] += 1
             failed += bool(case.problem)
