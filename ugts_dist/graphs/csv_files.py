@@ -28,7 +28,7 @@ from ugts_dist.graphs.tables import Column, Found, Kind, Report, Rows
 FirstRow = Literal["values", "names", "numbers", "header of numbers", "text"]
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-_HEAD_BYTES = 1 << 20
+_HEAD_BYTES, _HEAD_LINES = 1 << 20, 2000
 _SAMPLE_ROWS = 200
 _COUNT_BYTES = 1 << 22
 _UNPACKED_BYTES, _UNPACKED_RATIO = 1 << 28, 200
@@ -183,30 +183,18 @@ class TextFile:
 
 def open_text(path: Path) -> TextFile:
     """Look at the first rows of a file of fields. Raises InputError where it is empty or no text."""
-    with reading(path), _bytes(path) as file:
-        head = file.read(_HEAD_BYTES)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
-        raise InputError(f"{path}: is no UTF-8 text (UTF-16, or binary); save it as UTF-8")
-    if len(head) == _HEAD_BYTES and b"\n" in head:
-        head = head[: head.rindex(b"\n") + 1]
-    lines = head.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").split("\n")
-    lines = lines[:-1] if len(lines) > 1 and not lines[-1] else lines
+    lines = _first_lines(path)
     comments = next((number for number, line in enumerate(lines) if not line.startswith(_COMMENTS)), len(lines))
     if comments == len(lines) or not lines[comments]:
-        raise InputError(f"{path}: is empty; allowed: rows of fields")
+        raise InputError(f"{path}: is empty, or begins with comments alone; allowed: rows of fields")
     body = lines[comments : comments + _SAMPLE_ROWS]
     separator = _separator(body)
     rows = _split(path, body, separator)
-    if separator == " " and (wrong := next((number for number, row in enumerate(rows) if "" in row), None)) is not None:
-        found = "spaces around the fields, or several between them"
-        raise InputError(
-            f"{path} row {comments + wrong + 1}: {found}; allowed: one between fields, or another separator"
-        )
-    below = [field for row in rows[1:] for field in row]
-    is_comma = separator != "," and any(map(_DECIMAL_COMMA.fullmatch, below)) and not any("." in f for f in below)
+    if separator == " ":
+        _refuse_aligned(path, comments, rows)
     names = _split(path, [line.lstrip("".join(_COMMENTS)).strip() for line in lines[:comments][-1:]], separator)
     fitting = names[0] if names and len(names[0]) == len(rows[0]) > 1 else ()
-    return TextFile(path, separator, "," if is_comma else ".", comments, tuple(map(str.strip, fitting)), rows)
+    return TextFile(path, separator, _decimal(rows, separator), comments, tuple(map(str.strip, fitting)), rows)
 
 
 def is_text_file(path: Path) -> bool:
@@ -225,6 +213,35 @@ def is_number(field: str) -> bool:
 
 def _up_to(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
+
+
+def _first_lines(path: Path) -> list[str]:
+    """The first lines of a file, none of them cut off unless it is the only one."""
+    with reading(path), _bytes(path) as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
+        raise InputError(f"{path}: is no UTF-8 text (UTF-16, or binary); save it as UTF-8")
+    if len(head) == _HEAD_BYTES and b"\n" in head:
+        head = head[: head.rindex(b"\n") + 1]
+    lines = head.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").split("\n", _HEAD_LINES)
+    if len(lines) > _HEAD_LINES or (len(lines) > 1 and not lines[-1]):
+        lines.pop()
+    return lines
+
+
+def _refuse_aligned(path: Path, comments: int, rows: Sequence[Sequence[str]]) -> None:
+    """Refuse spaces that do not stand alone between two fields: their number would be that of the fields."""
+    for number, row in enumerate(rows):
+        if "" in row:
+            found = "spaces around the fields, or several between them"
+            raise InputError(f"{path} row {comments + number + 1}: {found}; allowed: one between fields, or commas")
+
+
+def _decimal(rows: Sequence[Sequence[str]], separator: str) -> str:
+    """The mark before decimals: a comma where fields below the first row have it and none has a point."""
+    fields = [field for row in rows[1:] for field in row]
+    has_comma = separator != "," and any(map(_DECIMAL_COMMA.fullmatch, fields))
+    return "," if has_comma and not any("." in field for field in fields) else "."
 
 
 def _separator(lines: Sequence[str]) -> str:
