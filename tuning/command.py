@@ -38,7 +38,7 @@ def tune(options: TuneOptions) -> None:
         from tuning.view import View
 
         at_once = trials_at_once(nodes_alive(), space.search, space.source)
-        with View(name) as view:
+        with View(name, every=space.tickets.base.log.every_seconds) as view:
             outcome = Search(space, manifest, at_once, view, interrupt).run()
         answer = answer_of(outcome, space, manifest)
         write_results(answer, outcome, space, manifest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +113,9 @@ class Search:
     ) -> None:
         trials = list({trial.key: trial for trial in trials}.values())
         self._manifest.add(trials)
-        over = [trial.key for trial in trials if self._manifest.state(trial.key) in settled]
-        self._view.stage(title, trials, over)
+        states = {trial.key: self._manifest.state(trial.key) for trial in trials}
+        over = {key: state for key, state in states.items() if state in settled}
+        self._show_stage(title, trials, over)
         todo = [trial for trial in trials if trial.key not in over]
         if todo:
             space = {"trial": tune.grid_search([self._settings(trial) for trial in todo])}
@@ -123,12 +124,21 @@ class Search:
         if lost:
             raise RuntimeError(f"{len(lost)} trial(s) died more often than search.failures allows: {lost[0].label}")
 
+    def _show_stage(self, title: str, trials: Sequence[Trial], over: Mapping[str, str]) -> None:
+        """What is to come, and what is known of it."""
+        for trial in trials:
+            if over.get(trial.key) == "finished":
+                result = self._result(trial)
+                self._view.found(trial, result["valid"], result["sparsity"])
+        self._view.stage(title, trials, over)
+
     def _adaptive(self) -> list[Trial]:
         """Trials that Optuna proposes, one after another, from what it has learnt."""
         from tuning.sampler import ParetoSampler
 
         sampler = ParetoSampler(self._space, self._manifest, self._settings)
-        self._view.stage("trials", sampler.trials.values(), [*sampler.trials])
+        over = {key: self._manifest.state(key) for key in sampler.trials}
+        self._show_stage("trials", list(sampler.trials.values()), over)
         missing = self._space.search.trials - sampler.told
         if missing > 0:
             self._fit({}, sampler.trials, self._scheduler(sampler.trials.values()), sampler, missing)

@@ -1,36 +1,56 @@
-"""The live view of a search: the whole of it, and a row for each trial that runs. Nothing without a terminal."""
+"""The live view of a search: bars on a terminal, the whole of it and each trial that runs; a line now and then in a
+log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from tuning.plan import Trial
+from tuning.standing import Standing
+from ugts_dist.terminal import escaped, note
+
+_WIDE = 120  # columns of a terminal with room for long notes
+_TIMES = 18  # columns of the time that has passed and the time that is left, with a gap
 
 
 class View:
-    """Progress bars on standard error. Work is counted in epochs, so that the time left is that of long trials too."""
+    """How far a search is, on standard error."""
 
-    def __init__(self, name: str, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        console: Console | None = None,
+        every: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`every`: seconds between two lines of a log, at least."""
         console = Console(stderr=True) if console is None else console
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+        self._name, self._every, self._clock = name, every, clock
+        self._standing = Standing()
+        self._next = clock()
+        self._is_log = not console.is_terminal
+        self._is_wide = console.width >= _WIDE
+        bar, notes = (24, 42) if self._is_wide else (8, 30)
+        label = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - bar - notes - _TIMES - 4))
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=label),
+            BarColumn(bar_width=bar),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            console=console,
+            disable=self._is_log,
+            refresh_per_second=4,
         )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=4)
-        self._whole = self._progress.add_task(name, total=0, note="")
-        self._name = name
+        self._whole = self._progress.add_task(escaped(name), total=0, note="")
         self._rows: dict[str, TaskID] = {}
-        self._epochs: dict[str, int] = {}  # of all trials that are known
-        self._done: dict[str, int] = {}
-        self._over: set[str] = set()
 
     def __enter__(self) -> View:
         self._progress.start()
@@ -45,38 +65,56 @@ class View:
         """Nothing: Ray pickles whatever knows of trials, though it is never read again; a terminal stays here."""
         return {}
 
-    def stage(self, title: str, trials: Iterable[Trial], over: Iterable[str]) -> None:
-        """What comes next, and which of it is there already; the time left is that of this stage."""
-        self._epochs = {trial.key: trial.config.run.epochs for trial in trials}
-        self._over = {*over}
-        self._done = {key: self._epochs[key] for key in self._over}
-        self._progress.reset(self._whole, description=f"{self._name}: {title}")
+    def stage(self, title: str, trials: Iterable[Trial], over: Mapping[str, str]) -> None:
+        """What comes next, and the states of what is over already; the time left is that of this stage."""
+        self._standing.stage(f"{self._name}, {title}", trials, over, self._clock())
+        self._progress.reset(self._whole, description=escaped(self._standing.title))
+        self._next = self._clock()
         self._show_whole()
+
+    def found(self, trial: Trial, valid: float, sparsity: float) -> None:
+        """A trial is finished, with these figures."""
+        if not trial.dense:
+            self._standing.found(valid, sparsity)
 
     def row(self, trial: Trial) -> None:
         """A trial begins, or begins again."""
-        self._epochs[trial.key] = trial.config.run.epochs
+        self._standing.epochs[trial.key] = trial.config.run.epochs
+        self._standing.change(trial.key, "running")
         if trial.key not in self._rows:
-            label = "  " + trial.label
+            label = escaped("  " + trial.label)
             self._rows[trial.key] = self._progress.add_task(label, total=trial.config.run.epochs, note="")
+        self._show_whole()
 
     def epoch(self, key: str, told: dict[str, Any]) -> None:
         """A trial has told an epoch."""
-        self._done[key] = told["epoch"] + 1
+        self._standing.done[key] = told["epoch"] + 1
         if key in self._rows:
-            note = f"sparsity {told['sparsity']:.3f}  validation {told['valid']:.3f}"
-            self._progress.update(self._rows[key], completed=self._done[key], note=note)
+            metric = "validation" if self._is_wide else "valid"
+            text = f"sparsity {told['sparsity']:.3f}  {metric} {told['valid']:.3f}"
+            self._progress.update(self._rows[key], completed=told["epoch"] + 1, note=text)
         self._show_whole()
 
-    def end(self, key: str) -> None:
-        """A trial is over, however it ended."""
-        self._over.add(key)
-        self._done[key] = self._epochs.get(key, 0)
+    def end(self, key: str, state: str) -> None:
+        """A trial is over."""
+        self._standing.change(key, state)
         if key in self._rows:
             self._progress.remove_task(self._rows.pop(key))
         self._show_whole()
 
     def _show_whole(self) -> None:
-        note = f"{len(self._over)} of {len(self._epochs)} trials"
-        total, done = sum(self._epochs.values()), sum(self._done.values())
-        self._progress.update(self._whole, total=total, completed=done, note=note)
+        standing, now = self._standing, self._clock()
+        if self._is_log and now >= self._next:
+            self._next = now + self._every
+            note(standing.line(now))
+        total, done = sum(standing.epochs.values()), sum(standing.done.values())
+        self._progress.update(self._whole, total=total, completed=done, note=self._counts())
+
+    def _counts(self) -> str:
+        """As much as there is room for."""
+        best = self._standing.best
+        return (
+            self._standing.counts
+            if best is None or not self._is_wide
+            else f"{self._standing.counts}, best {best[0]:.3f}"
+        )

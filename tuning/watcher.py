@@ -38,6 +38,7 @@ class Watcher(tune.Callback):
             self._manifest.change(key, "failed", result[FAILED])
         elif FINISHED in result:
             self._manifest.change(key, "finished")
+            self._view.found(self._trials[key], result["valid"], result["reached"])
         elif TIME in result:
             self._view.epoch(key, result)
 
@@ -45,13 +46,13 @@ class Watcher(tune.Callback):
         key = key_of(trial)
         if self._manifest.state(key) not in OVER:  # neither finished nor refused
             self._manifest.change(key, "stopped")
-        self._view.end(key)
+        self._view.end(key, self._manifest.state(key))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """For the last time: it is not tried again."""
         key = key_of(trial)
         self._manifest.change(key, "lost", "died more often than search.failures allows")
-        self._view.end(key)
+        self._view.end(key, "lost")
 
 
 def key_of(trial: Any) -> str:

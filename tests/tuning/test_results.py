@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from tests.tuning.helpers import SMALL, SerialSearch, search_here, space
 from tuning.answer import spread
@@ -97,23 +95,3 @@ def test_without_a_match_the_summary_says_so(tmp_path: Path) -> None:
     answer, _, _ = search_here(space(SMALL.replace("[0.5, 0.9]", "[0.97]"), margin=0.0, seeds=1), tmp_path)
     assert answer.sparsest is None
     assert "no ticket on the front matches" in summary(answer)[-1]
-
-
-def test_the_view_shows_a_row_for_each_running_trial_and_nothing_without_a_terminal() -> None:
-    for terminal in (True, False):
-        output = io.StringIO()
-        first, second, *_ = trials = list_trials(space())
-        with View("small", Console(file=output, force_terminal=terminal, width=150)) as view:
-            view.stage("trials", trials, [first.key])
-            view.row(second)
-            view.epoch(second.key, {"epoch": 5, "sparsity": 0.25, "valid": 0.75})
-            view._progress.refresh()
-            shown = output.getvalue()
-            view.end(second.key)
-        if terminal:
-            assert "1 of 4 trials" in shown
-            assert second.label in shown
-            assert "sparsity 0.250  validation 0.750" in shown
-            assert "2 of 4 trials" in output.getvalue()
-        else:
-            assert not output.getvalue()

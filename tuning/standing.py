@@ -1,0 +1,80 @@
+"""How a search stands: what is done, what runs, the best ticket so far, and the time that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tuning.plan import Trial
+
+_LEAST_PART = 0.05  # of a stage's work, before which its pace tells little
+_FAILED = ("failed", "lost")
+
+
+@dataclass
+class Standing:
+    """The trials of the present stage. Work is counted in epochs, so that the time left is that of long trials too.
+
+    Attributes:
+        title: of the stage.
+        epochs: of each trial, when it is done.
+        done: of each trial that has begun.
+        states: of each trial that has begun.
+        best: validation metric and sparsity of the best finished ticket of all stages.
+        begin, done_before: seconds and epochs when the stage began.
+    """
+
+    title: str = ""
+    epochs: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    best: tuple[float, float] | None = None
+    begin: float = 0.0
+    done_before: int = 0
+
+    def stage(self, title: str, trials: Iterable[Trial], over: Mapping[str, str], now: float) -> None:
+        """A stage begins; some of its trials are over, with these states."""
+        self.title, self.begin = title, now
+        self.epochs = {trial.key: trial.config.run.epochs for trial in trials}
+        self.states = dict(over)
+        self.done = {key: self.epochs[key] for key in over}
+        self.done_before = sum(self.done.values())
+
+    def found(self, valid: float, sparsity: float) -> None:
+        """A ticket is finished."""
+        self.best = max((valid, sparsity), self.best or (valid, sparsity))
+
+    def change(self, key: str, state: str) -> None:
+        """A trial runs, or has ended in some state."""
+        self.states[key] = state
+        if state != "running":
+            self.done[key] = self.epochs.get(key, 0)
+
+    @property
+    def running(self) -> int:
+        """Trials that run."""
+        return sum(state == "running" for state in self.states.values())
+
+    @property
+    def counts(self) -> str:
+        """Trials that are done, and those of them that failed, for people."""
+        failed = sum(state in _FAILED for state in self.states.values())
+        told = f"{len(self.states) - self.running} of {len(self.epochs)} trials done"
+        return f"{told}, {failed} failed" if failed else told
+
+    def left(self, now: float) -> timedelta | None:
+        """Of this stage, at its pace so far; None while hardly anything of it is done, as workers start slowly."""
+        done, total = sum(self.done.values()), sum(self.epochs.values())
+        made = done - self.done_before
+        if made <= _LEAST_PART * (total - self.done_before):
+            return None
+        return timedelta(seconds=round((now - self.begin) / made * (total - done)))
+
+    def line(self, now: float) -> str:
+        """All of it."""
+        parts = [f"{self.title}: {self.counts}, {self.running} running"]
+        if self.best is not None:
+            parts.append(f"best ticket so far: validation {self.best[0]:.4f} at sparsity {self.best[1]:.4f}")
+        left = self.left(now)
+        return "; ".join(parts if left is None else [*parts, f"{left} left"])
