@@ -68,7 +68,7 @@ def negative_count(folder: Path) -> str:
 def flipped_bits(folder: Path) -> str:
     """Open and sample from a store with one bit of indptr flipped, 60 times."""
     path = make_store(folder) / "indptr.npy"
-    return in_child(lambda: flipped_in_turn(path, path.read_bytes()))
+    return in_child(flipped_in_turn, path, path.read_bytes())
 
 
 def flipped_in_turn(path: Path, whole: bytes) -> str:
