@@ -158,7 +158,7 @@ def search_that_is_a_pipe(folder: Path) -> str:
     return ugts("tune", "--storage", folder, "--resume", "mine").told
 
 
-@case(r"^exit 2: ugts: \S*known/table1\.json: ")
+@case(r"^exit 2: .*ugts: \S*known/table1\.json: ")
 def known_figures_that_are_a_pipe(folder: Path) -> str:
     """Known figures of a reproduction that are a pipe."""
     (folder / "known").mkdir()
