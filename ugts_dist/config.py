@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from ugts_dist.config_limits import MAX_COUNT, MAX_SEED, require
 from ugts_dist.config_sections import (
-    MAX_SEED,
     PLACE,
     BatchConfig,
     CheckpointConfig,
@@ -26,13 +26,11 @@ from ugts_dist.config_sections import (
     OptimConfig,
     RunConfig,
     SupermaskConfig,
-    require,
 )
 from ugts_dist.errors import InputError, did_you_mean
 from ugts_dist.text_files import parse_toml, read_toml
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-_MAX_WHOLE = 2**53  # up to which a whole number is a float without loss
 _WITHOUT_EFFECT = (
     "data.root",
     "batch.placement",
@@ -221,7 +219,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
             raise InputError(f"{where} is {_shown(value)}, allowed is a list of whole numbers")
         return tuple(value)
-    if hint is float and type(value) is int and abs(value) <= _MAX_WHOLE:
+    if hint is float and type(value) is int and abs(value) <= MAX_COUNT:
         return float(value)
     if type(value) is not hint:
         raise InputError(f"{where} is {_shown(value)}, allowed is {KINDS[hint]}")

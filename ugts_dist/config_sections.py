@@ -6,13 +6,24 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from ugts_dist.errors import InputError
+from ugts_dist.config_limits import (
+    MAX_COUNT,
+    MAX_DEPTH,
+    MAX_EPOCHS,
+    MAX_FAN_OUT,
+    MAX_SCALE,
+    MAX_SECONDS,
+    MAX_SEED,
+    MAX_THREADS,
+    MAX_WIDTH,
+    require,
+    require_count,
+    require_scale,
+)
 
 Method = Literal["ugts", "edge-popup", "no-global", "no-gradual", "dense"]
 Scope = Literal["global", "layer"]
 Ramp = Literal["linear", "cubic", "constant"]
-
-MAX_SEED = 2**63 - 1
 
 PLACE = "a file or folder of this machine"
 Place = Annotated[str, PLACE]
@@ -94,9 +105,9 @@ class ModelConfig:
     """The part of the nodes or edges that is left out."""
 
     def __post_init__(self) -> None:
-        require(self.depth >= 1, "model.depth", self.depth, "1 or more")
-        require(self.width >= 1, "model.width", self.width, "1 or more")
-        require(self.heads >= 1, "model.heads", self.heads, "1 or more")
+        require_count("model.depth", self.depth, 1, MAX_DEPTH)
+        require_count("model.width", self.width, 1, MAX_WIDTH)
+        require_count("model.heads", self.heads, 1, MAX_WIDTH)
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "[0, 1)")
         require(0.0 < self.alpha < 1.0, "model.alpha", self.alpha, "above 0 and below 1")
         require(0.0 <= self.identity <= 1.7, "model.identity", self.identity, "[0, 1.7]")
@@ -182,9 +193,9 @@ class SupermaskConfig:
         if self.parts[0] == "layer":
             allowed = "0 with a threshold for each layer"
             require(self.input_sparsity == 0.0, "supermask.input_sparsity", self.input_sparsity, allowed)
-        require(0 < self.score_scale < math.inf, "supermask.score_scale", self.score_scale, "above 0")
-        require(0 < self.attention_rms < math.inf, "supermask.attention_rms", self.attention_rms, "above 0")
-        require(0 < self.output_rms < math.inf, "supermask.output_rms", self.output_rms, "above 0")
+        require_scale("supermask.score_scale", self.score_scale)
+        require_scale("supermask.attention_rms", self.attention_rms)
+        require_scale("supermask.output_rms", self.output_rms)
         require(-1 <= self.seed <= MAX_SEED, "supermask.seed", self.seed, f"0 to {MAX_SEED}, or -1")
 
     @property
@@ -218,8 +229,8 @@ class OptimConfig:
     """Average the gradients over ranks in bfloat16: half the traffic."""
 
     def __post_init__(self) -> None:
-        require(0 < self.lr < math.inf, "optim.lr", self.lr, "above 0")
-        require(0 <= self.weight_decay < math.inf, "optim.weight_decay", self.weight_decay, "0 or more")
+        require_scale("optim.lr", self.lr)
+        require(0 <= self.weight_decay <= MAX_SCALE, "optim.weight_decay", self.weight_decay, f"0 to {MAX_SCALE:g}")
         require(0 <= self.average < 1, "optim.average", self.average, "0 to below 1")
 
 
@@ -245,10 +256,11 @@ class BatchConfig:
     those within the batch, as in PyG."""
 
     def __post_init__(self) -> None:
-        require(self.size >= 0, "batch.size", self.size, "0 or more")
-        require(self.parts >= 1, "batch.parts", self.parts, "1 or more")
-        require(self.threads >= -1, "batch.threads", self.threads, "0 or more, or -1")
-        require(all(k == -1 or k > 0 for k in self.fan_out), "batch.fan_out", list(self.fan_out), "above 0, or -1")
+        require_count("batch.size", self.size, 0, MAX_COUNT)
+        require_count("batch.parts", self.parts, 1, MAX_COUNT)
+        require(-1 <= self.threads <= MAX_THREADS, "batch.threads", self.threads, f"0 to {MAX_THREADS}, or -1")
+        known = all(k == -1 or 0 < k <= MAX_FAN_OUT for k in self.fan_out)
+        require(known, "batch.fan_out", list(self.fan_out), f"1 to {MAX_FAN_OUT} for each layer, or -1")
 
 
 @dataclass(frozen=True)
@@ -278,11 +290,11 @@ class RunConfig:
     """Seconds after which ranks give up waiting for one that does not answer, and name it."""
 
     def __post_init__(self) -> None:
-        require(0 < self.timeout < math.inf, "run.timeout", self.timeout, "above 0")
+        require(0 < self.timeout <= MAX_SECONDS, "run.timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
         require(0 <= self.seed <= MAX_SEED, "run.seed", self.seed, f"0 to {MAX_SEED}")
-        require(self.epochs >= 1, "run.epochs", self.epochs, "1 or more")
-        require(self.patience >= 0, "run.patience", self.patience, "0 or more")
-        require(self.evaluate_every >= 1, "run.evaluate_every", self.evaluate_every, "1 or more")
+        require_count("run.epochs", self.epochs, 1, MAX_EPOCHS)
+        require_count("run.patience", self.patience, 0, MAX_COUNT)
+        require_count("run.evaluate_every", self.evaluate_every, 1, MAX_COUNT)
 
 
 @dataclass(frozen=True)
@@ -300,8 +312,8 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.every_minutes < math.inf, "checkpoint.every_minutes", self.every_minutes, "0 or more")
-        require(self.every_steps >= 0, "checkpoint.every_steps", self.every_steps, "0 or more")
-        require(self.keep_last >= 0, "checkpoint.keep_last", self.keep_last, "0 or more")
+        require_count("checkpoint.every_steps", self.every_steps, 0, MAX_COUNT)
+        require_count("checkpoint.keep_last", self.keep_last, 0, MAX_COUNT)
 
 
 @dataclass(frozen=True)
@@ -317,9 +329,3 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.every_seconds < math.inf, "log.every_seconds", self.every_seconds, "0 or more")
-
-
-def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raises InputError, in one line, unless the condition holds."""
-    if not condition:
-        raise InputError(f"{name} is {value}, allowed is {allowed}")

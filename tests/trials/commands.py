@@ -19,7 +19,7 @@ MISTAKES: Mapping[str, str] = {
     "train --optim.lr abc": r"--optim\.lr is 'abc', allowed is a number$",
     "train --optim.lr": r"--optim\.lr: a value is missing$",
     "train --model.depth 2.5": r"--model\.depth is '2\.5', allowed is a whole number$",
-    "train --optim.lr 0": r"optim\.lr is 0\.0, allowed is above 0$",
+    "train --optim.lr 0": r"optim\.lr is 0\.0, allowed is above 0",
     "train --model.arch x": r"--model\.arch is 'x', allowed are 'gcn', ",
     "train --supermask.rescale False": r"--supermask\.rescale takes no value, but 'False' follows it; allowed are ",
     "tune --space cora-gnc": r"--space: no file and no preset 'cora-gnc' \(did you mean cora-gcn\?\)",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ugts_dist.config_limits import MAX_SECONDS
 from ugts_dist.errors import InputError
 
 ANALYSES = ("mad", "gradients", "training", "tsne", "ood", "robustness", "calibration")
@@ -33,7 +34,7 @@ class AnalysisOptions:
     """Seconds after which ranks give up waiting for one that does not answer, and name it."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.timeout < math.inf, "--timeout", self.timeout, "above 0")
+        _require(0 < self.timeout <= MAX_SECONDS, "--timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@ help answers at once."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
 
-from ugts_dist.errors import InputError
+from ugts_dist.config_limits import MAX_SECONDS, require
 
 Format = Literal["state-dict", "csr", "torch-export", "onnx"]
 TICKET_COMMANDS = ("show", "diff", "export")
@@ -93,8 +92,7 @@ class PredictOptions:
     """Seconds after which a rank gives up waiting for another; it waits while the rows of those before are written."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout < math.inf:
-            raise InputError(f"--timeout is {self.timeout}, allowed is above 0")
+        require(0 < self.timeout <= MAX_SECONDS, "--timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
 
 
 @dataclass(frozen=True)

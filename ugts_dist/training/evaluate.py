@@ -18,6 +18,7 @@ from ugts_dist.models import GNN, Block, Features, Sent, SparseFeatures
 from ugts_dist.models.norms import PairNorm
 from ugts_dist.training.batches import block_of_rows, full_features
 from ugts_dist.training.carried import Carried
+from ugts_dist.training.finite import zero_if_finite
 from ugts_dist.training.node_tables import NodeTables, pieces
 from ugts_dist.training.ranks import Ranks
 
@@ -50,11 +51,19 @@ class Evaluator:
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
 
     def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
-        """Accuracy by split, and the sum over ranks of `loss`; one reduction and one wait for both."""
-        predicted = torch.cat([logits.argmax(1) for logits in self.outputs(model)])
+        """Accuracy by split, and the sum over ranks of `loss`; one reduction and one wait for both.
+
+        The sum is NaN where a logit is not finite.
+        """
+        loss = loss.detach().to(self._device)
+        chunks = []
+        for logits in self.outputs(model):
+            chunks.append(logits.argmax(1))
+            loss = loss + zero_if_finite([logits], self._device)
+        predicted = torch.cat(chunks)
         correct = predicted == self._y
         counts = torch.stack([correct[rows].sum() for rows in self._split.values()])
-        sums = torch.cat([counts.double(), loss.detach().double().reshape(1).to(self._device)])
+        sums = torch.cat([counts.double(), loss.double().reshape(1)])
         total = self._ranks.sum(sums).tolist()
         if self._ogb is not None:
             return self._by_ogb(self._ogb, predicted), total[-1]

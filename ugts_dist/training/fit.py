@@ -21,6 +21,8 @@ from ugts_dist.models import Dropout
 from ugts_dist.terminal import note
 from ugts_dist.training import precision
 from ugts_dist.training.averaging import Average
+from ugts_dist.training.checkpoint import Tensors
+from ugts_dist.training.finite import all_of, diverged, zero_if_finite
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.progress import Best, Progress
@@ -76,7 +78,8 @@ def fit(
 
     After each evaluated epoch every rank calls `on_epoch` with its number and its metrics.
 
-    Raises FloatingPointError where the loss stops being finite, and StoppedError where a signal ended the run.
+    Raises FloatingPointError where loss, logits or scores are no longer finite, at the latest at the next evaluation,
+    and StoppedError where a signal ended the run.
     """
     task = make_task(data)
     training = Training(config, task, ranks, start)
@@ -106,7 +109,7 @@ def fit(
                 with training.judged(method.schedule.final):
                     measured, loss_of_all = evaluator.measure(method.model, loss)
                     if not math.isfinite(loss_of_all):
-                        raise FloatingPointError(f"the loss is {loss_of_all} in epoch {epoch}: try a smaller optim.lr")
+                        raise diverged(epoch, progress.loss, training.tensors())
                     best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
                     progress.best, progress.measured = best, measured
                     if best.epoch == epoch and ranks.is_main:
@@ -163,12 +166,16 @@ class Training:
     def source(self, data: DataChecksum) -> Source:
         """What checkpoints of this training, on these data, are made of."""
         return Source(
-            lambda: tensors_of(self.method, self._optimizer, self._average),
+            self.tensors,
             self.method.gains(),
             self.method.fingerprint(),
             self.method.file,
             data,
         )
+
+    def tensors(self) -> Tensors:
+        """What training changes, as it is now."""
+        return tensors_of(self.method, self._optimizer, self._average)
 
     def mask(self, sparsity: float) -> None:
         """Set the thresholds, unless they are set for these scores already."""
@@ -190,7 +197,10 @@ class Training:
     def epoch(
         self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
     ) -> Tensor:
-        """One pass over the training data, or what is left of it; this rank's part of the mean loss, not waited for."""
+        """One pass over the training data, or what is left of it; this rank's part of the mean loss, not waited for.
+
+        It is NaN where what is trained is not finite.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         progress = self.progress
@@ -200,7 +210,8 @@ class Training:
                 progress.step += 1
                 if after_step is not None:
                     after_step(progress)
-        return progress.loss / self.batches.steps_per_epoch
+        loss = progress.loss / self.batches.steps_per_epoch
+        return loss + zero_if_finite(all_of(self.tensors()), loss.device)
 
     def step(self, batch: Any, sparsity: float) -> Tensor:
         """One batch: threshold, forward with the masked weights, backward, and a change of the scores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.training.finite import zero_if_finite
 from ugts_dist.training.placement import spare_threads
 from ugts_dist.training.ranks import Ranks
 
@@ -99,9 +101,15 @@ class GraphEvaluator:
         self._batches = [graph_batch(graphs, data, ranks.device) for data in loader]
 
     def measure(self, model: GraphNetwork, loss: Tensor) -> tuple[dict[str, float], float]:
-        """ROC-AUC by split, and the sum over ranks of `loss`; one reduction and one wait for both."""
-        logits = self.logits(model).double()
-        total = self._ranks.sum(torch.cat([logits.flatten(), loss.double().reshape(1)])).cpu()
+        """ROC-AUC by split, and the sum over ranks of `loss`; one reduction and one wait for both.
+
+        The sum is NaN where a logit is not finite, and so is the metric, which has no value then.
+        """
+        logits = self.logits(model)
+        loss = loss + zero_if_finite([logits], logits.device)
+        total = self._ranks.sum(torch.cat([logits.double().flatten(), loss.double().reshape(1)])).cpu()
+        if not bool(total.isfinite().all()):
+            return dict.fromkeys(self._parts, math.nan), math.nan
         predicted = total[:-1].view(self._y.shape).numpy()
         measured = {
             name: float(self._evaluator.eval({"y_true": self._y[part], "y_pred": predicted[part]})["rocauc"])

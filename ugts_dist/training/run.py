@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.located import located
+from ugts_dist.training.network_size import check_size
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.result_file import NAME as RESULT
 from ugts_dist.training.result_file import write_result
@@ -80,7 +82,9 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
     note_other_data(file, saved.data, data, ranks)
     task = make_task(data)
     model = saved.fill(task.network(config)).to(ranks.device)
-    measured, _ = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
+    measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
+    if not math.isfinite(zero):
+        raise InputError(f"{path}: its network predicts what is not finite on {config.data.name}")
     return Config.from_dict(config.portable(), ""), measured, saved.metrics
 
 
@@ -89,7 +93,11 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     data = load_data(config)
-    make_task(data).check(config, ranks)
+    task = make_task(data)
+    task.check(config, ranks)
+    with torch.device("meta"):
+        network = task.network(config)
+    check_size(config, network, ranks)
     return with_digests(data)
 
 

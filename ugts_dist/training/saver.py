@@ -21,6 +21,7 @@ from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.terminal import note
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Tensors
+from ugts_dist.training.finite import all_of, diverged, zero_if_finite
 from ugts_dist.training.methods import Saved
 from ugts_dist.training.progress import Progress
 from ugts_dist.training.ranks import Ranks
@@ -94,7 +95,11 @@ class Saver:
         return time.perf_counter() - self._started
 
     def after_step(self, progress: Progress) -> None:
-        """Save where that is due. Raises StoppedError, with everything saved, where the run is to stop."""
+        """Save where that is due.
+
+        Raises StoppedError, with everything saved, where the run is to stop; and FloatingPointError, on all ranks,
+        where there is nothing worth saving as numbers are no longer finite.
+        """
         every = self._options.every_steps
         due = self._options.keep_last > 0 and every > 0 and progress.steps % every == 0
         stop, timed = 0, False
@@ -132,9 +137,16 @@ class Saver:
                 self._submit(self._taken_best())
                 self._wait()
             if self._options.keep_last:
-                self._submit(self._snapshot(progress, [0.0] * self._ranks.world_size, is_best=False))
-                self._wait()
+                self._save_last(progress)
         return path
+
+    def _save_last(self, progress: Progress) -> None:
+        """The state after the last epoch, which is not evaluated where training ended early."""
+        if bool(zero_if_finite(all_of(self._source.tensors())).isnan()):
+            self._tell("scores are not finite since the last evaluation; the last checkpoint is an older one")
+            return
+        self._submit(self._snapshot(progress, [0.0] * self._ranks.world_size, is_best=False))
+        self._wait()
 
     def _is_time(self) -> bool:
         minutes = self._options.every_minutes
@@ -157,9 +169,13 @@ class Saver:
         return taken
 
     def _losses(self, progress: Progress) -> list[float]:
+        """Each rank's loss so far. Raises FloatingPointError on all ranks unless all is finite on each."""
+        tensors = self._source.tensors()
         losses = torch.zeros(self._ranks.world_size, dtype=torch.float64)
-        losses[self._ranks.rank] = float(progress.loss)
-        return [float(loss) for loss in self._ranks.sum(losses)]
+        losses[self._ranks.rank] = float(progress.loss + zero_if_finite(all_of(tensors), progress.loss.device))
+        if not bool(self._ranks.sum(losses).isfinite().all()):
+            raise diverged(progress.epoch, progress.loss, tensors)
+        return [float(loss) for loss in losses]
 
     def _snapshot(self, progress: Progress, losses: list[float], is_best: bool) -> _Snapshot:
         state = State(
