@@ -130,11 +130,11 @@ def test_a_gpu_is_not_made_up() -> None:
     with pytest.raises(
         InputError, match=r"^batch\.placement is device, but the run is on the CPU; allowed: auto or host$"
     ):
-        placed(planted_graph(), settings, torch.device("cpu"))
+        placed(planted_graph(), settings, Ranks())
     for placement in ("auto", "host"):
         graph = planted_graph()
-        assert placed(graph, config(batch__placement=placement), torch.device("cpu")) is graph
-    assert evaluation_device(planted_graph(), config(), torch.device("cpu")) == torch.device("cpu")
+        assert placed(graph, config(batch__placement=placement), Ranks()) is graph
+    assert evaluation_device(planted_graph(), config(), Ranks()) == torch.device("cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

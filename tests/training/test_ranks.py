@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from pathlib import Path
+from typing import Literal
 
+import pytest
+import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from tests.processes import spawn
-from tests.training.helpers import config
+from tests.training.helpers import config, planted_graph
 from ugts_dist.errors import InputError
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.training.placement import evaluation_device, placed
+from ugts_dist.training.ranks import Ranks, agreed_device
 from ugts_dist.training.run import run
 
 
@@ -57,3 +64,45 @@ def test_a_folder_that_exists_ends_all_ranks(tmp_path: Path) -> None:
     assert len(set(messages)) == 1
     assert "run.folder is" in messages[0]
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def _device(rank: int, wanted: Literal["auto", "cuda"], folder: str) -> str:
+    store = FileStore(f"{folder}/{wanted}", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", lambda: rank)
+        patch.setattr(socket, "gethostname", lambda: f"node{rank}")
+        try:
+            return str(agreed_device(store, rank, 2, wanted))
+        except InputError as error:
+            return str(error)
+
+
+def test_ranks_with_unlike_devices_are_refused_together(tmp_path: Path) -> None:
+    for wanted, told in (
+        ("auto", "device is auto, but rank 0 on node0 has no GPU, .*; allowed is cpu"),
+        ("cuda", "rank 0 on node0: device is cuda, but "),
+    ):
+        messages = spawn(2, _device, wanted, str(tmp_path))
+        assert len(set(messages)) == 1
+        assert re.match(told, messages[0])
+
+
+def _placed(rank: int, free: tuple[int, int], placement: str) -> tuple[str, str]:
+    """Where the ranks evaluate, and where the graph is placed."""
+    ranks = Ranks(rank, 2, torch.device("cuda", rank), dist.group.WORLD, machine="node")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device.index], 1 << 40))
+        graph, settings = planted_graph(), config(batch__placement=placement)
+        evaluated = evaluation_device(graph, settings, ranks).type
+        try:
+            return evaluated, "host" if placed(graph, settings, ranks) is graph else "device"
+        except InputError as error:
+            return evaluated, str(error)
+
+
+def test_ranks_decide_together_by_the_least_free_memory() -> None:
+    assert spawn(2, _placed, (1 << 40, 0), "auto") == [("cpu", "host")] * 2
+    assert spawn(2, _placed, (1 << 40, 1 << 40), "host") == [("cuda", "host")] * 2
+    messages = spawn(2, _placed, (0, 1 << 40), "device")
+    assert messages[0] == messages[1]
+    assert "are free on cuda:0 of rank 0 on node; allowed: auto or host" in messages[0][1]

@@ -80,7 +80,7 @@ def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
 
 def make_evaluator(graph: Graph, config: Config, ranks: Ranks) -> Evaluator:
     """The evaluator of a graph, where the configuration and the device's memory want it."""
-    return Evaluator(graph, ranks, evaluation_device(graph, config, ranks.device), config.run.spill)
+    return Evaluator(graph, ranks, evaluation_device(graph, config, ranks), config.run.spill)
 
 
 def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows = torch.clone) -> Tensor:

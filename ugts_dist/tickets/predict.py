@@ -125,7 +125,7 @@ def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: s
         assert isinstance(network, GraphNetwork)
         return _logits_of_graphs(network, data, ranks)
     assert isinstance(network, GNN)
-    device = evaluation_device(data, config, ranks.device)
+    device = evaluation_device(data, config, ranks)
     return Evaluator(data, ranks, device, spill).outputs(network)
 
 

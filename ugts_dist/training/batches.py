@@ -147,7 +147,7 @@ class SampledBatches:
     """Mini-batches of sampled neighbourhoods; what is drawn depends on seed, step, hop and node alone."""
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
-        graph = placed(graph, config, ranks.device)
+        graph = placed(graph, config, ranks)
         self._config, self._device = config, ranks.device
         self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)

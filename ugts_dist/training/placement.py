@@ -21,21 +21,22 @@ _MOST_THREADS = 2
 _PART_OF_FREE = 0.5  # of a GPU's free memory that the graph may take: batches and their gradients need the rest
 
 
-def placed(graph: Graph, config: Config, device: torch.device) -> Graph:
-    """The graph where the configuration wants it, or where there is room; its features in the wanted precision.
+def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
+    """The graph where the configuration wants it, or where every rank has room; its features in the wanted precision.
 
-    Raises InputError where the GPU is asked for and the run has none, or too small a one.
+    Collective: all ranks decide alike. Raises InputError, on every rank, where the GPU is asked for and the run has
+    none, or some rank too small a one.
     """
-    wanted = config.batch.placement
+    wanted, device = config.batch.placement, ranks.device
     if device.type != "cuda":
         if wanted == "device":
             raise InputError("batch.placement is device, but the run is on the CPU; allowed: auto or host")
         return graph
-    needed, free = _bytes(graph, config), torch.cuda.mem_get_info(device)[0]
+    needed, (free, where) = _bytes(graph, config), _least_free(ranks)
     if wanted == "device" and needed > free:
         raise InputError(
             f"batch.placement is device, but graph and features of {graph.name} take {needed / 2**30:.1f} GiB "
-            f"and {free / 2**30:.1f} GiB are free on {device}; allowed: auto or host"
+            f"and {free / 2**30:.1f} GiB are free on {where}; allowed: auto or host"
         )
     if wanted == "host" or (wanted == "auto" and needed > _PART_OF_FREE * free):
         return graph
@@ -49,16 +50,18 @@ def placed(graph: Graph, config: Config, device: torch.device) -> Graph:
     )
 
 
-def evaluation_device(graph: Graph, config: Config, device: torch.device) -> torch.device:
+def evaluation_device(graph: Graph, config: Config, ranks: Ranks) -> torch.device:
     """Where all nodes are evaluated: the GPU if features and two layers' outputs of all nodes fit, else the CPU.
 
     What a skip connection carries, and what a norm over all nodes waits for, counts as a layer's output each.
+    Collective: the CPU is taken on all ranks where one of them has too little free memory.
     """
+    device = ranks.device
     if device.type != "cuda":
         return device
     tables = 2 + (config.model.skip != "none") + (config.model.norm == "pairnorm")
     needed = _size(graph.x) + 4 * tables * graph.num_nodes * config.model.width
-    return device if needed < torch.cuda.mem_get_info(device)[0] else torch.device("cpu")
+    return device if needed < _least_free(ranks)[0] else torch.device("cpu")
 
 
 @contextmanager
@@ -93,6 +96,12 @@ def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
         return x
     pattern = Pattern(x.pattern.indptr.to(device), x.pattern.indices.to(device), *x.shape)
     return SparseFeatures(pattern, x.values.to(device))
+
+
+def _least_free(ranks: Ranks) -> tuple[int, str]:
+    """Bytes that are free on the GPU of the rank that has least, and which GPU that is; collective."""
+    free, _ = torch.cuda.mem_get_info(ranks.device)
+    return min(ranks.gather((free, f"{ranks.device} of rank {ranks.rank} on {ranks.machine}")))
 
 
 def _bytes(graph: Graph, config: Config) -> int:

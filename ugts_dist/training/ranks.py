@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defin
 from ugts_dist.errors import InputError, LostRankError
 from ugts_dist.training.launcher import Launcher, ends_with_launcher
 from ugts_dist.training.meeting import meet
-from ugts_dist.training.roll_call import RollCall, is_of_collective
+from ugts_dist.training.roll_call import RollCall, Store, is_of_collective
 
 Value = TypeVar("Value")
 
@@ -127,19 +128,49 @@ def own_device(device: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
 
 
+def agreed_device(store: Store, rank: int, world_size: int, wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """`own_device` of this rank, once every rank has told that it has one of the same type.
+
+    The ranks tell by the store: a process group needs to know the type of its devices.
+
+    Raises InputError, the same on every rank, where `own_device` does on some rank, and where the types differ.
+    """
+    device, problem = torch.device("cpu"), ""
+    try:
+        device = own_device(wanted)
+    except InputError as error:
+        problem = str(error)
+    store.set(f"own/{rank}", json.dumps([device.type, problem, f"rank {rank} on {socket.gethostname()}"]))
+    told = [json.loads(store.get(f"own/{other}")) for other in range(world_size)]
+    store.set(f"read/{rank}", "yes")
+    if rank == 0:  # it may hold the store, which must not go before all have read it
+        for other in range(world_size):
+            store.get(f"read/{other}")
+    for _, found, who in told:
+        if found:
+            raise InputError(f"{who}: {found}")
+    without = [who for kind, _, who in told if kind == "cpu"]
+    if 0 < len(without) < world_size:
+        raise InputError(
+            f"device is {wanted}, but {', '.join(without)} {'has' if len(without) == 1 else 'have'} no GPU, or "
+            "their machine fewer GPUs than ranks, and the other ranks have one; allowed is cpu"
+        )
+    return device
+
+
 @contextmanager
 def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", timeout: float = 600.0) -> Iterator[Ranks]:
     """The ranks that `torchrun` started, or this process alone; the process group ends with the block.
 
     A collective that does not end within `timeout` seconds is given up.
 
-    Raises InputError where CUDA is asked for and there are too few GPUs, and LostRankError, which names them, where
+    Raises InputError, on every rank, where `agreed_device` does, and LostRankError, which names them, where
     other ranks have died or do not answer.
     """
-    place = own_device(device)
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        place = own_device(device)
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
         yield Ranks(device=place)
         return
     launcher = Launcher()
@@ -148,6 +179,9 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
     roll = RollCall(PrefixStore("roll", store), rank, world_size)
     try:
         with ends_with_launcher(launcher):
+            place = agreed_device(PrefixStore("device", store), rank, world_size, device)
+            if place.type == "cuda":
+                torch.cuda.set_device(place)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",
                 store=PrefixStore("group", store),

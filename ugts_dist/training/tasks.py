@@ -120,7 +120,7 @@ class NodeTask:
         return make_batches(self._graph, config, ranks)
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        device = evaluation_device(self._graph, config, ranks.device)
+        device = evaluation_device(self._graph, config, ranks)
         return Evaluator(self._graph, ranks, device, config.run.spill)
 
     def forward(self, network: nn.Module, batch: Batch, dropout: Dropout | None = None) -> Tensor:
