@@ -168,7 +168,7 @@ def test_a_mistake_is_told_before_anything_is_run(tmp_path: Path, changes: dict[
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="only where there is no GPU")
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"device is cuda, but torch finds 0 GPU\(s\)"):
+    with pytest.raises(InputError, match="device is cuda, but torch"):
         reproduce.reproduce(options(tmp_path / "new", device="cuda"))
     assert not (tmp_path / "new").exists()
 

@@ -18,7 +18,7 @@ from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
 from ugts_dist.errors import InputError
 from ugts_dist.training.placement import evaluation_device, placed
-from ugts_dist.training.ranks import Ranks, agreed_device
+from ugts_dist.training.ranks import Ranks, agreed_device, own_device
 from ugts_dist.training.run import run
 
 
@@ -106,3 +106,19 @@ def test_ranks_decide_together_by_the_least_free_memory() -> None:
     messages = spawn(2, _placed, (0, 1 << 40), "device")
     assert messages[0] == messages[1]
     assert "are free on cuda:0 of rank 0 on node; allowed: auto or host" in messages[0][1]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "told"),
+    [
+        (None, r"^device is cuda, but torch 2\S* is built for CPUs only; .* after `make install TORCH=cuda`$"),
+        ("12.8", r"^device is cuda, but torch 2\S*, built for CUDA 12\.8, finds no GPU: .* driver .*; allowed is cpu$"),
+    ],
+)
+def test_a_missing_gpu_is_told_with_the_build_of_torch(
+    cuda: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    with pytest.raises(InputError, match=told):
+        own_device("cuda")

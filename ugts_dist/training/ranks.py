@@ -122,10 +122,26 @@ def own_device(device: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
     Raises InputError where CUDA is asked for and there are too few GPUs.
     """
     wanted, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if device == "cuda" and gpus == 0:
+        raise InputError(_no_gpu())
     if device == "cuda" and gpus < wanted:
         raise InputError(f"device is cuda, but torch finds {gpus} GPU(s) for {wanted} rank(s); allowed is cpu")
     use_cuda = device != "cpu" and gpus >= wanted
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
+
+
+def _no_gpu() -> str:
+    """Why there is no GPU: torch is built without CUDA, or it finds none."""
+    cuda = torch.version.cuda
+    if cuda is None:
+        return (
+            f"device is cuda, but torch {torch.__version__} is built for CPUs only; "
+            "allowed is cpu, or cuda after `make install TORCH=cuda`"
+        )
+    return (
+        f"device is cuda, but torch {torch.__version__}, built for CUDA {cuda}, finds no GPU: "
+        "the GPU or its driver is missing or hidden (nvidia-smi, CUDA_VISIBLE_DEVICES); allowed is cpu"
+    )
 
 
 def agreed_device(store: Store, rank: int, world_size: int, wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
