@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,48 @@ def test_a_single_process_spills_where_it_is_told(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "new") == []
     del table
     assert str(tmp_path / "new") not in Path("/proc/self/maps").read_text(), "and its room is free again"
+
+
+def _boots(rank: int, boot: str, spill: str) -> str:
+    ranks = Ranks(rank, 2, process_group=dist.group.WORLD, machine="same", boot=boot.format(rank=rank))
+    table = NodeTables(NUM_NODES, ranks, torch.device("cpu"), spill).empty(WIDTH)
+    table.fill_(0.0)
+    ranks.wait()
+    if rank == 0:
+        table.fill_(1.0)
+    ranks.wait()
+    return "shared" if float(table.sum()) else "own"
+
+
+def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    assert spawn(2, _boots, "boot {rank}", str(tmp_path)) == ["shared", "own"], "rank 0 sees its own change only"
+    assert spawn(2, _boots, "", str(tmp_path)) == ["shared", "shared"]
+
+
+def _containers(rank: int, folder: str) -> str:
+    """Rank 1 sees nothing at the path of the file that rank 0 has made."""
+    ranks = Ranks(rank, 2, process_group=dist.group.WORLD)
+    own = Path(folder, str(rank))
+    with pytest.MonkeyPatch.context() as patch:
+        if rank == 1:
+            gather = Ranks.gather
+            patch.setattr(Ranks, "gather", lambda *args: [_elsewhere(value) for value in gather(*args)])
+        try:
+            NodeTables(NUM_NODES, ranks, torch.device("cpu"), str(own)).empty(WIDTH)
+        except InputError as error:
+            return str(error)
+    return ""
+
+
+def _elsewhere(value: object) -> object:
+    return value.replace("/0/.ugts", "/nowhere/.ugts") if isinstance(value, str) else value
+
+
+def test_a_file_that_a_rank_of_the_machine_does_not_see_is_told_on_all(tmp_path: Path) -> None:
+    messages = spawn(2, _containers, str(tmp_path))
+    assert len(set(messages)) == 1
+    assert re.match(r"run\.spill is '\S+': rank 1 on \S+ does not see \S+/nowhere/\.ugts-table-\S+, which", messages[0])
+    assert list(tmp_path.rglob(".ugts*")) == []
 
 
 def _no_room(rank: int, folder: str) -> str:

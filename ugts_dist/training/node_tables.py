@@ -30,20 +30,26 @@ class NodeTables:
     def __init__(self, num_nodes: int, ranks: Ranks, device: torch.device, spill: str = "") -> None:
         self._num_nodes, self._ranks, self._device, self._spill = num_nodes, ranks, device, spill
         self._machines = ranks.machines()
-        self._leader = self._machines.index(ranks.machine)  # the first rank of this machine
+        self._leader = self._machines.index(ranks.machine_id)  # the first rank of this machine
 
     def empty(self, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A table `[num_nodes, width]` without content; collective. Raises InputError where there is no room."""
+        """A table `[num_nodes, width]` without content; collective.
+
+        Raises InputError, on every rank, where there is no room, and where a rank does not see its machine's file.
+        """
         shape = (self._num_nodes, width)
         if self._device.type != "cpu" or (self._ranks.world_size == 1 and not self._spill):
             return torch.empty(shape, dtype=dtype, device=self._device)
         size = self._num_nodes * width * dtype.itemsize
         path = self._ranks.together(lambda: self._new_file(size) if self._ranks.rank == self._leader else "")
         path = self._ranks.gather(path)[self._leader]
-        table = torch.from_file(path, shared=True, size=self._num_nodes * width, dtype=dtype)
-        self._ranks.wait()
-        if self._ranks.rank == self._leader:
-            os.unlink(path)
+        try:
+            self._ranks.together(lambda: self._check_seen(path, size))
+            table = torch.from_file(path, shared=True, size=self._num_nodes * width, dtype=dtype)
+            self._ranks.wait()
+        finally:
+            if self._ranks.rank == self._leader:
+                os.unlink(path)
         return table.view(shape)
 
     def own(self, width: int) -> Tensor:
@@ -75,12 +81,28 @@ class NodeTables:
     def _send(self, table: Tensor, source: int) -> None:
         """One rank's rows to every machine (or GPU) that lacks them."""
         ours = self._ranks.rank == source
-        lacking = self._device.type != "cpu" or self._machines[source] != self._ranks.machine
+        lacking = self._device.type != "cpu" or self._machines[source] != self._ranks.machine_id
         keeps = lacking and (self._device.type != "cpu" or self._ranks.rank == self._leader)
         for start, stop in pieces(*self._ranks.share_of(self._num_nodes, source), _ROWS_SENT):
             rows = table[start:stop]
             # Whoever shares the table with the one that keeps the rows receives them to no purpose: all take part.
             dist.broadcast(rows if ours or keeps else torch.empty_like(rows), source, group=self._ranks.process_group)
+
+    def _check_seen(self, path: str, size: int) -> None:
+        """Containers on one machine may look like one machine, and have no folder in common.
+
+        Raises InputError where this rank does not see the file that the first rank of its machine made.
+        """
+        try:
+            seen = os.stat(path).st_size == max(1, size)
+        except OSError:
+            seen = False
+        if not seen:
+            raise InputError(
+                f"run.spill is {self._spill!r}: rank {self._ranks.rank} on {self._ranks.machine} does not see "
+                f"{path}, which rank {self._leader} made on the same machine (are they in different containers?); "
+                "allowed is a folder that both see"
+            )
 
     def _new_file(self, size: int) -> str:
         """A file of this size whose space is reserved: a full disk is met here, not while the table is written."""

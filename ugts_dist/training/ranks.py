@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -25,6 +26,15 @@ from ugts_dist.training.roll_call import RollCall, Store, is_of_collective
 Value = TypeVar("Value")
 
 _STORE_SECONDS = 10.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """An identity that Linux draws whenever a machine starts; empty where there is none."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,8 @@ class Ranks:
 
     Attributes:
         process_group: None where the run is a single process.
-        machine: name of the machine; ranks of one machine share memory.
+        machine: name of the machine, for people; two machines may have the same one.
+        boot: what else tells machines apart; empty where nothing does.
         launcher: what started this process.
     """
 
@@ -42,11 +53,17 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     process_group: dist.ProcessGroup | None = None
     machine: str = field(default_factory=socket.gethostname)
+    boot: str = field(default_factory=boot_id)
     launcher: Launcher = field(default_factory=Launcher, compare=False)
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def machine_id(self) -> str:
+        """What is the same for the ranks of one machine, which share its memory, and for no others."""
+        return f"{self.machine} {self.boot}"
 
     @property
     def local_world_size(self) -> int:
@@ -87,8 +104,8 @@ class Ranks:
         return values
 
     def machines(self) -> list[str]:
-        """Each rank's machine."""
-        return self.gather(self.machine)
+        """Each rank's `machine_id`."""
+        return self.gather(self.machine_id)
 
     def wait(self) -> None:
         """Until every rank is here."""
