@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ugts_dist.errors import InputError, InterruptedRunError, LostRankError, StoppedError
+from ugts_dist.errors import InputError, InterruptedRunError, LostRankError, RankInputError, StoppedError
 from ugts_dist.terminal import note
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
@@ -37,7 +37,7 @@ def told_in_one_line() -> Iterator[None]:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where what goes wrong can be told
     except InputError as error:
-        _end(str(error), 2)
+        _end(str(error), 2, every_rank=isinstance(error, RankInputError))
     except FloatingPointError as error:
         _end(str(error), 1)
     except LostRankError as error:

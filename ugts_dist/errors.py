@@ -13,6 +13,10 @@ class InputError(ValueError):
     """
 
 
+class RankInputError(InputError):
+    """A mistake in how one rank was started: other ranks may not know of it, so the rank tells it whichever it is."""
+
+
 class InUseError(InputError):
     """Another process holds what this one needs: the same command may succeed once that has ended."""
 

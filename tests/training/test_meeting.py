@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
+import pytest
+import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from ugts_dist.training.meeting import meet
+from tests.processes import spawn
+from ugts_dist.errors import InputError, LostRankError
+from ugts_dist.training import meeting
+from ugts_dist.training.meeting import MeetingPoint, meet, open_store
 
 
 def start(store: HashStore, world_size: int, late: float = 0.0) -> list[str]:
@@ -42,3 +48,46 @@ def test_the_call_of_a_rank_that_died_is_not_taken_for_that_of_its_successor() -
 
 def test_one_rank_meets_nobody() -> None:
     assert meet(HashStore(), 0, 1)
+
+
+def test_rank_0_tells_for_whom_it_waits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_NOTE_SECONDS", 0.0)
+    with pytest.raises(LostRankError, match=r"^rank 1, 2 did not come to node:7 within 0\.2 s$"):
+        meet(HashStore(), 0, 3, "node:7", seconds=0.2)
+    assert capsys.readouterr().err == "ugts: waiting for 2 of 3 ranks at node:7\n"
+
+
+def test_another_rank_tells_that_rank_0_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "_NOTE_SECONDS", 0.0)
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        point = MeetingPoint(1, 2, "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(LostRankError, match=f"^rank 0 did not answer at {point.place} within 0.5 s$"):
+            open_store(point, 0.5)
+        assert f"ugts: waiting for rank 0 of 2 ranks at {point.place}\n" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        point = MeetingPoint(0, 1, "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(InputError, match=rf"are {point.place}, where rank 0 can't listen \("):
+            open_store(point, 5.0)
+
+
+def _meets(rank: int, port: int) -> bytes:
+    store = open_store(MeetingPoint(rank, 2, "127.0.0.1", port), 30.0)
+    store.set(f"{rank}", str(rank))
+    found: bytes = store.get(str(1 - rank))
+    dist.barrier()  # rank 0 holds the store
+    return found
+
+
+def test_ranks_without_a_launcher_meet_at_rank_0() -> None:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    assert spawn(2, _meets, port) == [b"1", b"0"]

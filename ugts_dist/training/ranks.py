@@ -11,21 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
 from ugts_dist.errors import InputError, LostRankError
 from ugts_dist.training.launcher import Launcher, ends_with_launcher
-from ugts_dist.training.meeting import meet
+from ugts_dist.training.meeting import meeting_point, open_store
 from ugts_dist.training.roll_call import RollCall, Store, is_of_collective
 
 Value = TypeVar("Value")
 
-_STORE_SECONDS = 10.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -197,10 +196,11 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
 
     A collective that does not end within `timeout` seconds is given up.
 
-    Raises InputError, on every rank, where `agreed_device` does, and LostRankError, which names them, where
-    other ranks have died or do not answer.
+    Raises InputError where `meeting_point` does and, on every rank, where `agreed_device` does, and LostRankError,
+    which names them, where other ranks have died or do not answer.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    point = meeting_point()
+    if point is None:
         place = own_device(device)
         if place.type == "cuda":
             torch.cuda.set_device(place)
@@ -208,7 +208,7 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
         return
     launcher = Launcher()
     with ends_with_launcher(launcher):
-        store, rank, world_size = _meeting_place(timeout)
+        store, rank, world_size = open_store(point, timeout), point.rank, point.world_size
     roll = RollCall(PrefixStore("roll", store), rank, world_size)
     try:
         with ends_with_launcher(launcher):
@@ -233,21 +233,3 @@ def ranks_from_environment(device: Literal["auto", "cpu", "cuda"] = "auto", time
         gc.collect()
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _meeting_place(timeout: float) -> tuple[Any, int, int]:
-    """The store of this start, this rank's number, and how many there are.
-
-    Torchrun's store is there before its ranks are; if it does not answer at once, it is gone.
-
-    Raises LostRankError where there is none.
-    """
-    has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    patience = timedelta(seconds=min(timeout, _STORE_SECONDS) if has_store else timeout)
-    try:
-        store, rank, world_size = next(iter(rendezvous("env://", timeout=patience)))
-        store.set_timeout(timedelta(seconds=timeout))
-        return PrefixStore(meet(PrefixStore("meet", store), rank, world_size), store), rank, world_size
-    except dist.DistNetworkError:
-        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise LostRankError(f"nothing answers at {place}, where the ranks were to meet: the launcher is gone") from None
