@@ -71,8 +71,14 @@ def test_a_layer_that_is_not_there_is_refused(layer: int) -> None:
 
 def _look_as_rank(rank: int, world_size: int) -> dict[str, Any]:
     """Everything that ranks share, in chunks of at most 7 nodes."""
-    evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
     ranks = Ranks(rank, world_size, process_group=dist.group.WORLD if world_size > 1 else None)
+    with pytest.MonkeyPatch.context() as patch:  # also of this process, whose other tests would take many times as long
+        patch.setattr(evaluate, "_CHUNK_EDGES", 90)
+        patch.setattr(evaluate, "_CHUNK_ROWS", 7)
+        return _look(ranks)
+
+
+def _look(ranks: Ranks) -> dict[str, Any]:
     settings = config(**DEPTH, batch__parts=2)
     subject = subject_of(settings, ranks, 301)  # no world size divides it
     step = batches_of_a_step(subject.task.batches(settings, ranks), 0)
