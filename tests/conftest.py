@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,10 @@ from hypothesis import settings
 # cores are many times slower, and sum in another order.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# A shell that runs the tests in the background ignores Ctrl-C for them; some press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `make test` tries a few examples of each property, `make test-all` many.
 settings.register_profile("fast", max_examples=20, deadline=None)

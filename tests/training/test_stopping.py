@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -94,15 +93,6 @@ def test_the_death_of_the_launcher_is_a_signal() -> None:
     assert spawn(1, _orphaned) == [True]
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """Python's own handler, also where these tests run in the background of a shell, which ignores the signal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
 def test_the_second_interrupt_ends_a_process_without_a_launcher(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
