@@ -149,6 +149,13 @@ def test_parts_of_two_checkpoints_are_not_mixed(tmp_path: Path, best: Path) -> N
         checkpoint.read(one)
 
 
+@pytest.mark.parametrize("gain", [0.0, math.inf, math.nan, 2.0**-65, 2.0**65])
+def test_a_gain_that_no_weight_can_have_is_damage(tmp_path: Path, gain: float) -> None:
+    path = checkpoint.write(tmp_path, dataclasses.replace(STATE, gains={"a": gain}), tensors(), None)
+    with pytest.raises(InputError, match=r"state\.json: damaged \(ValueError: gain is"):
+        checkpoint.read(path)
+
+
 def test_the_best_one_of_a_folder(tmp_path: Path) -> None:
     for step in range(1, 4):
         checkpoint.write(tmp_path, at_step(0, step, is_best=step == 2), tensors(), None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ugts_dist.config import Config
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.supermask.recipe import check_gain
 from ugts_dist.training.progress import Best
 
 
@@ -93,9 +94,8 @@ class State:
 
 
 def _gains(values: Any) -> dict[str, float]:
-    gains = {str(name): float.fromhex(value) for name, value in dict(values).items()}
-    _require("gains", all(map(_finite, gains.values())))
-    return gains
+    """Gains that weights can have: one of 0 or of any other magnitude that `check_gain` refuses was never written."""
+    return {str(name): check_gain(float.fromhex(value)) for name, value in dict(values).items()}
 
 
 def _is_count(value: object, least: int) -> bool:
