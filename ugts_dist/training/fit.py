@@ -105,6 +105,7 @@ def fit(
             loss = training.epoch(epoch, sparsity, lr, after_step)
             network, metrics = None, None
             if _evaluates(config, epoch):
+                loss = training.if_finite(loss)
                 # The network is always judged at its final sparsity, also while the sparsity still rises.
                 with training.judged(method.schedule.final):
                     measured, loss_of_all = evaluator.measure(method.model, loss)
@@ -177,6 +178,10 @@ class Training:
         """What training changes, as it is now."""
         return tensors_of(self.method, self._optimizer, self._average)
 
+    def if_finite(self, loss: Tensor) -> Tensor:
+        """The loss, or NaN where what is trained is not finite; not waited for."""
+        return loss + zero_if_finite(all_of(self.tensors()), loss.device)
+
     def mask(self, sparsity: float) -> None:
         """Set the thresholds, unless they are set for these scores already."""
         if self._masked_for != sparsity:
@@ -197,10 +202,7 @@ class Training:
     def epoch(
         self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
     ) -> Tensor:
-        """One pass over the training data, or what is left of it; this rank's part of the mean loss, not waited for.
-
-        It is NaN where what is trained is not finite.
-        """
+        """One pass over the training data, or what is left of it; this rank's part of the mean loss, not waited for."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         progress = self.progress
@@ -210,8 +212,7 @@ class Training:
                 progress.step += 1
                 if after_step is not None:
                     after_step(progress)
-        loss = progress.loss / self.batches.steps_per_epoch
-        return loss + zero_if_finite(all_of(self.tensors()), loss.device)
+        return progress.loss / self.batches.steps_per_epoch
 
     def step(self, batch: Any, sparsity: float) -> Tensor:
         """One batch: threshold, forward with the masked weights, backward, and a change of the scores."""
