@@ -25,7 +25,7 @@ from ugts_dist.graphs.prepare_options import PrepareOptions
 from .helpers import snapshot
 from .stores import write_ogb, write_rows
 
-NAMES = tuple(DATASETS)
+NAMES = tuple(name for name, dataset in DATASETS.items() if dataset.has_features)  # as OGB has them
 
 
 @pytest.fixture(autouse=True)

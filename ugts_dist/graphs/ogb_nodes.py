@@ -9,9 +9,11 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import missing
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import edge_table, open_table
+from ugts_dist.graphs.structure import structural_features
 
 SPLITS = ("train", "valid", "test")
 RAW = {part: f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "node-label", "num-node-list", "num-edge-list")}
+STRUCTURE = "arxiv-structure"  # ogbn-arxiv with features of its edges in the place of its own
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class _Dataset:
     split: str  # OGB's name of the standard split
     num_classes: int
     archive: str
+    has_features: bool = True  # those of its file; else they are made of the edges
 
 
 # OGB gives arxiv as directed citations, which all published results but few make undirected; products it
@@ -27,6 +30,7 @@ class _Dataset:
 DATASETS = {
     "ogbn-arxiv": _Dataset("ogbn_arxiv", "time", 40, "arxiv.zip"),
     "ogbn-products": _Dataset("ogbn_products", "sales_ranking", 47, "products.zip"),
+    STRUCTURE: _Dataset("ogbn_arxiv", "time", 40, "arxiv.zip", has_features=False),
 }
 
 
@@ -38,23 +42,30 @@ def read(name: str, root: Path) -> RawGraph:
     dataset = DATASETS[name]
     folder = root / "ogb" / dataset.folder
     splits = {split: f"split/{dataset.split}/{split}.csv.gz" for split in SPLITS}
-    absent = missing(folder, (*RAW.values(), *splits.values()))
+    needed = [file for part, file in RAW.items() if part != "node-feat" or dataset.has_features]
+    absent = missing(folder, (*needed, *splits.values()))
     if absent:
         raise InputError(
             f"{folder}: {name} needs {', '.join(absent)} there; unpack OGB's {dataset.archive} "
             f"(snap.stanford.edu/ogb/data/nodeproppred/{dataset.archive}) as {dataset.folder}, or name another --root"
         )
+    edges = edge_table(folder / RAW["edge"])
+    num_nodes, num_edges = (_count(folder / RAW[part]) for part in ("num-node-list", "num-edge-list"))
+    if dataset.has_features:
+        features = open_table(folder / RAW["node-feat"], "numbers")
+    else:
+        features = structural_features(edges, num_nodes, num_edges)
     return RawGraph(
         name=name,
         source="OGB raw files",
-        edges=edge_table(folder / RAW["edge"]),
-        features=open_table(folder / RAW["node-feat"], "numbers"),
+        edges=edges,
+        features=features,
         labels=open_table(folder / RAW["node-label"], "integers"),
         splits={split: open_table(folder / file, "ids") for split, file in splits.items()},
         undirected=True,
         num_classes=dataset.num_classes,
-        num_nodes=_count(folder / RAW["num-node-list"]),
-        num_edges=_count(folder / RAW["num-edge-list"]),
+        num_nodes=num_nodes,
+        num_edges=num_edges,
     )
 
 

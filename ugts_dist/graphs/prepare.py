@@ -27,7 +27,9 @@ Progress = Callable[[str, float], None]
 _PARTS = ("edges", "features", "labels", "train", "valid", "test")
 _TABLES = ("ids", "id_column", "header")
 _OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes")
-_TAKEN = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
+_DATASETS = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
+# The structure of arxiv had to be prepared from files of one's own before it was a dataset, and still may be.
+_TAKEN = tuple(name for name in _DATASETS if name != ogb_nodes.STRUCTURE)
 _SYNTHETIC = ("scale", "seed")
 
 
@@ -55,8 +57,8 @@ def summary(folder: Path) -> str:
 
 
 def _write(options: PrepareOptions, progress: Progress) -> Path:
-    name = options.name
-    if name in _TAKEN and _given(options, (*_PARTS, "data")):
+    name, own = options.name, _given(options, (*_PARTS, "data"))
+    if name in _TAKEN and own:
         raise InputError(f"NAME: {name} is the name of a dataset; choose another name for your own graph")
     if name in synthetic.PRESETS:
         _refuse(options, (*_OWN, "root", "split", "row_normalize", "dtype"), f"the synthetic {name}")
@@ -65,7 +67,7 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
         synthetic.generate(config, folder, progress)
         return folder
     _refuse(options, _SYNTHETIC, f"{name}, which is not synthetic")
-    if name in ogb_nodes.DATASETS:
+    if name in ogb_nodes.DATASETS and not own:
         _refuse(options, (*_OWN, "split"), f"{name}, which has one split")
         raw = ogb_nodes.read(name, catalogue.data_root(options.root or None))
         return _write_raw(raw, options, progress)

@@ -19,7 +19,8 @@ class PrepareOptions:
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """A name of `data.name`, ogbn-arxiv, ogbn-products, arxiv-like, products-like, or any new one."""
+    """A name of `data.name`, ogbn-arxiv, ogbn-products, arxiv-structure (ogbn-arxiv with 128 features that are made of
+    its edges: singular vectors), arxiv-like, products-like, or any new one."""
     out: str = ""
     """Folder of the store; must not exist. Empty: NAME in $UGTS_STORES, or else in ~/.cache/ugts_dist/stores."""
     verify: bool = False
