@@ -66,6 +66,21 @@ def test_four_bits_take_half_a_byte_for_each_weight_that_is_kept(tmp_path: Path)
     assert small_dense.write(tmp_path / "b", state, "int4", {}).packed == pytest.approx(header + 32_000, abs=20)
 
 
+@pytest.mark.parametrize("spread", [0.7, 3.0])
+def test_coded_four_bits_take_little_more_than_their_entropy(tmp_path: Path, spread: float) -> None:
+    rng = np.random.default_rng(0)
+    levels = np.clip(np.round(rng.normal(0.0, spread, (64, 1000))), -7, 7).astype(np.float32)
+    levels[:, 0] = 7  # so that the scale of each row is 1
+    counts = np.unique(levels, return_counts=True)[1]
+    entropy = float((counts * np.log2(levels.size / counts)).sum()) / 8
+    header = small_dense.write(tmp_path / "a", {"a.weight": torch.zeros(64, 1000)}, "int4", {}).size
+    written = small_dense.write(tmp_path / "b", {"a.weight": torch.from_numpy(levels)}, "int4", {})
+    assert entropy < written.size - header < 1.02 * entropy + 100
+    assert torch.equal(
+        small_dense.read(tmp_path / "b", {"a.weight": torch.Size((64, 1000))})["a.weight"], torch.from_numpy(levels)
+    )
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9])
 def test_the_least_magnitudes_of_all_layers_are_pruned(sparsity: float) -> None:
     state = network()
