@@ -80,7 +80,7 @@ def main() -> None:
         for seed, points in found:
             shown = {key: value for key, value in cell.changes.items() if key != "supermask.method"}
             measured += [bytes_report.Measured(cell.variant, json.dumps(shown), seed, point) for point in points or ()]
-    bytes_report.write(RESULTS, options.name or options.preset, measured, len(options.seeds))
+    bytes_report.write(RESULTS, options.name or options.preset, measured)
 
 
 def _field(text: str) -> tuple[str, list[Any]]:

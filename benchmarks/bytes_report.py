@@ -42,10 +42,10 @@ class Row(NamedTuple):
     setting: str
 
 
-def write(folder: Path, name: str, measured: Sequence[Measured], seeds: int) -> None:
+def write(folder: Path, name: str, measured: Sequence[Measured]) -> None:
     """NAME.md, NAME.json and NAME.png in the folder."""
     folder.mkdir(exist_ok=True)
-    rows = best_rows(measured, seeds)
+    rows = best_rows(measured)
     header = ["variant", "file", "sparsity", "bytes", "without entropy coding", "validation", "test", "seeds"]
     lines = [
         [
@@ -68,8 +68,8 @@ def write(folder: Path, name: str, measured: Sequence[Measured], seeds: int) -> 
     print(text)
 
 
-def best_rows(measured: Iterable[Measured], seeds: int) -> list[Row]:
-    """For each variant, form and sparsity, the setting of the best mean validation metric among those of all seeds."""
+def best_rows(measured: Iterable[Measured]) -> list[Row]:
+    """For each variant, form and sparsity, the best setting by mean validation metric, of those with most seeds."""
     groups: dict[tuple[str, str, float], dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for m in measured:
         # A ticket's own sparsity differs from its target by the weights of one threshold.
@@ -77,7 +77,7 @@ def best_rows(measured: Iterable[Measured], seeds: int) -> list[Row]:
     rows = []
     for (variant, form, sparsity), settings in groups.items():
         most = max(map(len, settings.values()))
-        whole = {setting: points for setting, points in settings.items() if len(points) in (most, seeds)}
+        whole = {setting: points for setting, points in settings.items() if len(points) == most}
         setting, points = max(whole.items(), key=lambda item: statistics.mean(p.valid for p in item[1]))
         tests = [p.test for p in points]
         rows.append(
