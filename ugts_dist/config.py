@@ -42,6 +42,7 @@ _WITHOUT_EFFECT = (
 )
 # Fields younger than FORMAT of `training.run_key`: as long as they have their default, a run is named as before them.
 _LATER = {
+    "data.standardize": False,
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,

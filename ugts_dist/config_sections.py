@@ -56,6 +56,9 @@ class DataConfig:
     row_normalize: bool = True
     """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures). Of a prepared
     graph, features stay as they are."""
+    standardize: bool = False
+    """Bring each column of the features to mean 0 and standard deviation 1, over all nodes. For features that are not
+    mostly zeros, above all where columns have different units. Takes a copy of the features in memory."""
     feature_noise: float = 0.0
     """Part of the nodes without a training label whose features are replaced by coin tosses (Bernoulli 0.5)."""
     edge_noise: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import torch.nn.functional as F
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
+from ugts_dist.graphs.checksum import with_digests
 from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.graphs.perturb import Unknown, edge_noise, feature_noise, left_out_classes
+from ugts_dist.graphs.standardize import standardized
 from ugts_dist.models import Dropout
 from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.evaluate import Evaluator
@@ -141,9 +144,9 @@ def load_data(config: Config) -> Data:
     """The data that the configuration names. Raises InputError."""
     data = config.data
     if data.name in molecules.FOLDERS:
-        for field in ("feature_noise", "edge_noise", "left_out"):
+        for field in ("standardize", "feature_noise", "edge_noise", "left_out"):
             if getattr(data, field):
-                allowed = f"0 for {data.name}, whose labels are of whole graphs"
+                allowed = f"{'false' if field == 'standardize' else 0} for {data.name}, whose labels are of whole graphs"
                 raise InputError(f"data.{field} is {getattr(data, field)}, allowed is {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
@@ -157,7 +160,8 @@ def load_graph(config: Config) -> Graph:
 
 def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
     """The same, and what is left out of it, if anything is."""
-    return disturbed(load_undisturbed(config), config)
+    graph, unknown = disturbed(load_undisturbed(config), config)
+    return _scaled(graph, config), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
@@ -181,6 +185,14 @@ def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
         if data.edge_noise:
             graph = edge_noise(graph, data.edge_noise, seed)
     return graph, unknown
+
+
+def _scaled(graph: Graph, config: Config) -> Graph:
+    """The graph with its features as the configuration scales them; its checksum stays that of the data as they are."""
+    if not config.data.standardize:
+        return graph
+    with within_memory(f"data.standardize: {config.data.name}"):
+        return replace(with_digests(graph), x=standardized(graph.x))
 
 
 def metric_of(config: Config) -> str:
