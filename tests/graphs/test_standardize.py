@@ -54,5 +54,5 @@ def test_a_configured_graph_is_scaled_and_its_checksum_is_that_of_the_store(tmp_
 
 
 def test_whole_graphs_are_not_scaled() -> None:
-    with pytest.raises(InputError, match=r"data\.standardize is True, allowed is false for ogbg-molbace"):
+    with pytest.raises(InputError, match=r"data\.standardize is True, allowed is False for ogbg-molbace"):
         load_data(Config().replace({"data.name": "ogbg-molbace", "data.standardize": True}))

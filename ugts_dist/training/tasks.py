@@ -145,9 +145,9 @@ def load_data(config: Config) -> Data:
     data = config.data
     if data.name in molecules.FOLDERS:
         for field in ("standardize", "feature_noise", "edge_noise", "left_out"):
-            if getattr(data, field):
-                allowed = f"{'false' if field == 'standardize' else 0} for {data.name}, whose labels are of whole graphs"
-                raise InputError(f"data.{field} is {getattr(data, field)}, allowed is {allowed}")
+            if value := getattr(data, field):
+                allowed = f"{False if value is True else 0} for {data.name}, whose labels are of whole graphs"
+                raise InputError(f"data.{field} is {value}, allowed is {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
     return load_graph(config)
