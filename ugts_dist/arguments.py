@@ -43,6 +43,9 @@ class TrainArguments(Config):
     Alone: `ugts train --preset cora-gcn`. On several ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist
     train --preset digits`. A preset or a file gives the configuration, each further option changes one field of it.
 
+    Of any other graph: `ugts train --data.name mygraph`. Without a preset or a file, rules choose settings that fit
+    the graph, say why, and keep them in config.toml; options that you give stay as they are.
+
     `ugts train RUN_FOLDER` goes on with a run that was stopped or killed, from its newest valid checkpoint.
     """
 
@@ -57,6 +60,15 @@ class TrainArguments(Config):
     """Fields that may differ from those of the run that goes on, for instance run.epochs; data: its data may."""
     init_scores: str = ""
     """The same as --run.init-scores."""
+    rules: bool = True
+    """Without a preset or a file: choose settings by what is seen of the graph; else those shown here hold."""
+    given: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """The fields that stand on the command line: "section.field"."""
+
+    @property
+    def fits_data(self) -> bool:
+        """Whether the settings that are not given are to be chosen by what is seen of the data."""
+        return self.rules and not (self.preset or self.config) and self.resume in ("auto", "never")
 
     def run_config(self) -> Config:
         """The configuration alone."""
@@ -67,7 +79,8 @@ class TrainArguments(Config):
 def parse_train(args: Sequence[str]) -> TrainArguments:
     """Run folder, preset or file first, since they are the defaults of all other options."""
     if args and not args[0].startswith("-"):
-        return parse(TrainArguments, args[1:], "train", TrainArguments(**vars(config_of_run(Path(args[0])))))
+        of_run = TrainArguments(**vars(config_of_run(Path(args[0]))), rules=False)
+        return parse(TrainArguments, args[1:], "train", of_run)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
@@ -79,7 +92,13 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
         raise InputError("--preset and --config: only one of them is allowed")
     base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
     shown = _escaped(base) if _asks_for_help(args) else base
-    return parse(TrainArguments, args, "train", TrainArguments(**vars(shown)))
+    return parse(TrainArguments, args, "train", TrainArguments(**vars(shown), given=_given(args)))
+
+
+def _given(args: Sequence[str]) -> tuple[str, ...]:
+    """The fields that stand among the arguments: `--model.width=8` and `--log.no-progress` give one each."""
+    names = (arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg.startswith("--"))
+    return tuple(name.replace(".no_", ".") for name in names if "." in name)
 
 
 def _asks_for_help(args: Sequence[str]) -> bool:

@@ -32,10 +32,14 @@ def train(args: Sequence[str]) -> None:
     config = arguments.run_config()
     from ugts_dist.training.ranks import ranks_from_environment
     from ugts_dist.training.resume import Resume
-    from ugts_dist.training.run import run
+    from ugts_dist.training.run import fit_settings, run
 
     with ranks_from_environment(config.run.device, config.run.timeout) as ranks:
-        result, folder = run(config, ranks, Resume(arguments.resume, arguments.resume_override))
+        reasons: list[str] = []
+        if arguments.fits_data:
+            config, reasons = fit_settings(config, ranks, arguments.given)
+        resume = Resume(arguments.resume, arguments.resume_override)
+        result, folder = run(config, ranks, resume, reasons=reasons)
     if ranks.is_main:
         say(f"run folder {folder}")
         say(f"{Path(result.path).name}: {result.bytes:,} bytes, after {result.seconds:.1f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import torch
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError, InterruptedRunError
+from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
+from ugts_dist.graphs.traits import Traits
 from ugts_dist.terminal import note
+from ugts_dist.training.defaults import Choice, fitted
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.located import located
 from ugts_dist.training.network_size import check_size
@@ -26,13 +29,19 @@ from ugts_dist.training.run_folder import RunFolder, open_folder, remove_if_new
 from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
 from ugts_dist.training.saver import command_to_go_on
 from ugts_dist.training.start import Start, start_of
-from ugts_dist.training.tasks import Data, load_data, make_task
+from ugts_dist.training.tasks import Data, load_data, load_undisturbed, make_task
 
 
 def run(
-    config: Config, ranks: Ranks, resume: Resume | None = None, on_epoch: OnEpoch | None = None
+    config: Config,
+    ranks: Ranks,
+    resume: Resume | None = None,
+    on_epoch: OnEpoch | None = None,
+    reasons: Sequence[str] = (),
 ) -> tuple[Result, Path]:
     """Load the data, make or find the run folder, fit; `result.json` is written last.
+
+    The main rank tells the `reasons` of the configuration before it trains.
 
     After each evaluated epoch every rank calls `on_epoch` with its number and its metrics.
 
@@ -46,6 +55,9 @@ def run(
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
             return _known_result(opened.result, opened.path), opened.path
+        if ranks.is_main and config.log.progress:
+            for reason in reasons:
+                note(reason)
         try:
             start = start_of(opened.start, config, ranks)
             if start is not None and not start.resumed and ranks.is_main:
@@ -61,6 +73,22 @@ def run(
         if ranks.is_main:
             write_result(opened.path, result.to_dict())
     return result, opened.path
+
+
+def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> tuple[Config, list[str]]:
+    """The configuration with settings that fit its graph, but for the `given` fields; and a line about each of them.
+
+    Of whole graphs with labels the configuration stays as it is. Raises InputError, on every rank, for data that can't
+    be read.
+    """
+    if config.data.name in molecules.FOLDERS:
+        return config, []
+
+    def chosen() -> tuple[Config, list[Choice]]:
+        return fitted(config, Traits.of(load_undisturbed(config)), given)
+
+    fitting, choices = ranks.together(chosen)
+    return fitting, [str(choice) for choice in choices]
 
 
 def _known_result(values: dict[str, Any], folder: Path) -> Result:

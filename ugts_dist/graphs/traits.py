@@ -1,0 +1,77 @@
+"""What of a graph decides which settings fit it: counts, and how its features, labels and edges are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ugts_dist.graphs.graph import Graph
+
+_LOOKED_AT = 4096  # nodes whose features are looked at
+_EDGES_LOOKED_AT = 1 << 22
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Attributes:
+    density: part of the features that are not zero.
+    binary: whether all features are 0 or 1.
+    num_labels: labelled training nodes.
+    largest_class: part of them that are of the commonest class.
+    homophily: how far the ends of an edge between training nodes agree beyond chance: 1 always, 0 as if labels were
+        drawn (Platonov et al. 2023, adjusted homophily); 0 where no edge tells.
+    """
+
+    num_nodes: int
+    num_edges: int
+    num_features: int
+    num_classes: int
+    num_labels: int
+    density: float
+    binary: bool
+    largest_class: float
+    homophily: float
+
+    @classmethod
+    def of(cls, graph: Graph) -> Traits:
+        """Look at a graph: at some rows of its features, and at the labels of its training nodes alone."""
+        some = graph.x[:: -(-graph.num_nodes // _LOOKED_AT)].float()
+        classes = graph.y[graph.train].bincount(minlength=graph.num_classes)
+        return cls(
+            num_nodes=graph.num_nodes,
+            num_edges=graph.num_edges,
+            num_features=graph.num_features,
+            num_classes=graph.num_classes,
+            num_labels=graph.train.numel(),
+            density=float((some != 0).float().mean()),
+            binary=bool(((some == 0) | (some == 1)).all()),
+            largest_class=int(classes.max()) / graph.train.numel(),
+            homophily=_homophily(graph),
+        )
+
+
+def _homophily(graph: Graph) -> float:
+    """Adjusted homophily of the edges between training nodes, of some training nodes where there are many."""
+    labels = torch.full((graph.num_nodes,), -1, dtype=torch.int64)
+    labels[graph.train] = graph.y[graph.train]
+    own, theirs = _ends(graph, labels)
+    if not own.numel():
+        return 0.0
+    agreeing = float((own == theirs).double().mean())
+    # What labels would agree by chance, each class counted as often as it stands at an end of an edge.
+    ends = torch.cat([own, theirs]).bincount(minlength=graph.num_classes).double()
+    chance = float((ends / ends.sum()).square().sum())
+    return (agreeing - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+
+
+def _ends(graph: Graph, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels at both ends of edges whose ends both have one: two of `[num_known_edges]`."""
+    share = max(1, graph.num_edges // _EDGES_LOOKED_AT)
+    nodes = graph.train[::share]
+    degrees = graph.indptr[nodes + 1] - graph.indptr[nodes]
+    first = degrees.cumsum(0) - degrees
+    places = torch.arange(int(degrees.sum())) + (graph.indptr[nodes] - first).repeat_interleave(degrees)
+    own, theirs = labels[nodes].repeat_interleave(degrees), labels[graph.indices[places].long()]
+    return own[theirs >= 0], theirs[theirs >= 0]
