@@ -37,7 +37,7 @@ class Traits:
     @classmethod
     def of(cls, graph: Graph) -> Traits:
         """Look at a graph: at some rows of its features, and at the labels of its training nodes alone."""
-        some = graph.x[:: -(-graph.num_nodes // _LOOKED_AT)].float()
+        some = _some(graph.x)
         classes = graph.y[graph.train].bincount(minlength=graph.num_classes)
         return cls(
             num_nodes=graph.num_nodes,
@@ -45,11 +45,20 @@ class Traits:
             num_features=graph.num_features,
             num_classes=graph.num_classes,
             num_labels=graph.train.numel(),
-            density=float((some != 0).float().mean()),
+            density=density(graph.x),
             binary=bool(((some == 0) | (some == 1)).all()),
             largest_class=int(classes.max()) / graph.train.numel(),
             homophily=_homophily(graph),
         )
+
+
+def density(x: Tensor) -> float:
+    """The part of features `[num_nodes, num_features]` that are not zero, by some of the nodes."""
+    return float((_some(x) != 0).float().mean())
+
+
+def _some(x: Tensor) -> Tensor:
+    return x[:: -(-x.shape[0] // _LOOKED_AT)].float()
 
 
 def _homophily(graph: Graph) -> float:

@@ -16,13 +16,13 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph, neighbours
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
+from ugts_dist.graphs.traits import density
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 from ugts_dist.training.ranks import Ranks
 
 _SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
-_LOOKED_AT = 4096  # nodes whose features tell the density
 _CALIBRATION_SEEDS = 256
 
 
@@ -67,8 +67,7 @@ def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | Samp
 
 def is_sparse(graph: Graph) -> bool:
     """Whether most features are zero: a property of the graph, so that every rank and batch decides alike."""
-    some = graph.x[:: -(-graph.num_nodes // _LOOKED_AT)]
-    return float((some != 0).float().mean()) < _SPARSE_BELOW
+    return density(graph.x) < _SPARSE_BELOW
 
 
 def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures:

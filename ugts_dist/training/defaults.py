@@ -13,13 +13,13 @@ from typing import Any
 from ugts_dist.config import Config
 from ugts_dist.graphs.traits import Traits
 
-_DENSE_FROM = 0.1  # part of non-zero features from which columns are standardised
+DENSE_FROM = 0.1  # part of non-zero features from which columns are standardised
 _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # beyond, a step sees a sample
 _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 3000
 _BATCH_SIZE = 1024
 _FAN_OUT = 15  # of the first hop, 10 of each further one
-_DEEP = 4  # convolutions from which a plain stack learns nothing
+DEEP = 4  # convolutions from which a plain stack learns nothing
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _choices(config: Config, traits: Traits) -> Iterator[Choice]:
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
-    if traits.density >= _DENSE_FROM:
+    if traits.density >= DENSE_FROM:
         yield Choice("data.standardize", True, f"{traits.density:.0%} of the features are not zero")
 
 
@@ -69,7 +69,7 @@ def _network(config: Config, traits: Traits) -> Iterator[Choice]:
         yield Choice("model.dropout", 0.8 if ticket else 0.5, told)
     elif ratio < 20.0:
         yield Choice("model.dropout", 0.5, told)
-    if config.model.depth >= _DEEP:
+    if config.model.depth >= DEEP:
         yield Choice("model.skip", "initial", f"depth {config.model.depth}")
         yield Choice("model.dropout_at", "input", f"depth {config.model.depth}")
 
@@ -83,7 +83,7 @@ def _ticket(config: Config, traits: Traits) -> Iterator[Choice]:
     ratio = _labels_a_feature(traits)
     level = min(1.0, max(0.1, round(ratio / 3.0, 1)))
     yield Choice("supermask.output_rms", level, f"{ratio:.2g} labels for each feature")
-    if config.model.depth >= _DEEP:
+    if config.model.depth >= DEEP:
         deep = f"depth {config.model.depth}"
         yield Choice("supermask.weight_init", "balanced", deep)
         yield Choice("supermask.floor", 0.3, deep)

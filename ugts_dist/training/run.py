@@ -15,8 +15,10 @@ from ugts_dist.config import Config
 from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
-from ugts_dist.graphs.traits import Traits
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.traits import Traits, density
 from ugts_dist.terminal import note
+from ugts_dist.training.advice import advice
 from ugts_dist.training.defaults import Choice, fitted
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.located import located
@@ -72,6 +74,8 @@ def run(
             raise
         if ranks.is_main:
             write_result(opened.path, result.to_dict())
+            if isinstance(data, Graph) and (line := advice(config, data, result.valid, density(data.x))):
+                note(line)
     return result, opened.path
 
 

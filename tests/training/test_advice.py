@@ -1,0 +1,75 @@
+"""A network that has learnt nothing is told as such, with a remedy that is one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.helpers import planted_graph
+from ugts_dist.cli import main
+from ugts_dist.config import Config
+from ugts_dist.graphs.store_writer import write_store
+from ugts_dist.training.advice import advice
+
+QUIET = ["--no-rules", "--log.no-progress", "--log.no-tensorboard", "--run.epochs", "60", "--model.width", "64"]
+
+
+def told(valid: float, density: float = 1.0, **changes: object) -> str:
+    config = Config().replace({name.replace("__", "."): value for name, value in changes.items()})
+    return advice(config, planted_graph(), valid, density)
+
+
+def test_what_has_learnt_something_is_not_told() -> None:
+    assert told(0.9) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"model__depth": 8}, "--model.skip initial --model.dropout-at input --supermask.weight-init balanced"),
+        ({"model__depth": 8, "supermask__method": "dense"}, "--model.skip initial --model.dropout-at input"),
+        ({}, "--data.standardize"),
+        ({"density": 0.01}, "--supermask.output-rms 1"),
+        ({"data__standardize": True, "supermask__output_rms": 1.0}, "a larger --model.width (1024)"),
+        ({"data__standardize": True, "supermask__method": "dense"}, "another --optim.lr"),
+    ],
+)
+def test_the_remedy_is_what_the_run_lacks(changes: dict[str, object], remedy: str) -> None:
+    density = changes.get("density", 1.0)
+    assert isinstance(density, float)
+    line = told(0.2, density, **{name: value for name, value in changes.items() if name != "density"})
+    assert "nothing was learnt" in line
+    assert f"try {remedy}" in line
+
+
+def test_of_a_single_class_a_right_answer_is_no_failure() -> None:
+    graph = planted_graph()
+    assert advice(Config(), replace(graph, y=torch.zeros_like(graph.y)), 1.0, 1.0) == ""
+
+
+def test_the_remedy_helps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = planted_graph(600)
+    units = 10.0 ** torch.linspace(-2, 3, 16)
+    write_store(replace(graph, x=(graph.x + 5.0) * units), tmp_path / "store")
+    train = ["train", "--data.name", str(tmp_path / "store"), *QUIET]
+    main([*train, "--run.folder", str(tmp_path / "a")])
+    line = capsys.readouterr().err
+    assert "nothing was learnt; try --data.standardize" in line
+    main(
+        [
+            "train",
+            "--data.name",
+            str(tmp_path / "store"),
+            "--data.standardize",
+            "--run.folder",
+            str(tmp_path / "b"),
+            *QUIET,
+        ]
+    )
+    shown = capsys.readouterr()
+    assert "nothing was learnt" not in shown.err
+    assert float(re.findall(r"test accuracy (\S+)", shown.out)[0]) > 0.5
