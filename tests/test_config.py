@@ -131,6 +131,7 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("supermask.sparsity", [1.0, -0.1, 1.5, math.nan, math.inf]),
     ("supermask.calibrate_at", [1.0, -0.1, math.nan]),
     ("supermask.input_sparsity", [1.0, -0.1, math.nan]),
+    ("supermask.coats", [0, -1, 65]),
     ("supermask.ramp", [1.01, -0.1, math.nan]),
     ("supermask.score_scale", [0.0, -1.0, 1e39, 1e-60, math.inf, math.nan]),
     ("supermask.output_rms", [0.0, -1.0, 1e39, 1e-60, math.inf, math.nan]),

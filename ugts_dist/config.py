@@ -46,6 +46,7 @@ _LATER = {
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,
+    "supermask.coats": 1,
     "optim.average": 0.0,
 }
 

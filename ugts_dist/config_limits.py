@@ -9,6 +9,7 @@ MAX_COUNT = 2**53  # steps, epochs, seed nodes: a whole number that floats and J
 MAX_EPOCHS = 10**7
 MAX_DEPTH = 10_000
 MAX_WIDTH = 2**20
+MAX_COATS = 64
 MAX_FAN_OUT = 2**31 - 1
 MAX_THREADS = 1024
 MAX_SECONDS = 1e8  # three years

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ugts_dist.config_limits import (
+    MAX_COATS,
     MAX_COUNT,
     MAX_DEPTH,
     MAX_EPOCHS,
@@ -170,6 +171,9 @@ class SupermaskConfig:
     """Multiply what is kept of a layer by density^-1/2, so that its outputs keep their scale as weights vanish."""
     ranking: Literal["score", "magnitude"] = "score"
     """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup."""
+    coats: int = 1
+    """Nested thresholds on each score: a weight counts as often as its score reaches one (multicoated supermasks).
+    Their sparsities lie evenly between the target and 1; 1: a binary mask."""
     floor: float = 0.0
     """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
     paper; 1: the same density in every layer."""
@@ -192,6 +196,7 @@ class SupermaskConfig:
         require(0.0 <= self.calibrate_at < 1.0, "supermask.calibrate_at", self.calibrate_at, "[0, 1)")
         require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
         require(0.0 <= self.floor <= 1.0, "supermask.floor", self.floor, "[0, 1]")
+        require_count("supermask.coats", self.coats, 1, MAX_COATS)
         require(0.0 <= self.input_sparsity < 1.0, "supermask.input_sparsity", self.input_sparsity, "[0, 1)")
         if self.parts[0] == "layer":
             allowed = "0 with a threshold for each layer"

@@ -29,7 +29,13 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("model.dropout_at", "input"), ("supermask.input_sparsity", 0.9), ("optim.average", 0.9)]
+    ("field", "value"),
+    [
+        ("model.dropout_at", "input"),
+        ("supermask.input_sparsity", 0.9),
+        ("supermask.coats", 3),
+        ("optim.average", 0.9),
+    ],
 )
 def test_a_younger_field_changes_the_key_only_where_it_has_not_its_default(field: str, value: str | float) -> None:
     base = config()

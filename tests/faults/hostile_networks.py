@@ -16,7 +16,7 @@ from ugts_dist.tensor_file import tensor_file_bytes
 _NO_OBJECTS: list[Any] = [None, 5, [], "x", True, 1.5]
 
 _TICKET_VALUES: dict[str, list[Any]] = {
-    "format_version": [0, 1, 3, "2", 2.0, True, None, [2], HUGE, "2" * 10**5],
+    "format_version": [0, 1, 3, 4, "2", 2.0, True, None, [2], HUGE, "2" * 10**5],
     "seed": [None, "3", True, 3.0, 2**64, HUGE, [], -(2**63) - 1, 12345],
     "weight_init": ["xavier", None, 5, [], "", "x" * 10**5, "uniform", "os.system"],
     "fingerprint": ["0" * 64, "0" * 63, "", None, 5, "g" * 64, "\u0660" * 64, "0" * 10**5],
@@ -31,6 +31,7 @@ _TICKET_VALUES: dict[str, list[Any]] = {
         {"test": []},
     ],
     "provenance": _NO_OBJECTS,
+    "form": [*_NO_OBJECTS, {}, {"coats": 1}, {"coats": 2}, {"coats": 65}, {"coats": HUGE}, {"coats": "2"}, {"more": 1}],
     "more": [1],
 }
 _ENTRIES: dict[int, list[Any]] = {

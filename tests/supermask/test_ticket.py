@@ -308,10 +308,10 @@ def test_rewriting_alone_is_no_damage(saved: Path) -> None:
     assert content(Ticket.load(saved)) == before
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, "2", 2.0, True, None, [2], ...])
+@pytest.mark.parametrize("version", [0, 1, 4, "2", 2.0, True, None, [2], ...])
 def test_other_versions_are_refused(saved: Path, version: object) -> None:
     rewrite(saved, {"format_version": version})
-    assert f"ticket of version {None if version is ... else version!r}, allowed is 2" in refused(saved)
+    assert f"ticket of version {None if version is ... else version!r}, allowed are 2 and 3" in refused(saved)
 
 
 def test_a_ticket_of_the_first_version_is_refused_as_such(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_ticket_of_the_first_version_is_refused_as_such(tmp_path: Path) -> Non
     header["sha256"] = hashed.hexdigest()
     metadata = {"ugts": json.dumps(header, separators=(",", ":"))}
     safetensors.torch.save_file({"mask/weight": mask}, tmp_path / "a", metadata)
-    assert refused(tmp_path / "a") == f"{tmp_path / 'a'}: ticket of version 1, allowed is 2"
+    assert refused(tmp_path / "a") == f"{tmp_path / 'a'}: ticket of version 1, allowed are 2 and 3"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ KINDS = {
     "rarely-evaluated": config(run__evaluate_every=5, optim__schedule="cosine"),
     "edge-popup-gat": config(supermask__method="edge-popup", model__arch="gat"),
     "dense": config(supermask__method="dense", optim__weight_decay=5e-4),
+    "coats": config(supermask__coats=3),
     "averaged": config(optim__average=0.9),
 }
 

@@ -142,12 +142,13 @@ def _ticket(path: Path) -> Network:
     ticket = Ticket.load(path)
     _, tensors = read_tensor_file(path, "ugts", "a ticket (.ticket)")
     layers = [Layer(name, tuple(mask.shape), mask.numel(), int(mask.sum())) for name, mask in ticket.masks.items()]
+    coded = [mask for masks in ticket.bit_masks().values() for mask in masks]
     unmasked = _bytes(ticket.unmasked.values())
     sizes = Sizes(
         file=path.stat().st_size,
         masks=_bytes([tensors["masks"]]),
         tensors=unmasked,
-        entropy=entropy_bytes([layer.weights for layer in layers], [layer.kept for layer in layers]),
+        entropy=entropy_bytes([mask.size for mask in coded], [int(mask.sum()) for mask in coded]),
         dense=4 * sum(layer.weights for layer in layers) + unmasked,
     )
     origin = {

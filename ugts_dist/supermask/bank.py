@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from reprlib import repr as short
 from typing import Any
@@ -36,6 +37,9 @@ class _BankedWeight(nn.Module):
         if self.bits is None:
             raise RuntimeError("no ticket is in use: call the bank, or the model within `with bank.using(name)`")
         # One product after the other and a choice, as in Ticket.apply: the same bits.
+        if self.bits.dtype == torch.int8:  # the values of a mask that is not binary
+            levels = self.bits.view(weight.shape)
+            return torch.where(levels != 0, weight * self.gain * levels * self.scale, 0.0)
         return torch.where(_unpacked(self.bits, weight.shape), weight * self.gain * self.scale, 0.0)
 
 
@@ -75,7 +79,7 @@ class _Held:
     @classmethod
     def of(cls, ticket: Ticket) -> _Held:
         return cls(
-            {name: _packed(mask) for name, mask in ticket.masks.items()},
+            {name: _packed(mask) for name, mask in ticket.masks.items()} | deepcopy(ticket.levels),
             dict(ticket.gains),
             dict(ticket.scales),
             {name: value.detach().clone() for name, value in ticket.unmasked.items()},
@@ -90,10 +94,11 @@ class TicketBank:
     """Any number of tickets of one architecture, seed and initialisation, switched per call.
 
     The results have the same bits as those of a model that `Ticket.apply` filled. A further ticket takes one bit a
-    weight, two numbers a weight tensor, and its unmasked parameters and buffers; while a layer computes, its masked
-    weight is in memory as well. `model.to(device)` moves the weights, and what is kept of a ticket follows when it is
-    next used. The model is put into evaluation mode; where it is called in training mode all the same, what a forward
-    pass changes in buffers (batch normalisation) lasts until a ticket is chosen again.
+    weight (a byte where its masks are not binary), two numbers a weight tensor, and its unmasked parameters and
+    buffers; while a layer computes, its masked weight is in memory as well. `model.to(device)` moves the weights, and
+    what is kept of a ticket follows when it is next used. The model is put into evaluation mode; where it is called in
+    training mode all the same, what a forward pass changes in buffers (batch normalisation) lasts until a ticket is
+    chosen again.
 
     A bank serves one caller at a time: threads need a lock around a call, or a bank each (`copy.deepcopy` makes one).
     """

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ugts_dist.supermask import arguments
+from ugts_dist.supermask.coats import coat_sparsities
+from ugts_dist.supermask.groups import Plan, plan
 from ugts_dist.supermask.masked_weight import MaskedWeight
 from ugts_dist.supermask.recipe import Options, Recipe, check_gain
 from ugts_dist.supermask.sites import Site, plain_tensors
@@ -83,6 +85,16 @@ class Supermask:
         self.check_finite()
         return {name: entry.masked.mask() for name, entry in self._entries.items()}
 
+    def levels(self) -> dict[str, Tensor]:
+        """The values of masks that are not binary, int8, by parameter name; of binary ones nothing.
+
+        Raises FloatingPointError where a score or a threshold is not finite.
+        """
+        if self.options.form.is_binary:
+            return {}
+        self.check_finite()
+        return {name: entry.masked.levels() for name, entry in self._entries.items()}
+
     def gains(self) -> dict[str, float]:
         """What each random weight was multiplied by once (1 without calibration)."""
         return {name: entry.masked.gain for name, entry in self._entries.items()}
@@ -106,7 +118,8 @@ class Supermask:
 
     @torch.no_grad()
     def step(self, sparsity: float) -> None:
-        """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, ties aside.
+        """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, ties aside. With several coats
+        each has a threshold for a sparsity of its own, the first for this one.
 
         N counts all masked weights (scope `global`) or those of each layer (scope `layer`). The weights that are
         `first` are masked before all others, up to their own sparsity. With a floor the best weights of each other
@@ -120,73 +133,64 @@ class Supermask:
         if all(score.device.type == "cpu" for score in self.scores()) and not self._sum_of_scores().isfinite():
             self._check_scores()
         ranked = [entry.masked.ranked().detach() for entry in self._entries.values()]
-        floors = self._floors(sparsity)
-        protected = self._protected(ranked, floors)
-        if protected is not None:
-            ranked = [torch.where(score >= own, torch.inf, score) for score, own in zip(ranked, protected, strict=True)]
-        groups = self._groups(sparsity, floors)
-        sizes = [sum(ranked[i].numel() for i in group) for group, _ in groups]
-        thresholds = kth_smallest(
-            [[ranked[i] for i in group] for group, _ in groups],
-            [min(masked, size - 1) for (_, masked), size in zip(groups, sizes, strict=True)],
-            self.process_group,
-        )
-        self._set_thresholds(self._of_layers(thresholds, groups, sizes), protected)
-        self._threshold = thresholds[0] if self.options.scope == "global" else None
+        sizes = {name: entry.masked.score.numel() for name, entry in self._entries.items()}
+        plans = [plan(own, sizes, self.options) for own in coat_sparsities(sparsity, self.options.coats)]
+        protected = self._protected(ranked, plans)
+        thresholds = self._of_groups(ranked, plans, protected)
+        self._threshold = thresholds[0, 0] if self.options.scope == "global" else None
+        own = torch.stack([self._of_layers(row, one) for row, one in zip(thresholds, plans, strict=True)])
+        self._set_thresholds(own if protected is None else torch.minimum(own, protected))
         set_threshold = next(iter(self._entries.values())).masked.threshold
         self._set = set_threshold, set_threshold._version
 
-    def _of_layers(self, thresholds: Tensor, groups: list[tuple[list[int], int]], sizes: list[int]) -> Tensor:
+    def _of_groups(self, ranked: list[Tensor], plans: list[Plan], protected: Tensor | None) -> Tensor:
+        """Each group's threshold in each plan, `[num_plans, num_groups]`."""
+        groups, ranks = [], []
+        for number, one in enumerate(plans):
+            left = ranked
+            if protected is not None:
+                pairs = zip(ranked, protected[number], strict=True)
+                left = [torch.where(score >= own, torch.inf, score) for score, own in pairs]
+            for places, masked in one.groups:
+                groups.append([left[i] for i in places])
+                ranks.append(min(masked, sum(left[i].numel() for i in places) - 1))
+        return kth_smallest(groups, ranks, self.process_group).view(len(plans), -1)
+
+    def _of_layers(self, thresholds: Tensor, one: Plan) -> Tensor:
         """Each layer's threshold, `[num_layers]`, from those of the groups; above every score where all are masked."""
-        of_layer = {i: g for g, (group, _) in enumerate(groups) for i in group}
+        of_layer = {i: g for g, group in enumerate(one.groups) for i in group.places}
         places = [of_layer[i] for i in range(len(of_layer))]
         own = thresholds[sent(places, torch.int64, thresholds.device)]
-        emptied = [groups[g][1] == sizes[g] for g in places]
+        sizes = [score.numel() for score in self.scores()]
+        all_masked = [group.masked == sum(sizes[i] for i in group.places) for group in one.groups]
+        emptied = [all_masked[g] for g in places]
         return own.masked_fill_(sent(emptied, torch.bool, own.device), torch.inf) if any(emptied) else own
 
-    def _set_thresholds(self, thresholds: Tensor, protected: Tensor | None) -> None:
-        """All layers at once: on a GPU each kernel costs more to start than to run."""
+    def _set_thresholds(self, thresholds: Tensor) -> None:
+        """All layers at once, from `[coats, num_layers]`: on a GPU each kernel costs more to start than to run."""
         masked = [entry.masked for entry in self._entries.values()]
-        own = thresholds if protected is None else torch.minimum(thresholds, protected)
+        # Floors are whole numbers, which can leave a coat's threshold a score below that of the coat before.
+        own = thresholds[0] if self.options.coats == 1 else thresholds.cummax(0).values.T
         torch._foreach_copy_([weight.threshold for weight in masked], list(own.unbind()))
         if self.options.rescale:
-            kept = torch.stack([weight.count_kept() for weight in masked]).float().clamp(min=1)
-            sizes = sent([weight.score.numel() for weight in masked], torch.float32, kept.device)
-            # Density^-1/2, so that a layer's outputs keep their scale as weights vanish.
-            scales = (kept.reciprocal() * sizes).sqrt()
+            squares = torch.stack([weight.sum_of_squares() for weight in masked]).float().clamp(min=1)
+            sizes = sent([weight.score.numel() for weight in masked], torch.float32, squares.device)
+            # For a binary mask density^-1/2, so that a layer's outputs keep their scale as weights vanish.
+            scales = (squares.reciprocal() * sizes).sqrt()
             torch._foreach_copy_([weight.scale for weight in masked], list(scales.unbind()))
 
-    def _groups(self, sparsity: float, floors: list[int]) -> list[tuple[list[int], int]]:
-        """Which weights share a threshold, by their places, and how many of them are masked; the global one first."""
-        sizes = [score.numel() for score in self.scores()]
-        if self.options.scope == "layer":
-            return [([i], round(sparsity * size)) for i, size in enumerate(sizes)]
-        masked = round(sparsity * sum(sizes))
-        first = [i for i, name in enumerate(self._entries) if name in self.options.first]
-        rest = [i for i in range(len(sizes)) if i not in first]
-        if not first:
-            return [(rest, masked)]
-        most = round(self.options.first_sparsity * sum(sizes[i] for i in first))
-        least = masked - sum(sizes[i] - floors[i] for i in rest)
-        of_first = max(min(most, masked), least)
-        return [(rest, masked - of_first), (first, of_first)]
-
-    def _floors(self, sparsity: float) -> list[int]:
-        """How many weights of each layer its floor keeps; none of the first ones."""
-        share = self.options.floor * (1.0 - sparsity)
-        return [
-            0 if name in self.options.first else int(share * entry.masked.score.numel() + 1e-6)
-            for name, entry in self._entries.items()
-        ]
-
-    def _protected(self, ranked: list[Tensor], floors: list[int]) -> Tensor | None:
-        """The least score of each layer that its floor keeps, `[num_layers]`; None without a floor."""
+    def _protected(self, ranked: list[Tensor], plans: list[Plan]) -> Tensor | None:
+        """The least score of each layer that its floor keeps, `[num_plans, num_layers]`; None without a floor."""
+        floors = [k for one in plans for k in one.floors]
         if not any(floors):
             return None
-        places = [score.numel() - max(1, k) for score, k in zip(ranked, floors, strict=True)]
-        least = kth_smallest([[score] for score in ranked], places, self.process_group)
+        scores = ranked * len(plans)
+        places = [score.numel() - max(1, k) for score, k in zip(scores, floors, strict=True)]
+        least = kth_smallest([[score] for score in scores], places, self.process_group)
         nothing = [k == 0 for k in floors]
-        return least.masked_fill_(sent(nothing, torch.bool, least.device), torch.inf) if any(nothing) else least
+        if any(nothing):
+            least.masked_fill_(sent(nothing, torch.bool, least.device), torch.inf)
+        return least.view(len(plans), -1)
 
     @property
     def threshold(self) -> Tensor | None:
@@ -232,8 +236,9 @@ class Supermask:
         """
         self._check_scores()
         thresholds = torch.stack([entry.masked.threshold for entry in self._entries.values()])
-        for name, unknown in zip(self._entries, thresholds.isnan().tolist(), strict=True):  # infinite ones are allowed
-            if unknown:
+        unknown = thresholds.isnan().view(len(self._entries), -1).any(1)  # infinite ones are allowed
+        for name, is_unknown in zip(self._entries, unknown.tolist(), strict=True):
+            if is_unknown:
                 raise FloatingPointError(f"the scores of {name} were not finite at the last step: {_ADVICE}")
 
     def _sum_of_scores(self) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ugts_dist.supermask.coats import count_reached, thresholds_of
 from ugts_dist.supermask.recipe import Options, Recipe, WeightState
 from ugts_dist.supermask.threshold import CHUNK
 
@@ -14,14 +15,14 @@ _STATE = "_extra_state"  # torch's own name for what `get_extra_state` returns
 
 
 class _MaskWeight(torch.autograd.Function):
-    """Straight-through step: forward `scale * weight * (score >= threshold)`; backward, for every score whether it is
-    masked or not, `grad * scale * weight`."""
+    """Straight-through step: forward `scale * weight * (score >= threshold)`, or the number of thresholds that the
+    score reaches in place of the comparison; backward, for every score whether it is masked or not,
+    `grad * scale * weight`."""
 
     @staticmethod
     def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor) -> Tensor:
-        # The mask as floats: on a CPU several times as fast as a boolean one and `torch.where`.
         # The last product is not in place: compiled, torch 2.11 would hand on no gradient.
-        return torch.ge(score, threshold, out=torch.empty_like(score)).mul_(weight) * scale
+        return count_reached(score, threshold).mul_(weight) * scale
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -37,7 +38,7 @@ class MaskedWeight(nn.Module):
     """Parametrization of one frozen weight: holds its score, its threshold, its gain and where it came from.
 
     Registered with `torch.nn.utils.parametrize`, so that a layer that reads its `weight` gets the masked one. All of
-    it is in the model's `state_dict`.
+    it is in the model's `state_dict`. The threshold is a scalar, or `[coats]` where there are several, which rise.
     """
 
     threshold: Tensor
@@ -51,6 +52,8 @@ class MaskedWeight(nn.Module):
         self.gain = 1.0
         self.by_magnitude = options.ranking == "magnitude"
         self.register_buffer("threshold", score.new_full((), -torch.inf))
+        if options.coats > 1:  # before the first step the mask is 1 everywhere
+            self.threshold = torch.cat([self.threshold[None], score.new_full((options.coats - 1,), torch.inf)])
         self.register_buffer("scale", score.new_ones(()))
 
     def ranked(self) -> Tensor:
@@ -59,16 +62,19 @@ class MaskedWeight(nn.Module):
 
     def mask(self) -> Tensor:
         """Boolean supermask of the weight's shape."""
-        return self.ranked().detach() >= self.threshold
+        return self.ranked().detach() >= thresholds_of(self.threshold)[0]
 
-    def count_kept(self) -> Tensor:
-        """How many weights the mask keeps: a scalar."""
+    def levels(self) -> Tensor:
+        """How many thresholds each score reaches: int8 of the weight's shape."""
+        return count_reached(self.ranked().detach(), self.threshold).to(torch.int8)
+
+    def sum_of_squares(self) -> Tensor:
+        """The sum of the mask's squared values, a scalar: of a binary one, how many weights it keeps."""
         score = self.ranked().detach()
-        if score.is_cuda:
-            return (score >= self.threshold).sum()
-        chunks = score.reshape(-1).split(CHUNK)  # small enough for float32 to count exactly
-        kept = [torch.ge(chunk, self.threshold, out=torch.empty_like(chunk)).sum() for chunk in chunks]
-        return torch.stack(kept).sum(dtype=torch.float64)
+        total, *others = (_count_reaching(score, threshold) for threshold in thresholds_of(self.threshold))
+        for coat, count in enumerate(others, 1):
+            total = total + (2 * coat + 1) * count  # n^2 is the sum of the first n odd numbers
+        return total
 
     def forward(self, weight: Tensor) -> Tensor:
         return _MaskWeight.apply(weight, self.ranked(), self.threshold, self.scale)
@@ -96,6 +102,14 @@ class MaskedWeight(nn.Module):
     @property
     def _state(self) -> WeightState:
         return WeightState(self.recipe, self.options, self.gain)
+
+
+def _count_reaching(score: Tensor, threshold: Tensor) -> Tensor:
+    if score.is_cuda:
+        return (score >= threshold).sum()
+    chunks = score.reshape(-1).split(CHUNK)  # small enough for float32 to count exactly
+    kept = [torch.ge(chunk, threshold, out=torch.empty_like(chunk)).sum() for chunk in chunks]
+    return torch.stack(kept).sum(dtype=torch.float64)
 
 
 def refuse_other_states(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

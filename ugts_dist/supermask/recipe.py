@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from ugts_dist.supermask import arguments
+from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.weights import Init
 
 Scope = Literal["global", "layer"]
 Ranking = Literal["score", "magnitude"]
 MAX_GAIN = 2.0**64  # and its inverse; with MAX_SCALE every weight stays finite in float32
 _MAX_STATE = 2**24  # bytes
+_FORM = {field.name for field in fields(Form)}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Options:
     floor: float = 0.0
     first: tuple[str, ...] = ()
     first_sparsity: float = 0.0
+    coats: int = 1
 
     def __post_init__(self) -> None:
         arguments.one_of("scope", self.scope, get_args(Scope))
@@ -49,6 +52,17 @@ class Options:
         object.__setattr__(self, "first", arguments.names("first", self.first))
         share = arguments.fraction("first_sparsity", self.first_sparsity, below_one=True)
         object.__setattr__(self, "first_sparsity", share)
+        object.__setattr__(self, "coats", self.form.coats)
+
+    @property
+    def form(self) -> Form:
+        """Which values the masks have."""
+        return Form(self.coats)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option, but for the form only what is not the default: states of binary masks stay what they were."""
+        held = asdict(self)
+        return {name: value for name, value in held.items() if name not in _FORM} | self.form.to_json()
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class WeightState:
 
     def to_tensor(self) -> Tensor:
         """JSON as bytes: a tensor, so that torch (`weights_only`) and safetensors hold it, and no `.to()` rounds it."""
-        held = asdict(self.recipe) | asdict(self.options) | {"gain": self.gain.hex()}
+        held = asdict(self.recipe) | self.options.to_dict() | {"gain": self.gain.hex()}
         return torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8).clone()
 
     @classmethod

@@ -32,6 +32,7 @@ def sparsify(
     floor: float = 0.0,
     first: Iterable[str] = (),
     first_sparsity: float = 0.0,
+    coats: int = 1,
     process_group: dist.ProcessGroup | None = None,
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
@@ -51,6 +52,8 @@ def sparsify(
             global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
         first: names of weights, such as those that read the features, with a threshold of their own: they are masked
             before all others, up to the sparsity `first_sparsity`. For scope `global`.
+        coats: nested thresholds on each score, up to 64; a weight counts as often as its score reaches one. Their
+            sparsities lie evenly between that of the step, which is the first one's, and 1. 1 is a binary mask.
         process_group: ranks that share the search for the threshold; by default all ranks, where
             `torch.distributed` is initialised.
 
@@ -64,7 +67,7 @@ def sparsify(
     ticket holds. The model is then left as it was.
     """
     recipe = Recipe(seed, weight_init)
-    options = Options(scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity)
+    options = Options(scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats)
     arguments.one_of("score_init", score_init, get_args(Init))
     arguments.positive("score_scale", score_scale)
     sites = find_sites(model)

@@ -1,20 +1,22 @@
 """A ticket: seed, gains and entropy-coded supermask in one small file, from which the network is rebuilt.
 
 The file is a safetensors file with one metadata entry, `ugts`: a JSON object with these keys.
-    format_version  2
+    format_version  2; 3 with a `form`
     seed, weight_init, fingerprint  of the frozen weights
     weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
-                    scale are float64 in hexadecimal notation
+                    scale are float64 in hexadecimal notation. Of several coats the number kept is a list, one for each
+    form            only of masks that are not binary: their `coats`, the number of nested masks
     shared          only where weights are shared: further name of a weight -> its name among the weights
     config, metrics, provenance
     sha256          as `ugts_dist.tensor_file` defines it
 Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
-parameter and buffer.
+parameter and buffer. Of several coats the masks of a weight follow each other; each but the first has only the weights
+that the one before keeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +28,19 @@ from torch import Tensor, nn
 
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import coding
+from ugts_dist.supermask.coats import bit_masks, levels_of
+from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.layout import Layout
 from ugts_dist.supermask.masked import Supermask
 from ugts_dist.supermask.recipe import Recipe
-from ugts_dist.supermask.ticket_header import FORMAT_VERSION, HeaderWeight, check_header
+from ugts_dist.supermask.ticket_header import (
+    BINARY_VERSION,
+    FORM_VERSION,
+    HeaderWeight,
+    check_header,
+    form_of,
+    version_of,
+)
 from ugts_dist.supermask.weights import fingerprint, random_tensor
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 
@@ -49,13 +60,15 @@ class Ticket:
         recipe: seed and initialisation of the frozen weights.
         gains: what each random weight is multiplied by, by parameter name.
         scales: what each masked weight is multiplied by, by parameter name.
-        masks: boolean supermask of each weight.
+        masks: boolean supermask of each weight: what is kept.
         unmasked: all other parameters and buffers of the model, as they were.
         fingerprint: SHA-256 of the frozen weights, checked when they are regenerated.
         config: how to build the model and on which data, where known.
         metrics: what the ticket achieved.
         provenance: how it came about, where known; values that JSON can hold.
         shared: further names of weights that the network has under several, and the name that they have here.
+        form: which values the masks have.
+        levels: where these are not 0 and 1 alone, the values themselves, int8.
     """
 
     recipe: Recipe
@@ -68,6 +81,8 @@ class Ticket:
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     shared: dict[str, str] = field(default_factory=dict)
+    form: Form = field(default_factory=Form)
+    levels: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -100,6 +115,8 @@ class Ticket:
             dict(metrics or {}),
             deepcopy(dict(provenance or {})),
             mask.shared(),
+            mask.options.form,
+            {name: value.cpu() for name, value in mask.levels().items()},
         )
 
     @property
@@ -108,19 +125,30 @@ class Ticket:
         total = sum(mask.numel() for mask in self.masks.values())
         return 1.0 - sum(int(mask.sum()) for mask in self.masks.values()) / total
 
+    def bit_masks(self) -> dict[str, list[coding.Mask]]:
+        """The flat boolean masks that the file codes, one after the other for each weight."""
+        values = self.masks | self.levels
+        return {name: bit_masks(value.numpy(), self.form) for name, value in values.items()}
+
     def save(self, path: str | Path) -> int:
         """Write the ticket under a temporary name, flush it, rename it. Returns its size in bytes.
 
         Raises: ValueError for what would be refused when it is read, such as metrics that are not finite.
         """
+        coded = self.bit_masks()
         header = {
-            "format_version": FORMAT_VERSION,
+            "format_version": version_of(self.form),
             "seed": self.recipe.seed,
             "weight_init": self.recipe.weight_init,
             "fingerprint": self.fingerprint,
             "weights": {
-                name: HeaderWeight(tuple(mask.shape), int(mask.sum()), self.gains[name], self.scales[name]).to_json()
-                for name, mask in self.masks.items()
+                name: HeaderWeight(
+                    tuple(self.masks[name].shape),
+                    tuple(int(mask.sum()) for mask in masks),
+                    self.gains[name],
+                    self.scales[name],
+                ).to_json()
+                for name, masks in coded.items()
             },
             "config": self.config,
             "metrics": self.metrics,
@@ -128,9 +156,11 @@ class Ticket:
         }
         if self.shared:
             header["shared"] = self.shared
+        if not self.form.is_binary:
+            header["form"] = self.form.to_json()
         check_header(header)
-        coded = coding.encode([mask.numpy() for mask in self.masks.values()])
-        tensors = {"masks": torch.frombuffer(bytearray(coded), dtype=torch.uint8) if coded else _no_bytes()}
+        data = coding.encode([mask for masks in coded.values() for mask in masks])
+        tensors = {"masks": torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _no_bytes()}
         tensors |= {f"{_UNMASKED}{name}": value for name, value in self.unmasked.items()}
         return write_tensor_file(Path(path), tensors, header, _KIND)
 
@@ -140,15 +170,17 @@ class Ticket:
 
         Args:
             path: of its file.
-            max_weights: the largest network to allocate masks for, a byte a weight. Whatever it is, 2^13 weights for
-                each byte of the coded masks and 2^26 beside are allowed.
+            max_weights: the largest network to allocate masks for, a byte a weight (and of several coats a byte for
+                each weight that one of them keeps). Whatever it is, 2^13 weights for each byte of the coded masks and
+                2^26 beside are allowed.
 
         Raises: InputError, in one line, for a file that is missing, damaged, too large or not a ticket.
         """
         header, tensors = read_tensor_file(Path(path), _KIND, "a ticket (.ticket)", _MAX_BYTES)
         version = header.get("format_version")
-        if type(version) is not int or version != FORMAT_VERSION:
-            raise InputError(f"{path}: ticket of version {short(version)}, allowed is {FORMAT_VERSION}")
+        if type(version) is not int or version not in (BINARY_VERSION, FORM_VERSION):
+            allowed = f"{BINARY_VERSION} and {FORM_VERSION}"
+            raise InputError(f"{path}: ticket of version {short(version)}, allowed are {allowed}")
         try:
             return cls._from_parts(header, tensors, max_weights)
         except MemoryError:
@@ -160,22 +192,26 @@ class Ticket:
     def _from_parts(cls, header: dict[str, Any], tensors: dict[str, Tensor], max_weights: int) -> Ticket:
         weights = check_header(header)
         coded = tensors.pop("masks", None)
-        total = sum(weight.size for weight in weights.values())
+        total = sum(_sizes_and_counts(weights.values())[0])
         held = 0 if coded is None else coded.numel()
         most = min(max_weights, _WEIGHTS_OF_NO_BYTES + _WEIGHTS_A_BYTE * held)
         if total > most:
             raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
+        form = form_of(header)
+        found = _decoded(coded, weights)
         return cls(
             Recipe(header["seed"], header["weight_init"]),
             {name: weight.gain for name, weight in weights.items()},
             {name: weight.scale for name, weight in weights.items()},
-            _decoded(coded, weights),
+            {name: value.bool() for name, value in found.items()},
             {_unmasked_name(name): value for name, value in tensors.items()},
             header["fingerprint"],
             header["config"],
             {name: float(value) for name, value in header["metrics"].items()},
             header["provenance"],
             header.get("shared", {}),
+            form,
+            {} if form.is_binary else found,
         )
 
     def weights(self) -> dict[str, Tensor]:
@@ -189,6 +225,14 @@ class Ticket:
             raise ValueError("the weights regenerated from the seed do not have the ticket's fingerprint")
         return regenerated
 
+    def effective(self) -> dict[str, Tensor]:
+        """The weights that the network computes with: masked and scaled. Raises ValueError as `weights` does."""
+        return {
+            # In the order of training, so that the bits are the same.
+            name: torch.where(self.masks[name], weight * self.levels.get(name, 1) * self.scales[name], 0.0)
+            for name, weight in self.weights().items()
+        }
+
     @torch.no_grad()
     def apply(self, model: nn.Module) -> nn.Module:
         """Write the masked weights into an ordinary model of the same architecture; returns it in evaluation mode.
@@ -199,10 +243,7 @@ class Ticket:
         it is then left as it was.
         """
         Layout.of(model).check(self.masks, self.shared, self.unmasked)
-        state = {
-            name: torch.where(self.masks[name], weight * self.scales[name], 0.0)
-            for name, weight in self.weights().items()
-        }
+        state = self.effective()
         state |= {name: state[own] for name, own in self.shared.items()}
         model.load_state_dict(state | self.unmasked)
         return model.eval()
@@ -211,12 +252,17 @@ class Ticket:
 def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight]) -> dict[str, Tensor]:
     if coded is None or coded.dtype != torch.uint8 or coded.dim() != 1:
         raise ValueError("it has no tensor `masks` of bytes")
-    sizes, counts = [weight.size for weight in weights.values()], [weight.kept for weight in weights.values()]
-    masks = coding.decode(coded.numpy().tobytes(), sizes, counts)
+    masks = iter(coding.decode(coded.numpy().tobytes(), *_sizes_and_counts(weights.values())))
     return {
-        name: torch.from_numpy(mask).reshape(weight.shape)
-        for (name, weight), mask in zip(weights.items(), masks, strict=True)
+        name: torch.from_numpy(levels_of([next(masks) for _ in weight.counts])).reshape(weight.shape)
+        for name, weight in weights.items()
     }
+
+
+def _sizes_and_counts(weights: Iterable[HeaderWeight]) -> tuple[list[int], list[int]]:
+    """Of the masks that are coded for these weights."""
+    sizes = [size for weight in weights for size in (weight.size, *weight.counts[:-1])]
+    return sizes, [count for weight in weights for count in weight.counts]
 
 
 def _unmasked_name(name: str) -> str:

@@ -9,20 +9,23 @@ from reprlib import repr as short
 from typing import Any, NamedTuple, get_args
 
 from ugts_dist.supermask.arguments import MAX_SEED, MIN_SEED
+from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.recipe import check_gain
 from ugts_dist.supermask.weights import Init
 
-FORMAT_VERSION = 2
+BINARY_VERSION = 2
+FORM_VERSION = 3  # of tickets whose masks are not binary; older programs refuse them by it
 _KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
 _MAX_AXES = 16
 _SCALES = (0.5, 2.0**20)  # density^-1/2 of at most 2^40 weights; a half leaves room for rounding
+_ADDED = {"shared", "form"}  # where there is something to say
 
 
 class HeaderWeight(NamedTuple):
     """What the header tells of one masked weight."""
 
     shape: tuple[int, ...]
-    kept: int
+    counts: tuple[int, ...]  # how often each of the masks that are coded for it is True
     gain: float
     scale: float
 
@@ -31,13 +34,28 @@ class HeaderWeight(NamedTuple):
         return math.prod(self.shape)
 
     def to_json(self) -> list[Any]:
-        return [list(self.shape), self.kept, _to_hex(self.gain), _to_hex(self.scale)]
+        counts = self.counts[0] if len(self.counts) == 1 else list(self.counts)
+        return [list(self.shape), counts, _to_hex(self.gain), _to_hex(self.scale)]
+
+
+def version_of(form: Form) -> int:
+    """The format version of a ticket with such masks."""
+    return BINARY_VERSION if form.is_binary else FORM_VERSION
+
+
+def form_of(header: Mapping[str, Any]) -> Form:
+    """The form of the masks. Raises ValueError for one that is not that of the header's version."""
+    form = Form.from_json(header["form"]) if "form" in header else Form()
+    if header["format_version"] != version_of(form):
+        raise ValueError(f"form is {short(header.get('form'))} in version {short(header['format_version'])}")
+    return form
 
 
 def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
     """The weights of a header whose every field is what it should be. Raises ValueError for any other."""
-    if header.keys() - {"shared"} != _KEYS:
+    if header.keys() - _ADDED != _KEYS:
         raise ValueError(f"its header has other fields than {', '.join(sorted(_KEYS))}")
+    form = form_of(header)
     seed, init, hashed = header["seed"], header["weight_init"], header["fingerprint"]
     if type(seed) is not int or not MIN_SEED <= seed <= MAX_SEED:
         raise ValueError(f"seed is {short(seed)}, allowed is a whole number from -2^63 to 2^64 - 1")
@@ -54,7 +72,7 @@ def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
             raise ValueError(f"metric {short(name)} is {short(value)}, allowed is a finite number")
     if not header["weights"]:
         raise ValueError("it has no weights")
-    weights = {name: _weight(f"weight {short(name)}", entry) for name, entry in header["weights"].items()}
+    weights = {name: _weight(f"weight {short(name)}", entry, form) for name, entry in header["weights"].items()}
     _check_shared(header.get("shared", {}), weights)
     return weights
 
@@ -67,7 +85,7 @@ def _check_shared(shared: Any, weights: Mapping[str, HeaderWeight]) -> None:
             raise ValueError(f"shared has {short(name)} for {short(own)}, allowed is another name for a weight")
 
 
-def _weight(told: str, entry: Any) -> HeaderWeight:
+def _weight(told: str, entry: Any, form: Form) -> HeaderWeight:
     if not isinstance(entry, list) or len(entry) != 4:
         raise ValueError(f"{told} is {short(entry)}, allowed is [shape, number kept, gain, scale]")
     shape, kept, gain, scale = entry
@@ -77,13 +95,25 @@ def _weight(told: str, entry: Any) -> HeaderWeight:
         or not all(type(axis) is int and 1 <= axis < 2**40 for axis in shape)
     ):
         raise ValueError(f"{told} has shape {short(shape)}, allowed are 2 to {_MAX_AXES} axes, each of 1 or more")
-    if type(kept) is not int or not 0 <= kept <= math.prod(shape):
-        raise ValueError(f"{told} keeps {short(kept)} of its {math.prod(shape)} weights")
-    weight = HeaderWeight(tuple(shape), kept, _from_hex(f"gain of {told}", gain), _from_hex(f"scale of {told}", scale))
+    counts = _counts(told, kept, math.prod(shape), form)
+    weight = HeaderWeight(
+        tuple(shape), counts, _from_hex(f"gain of {told}", gain), _from_hex(f"scale of {told}", scale)
+    )
     check_gain(weight.gain)
-    if not _SCALES[0] <= weight.scale <= _SCALES[1]:
-        raise ValueError(f"scale of {told} is {weight.scale:g}, allowed is a number from 2^-1 to 2^20")
+    least = _SCALES[0] / form.coats  # the mask's mean square is at most that of its highest level
+    if not least <= weight.scale <= _SCALES[1]:
+        raise ValueError(f"scale of {told} is {weight.scale:g}, allowed is a number from {least:g} to 2^20")
     return weight
+
+
+def _counts(told: str, kept: Any, size: int, form: Form) -> tuple[int, ...]:
+    counts = tuple(kept) if isinstance(kept, list) else (kept,)
+    if isinstance(kept, list) != (form.coats > 1) or len(counts) != form.coats:
+        raise ValueError(f"{told} keeps {short(kept)}, allowed is a number for each of {form.coats} coats")
+    for count, most in zip(counts, (size, *counts), strict=False):
+        if type(count) is not int or not 0 <= count <= most:
+            raise ValueError(f"{told} keeps {short(kept)} of its {size} weights")
+    return counts
 
 
 def _to_hex(value: float) -> str:

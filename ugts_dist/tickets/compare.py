@@ -96,6 +96,7 @@ def _overlap(name: str, weights: int, first: int, second: int, both: int) -> Ove
 def _differences(first: Ticket, second: Ticket) -> Iterator[Difference]:
     pairs: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         ("", vars(first.recipe), vars(second.recipe)),
+        ("form ", vars(first.form), vars(second.form)),
         ("", {"fingerprint": first.fingerprint}, {"fingerprint": second.fingerprint}),
         ("shared ", first.shared, second.shared),
         ("gain ", first.gains, second.gains),
@@ -108,14 +109,15 @@ def _differences(first: Ticket, second: Ticket) -> Iterator[Difference]:
         for name in dict.fromkeys((*one, *other)):
             if one.get(name) != other.get(name):
                 yield Difference(prefix + name, one.get(name), other.get(name))
-    yield from _unmasked(first.unmasked, second.unmasked)
+    yield from _values("level of ", first.levels, second.levels)
+    yield from _values("unmasked ", first.unmasked, second.unmasked)
 
 
-def _unmasked(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Iterator[Difference]:
+def _values(prefix: str, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Iterator[Difference]:
     for name in dict.fromkeys((*first, *second)):
         values = [side.get(name) for side in (first, second)]
         if None in values or not torch.equal(values[0], values[1]):  # type: ignore[arg-type]  # neither is None
-            yield Difference(f"unmasked {name}", *("absent" if value is None else _told(value) for value in values))
+            yield Difference(prefix + name, *("absent" if value is None else _told(value) for value in values))
 
 
 def _told(value: Tensor) -> str:

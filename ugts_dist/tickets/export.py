@@ -59,11 +59,11 @@ def csr(ticket: Ticket, path: Path) -> bytes:
     """
     tensors = {f"unmasked/{name}": value.contiguous() for name, value in ticket.unmasked.items()}
     try:
-        weights = ticket.weights()
+        weights = ticket.effective()
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     for name, weight in weights.items():
-        tensors |= _sparse(name, weight * ticket.scales[name], ticket.masks[name])
+        tensors |= _sparse(name, weight, ticket.masks[name])
     return safetensors.torch.save(tensors, {"csr": json.dumps({"weights": list(ticket.masks)})})
 
 

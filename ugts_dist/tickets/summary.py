@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ugts_dist.supermask import Ticket
+from ugts_dist.supermask.coding import Mask, entropy_bytes
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Layer:
 
     Attributes:
         density: fraction of it that is kept.
-        entropy_bytes: the least that a code can take, on average, for a mask whose bits are independent and set with
-            this density.
+        entropy_bytes: the least that a code can take, on average, for a mask whose values are independent and as
+            frequent as here.
+        levels: how many weights have each value of the mask, where it is not binary.
         gain, scale: what its random values, and what is kept of them, are multiplied by.
     """
 
@@ -30,6 +31,7 @@ class Layer:
     entropy_bytes: float
     gain: float
     scale: float
+    levels: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Summary:
     Attributes:
         dense_bytes: of all weights and unmasked tensors, the weights in float32.
         entropy_bytes: the sum over the layers.
+        form: of masks that are not binary.
     """
 
     path: str
@@ -50,6 +53,7 @@ class Summary:
     entropy_bytes: float
     seed: int
     weight_init: str
+    form: dict[str, Any]
     fingerprint: str
     layers: list[Layer]
     metrics: dict[str, float]
@@ -62,7 +66,7 @@ class Summary:
 
 def summarise(ticket: Ticket, path: Path) -> Summary:
     """The summary of a ticket that was read from a file."""
-    layers = [_layer(ticket, name) for name in ticket.masks]
+    layers = [_layer(ticket, name, masks) for name, masks in ticket.bit_masks().items()]
     weights, kept = sum(layer.weights for layer in layers), sum(layer.kept for layer in layers)
     unmasked = sum(value.numel() * value.element_size() for value in ticket.unmasked.values())
     return Summary(
@@ -75,6 +79,7 @@ def summarise(ticket: Ticket, path: Path) -> Summary:
         entropy_bytes=sum(layer.entropy_bytes for layer in layers),
         seed=ticket.recipe.seed,
         weight_init=ticket.recipe.weight_init,
+        form=ticket.form.to_json(),
         fingerprint=ticket.fingerprint,
         layers=layers,
         metrics=ticket.metrics,
@@ -91,14 +96,25 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _layer(ticket: Ticket, name: str) -> Layer:
-    mask = ticket.masks[name]
-    weights, kept = mask.numel(), int(mask.sum())
-    density = kept / max(1, weights)
-    bits = weights * _entropy(density)
-    return Layer(name, tuple(mask.shape), weights, kept, density, bits / 8, ticket.gains[name], ticket.scales[name])
+def _layer(ticket: Ticket, name: str, masks: list[Mask]) -> Layer:
+    kept = ticket.masks[name]
+    bound = entropy_bytes([mask.size for mask in masks], [int(mask.sum()) for mask in masks])
+    density = int(kept.sum()) / max(1, kept.numel())
+    return Layer(
+        name,
+        tuple(kept.shape),
+        kept.numel(),
+        int(kept.sum()),
+        density,
+        bound,
+        ticket.gains[name],
+        ticket.scales[name],
+        _frequencies(ticket, name),
+    )
 
 
-def _entropy(p: float) -> float:
-    """Bits that tell which of two events happened, of which one has this probability."""
-    return 0.0 if p in (0.0, 1.0) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
+def _frequencies(ticket: Ticket, name: str) -> dict[str, int]:
+    if ticket.form.is_binary:
+        return {}
+    values, counts = ticket.levels[name].unique(return_counts=True)
+    return {str(value): count for value, count in zip(values.tolist(), counts.tolist(), strict=True)}

@@ -22,10 +22,21 @@ def show_summary(summary: Summary) -> None:
         numbers = (f"{layer.kept:,}", f"{layer.density:.4f}", f"{layer.entropy_bytes:,.0f}")
         layers.add_row(plain(layer.name), _shape(layer.shape), *numbers, f"{layer.gain:.4g}", f"{layer.scale:.4g}")
     console.print(layers)
+    if summary.form:
+        console.print(_levels(summary))
     parts = {"Metrics": summary.metrics, "Provenance": summary.provenance, "Configuration": summary.config}
     for title, values in parts.items():
         if values:
             console.print(_pairs(title, flat(values).items()))
+
+
+def _levels(summary: Summary) -> Table:
+    """How many weights of each layer have each value of its mask."""
+    values = sorted({value for layer in summary.layers for value in layer.levels}, key=int)
+    table = _table("Values of the masks", ("weight", *values))
+    for layer in summary.layers:
+        table.add_row(plain(layer.name), *(f"{layer.levels.get(value, 0):,}" for value in values))
+    return table
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -50,6 +61,8 @@ def _overview(summary: Summary) -> Iterable[tuple[str, Any]]:
     share = f"{summary.file_bytes / summary.dense_bytes:.2%} of the dense network's {summary.dense_bytes:,}"
     bound = f"{summary.entropy_bytes:,.0f} is the entropy of the masks"
     yield "file", f"{summary.file_bytes:,} bytes, {share}; {bound}"
+    if summary.form:
+        yield "masks", ", ".join(f"{name} {value}" for name, value in summary.form.items())
     yield "weights", f"{summary.weight_init}, seed {summary.seed}"
     yield "fingerprint", summary.fingerprint
 

@@ -105,6 +105,7 @@ class TicketSearch:
             floor=options.floor,
             first=model.inputs() if options.input_sparsity else (),
             first_sparsity=options.input_sparsity,
+            coats=options.coats,
             process_group=ranks.process_group,
         )
 

@@ -1,0 +1,47 @@
+"""The form of a supermask: binary, or with more values than 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from reprlib import repr as short
+from typing import Any
+
+from ugts_dist.supermask import arguments
+
+MAX_COATS = 64
+
+
+@dataclass(frozen=True)
+class Form:
+    """Which values a supermask has. Raises ValueError for any that is not allowed.
+
+    Attributes:
+        coats: a mask counts how many of so many nested thresholds a score reaches: 0 to `coats`. 1 is a binary mask.
+    """
+
+    coats: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coats", arguments.whole("coats", self.coats, 1, MAX_COATS))
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether a mask tells no more than what is kept."""
+        return self == Form()
+
+    def to_json(self) -> dict[str, Any]:
+        """What is not the default."""
+        default = asdict(Form())
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+    @classmethod
+    def from_json(cls, held: Any) -> Form:
+        """Raises ValueError for anything that `to_json` does not give of a form that is not binary."""
+        names = {field.name for field in fields(cls)}
+        if not isinstance(held, Mapping) or not held or held.keys() - names:
+            raise ValueError(f"form is {short(held)}, allowed is an object with some of {', '.join(sorted(names))}")
+        form = cls(**held)
+        if form.to_json() != held:
+            raise ValueError(f"form is {short(held)}, allowed are values that are not the default")
+        return form
