@@ -159,6 +159,12 @@ def test_values_outside_their_range_are_refused(field: str, value: object) -> No
     assert refused(lambda: Config().replace({field: value})).startswith(f"{field} is {value}, allowed is ")
 
 
+def test_signed_masks_compare_magnitudes() -> None:
+    message = "supermask.ranking is score, allowed is magnitude, as supermask.signed is true"
+    assert refused(lambda: Config().replace({"supermask.signed": True})) == message
+    Config().replace({"supermask.signed": True, "supermask.ranking": "magnitude"})
+
+
 @pytest.mark.parametrize(
     ("changes", "allowed"),
     [

@@ -47,6 +47,7 @@ _LATER = {
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,
     "supermask.coats": 1,
+    "supermask.signed": False,
     "optim.average": 0.0,
 }
 

@@ -174,6 +174,9 @@ class SupermaskConfig:
     coats: int = 1
     """Nested thresholds on each score: a weight counts as often as its score reaches one (multicoated supermasks).
     Their sparsities lie evenly between the target and 1; 1: a binary mask."""
+    signed: bool = False
+    """What is kept has the sign of its score, which can so turn a weight around (signed supermasks); for ranking
+    magnitude."""
     floor: float = 0.0
     """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
     paper; 1: the same density in every layer."""
@@ -197,6 +200,9 @@ class SupermaskConfig:
         require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
         require(0.0 <= self.floor <= 1.0, "supermask.floor", self.floor, "[0, 1]")
         require_count("supermask.coats", self.coats, 1, MAX_COATS)
+        if self.signed:
+            allowed = "magnitude, as supermask.signed is true"
+            require(self.ranking == "magnitude", "supermask.ranking", self.ranking, allowed)
         require(0.0 <= self.input_sparsity < 1.0, "supermask.input_sparsity", self.input_sparsity, "[0, 1)")
         if self.parts[0] == "layer":
             allowed = "0 with a threshold for each layer"

@@ -42,6 +42,8 @@ X, EDGES = graph()
         ({"scope": ["global"]}, r"scope is \['global'\], allowed"),
         ({"ranking": "magn"}, "ranking is 'magn', allowed is score, magnitude"),
         ({"rescale": "no"}, "rescale is 'no', allowed is True or False"),
+        ({"signed": 1}, "signed is 1, allowed is True or False"),
+        ({"signed": True}, "ranking is 'score', allowed is 'magnitude' for signed masks"),
         ({"floor": math.nan}, r"floor is nan, allowed is \[0, 1\]"),
         ({"floor": 1.1}, r"floor is 1\.1, allowed is \[0, 1\]"),
         ({"floor": "1"}, r"floor is '1', allowed is \[0, 1\]"),

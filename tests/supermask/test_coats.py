@@ -15,7 +15,8 @@ from tests.supermask.networks import FEATURES, NETWORKS, graph
 from ugts_dist import Supermask, sparsify
 from ugts_dist.config_limits import MAX_COATS
 from ugts_dist.supermask import form
-from ugts_dist.supermask.coats import bit_masks, coat_sparsities, levels_of
+from ugts_dist.supermask.bit_masks import bit_masks, coded_sizes, levels_of
+from ugts_dist.supermask.coats import coat_sparsities
 from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.recipe import Scope
 
@@ -126,15 +127,19 @@ def test_the_configuration_allows_as_many() -> None:
     assert form.MAX_COATS == MAX_COATS
 
 
-@given(
-    levels=st.lists(st.integers(0, 5), max_size=200),
-    coats=st.integers(5, 7),
-)
-def test_bit_masks_tell_the_levels(levels: list[int], coats: int) -> None:
-    values = np.array(levels, np.int8)
-    masks = bit_masks(values, Form(coats))
-    assert [mask.size for mask in masks] == [len(levels), *(int((values > coat).sum()) for coat in range(coats - 1))]
-    assert levels_of(masks).tolist() == levels
+@given(levels=st.lists(st.integers(-5, 5), max_size=200), coats=st.integers(5, 7), signed=st.booleans())
+def test_bit_masks_tell_the_levels(levels: list[int], coats: int, signed: bool) -> None:
+    values = np.array(levels if signed else [abs(level) for level in levels], np.int8)
+    form = Form(coats, signed)
+    masks = bit_masks(values, form)
+    assert len(masks) == form.num_masks
+    for coat in range(coats):
+        left = [abs(level) for level in levels if abs(level) >= coat]
+        assert masks[coat].tolist() == [level > coat for level in left]
+    if signed:
+        assert masks[-1].tolist() == [level < 0 for level in levels if level]
+    assert [mask.size for mask in masks] == coded_sizes(len(levels), [int(mask.sum()) for mask in masks], form)
+    assert levels_of(masks, form).tolist() == values.tolist()
 
 
 def test_the_mean_square_counts_every_level_once() -> None:

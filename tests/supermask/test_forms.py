@@ -22,7 +22,13 @@ from ugts_dist.tensor_file import read_tensor_file
 
 X, EDGES = graph()
 NETWORK = "gat with batch norm"
-FORMS: dict[str, dict[str, Any]] = {"coats": {"coats": 3}, "many coats": {"coats": 64}}
+SIGNED: dict[str, Any] = {"signed": True, "ranking": "magnitude"}
+FORMS: dict[str, dict[str, Any]] = {
+    "coats": {"coats": 3},
+    "many coats": {"coats": 64},
+    "signed": SIGNED,
+    "signed coats": {"coats": 3, **SIGNED},
+}
 
 
 def searched(form: dict[str, Any], sparsity: float = 0.6, network: str = NETWORK) -> Supermask:
@@ -134,6 +140,10 @@ def test_binary_masks_are_of_the_version_that_they_were_of(tmp_path: Path) -> No
         {"form": {"coats": True}},
         {"form": {"coats": 3.0}},
         {"form": {"coats": "3"}},
+        {"form": {"coats": 3, "signed": True}},
+        {"form": {"coats": 3, "signed": False}},
+        {"form": {"coats": 3, "signed": 1}},
+        {"form": {"signed": True}},
         {"form": {"more": 3}},
         {"form": {"coats": 3, "more": 3}},
         {"form": [3]},

@@ -42,6 +42,7 @@ KINDS = {
     "edge-popup-gat": config(supermask__method="edge-popup", model__arch="gat"),
     "dense": config(supermask__method="dense", optim__weight_decay=5e-4),
     "coats": config(supermask__coats=3),
+    "signed": config(supermask__signed=True, supermask__ranking="magnitude"),
     "averaged": config(optim__average=0.9),
 }
 

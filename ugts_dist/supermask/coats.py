@@ -8,15 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-
-from ugts_dist.supermask.coding import Mask
-from ugts_dist.supermask.form import Form
-
-Levels = npt.NDArray[np.int8]
 
 
 def coat_sparsities(sparsity: float, coats: int) -> list[float]:
@@ -37,27 +30,3 @@ def count_reached(ranked: Tensor, threshold: Tensor) -> Tensor:
     for other in others:
         level += torch.ge(ranked, other)
     return level
-
-
-def bit_masks(levels: Mask | Levels, form: Form) -> list[Mask]:
-    """The boolean masks, flat, that tell these levels: of each coat, among the weights of the coat before it."""
-    left = levels.reshape(-1)
-    masks = []
-    for coat in range(1, form.coats + 1):
-        reached = left >= coat
-        masks.append(reached)
-        left = left[reached]
-    return masks
-
-
-def levels_of(masks: Sequence[Mask]) -> Mask | Levels:
-    """The levels, flat, that `bit_masks` tells by these masks; a single mask is returned as it is."""
-    first, *others = masks
-    if not others:
-        return first
-    levels = first.astype(np.int8)
-    places = np.flatnonzero(first)
-    for mask in others:
-        places = places[mask]
-        levels[places] += 1
-    return levels

@@ -18,17 +18,25 @@ class Form:
 
     Attributes:
         coats: a mask counts how many of so many nested thresholds a score reaches: 0 to `coats`. 1 is a binary mask.
+        signed: what is kept has the sign of its score.
     """
 
     coats: int = 1
+    signed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coats", arguments.whole("coats", self.coats, 1, MAX_COATS))
+        arguments.flag("signed", self.signed)
 
     @property
     def is_binary(self) -> bool:
         """Whether a mask tells no more than what is kept."""
         return self == Form()
+
+    @property
+    def num_masks(self) -> int:
+        """By how many boolean masks a file tells the values of a weight."""
+        return self.coats + self.signed
 
     def to_json(self) -> dict[str, Any]:
         """What is not the default."""

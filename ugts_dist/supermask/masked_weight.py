@@ -15,23 +15,31 @@ _STATE = "_extra_state"  # torch's own name for what `get_extra_state` returns
 
 
 class _MaskWeight(torch.autograd.Function):
-    """Straight-through step: forward `scale * weight * (score >= threshold)`, or the number of thresholds that the
-    score reaches in place of the comparison; backward, for every score whether it is masked or not,
-    `grad * scale * weight`."""
+    """Straight-through step: forward `scale * weight * (score >= threshold)`; in place of the comparison the number of
+    thresholds that the score reaches, and of a signed mask the number that its magnitude reaches, with the sign of the
+    score. Backward, for every score whether it is masked or not, `grad * scale * weight`."""
 
     @staticmethod
-    def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor) -> Tensor:
+    def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor, magnitude: Tensor | None) -> Tensor:
         # The last product is not in place: compiled, torch 2.11 would hand on no gradient.
-        return count_reached(score, threshold).mul_(weight) * scale
+        return _values(score, threshold, magnitude).mul_(weight) * scale
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0], inputs[3])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         weight, scale = ctx.saved_tensors
-        return None, (grad * weight).mul_(scale), None, None
+        return None, (grad * weight).mul_(scale), None, None, None
+
+
+def _values(score: Tensor, threshold: Tensor, magnitude: Tensor | None) -> Tensor:
+    """The mask as floats. `magnitude`: of a signed one."""
+    if magnitude is None:
+        return count_reached(score, threshold)
+    level = count_reached(magnitude, threshold)
+    return torch.copysign(level, score, out=level)
 
 
 class MaskedWeight(nn.Module):
@@ -51,6 +59,7 @@ class MaskedWeight(nn.Module):
         self.options = options
         self.gain = 1.0
         self.by_magnitude = options.ranking == "magnitude"
+        self.signed = options.signed
         self.register_buffer("threshold", score.new_full((), -torch.inf))
         if options.coats > 1:  # before the first step the mask is 1 everywhere
             self.threshold = torch.cat([self.threshold[None], score.new_full((options.coats - 1,), torch.inf)])
@@ -64,9 +73,10 @@ class MaskedWeight(nn.Module):
         """Boolean supermask of the weight's shape."""
         return self.ranked().detach() >= thresholds_of(self.threshold)[0]
 
+    @torch.no_grad()
     def levels(self) -> Tensor:
-        """How many thresholds each score reaches: int8 of the weight's shape."""
-        return count_reached(self.ranked().detach(), self.threshold).to(torch.int8)
+        """The mask's values: int8 of the weight's shape."""
+        return _values(*self._inputs()).to(torch.int8)
 
     def sum_of_squares(self) -> Tensor:
         """The sum of the mask's squared values, a scalar: of a binary one, how many weights it keeps."""
@@ -77,7 +87,14 @@ class MaskedWeight(nn.Module):
         return total
 
     def forward(self, weight: Tensor) -> Tensor:
-        return _MaskWeight.apply(weight, self.ranked(), self.threshold, self.scale)
+        score, threshold, magnitude = self._inputs()
+        return _MaskWeight.apply(weight, score, threshold, self.scale, magnitude)
+
+    def _inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of `_values`. The first is what the gradient goes to."""
+        if self.signed:
+            return self.score, self.threshold, self.ranked().detach()
+        return self.ranked(), self.threshold, None
 
     def get_extra_state(self) -> Tensor:
         """Recipe, options and gain, as bytes."""

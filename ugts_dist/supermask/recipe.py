@@ -43,6 +43,7 @@ class Options:
     first: tuple[str, ...] = ()
     first_sparsity: float = 0.0
     coats: int = 1
+    signed: bool = False
 
     def __post_init__(self) -> None:
         arguments.one_of("scope", self.scope, get_args(Scope))
@@ -53,11 +54,13 @@ class Options:
         share = arguments.fraction("first_sparsity", self.first_sparsity, below_one=True)
         object.__setattr__(self, "first_sparsity", share)
         object.__setattr__(self, "coats", self.form.coats)
+        if self.signed and self.ranking != "magnitude":
+            raise ValueError(f"ranking is {self.ranking!r}, allowed is 'magnitude' for signed masks")
 
     @property
     def form(self) -> Form:
         """Which values the masks have."""
-        return Form(self.coats)
+        return Form(self.coats, self.signed)
 
     def to_dict(self) -> dict[str, Any]:
         """Every option, but for the form only what is not the default: states of binary masks stay what they were."""

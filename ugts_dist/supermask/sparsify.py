@@ -33,6 +33,7 @@ def sparsify(
     first: Iterable[str] = (),
     first_sparsity: float = 0.0,
     coats: int = 1,
+    signed: bool = False,
     process_group: dist.ProcessGroup | None = None,
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
@@ -54,6 +55,8 @@ def sparsify(
             before all others, up to the sparsity `first_sparsity`. For scope `global`.
         coats: nested thresholds on each score, up to 64; a weight counts as often as its score reaches one. Their
             sparsities lie evenly between that of the step, which is the first one's, and 1. 1 is a binary mask.
+        signed: what is kept has the sign of its score, which can so turn a weight around (Koster et al., ICLR 2022);
+            for ranking `magnitude`. The gradient of a score is that of its mask's value, as it is for others.
         process_group: ranks that share the search for the threshold; by default all ranks, where
             `torch.distributed` is initialised.
 
@@ -67,7 +70,7 @@ def sparsify(
     ticket holds. The model is then left as it was.
     """
     recipe = Recipe(seed, weight_init)
-    options = Options(scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats)
+    options = Options(scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats, signed)
     arguments.one_of("score_init", score_init, get_args(Init))
     arguments.positive("score_scale", score_scale)
     sites = find_sites(model)

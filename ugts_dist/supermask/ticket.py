@@ -4,19 +4,20 @@ The file is a safetensors file with one metadata entry, `ugts`: a JSON object wi
     format_version  2; 3 with a `form`
     seed, weight_init, fingerprint  of the frozen weights
     weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
-                    scale are float64 in hexadecimal notation. Of several coats the number kept is a list, one for each
-    form            only of masks that are not binary: their `coats`, the number of nested masks
+                    scale are float64 in hexadecimal notation. Where a weight has several boolean masks, the number
+                    kept is a list: how many are True in each
+    form            only of masks that are not binary: `coats`, how many nested thresholds they count, and `signed`
     shared          only where weights are shared: further name of a weight -> its name among the weights
     config, metrics, provenance
     sha256          as `ugts_dist.tensor_file` defines it
 Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
-parameter and buffer. Of several coats the masks of a weight follow each other; each but the first has only the weights
-that the one before keeps.
+parameter and buffer. Of masks that are not binary each weight has several boolean ones, one after the other: see
+`ugts_dist.supermask.bit_masks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import coding
-from ugts_dist.supermask.coats import bit_masks, levels_of
+from ugts_dist.supermask.bit_masks import bit_masks, coded_sizes, levels_of
 from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.layout import Layout
 from ugts_dist.supermask.masked import Supermask
@@ -192,13 +193,13 @@ class Ticket:
     def _from_parts(cls, header: dict[str, Any], tensors: dict[str, Tensor], max_weights: int) -> Ticket:
         weights = check_header(header)
         coded = tensors.pop("masks", None)
-        total = sum(_sizes_and_counts(weights.values())[0])
+        form = form_of(header)
+        total = sum(size for weight in weights.values() for size in coded_sizes(weight.size, weight.counts, form))
         held = 0 if coded is None else coded.numel()
         most = min(max_weights, _WEIGHTS_OF_NO_BYTES + _WEIGHTS_A_BYTE * held)
         if total > most:
             raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
-        form = form_of(header)
-        found = _decoded(coded, weights)
+        found = _decoded(coded, weights, form)
         return cls(
             Recipe(header["seed"], header["weight_init"]),
             {name: weight.gain for name, weight in weights.items()},
@@ -249,20 +250,16 @@ class Ticket:
         return model.eval()
 
 
-def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight]) -> dict[str, Tensor]:
+def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight], form: Form) -> dict[str, Tensor]:
     if coded is None or coded.dtype != torch.uint8 or coded.dim() != 1:
         raise ValueError("it has no tensor `masks` of bytes")
-    masks = iter(coding.decode(coded.numpy().tobytes(), *_sizes_and_counts(weights.values())))
+    sizes = [size for weight in weights.values() for size in coded_sizes(weight.size, weight.counts, form)]
+    counts = [count for weight in weights.values() for count in weight.counts]
+    masks = iter(coding.decode(coded.numpy().tobytes(), sizes, counts))
     return {
-        name: torch.from_numpy(levels_of([next(masks) for _ in weight.counts])).reshape(weight.shape)
+        name: torch.from_numpy(levels_of([next(masks) for _ in weight.counts], form)).reshape(weight.shape)
         for name, weight in weights.items()
     }
-
-
-def _sizes_and_counts(weights: Iterable[HeaderWeight]) -> tuple[list[int], list[int]]:
-    """Of the masks that are coded for these weights."""
-    sizes = [size for weight in weights for size in (weight.size, *weight.counts[:-1])]
-    return sizes, [count for weight in weights for count in weight.counts]
 
 
 def _unmasked_name(name: str) -> str:

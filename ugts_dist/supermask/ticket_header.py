@@ -9,6 +9,7 @@ from reprlib import repr as short
 from typing import Any, NamedTuple, get_args
 
 from ugts_dist.supermask.arguments import MAX_SEED, MIN_SEED
+from ugts_dist.supermask.bit_masks import coded_sizes
 from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.recipe import check_gain
 from ugts_dist.supermask.weights import Init
@@ -108,11 +109,12 @@ def _weight(told: str, entry: Any, form: Form) -> HeaderWeight:
 
 def _counts(told: str, kept: Any, size: int, form: Form) -> tuple[int, ...]:
     counts = tuple(kept) if isinstance(kept, list) else (kept,)
-    if isinstance(kept, list) != (form.coats > 1) or len(counts) != form.coats:
-        raise ValueError(f"{told} keeps {short(kept)}, allowed is a number for each of {form.coats} coats")
-    for count, most in zip(counts, (size, *counts), strict=False):
-        if type(count) is not int or not 0 <= count <= most:
-            raise ValueError(f"{told} keeps {short(kept)} of its {size} weights")
+    if isinstance(kept, list) != (form.num_masks > 1) or len(counts) != form.num_masks:
+        raise ValueError(f"{told} keeps {short(kept)}, allowed is a number for each of {form.num_masks} masks")
+    if not all(type(count) is int for count in counts) or any(
+        not 0 <= count <= most for count, most in zip(counts, coded_sizes(size, counts, form), strict=True)
+    ):
+        raise ValueError(f"{told} keeps {short(kept)} of its {size} weights")
     return counts
 
 

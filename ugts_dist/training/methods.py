@@ -106,6 +106,7 @@ class TicketSearch:
             first=model.inputs() if options.input_sparsity else (),
             first_sparsity=options.input_sparsity,
             coats=options.coats,
+            signed=options.signed,
             process_group=ranks.process_group,
         )
 
