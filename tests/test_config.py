@@ -132,6 +132,8 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("supermask.calibrate_at", [1.0, -0.1, math.nan]),
     ("supermask.input_sparsity", [1.0, -0.1, math.nan]),
     ("supermask.coats", [0, -1, 65]),
+    ("supermask.pruned", [-0.1, 0.91, 1.0, math.nan]),
+    ("supermask.locked", [-0.1, 0.11, 1.0, math.nan]),
     ("supermask.ramp", [1.01, -0.1, math.nan]),
     ("supermask.score_scale", [0.0, -1.0, 1e39, 1e-60, math.inf, math.nan]),
     ("supermask.output_rms", [0.0, -1.0, 1e39, 1e-60, math.inf, math.nan]),
@@ -157,6 +159,28 @@ RANGES: list[tuple[str, list[Any]]] = [
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in RANGES for value in values])
 def test_values_outside_their_range_are_refused(field: str, value: object) -> None:
     assert refused(lambda: Config().replace({field: value})).startswith(f"{field} is {value}, allowed is ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"supermask.sparsity": 0.4, "supermask.pruned": 0.5},
+            "pruned is 0.5, allowed is 0 to supermask.sparsity, 0.4",
+        ),
+        ({"supermask.locked": 0.2}, "locked is 0.2, allowed is 0 to 1 - supermask.sparsity, 0.1"),
+        (
+            {"supermask.calibrate_at": 0.95, "supermask.locked": 0.1},
+            "locked is 0.1, allowed is 0 to 1 - supermask.calibrate_at, 0.05",
+        ),
+        (
+            {"supermask.pruned": 0.9, "supermask.locked": 0.1},
+            "locked is 0.1, allowed is less than 1 - supermask.pruned, 0.1",
+        ),
+    ],
+)
+def test_parts_that_can_not_be_masked_or_kept_for_good_are_refused(changes: dict[str, Any], message: str) -> None:
+    assert refused(lambda: Config().replace(changes)) == f"supermask.{message}"
 
 
 def test_signed_masks_compare_magnitudes() -> None:

@@ -48,6 +48,8 @@ _LATER = {
     "supermask.input_sparsity": 0.0,
     "supermask.coats": 1,
     "supermask.signed": False,
+    "supermask.pruned": 0.0,
+    "supermask.locked": 0.0,
     "optim.average": 0.0,
 }
 

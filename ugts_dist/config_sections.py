@@ -177,6 +177,11 @@ class SupermaskConfig:
     signed: bool = False
     """What is kept has the sign of its score, which can so turn a weight around (signed supermasks); for ranking
     magnitude."""
+    pruned: float = 0.0
+    """Part of each layer's weights that is masked for good, drawn from the seed: a ticket has no bits for it, and
+    training can't bring it back. Counts towards the sparsity."""
+    locked: float = 0.0
+    """Part of each layer's weights that is kept for good, likewise."""
     floor: float = 0.0
     """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
     paper; 1: the same density in every layer."""
@@ -200,6 +205,7 @@ class SupermaskConfig:
         require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
         require(0.0 <= self.floor <= 1.0, "supermask.floor", self.floor, "[0, 1]")
         require_count("supermask.coats", self.coats, 1, MAX_COATS)
+        self._check_frozen()
         if self.signed:
             allowed = "magnitude, as supermask.signed is true"
             require(self.ranking == "magnitude", "supermask.ranking", self.ranking, allowed)
@@ -211,6 +217,17 @@ class SupermaskConfig:
         require_scale("supermask.attention_rms", self.attention_rms)
         require_scale("supermask.output_rms", self.output_rms)
         require(-1 <= self.seed <= MAX_SEED, "supermask.seed", self.seed, f"0 to {MAX_SEED}, or -1")
+
+    def _check_frozen(self) -> None:
+        allowed = f"0 to supermask.sparsity, {self.sparsity:g}"
+        require(0.0 <= self.pruned <= self.sparsity, "supermask.pruned", self.pruned, allowed)
+        require(0.0 <= self.locked < 1.0, "supermask.locked", self.locked, "[0, 1)")
+        for name in ("sparsity", "initial_sparsity", "calibrate_at"):
+            value = getattr(self, name)
+            allowed = f"0 to 1 - supermask.{name}, {1.0 - value:g}"
+            require(self.locked <= 1.0 - value + 1e-9, "supermask.locked", self.locked, allowed)
+        allowed = f"less than 1 - supermask.pruned, {1.0 - self.pruned:g}"
+        require(self.pruned + self.locked < 1.0, "supermask.locked", self.locked, allowed)
 
     @property
     def parts(self) -> tuple[Scope, Ramp]:

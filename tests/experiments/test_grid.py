@@ -36,6 +36,8 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
         ("supermask.input_sparsity", 0.9),
         ("supermask.coats", 3),
         ("supermask.signed", True),
+        ("supermask.pruned", 0.5),
+        ("supermask.locked", 0.05),
         ("optim.average", 0.9),
     ],
 )

@@ -31,7 +31,17 @@ _TICKET_VALUES: dict[str, list[Any]] = {
         {"test": []},
     ],
     "provenance": _NO_OBJECTS,
-    "form": [*_NO_OBJECTS, {}, {"coats": 1}, {"coats": 2}, {"coats": 65}, {"coats": HUGE}, {"coats": "2"}, {"more": 1}],
+    "form": [
+        *_NO_OBJECTS,
+        {},
+        {"coats": 1},
+        {"coats": 2},
+        {"coats": 65},
+        {"coats": HUGE},
+        {"coats": "2"},
+        {"pruned": 0.5},
+        {"more": 1},
+    ],
     "more": [1],
 }
 _ENTRIES: dict[int, list[Any]] = {

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -18,6 +19,7 @@ from tests.supermask.networks import NETWORKS, graph, randomise
 from tests.supermask.test_ticket import content, refused, rewrite
 from ugts_dist import Supermask, Ticket, TicketBank, calibrate, sparsify
 from ugts_dist.supermask import coding
+from ugts_dist.supermask.frozen import frozen_places
 from ugts_dist.tensor_file import read_tensor_file
 
 X, EDGES = graph()
@@ -28,6 +30,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "many coats": {"coats": 64},
     "signed": SIGNED,
     "signed coats": {"coats": 3, **SIGNED},
+    "frozen": {"pruned": 0.4, "locked": 0.1},
+    "pruned": {"pruned": 0.25},
+    "everything": {"coats": 4, **SIGNED, "pruned": 0.3, "locked": 0.05},
 }
 
 
@@ -64,7 +69,7 @@ def test_a_rebuilt_network_has_the_same_outputs_bit_for_bit(form: dict[str, Any]
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     effective = loaded.effective()
     for name, weight in mask.weights().items():
-        level = loaded.levels[name]
+        level = (loaded.masks | loaded.levels)[name]
         assert torch.equal(loaded.masks[name], level != 0)
         torch.testing.assert_close(effective[name], weight * level * mask.scales()[name])
 
@@ -94,11 +99,14 @@ def test_the_masks_take_at_most_a_percent_more_than_their_entropy(
     form: dict[str, Any], sparsity: float, tmp_path: Path
 ) -> None:
     mask = sparsify(nn.Linear(512, 512, bias=False), rescale=True, **form)
+    sparsity = min(sparsity, 1.0 - mask.options.locked)
     mask.step(sparsity)
     Ticket.of(mask).save(tmp_path / "a")
     _, tensors = read_tensor_file(tmp_path / "a", "ugts", "a ticket")
+    level = (mask.masks() | mask.levels())["weight"].flatten()
+    frozen = np.logical_or(*frozen_places(0, "weight", level.numel(), mask.options.form))
     # A mask of few weights costs some bytes more: of 64 coats each has a lane's share.
-    assert tensors["masks"].numel() < 1.01 * entropy_of(mask.levels()["weight"]) + 2 * mask.options.coats
+    assert tensors["masks"].numel() < 1.01 * entropy_of(level[torch.from_numpy(~frozen)]) + 2 * mask.options.coats
 
 
 def test_the_file_of_coats_is_as_documented(tmp_path: Path) -> None:
@@ -144,6 +152,11 @@ def test_binary_masks_are_of_the_version_that_they_were_of(tmp_path: Path) -> No
         {"form": {"coats": 3, "signed": False}},
         {"form": {"coats": 3, "signed": 1}},
         {"form": {"signed": True}},
+        {"form": {"coats": 3, "pruned": 0.5}},
+        {"form": {"coats": 3, "pruned": 0.0}},
+        {"form": {"coats": 3, "pruned": 1.0}},
+        {"form": {"coats": 3, "pruned": "0.5"}},
+        {"form": {"coats": 3, "pruned": 0.6, "locked": 0.6}},
         {"form": {"more": 3}},
         {"form": {"coats": 3, "more": 3}},
         {"form": [3]},

@@ -174,7 +174,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     [
         {},
         {"supermask__scope": "layer"},
-        {"supermask__coats": 3},
+        {"supermask__coats": 3, "supermask__pruned": 0.5, "supermask__locked": 0.05},
         {"supermask__signed": True, "supermask__ranking": "magnitude"},
         {"supermask__floor": 0.3, "supermask__input_sparsity": 0.9, "model__skip": "initial", "optim__average": 0.9},
         {"supermask__method": "edge-popup", "model__graph_dropout": "dropedge", "model__graph_dropout_rate": 0.2},

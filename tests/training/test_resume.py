@@ -43,6 +43,7 @@ KINDS = {
     "dense": config(supermask__method="dense", optim__weight_decay=5e-4),
     "coats": config(supermask__coats=3),
     "signed": config(supermask__signed=True, supermask__ranking="magnitude"),
+    "frozen": config(supermask__pruned=0.5, supermask__locked=0.05),
     "averaged": config(optim__average=0.9),
 }
 

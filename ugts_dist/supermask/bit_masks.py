@@ -1,4 +1,7 @@
-"""The values of a mask as boolean masks, which is how a ticket's file holds them."""
+"""The values of a mask as boolean masks, which is how a ticket's file holds them.
+
+Where weights are frozen, all of this is of the others, in their order.
+"""
 
 from __future__ import annotations
 

@@ -19,19 +19,37 @@ class Form:
     Attributes:
         coats: a mask counts how many of so many nested thresholds a score reaches: 0 to `coats`. 1 is a binary mask.
         signed: what is kept has the sign of its score.
+        pruned, locked: parts of each weight tensor, drawn from the seed, that are masked and that are kept for good.
     """
 
     coats: int = 1
     signed: bool = False
+    pruned: float = 0.0
+    locked: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coats", arguments.whole("coats", self.coats, 1, MAX_COATS))
         arguments.flag("signed", self.signed)
+        for name in ("pruned", "locked"):
+            object.__setattr__(self, name, arguments.fraction(name, getattr(self, name), below_one=True))
+        if self.pruned + self.locked >= 1.0:
+            allowed = f"less than 1 - pruned, which is {1.0 - self.pruned:g}"
+            raise ValueError(f"locked is {self.locked:g}, allowed is {allowed}")
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is the paper's: a binary mask that scores decide everywhere."""
+        return self == Form()
 
     @property
     def is_binary(self) -> bool:
         """Whether a mask tells no more than what is kept."""
-        return self == Form()
+        return self.coats == 1 and not self.signed
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are weights whose scores have no say."""
+        return self.pruned > 0.0 or self.locked > 0.0
 
     @property
     def num_masks(self) -> int:
@@ -45,7 +63,7 @@ class Form:
 
     @classmethod
     def from_json(cls, held: Any) -> Form:
-        """Raises ValueError for anything that `to_json` does not give of a form that is not binary."""
+        """Raises ValueError for anything that `to_json` does not give of a form that is not the usual one."""
         names = {field.name for field in fields(cls)}
         if not isinstance(held, Mapping) or not held or held.keys() - names:
             raise ValueError(f"form is {short(held)}, allowed is an object with some of {', '.join(sorted(names))}")

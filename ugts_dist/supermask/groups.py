@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ugts_dist.supermask.frozen import frozen_counts
 from ugts_dist.supermask.recipe import Options
 
 
@@ -30,27 +31,53 @@ class Plan:
 
 
 def plan(sparsity: float, sizes: Mapping[str, int], options: Options) -> Plan:
-    """Of weights of these names and sizes."""
-    floors = _floors(sparsity, sizes, options)
-    return Plan(_groups(sparsity, sizes, options, floors), floors)
+    """Of weights of these names and sizes. What is pruned is always masked, and what is locked never."""
+    layers = [_layer(sparsity, name, size, options) for name, size in sizes.items()]
+    return Plan(_groups(sparsity, layers, options), [layer.floor for layer in layers])
 
 
-def _groups(sparsity: float, of_name: Mapping[str, int], options: Options, floors: list[int]) -> list[Group]:
-    sizes = list(of_name.values())
+class _Layer(NamedTuple):
+    """A weight tensor.
+
+    Attributes:
+        floor: how many weights are kept whatever the threshold; none of what is first.
+        least, most: how many can be masked, whatever the threshold, and but for the floor.
+    """
+
+    size: int
+    is_first: bool
+    floor: int
+    least: int
+    most: int
+
+
+def _layer(sparsity: float, name: str, size: int, options: Options) -> _Layer:
+    pruned, locked = frozen_counts(size, options.form)
+    is_first = name in options.first
+    floor = 0 if is_first else int(options.floor * (1.0 - sparsity) * size + 1e-6)
+    return _Layer(size, is_first, min(floor, size - pruned), pruned, size - locked)
+
+
+def _groups(sparsity: float, layers: list[_Layer], options: Options) -> list[Group]:
     if options.scope == "layer":
-        return [Group([i], round(sparsity * size)) for i, size in enumerate(sizes)]
-    masked = round(sparsity * sum(sizes))
-    first = [i for i, name in enumerate(of_name) if name in options.first]
-    rest = [i for i in range(len(sizes)) if i not in first]
+        return [Group([i], _masked(sparsity, [layer])) for i, layer in enumerate(layers)]
+    masked = _masked(sparsity, layers)
+    first = [layer for layer in layers if layer.is_first]
+    rest = [layer for layer in layers if not layer.is_first]
     if not first:
-        return [Group(rest, masked)]
-    most = round(options.first_sparsity * sum(sizes[i] for i in first))
-    least = masked - sum(sizes[i] - floors[i] for i in rest)
-    of_first = max(min(most, masked), least)
-    return [Group(rest, masked - of_first), Group(first, of_first)]
+        return [Group(list(range(len(layers))), masked)]
+    wanted = min(round(options.first_sparsity * sum(layer.size for layer in first)), masked)
+    of_rest = sum(min(layer.most, layer.size - layer.floor) for layer in rest)
+    least = max(masked - of_rest, sum(layer.least for layer in first))
+    most = min(sum(layer.most for layer in first), masked - sum(layer.least for layer in rest))
+    of_first = min(max(wanted, least), most)
+    places: dict[bool, list[int]] = {True: [], False: []}
+    for i, layer in enumerate(layers):
+        places[layer.is_first].append(i)
+    return [Group(places[False], masked - of_first), Group(places[True], of_first)]
 
 
-def _floors(sparsity: float, sizes: Mapping[str, int], options: Options) -> list[int]:
-    """How many weights of each layer its floor keeps; none of the first ones."""
-    share = options.floor * (1.0 - sparsity)
-    return [0 if name in options.first else int(share * size + 1e-6) for name, size in sizes.items()]
+def _masked(sparsity: float, layers: list[_Layer]) -> int:
+    """How many weights of some layers are masked together."""
+    wanted = round(sparsity * sum(layer.size for layer in layers))
+    return min(max(wanted, sum(layer.least for layer in layers)), sum(layer.most for layer in layers))

@@ -126,10 +126,15 @@ class Supermask:
         layer, up to its floor, are masked last of all. With a process group every rank must call it, and each gets the
         same bits.
 
-        Raises: ValueError for a sparsity outside [0, 1). FloatingPointError for scores that are not finite, where they
-        are on the CPU; on a GPU the host does not wait to learn of it, and `masks`, `sparsity` and `Ticket.of` raise.
+        What is pruned is masked at every sparsity, and what is locked at none.
+
+        Raises: ValueError for a sparsity outside [0, 1), and above 1 - `locked`. FloatingPointError for scores that are
+        not finite, where they are on the CPU; on a GPU the host does not wait to learn of it, and `masks`, `sparsity`
+        and `Ticket.of` raise.
         """
         sparsity = arguments.fraction("sparsity", sparsity, below_one=True)
+        if sparsity > 1.0 - self.options.locked + 1e-9:
+            raise arguments.refused("sparsity", sparsity, f"at most 1 - locked, {1.0 - self.options.locked:g}")
         if all(score.device.type == "cpu" for score in self.scores()) and not self._sum_of_scores().isfinite():
             self._check_scores()
         ranked = [entry.masked.ranked().detach() for entry in self._entries.values()]

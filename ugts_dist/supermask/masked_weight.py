@@ -51,8 +51,9 @@ class MaskedWeight(nn.Module):
 
     threshold: Tensor
     scale: Tensor
+    frozen: Tensor | None
 
-    def __init__(self, score: Tensor, recipe: Recipe, options: Options) -> None:
+    def __init__(self, score: Tensor, recipe: Recipe, options: Options, frozen: Tensor | None) -> None:
         super().__init__()
         self.score = nn.Parameter(score)
         self.recipe = recipe
@@ -60,14 +61,17 @@ class MaskedWeight(nn.Module):
         self.gain = 1.0
         self.by_magnitude = options.ranking == "magnitude"
         self.signed = options.signed
-        self.register_buffer("threshold", score.new_full((), -torch.inf))
+        self.register_buffer("threshold", score.new_full((), _lowest_threshold(frozen)))
         if options.coats > 1:  # before the first step the mask is 1 everywhere
             self.threshold = torch.cat([self.threshold[None], score.new_full((options.coats - 1,), torch.inf)])
         self.register_buffer("scale", score.new_ones(()))
+        self.register_buffer("frozen", frozen, persistent=False)  # it comes from the seed
 
     def ranked(self) -> Tensor:
-        """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup."""
-        return self.score.abs() if self.by_magnitude else self.score
+        """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup. It is
+        infinite where a weight is masked or kept for good."""
+        ranked = self.score.abs() if self.by_magnitude else self.score
+        return ranked if self.frozen is None else ranked + self.frozen
 
     def mask(self) -> Tensor:
         """Boolean supermask of the weight's shape."""
@@ -93,7 +97,8 @@ class MaskedWeight(nn.Module):
     def _inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of `_values`. The first is what the gradient goes to."""
         if self.signed:
-            return self.score, self.threshold, self.ranked().detach()
+            score = self.score if self.frozen is None else self.score + self.frozen  # what is locked is positive
+            return score, self.threshold, self.ranked().detach()
         return self.ranked(), self.threshold, None
 
     def get_extra_state(self) -> Tensor:
@@ -119,6 +124,11 @@ class MaskedWeight(nn.Module):
     @property
     def _state(self) -> WeightState:
         return WeightState(self.recipe, self.options, self.gain)
+
+
+def _lowest_threshold(frozen: Tensor | None) -> float:
+    """What every score reaches, and nothing that is pruned."""
+    return -torch.inf if frozen is None else torch.finfo(frozen.dtype).min
 
 
 def _count_reaching(score: Tensor, threshold: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ class Options:
     first_sparsity: float = 0.0
     coats: int = 1
     signed: bool = False
+    pruned: float = 0.0
+    locked: float = 0.0
 
     def __post_init__(self) -> None:
         arguments.one_of("scope", self.scope, get_args(Scope))
@@ -53,14 +55,15 @@ class Options:
         object.__setattr__(self, "first", arguments.names("first", self.first))
         share = arguments.fraction("first_sparsity", self.first_sparsity, below_one=True)
         object.__setattr__(self, "first_sparsity", share)
-        object.__setattr__(self, "coats", self.form.coats)
+        for name, value in vars(self.form).items():  # as plain numbers
+            object.__setattr__(self, name, value)
         if self.signed and self.ranking != "magnitude":
             raise ValueError(f"ranking is {self.ranking!r}, allowed is 'magnitude' for signed masks")
 
     @property
     def form(self) -> Form:
         """Which values the masks have."""
-        return Form(self.coats, self.signed)
+        return Form(self.coats, self.signed, self.pruned, self.locked)
 
     def to_dict(self) -> dict[str, Any]:
         """Every option, but for the form only what is not the default: states of binary masks stay what they were."""

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ugts_dist.supermask import arguments
+from ugts_dist.supermask.frozen import frozen_ranks
 from ugts_dist.supermask.masked import Entry, Supermask
 from ugts_dist.supermask.masked_weight import MaskedWeight, refuse_other_states
 from ugts_dist.supermask.recipe import Options, Ranking, Recipe, Scope
@@ -34,6 +35,8 @@ def sparsify(
     first_sparsity: float = 0.0,
     coats: int = 1,
     signed: bool = False,
+    pruned: float = 0.0,
+    locked: float = 0.0,
     process_group: dist.ProcessGroup | None = None,
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
@@ -57,6 +60,9 @@ def sparsify(
             sparsities lie evenly between that of the step, which is the first one's, and 1. 1 is a binary mask.
         signed: what is kept has the sign of its score, which can so turn a weight around (Koster et al., ICLR 2022);
             for ranking `magnitude`. The gradient of a score is that of its mask's value, as it is for others.
+        pruned: part of each weight tensor that is masked for good, drawn from the seed; so a ticket's file needs no
+            bits for it. Sparsities count all weights (Otsuka et al. 2024).
+        locked: part that is kept for good, likewise, and counts as often as there are coats.
         process_group: ranks that share the search for the threshold; by default all ranks, where
             `torch.distributed` is initialised.
 
@@ -70,7 +76,9 @@ def sparsify(
     ticket holds. The model is then left as it was.
     """
     recipe = Recipe(seed, weight_init)
-    options = Options(scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats, signed)
+    options = Options(
+        scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats, signed, pruned, locked
+    )
     arguments.one_of("score_init", score_init, get_args(Init))
     arguments.positive("score_scale", score_scale)
     sites = find_sites(model)
@@ -82,7 +90,10 @@ def sparsify(
     entries: dict[str, Entry] = {}
     for site in sites:
         score = random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
-        entries[site.name] = _install(site, MaskedWeight(score.to(site.parameter.device), recipe, options))
+        frozen = frozen_ranks(recipe.seed, site.name, site.parameter.shape, options.form)
+        device = site.parameter.device
+        masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device))
+        entries[site.name] = _install(site, masked)
     for module in model.modules():  # any of them can be given a state of its own
         module.register_load_state_dict_pre_hook(refuse_other_states)
     model.requires_grad_(False)

@@ -6,13 +6,15 @@ The file is a safetensors file with one metadata entry, `ugts`: a JSON object wi
     weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
                     scale are float64 in hexadecimal notation. Where a weight has several boolean masks, the number
                     kept is a list: how many are True in each
-    form            only of masks that are not binary: `coats`, how many nested thresholds they count, and `signed`
+    form            only of masks of another form than the paper's: `coats`, how many nested thresholds they count;
+                    `signed`; `pruned` and `locked`, the parts of each weight that are masked and kept for good
     shared          only where weights are shared: further name of a weight -> its name among the weights
     config, metrics, provenance
     sha256          as `ugts_dist.tensor_file` defines it
 Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
 parameter and buffer. Of masks that are not binary each weight has several boolean ones, one after the other: see
-`ugts_dist.supermask.bit_masks`.
+`ugts_dist.supermask.bit_masks`. Of what is masked and kept for good (`ugts_dist.supermask.frozen`) nothing is coded,
+and the number kept does not count it.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from torch import Tensor, nn
 
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import coding
-from ugts_dist.supermask.bit_masks import bit_masks, coded_sizes, levels_of
+from ugts_dist.supermask.coded_masks import decoded_masks, masks_to_code, num_values
 from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.layout import Layout
 from ugts_dist.supermask.masked import Supermask
 from ugts_dist.supermask.recipe import Recipe
 from ugts_dist.supermask.ticket_header import (
-    BINARY_VERSION,
     FORM_VERSION,
+    USUAL_VERSION,
     HeaderWeight,
     check_header,
     form_of,
@@ -128,8 +130,7 @@ class Ticket:
 
     def bit_masks(self) -> dict[str, list[coding.Mask]]:
         """The flat boolean masks that the file codes, one after the other for each weight."""
-        values = self.masks | self.levels
-        return {name: bit_masks(value.numpy(), self.form) for name, value in values.items()}
+        return masks_to_code(self.masks | self.levels, self.form, self.recipe.seed)
 
     def save(self, path: str | Path) -> int:
         """Write the ticket under a temporary name, flush it, rename it. Returns its size in bytes.
@@ -157,7 +158,7 @@ class Ticket:
         }
         if self.shared:
             header["shared"] = self.shared
-        if not self.form.is_binary:
+        if not self.form.is_usual:
             header["form"] = self.form.to_json()
         check_header(header)
         data = coding.encode([mask for masks in coded.values() for mask in masks])
@@ -179,8 +180,8 @@ class Ticket:
         """
         header, tensors = read_tensor_file(Path(path), _KIND, "a ticket (.ticket)", _MAX_BYTES)
         version = header.get("format_version")
-        if type(version) is not int or version not in (BINARY_VERSION, FORM_VERSION):
-            allowed = f"{BINARY_VERSION} and {FORM_VERSION}"
+        if type(version) is not int or version not in (USUAL_VERSION, FORM_VERSION):
+            allowed = f"{USUAL_VERSION} and {FORM_VERSION}"
             raise InputError(f"{path}: ticket of version {short(version)}, allowed are {allowed}")
         try:
             return cls._from_parts(header, tensors, max_weights)
@@ -194,14 +195,15 @@ class Ticket:
         weights = check_header(header)
         coded = tensors.pop("masks", None)
         form = form_of(header)
-        total = sum(size for weight in weights.values() for size in coded_sizes(weight.size, weight.counts, form))
+        total = num_values(weights, form)
         held = 0 if coded is None else coded.numel()
         most = min(max_weights, _WEIGHTS_OF_NO_BYTES + _WEIGHTS_A_BYTE * held)
         if total > most:
             raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
-        found = _decoded(coded, weights, form)
+        recipe = Recipe(header["seed"], header["weight_init"])
+        found = _decoded(coded, weights, form, recipe.seed)
         return cls(
-            Recipe(header["seed"], header["weight_init"]),
+            recipe,
             {name: weight.gain for name, weight in weights.items()},
             {name: weight.scale for name, weight in weights.items()},
             {name: value.bool() for name, value in found.items()},
@@ -250,16 +252,10 @@ class Ticket:
         return model.eval()
 
 
-def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight], form: Form) -> dict[str, Tensor]:
+def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight], form: Form, seed: int) -> dict[str, Tensor]:
     if coded is None or coded.dtype != torch.uint8 or coded.dim() != 1:
         raise ValueError("it has no tensor `masks` of bytes")
-    sizes = [size for weight in weights.values() for size in coded_sizes(weight.size, weight.counts, form)]
-    counts = [count for weight in weights.values() for count in weight.counts]
-    masks = iter(coding.decode(coded.numpy().tobytes(), sizes, counts))
-    return {
-        name: torch.from_numpy(levels_of([next(masks) for _ in weight.counts], form)).reshape(weight.shape)
-        for name, weight in weights.items()
-    }
+    return decoded_masks(coded.numpy().tobytes(), weights, form, seed)
 
 
 def _unmasked_name(name: str) -> str:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple, get_args
 from ugts_dist.supermask.arguments import MAX_SEED, MIN_SEED
 from ugts_dist.supermask.bit_masks import coded_sizes
 from ugts_dist.supermask.form import Form
+from ugts_dist.supermask.frozen import num_free
 from ugts_dist.supermask.recipe import check_gain
 from ugts_dist.supermask.weights import Init
 
-BINARY_VERSION = 2
-FORM_VERSION = 3  # of tickets whose masks are not binary; older programs refuse them by it
+USUAL_VERSION = 2
+FORM_VERSION = 3  # of tickets whose masks have another form; older programs refuse them by it
 _KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
 _MAX_AXES = 16
 _SCALES = (0.5, 2.0**20)  # density^-1/2 of at most 2^40 weights; a half leaves room for rounding
@@ -41,7 +42,7 @@ class HeaderWeight(NamedTuple):
 
 def version_of(form: Form) -> int:
     """The format version of a ticket with such masks."""
-    return BINARY_VERSION if form.is_binary else FORM_VERSION
+    return USUAL_VERSION if form.is_usual else FORM_VERSION
 
 
 def form_of(header: Mapping[str, Any]) -> Form:
@@ -96,7 +97,7 @@ def _weight(told: str, entry: Any, form: Form) -> HeaderWeight:
         or not all(type(axis) is int and 1 <= axis < 2**40 for axis in shape)
     ):
         raise ValueError(f"{told} has shape {short(shape)}, allowed are 2 to {_MAX_AXES} axes, each of 1 or more")
-    counts = _counts(told, kept, math.prod(shape), form)
+    counts = _counts(told, kept, num_free(math.prod(shape), form), form)
     weight = HeaderWeight(
         tuple(shape), counts, _from_hex(f"gain of {told}", gain), _from_hex(f"scale of {told}", scale)
     )
@@ -114,7 +115,7 @@ def _counts(told: str, kept: Any, size: int, form: Form) -> tuple[int, ...]:
     if not all(type(count) is int for count in counts) or any(
         not 0 <= count <= most for count, most in zip(counts, coded_sizes(size, counts, form), strict=True)
     ):
-        raise ValueError(f"{told} keeps {short(kept)} of its {size} weights")
+        raise ValueError(f"{told} keeps {short(kept)} of {size} weights")
     return counts
 
 

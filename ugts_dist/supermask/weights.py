@@ -27,6 +27,12 @@ def fan_in(shape: torch.Size | tuple[int, ...]) -> int:
     return math.prod(shape[1:])
 
 
+def random_bits(seed: int, role: str, name: str) -> np.random.Philox:
+    """The stream of random bits of (seed, role, name)."""
+    digest = hashlib.sha256(f"{seed}/{role}/{name}".encode()).digest()
+    return np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+
+
 def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int, ...], init: Init) -> Tensor:
     """A float32 tensor of `shape`, drawn for (seed, role, name).
 
@@ -36,8 +42,7 @@ def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int
     their number is odd): what all inputs have in common, as the outputs of ReLU do, cancels (the idea of centred weight
     normalisation, Huang et al. 2017), so that deep layers tell nodes apart.
     """
-    digest = hashlib.sha256(f"{seed}/{role}/{name}".encode()).digest()
-    bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+    bits = random_bits(seed, role, name)
     values = np.empty(math.prod(shape), np.float32)
     inputs = fan_in(shape)
     # Balanced weights are drawn by whole outputs.

@@ -22,7 +22,7 @@ def show_summary(summary: Summary) -> None:
         numbers = (f"{layer.kept:,}", f"{layer.density:.4f}", f"{layer.entropy_bytes:,.0f}")
         layers.add_row(plain(layer.name), _shape(layer.shape), *numbers, f"{layer.gain:.4g}", f"{layer.scale:.4g}")
     console.print(layers)
-    if summary.form:
+    if any(layer.levels for layer in summary.layers):
         console.print(_levels(summary))
     parts = {"Metrics": summary.metrics, "Provenance": summary.provenance, "Configuration": summary.config}
     for title, values in parts.items():

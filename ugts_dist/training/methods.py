@@ -107,6 +107,8 @@ class TicketSearch:
             first_sparsity=options.input_sparsity,
             coats=options.coats,
             signed=options.signed,
+            pruned=options.pruned,
+            locked=options.locked,
             process_group=ranks.process_group,
         )
 
