@@ -130,10 +130,15 @@ def _arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar=("NAME", "FIELD=VALUES"),
         help=f"one more curve, beside {', '.join(VARIANTS)}",
     )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these curves alone")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--store", type=Path, default=Path("runs/accuracy_bytes"), help="where cells are kept")
     parser.add_argument("--only-finished", action="store_true", help="run nothing, show what there is")
     options = parser.parse_args(words)
+    unknown = [name for name in options.only if name not in options.variants]
+    if unknown:
+        parser.error(f"--only {unknown[0]!r}; allowed are {', '.join(options.variants)}")
+    options.variants = {name: options.variants[name] for name in options.only or options.variants}
     options.grid = dict(options.grid)
     options.set = {name: values[0] for name, values in options.set}
     return options
