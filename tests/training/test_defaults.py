@@ -23,7 +23,9 @@ from ugts_dist.training.defaults import fitted
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import fit_settings
 
-SEEN = Traits(2000, 10_000, 50, 4, 1200, density=1.0, binary=False, largest_class=0.3, homophily=0.6)
+SEEN = Traits(
+    2000, 10_000, 50, 4, 1200, density=1.0, binary=False, largest_class=0.3, num_known_edges=4000, homophily=0.6
+)
 TRAITS = st.builds(
     Traits,
     num_nodes=st.integers(1, 10**9),
@@ -34,6 +36,7 @@ TRAITS = st.builds(
     density=st.floats(0, 1),
     binary=st.booleans(),
     largest_class=st.floats(0, 1),
+    num_known_edges=st.integers(0, 10**7),
     homophily=st.floats(-1, 1),
 )
 
@@ -45,8 +48,9 @@ def chosen(traits: Traits, **changes: Any) -> dict[str, Any]:
 
 @given(TRAITS, st.sampled_from(["gcn", "gin", "gat", "sage"]), st.integers(1, 12), st.sampled_from(["ugts", "dense"]))
 def test_of_any_graph_the_choice_is_a_configuration(traits: Traits, arch: str, depth: int, method: str) -> None:
-    config = Config().replace({"model.arch": arch, "model.depth": depth, "supermask.method": method})
-    fitting, choices = fitted(config, traits, ())
+    asked = {"model.arch": arch, "model.depth": depth, "supermask.method": method}
+    config = Config().replace(asked)
+    fitting, choices = fitted(config, traits, asked)
     names = [choice.field for choice in choices]
     assert len(names) == len(set(names))
     assert all(choice.reason for choice in choices)
@@ -78,7 +82,20 @@ def test_large_graphs_are_sampled() -> None:
     got = chosen(large, model__depth=3)
     assert got["batch.size"] == 1024
     assert len(got["batch.fan_out"]) == 3
+    assert got["model.width"] > Config().model.width, "a weight of a ticket takes a bit"
+    assert "model.width" not in chosen(large, supermask__method="dense")
     assert "batch.size" not in chosen(SEEN)
+
+
+def test_where_neighbours_differ_a_node_is_told_from_them() -> None:
+    assert chosen(replace(SEEN, homophily=0.05))["model.arch"] == "sage"
+    assert "model.arch" not in chosen(SEEN)
+    assert "model.arch" not in chosen(replace(SEEN, homophily=0.0, num_known_edges=3)), "nothing is known of it"
+
+
+def test_deep_networks_get_what_they_need() -> None:
+    assert chosen(SEEN, model__depth=8)["model.skip"] == "initial"
+    assert "model.skip" not in chosen(SEEN, model__depth=2)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ class Traits:
     binary: whether all features are 0 or 1.
     num_labels: labelled training nodes.
     largest_class: part of them that are of the commonest class.
+    num_known_edges: edges between training nodes, those of some nodes where there are many.
     homophily: how far the ends of an edge between training nodes agree beyond chance: 1 always, 0 as if labels were
         drawn (Platonov et al. 2023, adjusted homophily); 0 where no edge tells.
     """
@@ -32,13 +33,20 @@ class Traits:
     density: float
     binary: bool
     largest_class: float
+    num_known_edges: int
     homophily: float
+
+    @property
+    def labels_a_feature(self) -> float:
+        """How well labels determine the weights that read the features."""
+        return self.num_labels / self.num_features
 
     @classmethod
     def of(cls, graph: Graph) -> Traits:
         """Look at a graph: at some rows of its features, and at the labels of its training nodes alone."""
         some = _some(graph.x)
         classes = graph.y[graph.train].bincount(minlength=graph.num_classes)
+        own, theirs = _ends(graph)
         return cls(
             num_nodes=graph.num_nodes,
             num_edges=graph.num_edges,
@@ -48,7 +56,8 @@ class Traits:
             density=density(graph.x),
             binary=bool(((some == 0) | (some == 1)).all()),
             largest_class=int(classes.max()) / graph.train.numel(),
-            homophily=_homophily(graph),
+            num_known_edges=own.numel(),
+            homophily=_homophily(own, theirs),
         )
 
 
@@ -61,24 +70,22 @@ def _some(x: Tensor) -> Tensor:
     return x[:: -(-x.shape[0] // _LOOKED_AT)].float()
 
 
-def _homophily(graph: Graph) -> float:
-    """Adjusted homophily of the edges between training nodes, of some training nodes where there are many."""
-    labels = torch.full((graph.num_nodes,), -1, dtype=torch.int64)
-    labels[graph.train] = graph.y[graph.train]
-    own, theirs = _ends(graph, labels)
+def _homophily(own: Tensor, theirs: Tensor) -> float:
+    """Adjusted homophily of edges by the labels at their ends."""
     if not own.numel():
         return 0.0
     agreeing = float((own == theirs).double().mean())
     # What labels would agree by chance, each class counted as often as it stands at an end of an edge.
-    ends = torch.cat([own, theirs]).bincount(minlength=graph.num_classes).double()
+    ends = torch.cat([own, theirs]).bincount().double()
     chance = float((ends / ends.sum()).square().sum())
     return (agreeing - chance) / (1.0 - chance) if chance < 1.0 else 0.0
 
 
-def _ends(graph: Graph, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The labels at both ends of edges whose ends both have one: two of `[num_known_edges]`."""
-    share = max(1, graph.num_edges // _EDGES_LOOKED_AT)
-    nodes = graph.train[::share]
+def _ends(graph: Graph) -> tuple[Tensor, Tensor]:
+    """The labels at both ends of edges between training nodes, of some nodes where there are many: two of `[edges]`."""
+    labels = torch.full((graph.num_nodes,), -1, dtype=torch.int64)
+    labels[graph.train] = graph.y[graph.train]
+    nodes = graph.train[:: max(1, graph.num_edges // _EDGES_LOOKED_AT)]
     degrees = graph.indptr[nodes + 1] - graph.indptr[nodes]
     first = degrees.cumsum(0) - degrees
     places = torch.arange(int(degrees.sum())) + (graph.indptr[nodes] - first).repeat_interleave(degrees)

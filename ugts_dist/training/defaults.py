@@ -16,9 +16,12 @@ from ugts_dist.graphs.traits import Traits
 DENSE_FROM = 0.1  # part of non-zero features from which columns are standardised
 _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # beyond, a step sees a sample
 _FULL_BATCH_EPOCHS = 400
-_SAMPLED_STEPS = 3000
+_SAMPLED_STEPS = 1500
 _BATCH_SIZE = 1024
-_FAN_OUT = 15  # of the first hop, 10 of each further one
+_FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels a feature: the fewer, the more is learnt by heart
+_NARROW = 1024  # features up to which twice the width takes little more time
+_HOMOPHILY = 0.2  # below, neighbours tell little of a node's class
+_TELLING_EDGES = 50  # edges between training nodes from which their homophily is known
 DEEP = 4  # convolutions from which a plain stack learns nothing
 
 
@@ -44,11 +47,17 @@ def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Conf
 
 
 def _choices(config: Config, traits: Traits) -> Iterator[Choice]:
+    sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
+    is_ticket = config.supermask.method != "dense"
     yield from _features(traits)
-    yield from _network(config, traits)
-    yield from _dense(traits) if config.supermask.method == "dense" else _ticket(config, traits)
+    yield from _architecture(traits)
+    yield from _depth(config)
+    yield from _regularisation(traits, is_ticket)
+    if is_ticket:
+        yield from _logits(traits)
+        yield from _width(traits, sampled)
     if not config.batch.size:
-        yield from _batches(config, traits)
+        yield from _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
@@ -56,49 +65,69 @@ def _features(traits: Traits) -> Iterator[Choice]:
         yield Choice("data.standardize", True, f"{traits.density:.0%} of the features are not zero")
 
 
-def _labels_a_feature(traits: Traits) -> float:
-    """How well the labels determine weights that read the features; below 1 a network can learn them by heart."""
-    return traits.num_labels / traits.num_features
+def _architecture(traits: Traits) -> Iterator[Choice]:
+    """Where neighbours tell little of a node's class, a layer has to tell the node from them."""
+    if traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
+        yield Choice("model.arch", "sage", f"homophily of the training labels is {traits.homophily:.2f}")
 
 
-def _network(config: Config, traits: Traits) -> Iterator[Choice]:
-    ratio = _labels_a_feature(traits)
-    told = f"{traits.num_labels:,} labels for {traits.num_features:,} features"
-    ticket = config.supermask.method != "dense"
-    if ratio < 2.0:
-        yield Choice("model.dropout", 0.8 if ticket else 0.5, told)
-    elif ratio < 20.0:
-        yield Choice("model.dropout", 0.5, told)
-    if config.model.depth >= DEEP:
-        yield Choice("model.skip", "initial", f"depth {config.model.depth}")
-        yield Choice("model.dropout_at", "input", f"depth {config.model.depth}")
-
-
-def _dense(traits: Traits) -> Iterator[Choice]:
-    if _labels_a_feature(traits) < 20.0:
-        yield Choice("optim.weight_decay", 5e-4, f"{traits.num_labels:,} labels for {traits.num_features:,} features")
-
-
-def _ticket(config: Config, traits: Traits) -> Iterator[Choice]:
-    ratio = _labels_a_feature(traits)
-    level = min(1.0, max(0.1, round(ratio / 3.0, 1)))
-    yield Choice("supermask.output_rms", level, f"{ratio:.2g} labels for each feature")
-    if config.model.depth >= DEEP:
-        deep = f"depth {config.model.depth}"
-        yield Choice("supermask.weight_init", "balanced", deep)
-        yield Choice("supermask.floor", 0.3, deep)
-        yield Choice("supermask.calibrate_at", config.supermask.sparsity, deep)
-
-
-def _batches(config: Config, traits: Traits) -> Iterator[Choice]:
-    size = f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges"
-    if traits.num_nodes <= _FULL_BATCH_NODES and traits.num_edges <= _FULL_BATCH_EDGES:
-        yield Choice("run.epochs", _FULL_BATCH_EPOCHS, f"{size}: full batch")
+def _depth(config: Config) -> Iterator[Choice]:
+    """What a deep network needs to learn at all, as in the presets cora-gcn-deep and so on."""
+    reason = f"model.depth is {config.model.depth}"
+    if config.model.depth < DEEP:
         return
+    yield Choice("model.skip", "initial", reason)
+    yield Choice("model.dropout_at", "input", reason)
+    if config.supermask.method != "dense":
+        yield Choice("supermask.weight_init", "balanced", reason)
+        yield Choice("supermask.floor", 0.3, reason)
+        yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
+
+
+def _regularisation(traits: Traits, is_ticket: bool) -> Iterator[Choice]:
+    reason = f"{traits.num_labels:,} labels for {traits.num_features:,} features"
+    if traits.labels_a_feature >= _MANY:
+        return
+    if is_ticket:
+        few = traits.labels_a_feature < _FEW
+        yield Choice("model.dropout", 0.8 if few else 0.5 if traits.labels_a_feature < _SOME else 0.2, reason)
+    else:
+        yield Choice("model.dropout", 0.5, reason)
+        yield Choice("optim.weight_decay", 5e-4, reason)
+
+
+def _logits(traits: Traits) -> Iterator[Choice]:
+    """Small logits keep the loss of few labels from vanishing, and underfit many labels or classes."""
+    by_labels = min(1.0, max(0.1, traits.labels_a_feature / 3.0))
+    by_classes = max(1.0, traits.num_classes / 8.0) if traits.labels_a_feature >= _MANY else 1.0
+    reason = f"{traits.labels_a_feature:.2g} labels for each feature, {traits.num_classes} classes"
+    yield Choice("supermask.output_rms", round(by_labels * by_classes, 1), reason)
+
+
+def _width(traits: Traits, sampled: bool) -> Iterator[Choice]:
+    """A weight of a ticket takes a bit or less, so that it may have many more of them to choose from."""
+    if sampled:
+        yield Choice("model.width", 1024, "a weight of a ticket takes a bit or less")
+    elif traits.num_features <= _NARROW:
+        yield Choice("model.width", 512, f"{traits.num_features:,} features: a weight of a ticket takes a bit or less")
+
+
+def _full_batch(traits: Traits) -> Iterator[Choice]:
+    yield Choice(
+        "run.epochs", _FULL_BATCH_EPOCHS, f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges: full batch"
+    )
+    yield Choice("run.evaluate_every", 2, "an evaluation takes as long as a step")
+
+
+def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice]:
+    size = f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges"
     batch = min(_BATCH_SIZE, max(1, traits.num_labels // 8))
-    epochs = min(200, max(10, -(-_SAMPLED_STEPS * batch // traits.num_labels)))
+    epochs = min(200, max(12, -(-_SAMPLED_STEPS * batch // traits.num_labels)))
     yield Choice("batch.size", batch, size)
-    yield Choice("batch.fan_out", [_FAN_OUT, *[10] * (config.model.depth - 1)], size)
-    yield Choice("run.epochs", epochs, f"{_SAMPLED_STEPS:,} steps")
-    yield Choice("run.evaluate_every", max(1, epochs // 20), "an evaluation sees all nodes")
-    yield Choice("optim.schedule", "cosine", "a run of few epochs")
+    yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], size)
+    yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
+    yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
+    yield Choice("optim.schedule", "cosine", "few epochs")
+    yield Choice("optim.lr", 0.03 if is_ticket else 0.003, "few epochs")
+    if is_ticket:
+        yield Choice("supermask.ramp", 0.25, "few epochs")
