@@ -13,7 +13,7 @@ from typing import Any
 from ugts_dist.config import Config
 from ugts_dist.graphs.traits import Traits
 
-DENSE_FROM = 0.1  # part of non-zero features from which columns are standardised
+DENSE_FROM = 0.25  # part of non-zero features from which columns are standardised
 _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # beyond, a step sees a sample
 _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 1500
@@ -91,6 +91,8 @@ def _regularisation(traits: Traits, is_ticket: bool) -> Iterator[Choice]:
     if is_ticket:
         few = traits.labels_a_feature < _FEW
         yield Choice("model.dropout", 0.8 if few else 0.5 if traits.labels_a_feature < _SOME else 0.2, reason)
+        if few:
+            yield Choice("optim.weight_decay", 1e-4, reason)
     else:
         yield Choice("model.dropout", 0.5, reason)
         yield Choice("optim.weight_decay", 5e-4, reason)
@@ -98,10 +100,10 @@ def _regularisation(traits: Traits, is_ticket: bool) -> Iterator[Choice]:
 
 def _logits(traits: Traits) -> Iterator[Choice]:
     """Small logits keep the loss of few labels from vanishing, and underfit many labels or classes."""
-    by_labels = min(1.0, max(0.1, traits.labels_a_feature / 3.0))
+    by_labels = min(1.0, max(0.1, traits.labels_a_feature / 4.0))
     by_classes = max(1.0, traits.num_classes / 8.0) if traits.labels_a_feature >= _MANY else 1.0
     reason = f"{traits.labels_a_feature:.2g} labels for each feature, {traits.num_classes} classes"
-    yield Choice("supermask.output_rms", round(by_labels * by_classes, 1), reason)
+    yield Choice("supermask.output_rms", round(by_labels * by_classes, 2), reason)
 
 
 def _width(traits: Traits, sampled: bool) -> Iterator[Choice]:
