@@ -50,6 +50,7 @@ _LATER = {
     "supermask.signed": False,
     "supermask.pruned": 0.0,
     "supermask.locked": 0.0,
+    "supermask.fold": False,
     "optim.average": 0.0,
 }
 

@@ -182,6 +182,8 @@ class SupermaskConfig:
     training can't bring it back. Counts towards the sparsity."""
     locked: float = 0.0
     """Part of each layer's weights that is kept for good, likewise."""
+    fold: bool = False
+    """Convolutions of equal shape share their random weights, which are held once; each has its own scores and mask."""
     floor: float = 0.0
     """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
     paper; 1: the same density in every layer."""

@@ -38,6 +38,7 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
         ("supermask.signed", True),
         ("supermask.pruned", 0.5),
         ("supermask.locked", 0.05),
+        ("supermask.fold", True),
         ("optim.average", 0.9),
     ],
 )

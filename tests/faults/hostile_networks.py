@@ -42,6 +42,7 @@ _TICKET_VALUES: dict[str, list[Any]] = {
         {"pruned": 0.5},
         {"more": 1},
     ],
+    "fold": [*_NO_OBJECTS, [[]], [["a", "b"]], ["ab"], [[HUGE, 1]], [["a"] * 10**5]],
     "more": [1],
 }
 _ENTRIES: dict[int, list[Any]] = {

@@ -191,3 +191,19 @@ def test_what_is_prepared_ahead_is_what_the_layers_use(arch: Arch) -> None:
     model(features(), blocks).sum().backward()
     # A layer on features without gradient needs no transposed pattern, save that of the attention.
     assert [len(list(block.tensors())) for block in blocks][1] == before[1]
+
+
+@pytest.mark.parametrize("arch", get_args(Arch))
+def test_layers_of_equal_shape_can_share_their_weights(arch: Arch) -> None:
+    model = GNN(arch, 5, 3, 4, 8)
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters() if value.dim() > 1}
+    shapes.pop("skip.weight", None)  # of no convolution
+    found = model.folds()
+    names = [name for group in found for name in group]
+    assert len(names) == len({*names})
+    for group in found:
+        assert len({(name.split(".", 2)[2], shapes[name]) for name in group}) == 1 < len(group)
+    assert {"1", "2"} <= {name.split(".")[1] for name in names}
+    alone = [(name.split(".", 2)[2], shape) for name, shape in shapes.items() if name not in names]
+    assert len({*alone}) == len(alone), "no two of these could share theirs"
+    sparsify(model, fold=found)

@@ -44,6 +44,7 @@ KINDS = {
     "coats": config(supermask__coats=3),
     "signed": config(supermask__signed=True, supermask__ranking="magnitude"),
     "frozen": config(supermask__pruned=0.5, supermask__locked=0.05),
+    "folded": config(supermask__fold=True, model__depth=4, batch__fan_out=[5, 5, 2, 2]),
     "averaged": config(optim__average=0.9),
 }
 

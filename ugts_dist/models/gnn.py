@@ -162,6 +162,15 @@ class GNN(nn.Module):
             layers[self.skip] = ["skip.weight"]
         return layers if past is None else layers | _under("connections", past.calibrated_after())
 
+    def folds(self) -> list[list[str]]:
+        """Groups of weights at the same place of several convolutions, and of one shape."""
+        groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for k, conv in enumerate(self.convs):
+            for name, weight in conv.named_parameters():
+                if weight.dim() >= 2:
+                    groups.setdefault((name, tuple(weight.shape)), []).append(f"convs.{k}.{name}")
+        return [names for names in groups.values() if len(names) > 1]
+
     def inputs(self) -> list[str]:
         """Names of the weights that read the features."""
         return next(iter(self.calibrated().values()))

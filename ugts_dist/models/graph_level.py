@@ -63,6 +63,10 @@ class GraphNetwork(nn.Module):
         """Names of the weights that read the features: the tables of the encoder."""
         return [f"encoder.atom_embedding_list.{k}.weight" for k in range(len(self.encoder.atom_embedding_list))]
 
+    def folds(self) -> list[list[str]]:
+        """Groups of weights at the same place of several convolutions, and of one shape."""
+        return [[f"gnn.{name}" for name in names] for names in self.gnn.folds()]
+
     def calibrated(self) -> dict[nn.Module, list[str]]:
         """Modules whose output is to have unit scale, in order, and the weights that scale it.
 

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from ugts_dist.supermask.layout import Layout
 from ugts_dist.supermask.sites import Place, Site, find_sites
 from ugts_dist.supermask.ticket import Ticket
-from ugts_dist.supermask.weights import fingerprint, random_tensor
+from ugts_dist.supermask.weights import fingerprint
 
 _SCALAR_BYTES = 8  # of a gain or a scale
 
@@ -60,6 +60,10 @@ class _Backbone:
             # Unsafe only in that the parametrization is not tried here, when no ticket is in use.
             parametrize.register_parametrization(place.module, place.attribute, banked, unsafe=True)
         return cls(site.places[0], banked)
+
+    def share(self, first: _Backbone) -> None:
+        """Read the values that another weight has in memory."""
+        self.place.module.parametrizations[self.place.attribute].original = first.weight  # type: ignore[union-attr,index]
 
     @property
     def weight(self) -> Tensor:
@@ -121,15 +125,17 @@ class TicketBank:
         self.model = model
         self._recipe = next(iter(tickets.values())).recipe
         self._in_use: list[str] = []  # one for each block that has not ended, the innermost last
-        seed, init = self._recipe.seed, self._recipe.weight_init
         sites = find_sites(model)
-        weights = {site.name: random_tensor(seed, "weight", site.name, site.parameter.shape, init) for site in sites}
+        weights = {site.name: self._recipe.draw(site.name, site.parameter.shape) for site in sites}
         self._layout = Layout.of(model)
         self._places = {name: _place(model, name) for name in self._layout.unmasked}
         for name, ticket in tickets.items():
             self._check(name, ticket, weights)
         self._held = {name: _Held.of(ticket) for name, ticket in tickets.items()}
         self._backbone = {site.name: _Backbone.install(site, weights[site.name]) for site in sites}
+        for first, *others in self._recipe.fold:
+            for other in others:
+                self._backbone[other].share(self._backbone[first])
         model.requires_grad_(False)
         model.eval()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.frozen import frozen_counts
 from ugts_dist.supermask.recipe import Options
 
@@ -32,7 +33,8 @@ class Plan:
 
 def plan(sparsity: float, sizes: Mapping[str, int], options: Options) -> Plan:
     """Of weights of these names and sizes. What is pruned is always masked, and what is locked never."""
-    layers = [_layer(sparsity, name, size, options) for name, size in sizes.items()]
+    form = options.form
+    layers = [_layer(sparsity, name, size, options, form) for name, size in sizes.items()]
     return Plan(_groups(sparsity, layers, options), [layer.floor for layer in layers])
 
 
@@ -51,8 +53,8 @@ class _Layer(NamedTuple):
     most: int
 
 
-def _layer(sparsity: float, name: str, size: int, options: Options) -> _Layer:
-    pruned, locked = frozen_counts(size, options.form)
+def _layer(sparsity: float, name: str, size: int, options: Options, form: Form) -> _Layer:
+    pruned, locked = frozen_counts(size, form)
     is_first = name in options.first
     floor = 0 if is_first else int(options.floor * (1.0 - sparsity) * size + 1e-6)
     return _Layer(size, is_first, min(floor, size - pruned), pruned, size - locked)

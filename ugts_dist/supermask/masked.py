@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ugts_dist.supermask import arguments
 from ugts_dist.supermask.coats import coat_sparsities
+from ugts_dist.supermask.entry import Entry
 from ugts_dist.supermask.groups import Plan, plan
-from ugts_dist.supermask.masked_weight import MaskedWeight
 from ugts_dist.supermask.recipe import Options, Recipe, check_gain
-from ugts_dist.supermask.sites import Site, plain_tensors
+from ugts_dist.supermask.sites import plain_tensors
 from ugts_dist.supermask.threshold import kth_smallest, sent
-from ugts_dist.supermask.weights import fingerprint, random_tensor
+from ugts_dist.supermask.weights import fingerprint
 
 _ADVICE = "try a smaller learning rate"
-
-
-@dataclass
-class Entry:
-    """One masked weight: where it lives, and what masks it."""
-
-    site: Site
-    masked: MaskedWeight
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight, before masking. Raises ValueError where it is masked no longer."""
-        place = self.site.places[0]
-        if not parametrize.is_parametrized(place.module, place.attribute):
-            raise ValueError(f"{self.site.name} is masked no longer: use the mask before remove_parametrizations")
-        return place.module.parametrizations[place.attribute].original  # type: ignore[union-attr,index]
-
-    def regenerated(self, recipe: Recipe) -> Tensor:
-        """The weight from its seed and gain, as a ticket finds it; on the weight's device."""
-        weight = self.weight
-        drawn = random_tensor(recipe.seed, "weight", self.site.name, weight.shape, recipe.weight_init)
-        return drawn.to(weight.device) * self.masked.gain
 
 
 class Supermask:
@@ -231,7 +206,8 @@ class Supermask:
         entry = self._entries[name]
         entry.masked.gain = check_gain(entry.masked.gain * gain)
         # From the random values again, and not from the scaled ones, so that a ticket finds the same bits.
-        entry.weight.copy_(entry.regenerated(self.recipe))
+        if not entry.masked.is_folded:
+            entry.original.copy_(entry.regenerated(self.recipe))
 
     @torch.no_grad()
     def check_finite(self) -> None:
@@ -270,7 +246,7 @@ class Supermask:
                     )
             self._checked = mark
         modules = {id(module) for module in self.model.modules()}
-        known = {id(tensor) for entry in self._entries.values() for tensor in (entry.weight, entry.masked.score)}
+        known = {id(tensor) for entry in self._entries.values() for tensor in (entry.original, entry.masked.score)}
         for name, entry in self._entries.items():
             if any(id(place.module) not in modules for place in entry.site.places):
                 raise ValueError(f"{name} is of a module that the model has no longer: sparsify the model as it is now")
@@ -283,7 +259,7 @@ class Supermask:
 
         The versions tell what changed as autograd knows it; the sums also what was changed by way of `.data`.
         """
-        weights = [weight.detach() for weight in self.weights().values()]
-        sums = torch.stack([weight.view(torch.int32).sum(dtype=torch.int64) for weight in weights]).tolist()
-        versions = [(id(weight), weight._version) for weight in self.weights().values()]
+        weights = [entry.original for entry in self._entries.values()]
+        sums = torch.stack([weight.detach().view(torch.int32).sum(dtype=torch.int64) for weight in weights]).tolist()
+        versions = [(id(weight), weight._version) for weight in weights]
         return versions, sums, list(self.gains().values())

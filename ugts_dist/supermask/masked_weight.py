@@ -17,21 +17,27 @@ _STATE = "_extra_state"  # torch's own name for what `get_extra_state` returns
 class _MaskWeight(torch.autograd.Function):
     """Straight-through step: forward `scale * weight * (score >= threshold)`; in place of the comparison the number of
     thresholds that the score reaches, and of a signed mask the number that its magnitude reaches, with the sign of the
-    score. Backward, for every score whether it is masked or not, `grad * scale * weight`."""
+    score. Backward, for every score whether it is masked or not, `grad * scale * weight`. A gain that is not in the
+    weight yet multiplies it first."""
 
     @staticmethod
-    def forward(weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor, magnitude: Tensor | None) -> Tensor:
+    def forward(
+        weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor, magnitude: Tensor | None, gain: float | None
+    ) -> Tensor:
+        weight = weight if gain is None else weight * gain
         # The last product is not in place: compiled, torch 2.11 would hand on no gradient.
         return _values(score, threshold, magnitude).mul_(weight) * scale
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0], inputs[3])
+        ctx.gain = inputs[5]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None, None]:
         weight, scale = ctx.saved_tensors
-        return None, (grad * weight).mul_(scale), None, None, None
+        gradient = (grad * weight).mul_(scale)
+        return None, gradient if ctx.gain is None else gradient.mul_(ctx.gain), None, None, None, None
 
 
 def _values(score: Tensor, threshold: Tensor, magnitude: Tensor | None) -> Tensor:
@@ -59,6 +65,7 @@ class MaskedWeight(nn.Module):
         self.recipe = recipe
         self.options = options
         self.gain = 1.0
+        self.is_folded = False  # then the weight comes without its gain, as others share it
         self.by_magnitude = options.ranking == "magnitude"
         self.signed = options.signed
         self.register_buffer("threshold", score.new_full((), _lowest_threshold(frozen)))
@@ -92,7 +99,8 @@ class MaskedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         score, threshold, magnitude = self._inputs()
-        return _MaskWeight.apply(weight, score, threshold, self.scale, magnitude)
+        gain = self.gain if self.is_folded else None
+        return _MaskWeight.apply(weight, score, threshold, self.scale, magnitude, gain)
 
     def _inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of `_values`. The first is what the gradient goes to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ugts_dist.supermask import arguments
 from ugts_dist.supermask.form import Form
-from ugts_dist.supermask.weights import Init
+from ugts_dist.supermask.weights import Init, random_tensor
 
 Scope = Literal["global", "layer"]
 Ranking = Literal["score", "magnitude"]
@@ -22,14 +23,45 @@ _FORM = {field.name for field in fields(Form)}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the frozen weights came about: all that a ticket needs beside the mask and the gains."""
+    """How the frozen weights came about: all that a ticket needs beside the mask and the gains.
+
+    Attributes:
+        fold: groups of names of weights that have the same random values, those of the first of a group.
+    """
 
     seed: int
     weight_init: Init = "kaiming-uniform"
+    fold: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", arguments.seed("seed", self.seed))
         arguments.one_of("weight_init", self.weight_init, get_args(Init))
+        if isinstance(self.fold, str) or not hasattr(self.fold, "__iter__"):
+            raise arguments.refused("fold", self.fold, "a collection of groups of names")
+        groups = tuple(arguments.names("fold", group) for group in self.fold)
+        object.__setattr__(self, "fold", groups)
+        names = [name for group in groups for name in group]
+        if len({*names}) < len(names) or any(len(group) < 2 for group in groups):
+            raise arguments.refused("fold", groups, "groups of two or more names, each of them once")
+
+    def draw(self, name: str, shape: torch.Size) -> Tensor:
+        """The random values of a weight, float32 on the CPU, before any gain."""
+        first = next((group[0] for group in self.fold if name in group), name)
+        return random_tensor(self.seed, "weight", first, shape, self.weight_init)
+
+    def check_fold(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Raise ValueError where what is to share its values is no weight, or of several shapes."""
+        for group in self.fold:
+            arguments.known("fold", group, shapes)
+            for name in group[1:]:
+                if tuple(shapes[name]) != tuple(shapes[group[0]]):
+                    told = f"{group[0]} {tuple(shapes[group[0]])} with {name} {tuple(shapes[name])}"
+                    raise ValueError(f"fold has {told}, allowed are weights of one shape")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; without groups as it was before there were any."""
+        held = asdict(self)
+        return held if self.fold else {name: value for name, value in held.items() if name != "fold"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +113,7 @@ class WeightState:
 
     def to_tensor(self) -> Tensor:
         """JSON as bytes: a tensor, so that torch (`weights_only`) and safetensors hold it, and no `.to()` rounds it."""
-        held = asdict(self.recipe) | self.options.to_dict() | {"gain": self.gain.hex()}
+        held = self.recipe.to_dict() | self.options.to_dict() | {"gain": self.gain.hex()}
         return torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8).clone()
 
     @classmethod
@@ -92,7 +124,7 @@ class WeightState:
         try:
             held = json.loads(tensor.cpu().numpy().tobytes())
             gain = check_gain(float.fromhex(held.pop("gain")))
-            recipe = Recipe(**{field.name: held.pop(field.name) for field in fields(Recipe)})
+            recipe = Recipe(held.pop("seed"), held.pop("weight_init"), held.pop("fold", ()))
             return cls(recipe, Options(**held), gain)
         except (AttributeError, KeyError, TypeError, OverflowError, RecursionError, UnicodeDecodeError) as error:
             raise ValueError(f"it is not what sparsify wrote ({type(error).__name__}: {error})") from None

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ugts_dist.supermask import arguments
+from ugts_dist.supermask.entry import Entry
 from ugts_dist.supermask.frozen import frozen_ranks
-from ugts_dist.supermask.masked import Entry, Supermask
+from ugts_dist.supermask.masked import Supermask
 from ugts_dist.supermask.masked_weight import MaskedWeight, refuse_other_states
 from ugts_dist.supermask.recipe import Options, Ranking, Recipe, Scope
 from ugts_dist.supermask.sites import Site, find_sites, plain_tensors
@@ -37,6 +38,7 @@ def sparsify(
     signed: bool = False,
     pruned: float = 0.0,
     locked: float = 0.0,
+    fold: Iterable[Iterable[str]] = (),
     process_group: dist.ProcessGroup | None = None,
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
@@ -63,6 +65,8 @@ def sparsify(
         pruned: part of each weight tensor that is masked for good, drawn from the seed; so a ticket's file needs no
             bits for it. Sparsities count all weights (Otsuka et al. 2024).
         locked: part that is kept for good, likewise, and counts as often as there are coats.
+        fold: groups of names of weights of one shape that share their random values, which are held once: those of the
+            first of a group. Each has its own scores, mask and gain (hidden-network folding, Yan et al., LoG 2023).
         process_group: ranks that share the search for the threshold; by default all ranks, where
             `torch.distributed` is initialised.
 
@@ -75,7 +79,7 @@ def sparsify(
     weights, with uninitialised, already masked, parametrized or overlapping ones, compiled or wrapped, or with what no
     ticket holds. The model is then left as it was.
     """
-    recipe = Recipe(seed, weight_init)
+    recipe = Recipe(seed, weight_init, fold)  # type: ignore[arg-type]  # it makes tuples of any collections
     options = Options(
         scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats, signed, pruned, locked
     )
@@ -83,6 +87,7 @@ def sparsify(
     arguments.positive("score_scale", score_scale)
     sites = find_sites(model)
     _check_first(options, [site.name for site in sites])
+    recipe.check_fold({site.name: site.parameter.shape for site in sites})
     for _ in plain_tensors(model):
         pass  # it raises for what no ticket holds
     if process_group is None and dist.is_available() and dist.is_initialized():
@@ -94,6 +99,9 @@ def sparsify(
         device = site.parameter.device
         masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device))
         entries[site.name] = _install(site, masked)
+    for first, *others in recipe.fold:
+        for name in others:
+            entries[name].share(entries[first])
     for module in model.modules():  # any of them can be given a state of its own
         module.register_load_state_dict_pre_hook(refuse_other_states)
     model.requires_grad_(False)
@@ -120,7 +128,7 @@ def _install(site: Site, masked: MaskedWeight) -> Entry:
             lists = parametrizations[place.attribute]
         parametrizations[place.attribute] = lists  # one for all readers
         place.module.register_state_dict_post_hook(_WithoutPlainName(place.attribute))
-    entry.weight.copy_(entry.regenerated(masked.recipe))
+    entry.original.copy_(entry.regenerated(masked.recipe))
     return entry
 
 

@@ -1,7 +1,7 @@
 """A ticket: seed, gains and entropy-coded supermask in one small file, from which the network is rebuilt.
 
 The file is a safetensors file with one metadata entry, `ugts`: a JSON object with these keys.
-    format_version  2; 3 with a `form`
+    format_version  2; 3 with a `form` or `fold`
     seed, weight_init, fingerprint  of the frozen weights
     weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
                     scale are float64 in hexadecimal notation. Where a weight has several boolean masks, the number
@@ -9,6 +9,8 @@ The file is a safetensors file with one metadata entry, `ugts`: a JSON object wi
     form            only of masks of another form than the paper's: `coats`, how many nested thresholds they count;
                     `signed`; `pruned` and `locked`, the parts of each weight that are masked and kept for good
     shared          only where weights are shared: further name of a weight -> its name among the weights
+    fold            only where weights have the same random values: lists of their names, the first of which they are
+                    drawn by
     config, metrics, provenance
     sha256          as `ugts_dist.tensor_file` defines it
 Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
@@ -42,9 +44,10 @@ from ugts_dist.supermask.ticket_header import (
     HeaderWeight,
     check_header,
     form_of,
+    recipe_of,
     version_of,
 )
-from ugts_dist.supermask.weights import fingerprint, random_tensor
+from ugts_dist.supermask.weights import fingerprint
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 
 _KIND = "ugts"
@@ -138,8 +141,8 @@ class Ticket:
         Raises: ValueError for what would be refused when it is read, such as metrics that are not finite.
         """
         coded = self.bit_masks()
-        header = {
-            "format_version": version_of(self.form),
+        header: dict[str, Any] = {
+            "format_version": version_of(self.form, self.recipe.fold),
             "seed": self.recipe.seed,
             "weight_init": self.recipe.weight_init,
             "fingerprint": self.fingerprint,
@@ -160,6 +163,8 @@ class Ticket:
             header["shared"] = self.shared
         if not self.form.is_usual:
             header["form"] = self.form.to_json()
+        if self.recipe.fold:
+            header["fold"] = [list(group) for group in self.recipe.fold]
         check_header(header)
         data = coding.encode([mask for masks in coded.values() for mask in masks])
         tensors = {"masks": torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _no_bytes()}
@@ -200,7 +205,7 @@ class Ticket:
         most = min(max_weights, _WEIGHTS_OF_NO_BYTES + _WEIGHTS_A_BYTE * held)
         if total > most:
             raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
-        recipe = Recipe(header["seed"], header["weight_init"])
+        recipe = recipe_of(header)
         found = _decoded(coded, weights, form, recipe.seed)
         return cls(
             recipe,
@@ -219,11 +224,7 @@ class Ticket:
 
     def weights(self) -> dict[str, Tensor]:
         """The frozen weights, regenerated from the seed. Raises ValueError where they are not the ticket's own."""
-        regenerated = {
-            name: random_tensor(self.recipe.seed, "weight", name, mask.shape, self.recipe.weight_init)
-            * self.gains[name]
-            for name, mask in self.masks.items()
-        }
+        regenerated = {name: self.recipe.draw(name, mask.shape) * self.gains[name] for name, mask in self.masks.items()}
         if fingerprint(regenerated) != self.fingerprint:
             raise ValueError("the weights regenerated from the seed do not have the ticket's fingerprint")
         return regenerated

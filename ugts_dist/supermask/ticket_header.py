@@ -12,15 +12,15 @@ from ugts_dist.supermask.arguments import MAX_SEED, MIN_SEED
 from ugts_dist.supermask.bit_masks import coded_sizes
 from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.frozen import num_free
-from ugts_dist.supermask.recipe import check_gain
+from ugts_dist.supermask.recipe import Recipe, check_gain
 from ugts_dist.supermask.weights import Init
 
 USUAL_VERSION = 2
-FORM_VERSION = 3  # of tickets whose masks have another form; older programs refuse them by it
+FORM_VERSION = 3  # of tickets with another form of masks, or with folded weights; older programs refuse them by it
 _KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
 _MAX_AXES = 16
 _SCALES = (0.5, 2.0**20)  # density^-1/2 of at most 2^40 weights; a half leaves room for rounding
-_ADDED = {"shared", "form"}  # where there is something to say
+_ADDED = {"shared", "form", "fold"}  # where there is something to say
 
 
 class HeaderWeight(NamedTuple):
@@ -40,15 +40,15 @@ class HeaderWeight(NamedTuple):
         return [list(self.shape), counts, _to_hex(self.gain), _to_hex(self.scale)]
 
 
-def version_of(form: Form) -> int:
-    """The format version of a ticket with such masks."""
-    return USUAL_VERSION if form.is_usual else FORM_VERSION
+def version_of(form: Form, fold: object) -> int:
+    """The format version of a ticket with such masks and folded weights."""
+    return FORM_VERSION if fold or not form.is_usual else USUAL_VERSION
 
 
 def form_of(header: Mapping[str, Any]) -> Form:
     """The form of the masks. Raises ValueError for one that is not that of the header's version."""
     form = Form.from_json(header["form"]) if "form" in header else Form()
-    if header["format_version"] != version_of(form):
+    if header["format_version"] != version_of(form, header.get("fold")):
         raise ValueError(f"form is {short(header.get('form'))} in version {short(header['format_version'])}")
     return form
 
@@ -76,7 +76,20 @@ def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
         raise ValueError("it has no weights")
     weights = {name: _weight(f"weight {short(name)}", entry, form) for name, entry in header["weights"].items()}
     _check_shared(header.get("shared", {}), weights)
+    recipe_of(header).check_fold({name: weight.shape for name, weight in weights.items()})
     return weights
+
+
+def recipe_of(header: Mapping[str, Any]) -> Recipe:
+    """How the weights came about. Raises ValueError for groups of folded weights that are no lists of names."""
+    fold = header.get("fold", [])
+    if (
+        not isinstance(fold, list)
+        or not all(isinstance(group, list) for group in fold)
+        or ("fold" in header) != bool(fold)
+    ):
+        raise ValueError(f"fold is {short(fold)}, allowed are lists of names")
+    return Recipe(header["seed"], header["weight_init"], tuple(fold))
 
 
 def _check_shared(shared: Any, weights: Mapping[str, HeaderWeight]) -> None:

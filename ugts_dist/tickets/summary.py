@@ -41,7 +41,8 @@ class Summary:
     Attributes:
         dense_bytes: of all weights and unmasked tensors, the weights in float32.
         entropy_bytes: the sum over the layers.
-        form: of masks that are not binary.
+        form: of masks that are not the usual ones.
+        fold: groups of weights that have the same random values.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Summary:
     seed: int
     weight_init: str
     form: dict[str, Any]
+    fold: list[list[str]]
     fingerprint: str
     layers: list[Layer]
     metrics: dict[str, float]
@@ -80,6 +82,7 @@ def summarise(ticket: Ticket, path: Path) -> Summary:
         seed=ticket.recipe.seed,
         weight_init=ticket.recipe.weight_init,
         form=ticket.form.to_json(),
+        fold=[list(group) for group in ticket.recipe.fold],
         fingerprint=ticket.fingerprint,
         layers=layers,
         metrics=ticket.metrics,

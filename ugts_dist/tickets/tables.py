@@ -64,6 +64,8 @@ def _overview(summary: Summary) -> Iterable[tuple[str, Any]]:
     if summary.form:
         yield "masks", ", ".join(f"{name} {value}" for name, value in summary.form.items())
     yield "weights", f"{summary.weight_init}, seed {summary.seed}"
+    for group in summary.fold:
+        yield "the same random weights", ", ".join(group)
     yield "fingerprint", summary.fingerprint
 
 

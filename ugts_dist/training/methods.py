@@ -109,6 +109,7 @@ class TicketSearch:
             signed=options.signed,
             pruned=options.pruned,
             locked=options.locked,
+            fold=model.folds() if options.fold else (),
             process_group=ranks.process_group,
         )
 

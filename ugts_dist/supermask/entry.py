@@ -1,0 +1,44 @@
+"""One masked weight of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from ugts_dist.supermask.masked_weight import MaskedWeight
+from ugts_dist.supermask.recipe import Recipe
+from ugts_dist.supermask.sites import Site
+
+
+@dataclass
+class Entry:
+    """One masked weight: where it lives, and what masks it."""
+
+    site: Site
+    masked: MaskedWeight
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, before masking. Raises ValueError where it is masked no longer."""
+        return self.original * self.masked.gain if self.masked.is_folded else self.original
+
+    @property
+    def original(self) -> Tensor:
+        """What is kept of it in memory: the weight, but of a folded one its values without the gain."""
+        place = self.site.places[0]
+        if not parametrize.is_parametrized(place.module, place.attribute):
+            raise ValueError(f"{self.site.name} is masked no longer: use the mask before remove_parametrizations")
+        return place.module.parametrizations[place.attribute].original  # type: ignore[union-attr,index]
+
+    def share(self, first: Entry) -> None:
+        """Read the values that another weight has in memory, which have no gain yet."""
+        place = self.site.places[0]
+        place.module.parametrizations[place.attribute].original = first.original  # type: ignore[union-attr,index]
+        self.masked.is_folded = first.masked.is_folded = True
+
+    def regenerated(self, recipe: Recipe) -> Tensor:
+        """The weight from its seed and gain, as a ticket finds it; on the weight's device."""
+        weight = self.original
+        return recipe.draw(self.site.name, weight.shape).to(weight.device) * self.masked.gain
