@@ -55,7 +55,8 @@ class TrainArguments(Config):
     resume: str = "auto"
     """auto: a run whose folder is there goes on from its newest valid checkpoint, without run.folder the newest one of
     the same configuration and data under runs/ that is not finished. never: only a new folder is taken.
-    Else the folder of a run, or of one of its checkpoints, from which a new folder goes on."""
+    Else the folder of a run, or of one of its checkpoints, from which a new folder goes on, with that run's settings
+    where there is no preset or file."""
     resume_override: Annotated[tuple[str, ...], tyro.conf.arg(name="resume.override")] = ()
     """Fields that may differ from those of the run that goes on, for instance run.epochs; data: its data may."""
     init_scores: str = ""
@@ -84,15 +85,30 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
+    first.add_argument("--resume", default="auto")
     try:
         chosen, _ = first.parse_known_args(args)
     except argparse.ArgumentError as error:
         raise InputError(f"{error.argument_name}: a value is missing") from None
     if chosen.preset and chosen.config:
         raise InputError("--preset and --config: only one of them is allowed")
-    base = load_preset(chosen.preset) if chosen.preset else load_toml(chosen.config) if chosen.config else Config()
+    base = _base(chosen.preset, chosen.config, chosen.resume)
     shown = _escaped(base) if _asks_for_help(args) else base
     return parse(TrainArguments, args, "train", TrainArguments(**vars(shown), given=_given(args)))
+
+
+def _base(preset: str, config: str, resume: str) -> Config:
+    """What the options change: a preset, a file, or the settings of the run from which a new one goes on."""
+    if preset:
+        return load_preset(preset)
+    if config:
+        return load_toml(config)
+    source = Path(resume)
+    # The folder of a run, or of one of its checkpoints.
+    for folder in (source, source.parent.parent):
+        if resume not in ("auto", "never") and (folder / "config.toml").is_file():
+            return load_toml(folder / "config.toml").replace({"run.folder": ""})
+    return Config()
 
 
 def _given(args: Sequence[str]) -> tuple[str, ...]:

@@ -62,7 +62,8 @@ def test_features_and_labels() -> None:
     seen = Traits.of(graph)
     assert (seen.num_nodes, seen.num_edges, seen.num_features, seen.num_classes, seen.num_labels) == (6, 2, 4, 5, 3)
     assert seen.density == pytest.approx(2 / 24)
-    assert seen.binary
+    assert seen.varies
+    assert not Traits.of(replace(graph, x=torch.ones(6, 4))).varies
     assert seen.largest_class == pytest.approx(2 / 3)
     assert seen.homophily == 0.0, "all known ends are of one class"
 

@@ -24,7 +24,7 @@ from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import fit_settings
 
 SEEN = Traits(
-    2000, 10_000, 50, 4, 1200, density=1.0, binary=False, largest_class=0.3, num_known_edges=4000, homophily=0.6
+    2000, 10_000, 50, 4, 1200, density=1.0, varies=True, largest_class=0.3, num_known_edges=4000, homophily=0.6
 )
 TRAITS = st.builds(
     Traits,
@@ -34,7 +34,7 @@ TRAITS = st.builds(
     num_classes=st.integers(1, 1000),
     num_labels=st.integers(1, 10**8),
     density=st.floats(0, 1),
-    binary=st.booleans(),
+    varies=st.booleans(),
     largest_class=st.floats(0, 1),
     num_known_edges=st.integers(0, 10**7),
     homophily=st.floats(-1, 1),
@@ -68,6 +68,7 @@ def test_what_is_given_stays(traits: Traits, names: set[str]) -> None:
 def test_dense_features_are_standardised_and_sparse_ones_are_not() -> None:
     assert chosen(SEEN)["data.standardize"] is True
     assert "data.standardize" not in chosen(replace(SEEN, density=0.01))
+    assert "data.standardize" not in chosen(replace(SEEN, varies=False)), "nothing would be left of them"
 
 
 def test_logits_start_small_where_labels_are_few() -> None:
@@ -139,5 +140,8 @@ def test_presets_files_and_runs_are_taken_as_they_are(store: Path, tmp_path: Pat
     (tmp_path / "own.toml").write_text(f'[data]\nname = "{store}"\n[model]\nwidth = 8\n[run]\nepochs = 4\n')
     main(["train", "--config", str(tmp_path / "own.toml"), "--run.folder", str(tmp_path / "run")])
     assert not load_toml(tmp_path / "run/config.toml").data.standardize
+    main(["train", "--resume", str(tmp_path / "run"), "--run.folder", str(tmp_path / "branch")])
+    branch = load_toml(tmp_path / "branch/config.toml")
+    assert (branch.model.width, branch.data.standardize) == (8, False), "the settings of the run that it goes on from"
     main(["train", str(tmp_path / "run")])
     assert not load_toml(tmp_path / "run/config.toml").data.standardize

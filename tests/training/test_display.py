@@ -100,11 +100,12 @@ def told_by(rank: int, folder: str) -> str:
 def test_the_main_rank_alone_tells_folder_share_and_epochs(tmp_path: Path) -> None:
     main, other = spawn(2, told_by, str(tmp_path / "run"))
     assert other == ""
-    folder, share, *epochs = main.splitlines()
+    folder, share, *epochs, advice = main.splitlines()
     assert folder == f"ugts: run folder {tmp_path / 'run'}"
     assert share.startswith("ugts: 2 ranks share batch.size 256: about 128 seeds a rank and step, ")
     assert [line.partition(",")[0] for line in epochs][-1] == "ugts: 2 of 2 epochs"
     assert all(re.fullmatch(r"ugts: [\d.]+ of 2 epochs, .*\d:\d\d:\d\d left", line) for line in epochs)
+    assert "nothing was learnt" in advice
 
 
 def test_the_share_of_a_rank() -> None:

@@ -17,7 +17,7 @@ _EDGES_LOOKED_AT = 1 << 22
 class Traits:
     """Attributes:
     density: part of the features that are not zero.
-    binary: whether all features are 0 or 1.
+    varies: whether some feature differs between nodes.
     num_labels: labelled training nodes.
     largest_class: part of them that are of the commonest class.
     num_known_edges: edges between training nodes, those of some nodes where there are many.
@@ -31,7 +31,7 @@ class Traits:
     num_classes: int
     num_labels: int
     density: float
-    binary: bool
+    varies: bool
     largest_class: float
     num_known_edges: int
     homophily: float
@@ -54,7 +54,7 @@ class Traits:
             num_classes=graph.num_classes,
             num_labels=graph.train.numel(),
             density=density(graph.x),
-            binary=bool(((some == 0) | (some == 1)).all()),
+            varies=bool((some != some[0]).any()),
             largest_class=int(classes.max()) / graph.train.numel(),
             num_known_edges=own.numel(),
             homophily=_homophily(own, theirs),

@@ -61,7 +61,7 @@ def _choices(config: Config, traits: Traits) -> Iterator[Choice]:
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
-    if traits.density >= DENSE_FROM:
+    if traits.density >= DENSE_FROM and traits.varies:
         yield Choice("data.standardize", True, f"{traits.density:.0%} of the features are not zero")
 
 
