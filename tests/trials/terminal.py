@@ -90,7 +90,7 @@ def report(folder: Path) -> str:
 SETTINGS = r"(?:ugts: \S+ \S+ \(.*?\) )*"
 
 
-@case(rf"^exit 0: ugts: run folder \S*{SHOWN} {SETTINGS}ugts: 1 of 1 epochs, .* left run folder \S*{SHOWN} ")
+@case(rf"^exit 0: ugts: run folder \S*{SHOWN} {SETTINGS}ugts: 1 of 1 epochs, .* left .*run folder \S*{SHOWN} ")
 def log(folder: Path) -> str:
     """A log has the folder at once, then lines of epochs; the folder's name acts on a terminal."""
     small = ["--data.name", "digits", "--model.width", "4", "--run.epochs", "1", "--run.select", "any"]
