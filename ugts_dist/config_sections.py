@@ -59,7 +59,8 @@ class DataConfig:
     graph, features stay as they are."""
     standardize: bool = False
     """Bring each column of the features to mean 0 and standard deviation 1, over all nodes. For features that are not
-    mostly zeros, above all where columns have different units. Takes a copy of the features in memory."""
+    mostly zeros, above all where columns have different units. Each process takes a copy of the features in memory, and
+    a prediction for another graph takes that graph's own means."""
     feature_noise: float = 0.0
     """Part of the nodes without a training label whose features are replaced by coin tosses (Bernoulli 0.5)."""
     edge_noise: float = 0.0

@@ -64,7 +64,6 @@ def test_features_and_labels() -> None:
     assert seen.density == pytest.approx(2 / 24)
     assert seen.varies
     assert not Traits.of(replace(graph, x=torch.ones(6, 4))).varies
-    assert seen.largest_class == pytest.approx(2 / 3)
     assert seen.homophily == 0.0, "all known ends are of one class"
 
 

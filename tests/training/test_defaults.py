@@ -23,9 +23,7 @@ from ugts_dist.training.defaults import fitted
 from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import fit_settings
 
-SEEN = Traits(
-    2000, 10_000, 50, 4, 1200, density=1.0, varies=True, largest_class=0.3, num_known_edges=4000, homophily=0.6
-)
+SEEN = Traits(2000, 10_000, 50, 4, 1200, density=1.0, varies=True, num_known_edges=4000, homophily=0.6)
 TRAITS = st.builds(
     Traits,
     num_nodes=st.integers(1, 10**9),
@@ -35,7 +33,6 @@ TRAITS = st.builds(
     num_labels=st.integers(1, 10**8),
     density=st.floats(0, 1),
     varies=st.booleans(),
-    largest_class=st.floats(0, 1),
     num_known_edges=st.integers(0, 10**7),
     homophily=st.floats(-1, 1),
 )
@@ -92,6 +89,25 @@ def test_where_neighbours_differ_a_node_is_told_from_them() -> None:
     assert chosen(replace(SEEN, homophily=0.05))["model.arch"] == "sage"
     assert "model.arch" not in chosen(SEEN)
     assert "model.arch" not in chosen(replace(SEEN, homophily=0.0, num_known_edges=3)), "nothing is known of it"
+
+
+@pytest.mark.parametrize(
+    ("asked", "left_out"),
+    [
+        ({"model.arch": "gin-paper", "model.depth": 8}, "model.skip"),
+        ({"model.skip": "initial", "model.identity": 0.2}, "model.arch"),
+    ],
+)
+def test_a_rule_that_contradicts_what_is_given_is_left_out(asked: dict[str, Any], left_out: str) -> None:
+    fitting, choices = fitted(Config().replace(asked), replace(SEEN, homophily=0.0), asked)
+    names = {choice.field for choice in choices}
+    assert left_out not in names
+    assert "data.standardize" in names
+    assert asked.items() <= fitting.with_effect().items()
+
+
+def test_few_labels_of_a_large_graph_are_one_batch() -> None:
+    assert chosen(replace(SEEN, num_nodes=10**7, num_labels=60))["batch.size"] == 60
 
 
 def test_deep_networks_get_what_they_need() -> None:

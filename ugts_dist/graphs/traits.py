@@ -19,7 +19,6 @@ class Traits:
     density: part of the features that are not zero.
     varies: whether some feature differs between nodes.
     num_labels: labelled training nodes.
-    largest_class: part of them that are of the commonest class.
     num_known_edges: edges between training nodes, those of some nodes where there are many.
     homophily: how far the ends of an edge between training nodes agree beyond chance: 1 always, 0 as if labels were
         drawn (Platonov et al. 2023, adjusted homophily); 0 where no edge tells.
@@ -32,7 +31,6 @@ class Traits:
     num_labels: int
     density: float
     varies: bool
-    largest_class: float
     num_known_edges: int
     homophily: float
 
@@ -45,7 +43,6 @@ class Traits:
     def of(cls, graph: Graph) -> Traits:
         """Look at a graph: at some rows of its features, and at the labels of its training nodes alone."""
         some = _some(graph.x)
-        classes = graph.y[graph.train].bincount(minlength=graph.num_classes)
         own, theirs = _ends(graph)
         return cls(
             num_nodes=graph.num_nodes,
@@ -55,7 +52,6 @@ class Traits:
             num_labels=graph.train.numel(),
             density=density(graph.x),
             varies=bool((some != some[0]).any()),
-            largest_class=int(classes.max()) / graph.train.numel(),
             num_known_edges=own.numel(),
             homophily=_homophily(own, theirs),
         )

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from ugts_dist.config import Config
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.traits import density
 from ugts_dist.training.defaults import DEEP, DENSE_FROM
 
 _MARGIN = 0.02  # of accuracy above that of the commonest class, up to which nothing was learnt
 
 
-def advice(config: Config, graph: Graph, valid: float, density: float) -> str:
+def advice(config: Config, graph: Graph, valid: float) -> str:
     """A line about a network no better than the commonest class, and the remedy; empty where it is better.
 
-    `valid` is its validation accuracy, `density` the part of the features that are not zero.
+    `valid` is its validation accuracy.
     """
     labels = graph.y[graph.valid]
     commonest = float(labels.bincount().max()) / labels.numel()
     if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
         return ""
     told = f"validation accuracy {valid:.3f} is that of naming the commonest class ({commonest:.3f})"
-    return f"{told}: nothing was learnt; try {_remedy(config, density)}"
+    return f"{told}: nothing was learnt; try {_remedy(config, graph)}"
 
 
-def _remedy(config: Config, density: float) -> str:
+def _remedy(config: Config, graph: Graph) -> str:
     ticket, model = config.supermask.method != "dense", config.model
     if model.depth >= DEEP and model.skip == "none":
         deep = "--model.skip initial --model.dropout-at input"
         return f"{deep} --supermask.weight-init balanced --supermask.floor 0.3" if ticket else deep
-    if density >= DENSE_FROM and not config.data.standardize:
+    if not config.data.standardize and density(graph.x) >= DENSE_FROM:
         return "--data.standardize"
     if ticket and config.supermask.output_rms < 1.0:
         return "--supermask.output-rms 1"

@@ -6,11 +6,12 @@ The figures behind the rules are in docs/settings.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ugts_dist.config import Config
+from ugts_dist.errors import InputError
 from ugts_dist.graphs.traits import Traits
 
 DENSE_FROM = 0.25  # part of non-zero features from which columns are standardised
@@ -40,24 +41,38 @@ class Choice:
 def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Config, list[Choice]]:
     """The configuration with what the rules choose for such a graph, and these choices; `given` fields stay.
 
-    A pure function: the same on every rank, and for a run that goes on.
+    A pure function: the same for a run that goes on. A rule whose choice can't stand beside what is given, such as a
+    skip beside an architecture that has none, is left out.
     """
-    chosen = [choice for choice in _choices(config, traits) if choice.field not in given]
-    return config.replace({choice.field: choice.value for choice in chosen}), chosen
+    chosen: list[Choice] = []
+    for rule in _rules(config, traits):
+        choices = [choice for choice in rule if choice.field not in given]
+        try:
+            config = with_choices(config, choices)
+        except InputError:
+            continue
+        chosen += choices
+    return config, chosen
 
 
-def _choices(config: Config, traits: Traits) -> Iterator[Choice]:
+def with_choices(config: Config, choices: Sequence[Choice]) -> Config:
+    """The configuration with these choices. Raises InputError where it refuses them."""
+    return config.replace({choice.field: choice.value for choice in choices})
+
+
+def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
+    """The choices of each rule, which hold together or not at all."""
     sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
     is_ticket = config.supermask.method != "dense"
-    yield from _features(traits)
-    yield from _architecture(traits)
-    yield from _depth(config)
-    yield from _regularisation(traits, is_ticket)
+    yield _features(traits)
+    yield _architecture(traits)
+    yield _depth(config)
+    yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
-        yield from _logits(traits)
-        yield from _width(traits, sampled)
+        yield _logits(traits)
+        yield _width(traits, sampled)
     if not config.batch.size:
-        yield from _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
+        yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
@@ -84,18 +99,23 @@ def _depth(config: Config) -> Iterator[Choice]:
         yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
 
 
-def _regularisation(traits: Traits, is_ticket: bool) -> Iterator[Choice]:
-    reason = f"{traits.num_labels:,} labels for {traits.num_features:,} features"
-    if traits.labels_a_feature >= _MANY:
-        return
-    if is_ticket:
-        few = traits.labels_a_feature < _FEW
-        yield Choice("model.dropout", 0.8 if few else 0.5 if traits.labels_a_feature < _SOME else 0.2, reason)
-        if few:
-            yield Choice("optim.weight_decay", 1e-4, reason)
-    else:
-        yield Choice("model.dropout", 0.5, reason)
-        yield Choice("optim.weight_decay", 5e-4, reason)
+def _told(traits: Traits) -> str:
+    return f"{traits.num_labels:,} labels for {traits.num_features:,} features"
+
+
+def _ticket_regularisation(traits: Traits) -> Iterator[Choice]:
+    for below, dropout in ((_FEW, 0.8), (_SOME, 0.5), (_MANY, 0.2)):
+        if traits.labels_a_feature < below:
+            yield Choice("model.dropout", dropout, _told(traits))
+            break
+    if traits.labels_a_feature < _FEW:
+        yield Choice("optim.weight_decay", 1e-4, _told(traits))
+
+
+def _dense_regularisation(traits: Traits) -> Iterator[Choice]:
+    if traits.labels_a_feature < _MANY:
+        yield Choice("model.dropout", 0.5, _told(traits))
+        yield Choice("optim.weight_decay", 5e-4, _told(traits))
 
 
 def _logits(traits: Traits) -> Iterator[Choice]:
@@ -115,18 +135,19 @@ def _width(traits: Traits, sampled: bool) -> Iterator[Choice]:
 
 
 def _full_batch(traits: Traits) -> Iterator[Choice]:
-    yield Choice(
-        "run.epochs", _FULL_BATCH_EPOCHS, f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges: full batch"
-    )
+    yield Choice("run.epochs", _FULL_BATCH_EPOCHS, f"{_size(traits)}: full batch")
     yield Choice("run.evaluate_every", 2, "an evaluation takes as long as a step")
 
 
+def _size(traits: Traits) -> str:
+    return f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges"
+
+
 def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice]:
-    size = f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges"
-    batch = min(_BATCH_SIZE, max(1, traits.num_labels // 8))
+    batch = min(_BATCH_SIZE, traits.num_labels)
     epochs = min(200, max(12, -(-_SAMPLED_STEPS * batch // traits.num_labels)))
-    yield Choice("batch.size", batch, size)
-    yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], size)
+    yield Choice("batch.size", batch, _size(traits))
+    yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], _size(traits))
     yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
     yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
     yield Choice("optim.schedule", "cosine", "few epochs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -16,10 +17,10 @@ from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.traits import Traits, density
+from ugts_dist.graphs.traits import Traits
 from ugts_dist.terminal import note
 from ugts_dist.training.advice import advice
-from ugts_dist.training.defaults import Choice, fitted
+from ugts_dist.training.defaults import Choice, fitted, with_choices
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.located import located
 from ugts_dist.training.network_size import check_size
@@ -74,7 +75,7 @@ def run(
             raise
         if ranks.is_main:
             write_result(opened.path, result.to_dict())
-            if isinstance(data, Graph) and (line := advice(config, data, result.valid, density(data.x))):
+            if isinstance(data, Graph) and (line := advice(config, data, result.valid)):
                 note(line)
     return result, opened.path
 
@@ -88,11 +89,13 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
     if config.data.name in molecules.FOLDERS:
         return config, []
 
-    def chosen() -> tuple[Config, list[Choice]]:
-        return fitted(config, Traits.of(load_undisturbed(config)), given)
+    def chosen() -> list[Choice]:
+        return fitted(config, Traits.of(load_undisturbed(config)), given)[1]
 
-    fitting, choices = ranks.together(chosen)
-    return fitting, [str(choice) for choice in choices]
+    # Machines may round what they count differently; the main rank's choices hold.
+    told = ranks.agree(json.dumps([dataclasses.astuple(choice) for choice in ranks.together(chosen)]))
+    choices = [Choice(*each) for each in json.loads(told)]
+    return with_choices(config, choices), [str(choice) for choice in choices]
 
 
 def _known_result(values: dict[str, Any], folder: Path) -> Result:
