@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from unseen_graphs import UNSEEN, drawn_split
 
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
@@ -46,13 +47,15 @@ QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last"
 
 def prepared(name: str, folder: Path) -> Path:
     """The store of a graph with a split of its own."""
-    source, change = GRAPHS[name]
     store = folder / name
-    if not store.exists():
+    if store.exists():
+        return store
+    if name in UNSEEN:
+        write_store(replace(UNSEEN[name](), name=name), store)
+    else:
+        source, change = GRAPHS[name]
         graph = catalogue.load(source, row_normalize=False)
-        order = torch.randperm(graph.num_nodes, generator=torch.Generator().manual_seed(0))
-        fifth = graph.num_nodes // 5
-        train, valid, test = (part.sort().values for part in order.split([graph.num_nodes - 2 * fifth, fifth, fifth]))
+        train, valid, test = drawn_split(graph.num_nodes)
         x = changed(graph.x, change)
         write_store(replace(graph, name=name, x=x, train=train, valid=valid, test=test, digests={}), store)
     return store
@@ -107,7 +110,7 @@ def _shown(run: dict[str, Any] | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--graphs", nargs="+", default=list(GRAPHS), choices=list(GRAPHS))
+    parser.add_argument("--graphs", nargs="+", default=[*GRAPHS, *UNSEEN], choices=[*GRAPHS, *UNSEEN])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--only", choices=["dense", "ticket"])
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE")

@@ -22,7 +22,7 @@ _BATCH_SIZE = 1024
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels a feature: the fewer, the more is learnt by heart
 _NARROW = 1024  # features up to which twice the width takes little more time
 _HOMOPHILY = 0.2  # below, neighbours tell little of a node's class
-_TELLING_EDGES = 50  # edges between training nodes from which their homophily is known
+_TELLING_EDGES = 20  # edges between training nodes from which their homophily is known
 DEEP = 4  # convolutions from which a plain stack learns nothing
 
 
