@@ -27,9 +27,9 @@ from side_by_side import machine, table
 from torch.profiler import ProfilerActivity, profile
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
 from ugts_dist.graphs.store import open_store
 from ugts_dist.training.fit import Training
-from ugts_dist.training.ranks import Ranks, ranks_from_environment
 from ugts_dist.training.tasks import NodeTask
 
 _STEPS_PROFILED = 3
@@ -88,7 +88,7 @@ def main() -> None:
             measured: list[Any] = []
             loss = torch.zeros((), device=ranks.device)
             evaluating = _timed(ranks, lambda: measured.append(evaluator.measure(training.method.model, loss)))
-        peaks = {name: sum(ranks.gather(watch.peaks[name])) for name in ("training", "evaluation")}
+        peaks = {name: sum(ranks.all_gather_object(watch.peaks[name])) for name in ("training", "evaluation")}
         if not ranks.is_main:
             return
         steps = len(range(0, graph.train.numel(), config.batch.size)) if config.batch.size else 1
@@ -114,12 +114,12 @@ def main() -> None:
 
 
 def _timed(ranks: Ranks, action: Callable[[], object]) -> float:
-    ranks.wait()
+    ranks.barrier()
     begin = time.perf_counter()
     action()
     if ranks.device.type == "cuda":
         torch.cuda.synchronize()
-    ranks.wait()
+    ranks.barrier()
     return time.perf_counter() - begin
 
 

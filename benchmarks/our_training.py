@@ -9,9 +9,9 @@ from pathlib import Path
 from rank_record import RankRecord, write_record
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import ranks_from_environment
 from ugts_dist.graphs.store import open_store
 from ugts_dist.training.fit import Training
-from ugts_dist.training.ranks import ranks_from_environment
 from ugts_dist.training.tasks import NodeTask
 
 _EPOCHS = 10_000  # more than are ever begun

@@ -15,8 +15,8 @@ from side_by_side import machine, table
 from torch.profiler import ProfilerActivity, profile
 
 from ugts_dist.config import load_preset
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.fit import Training
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import load_graph, make_task
 
 PRESETS = ("cora-gcn", "cora-gat", "cora-gin", "cora-gcn-deep", "cora-gat-deep")

@@ -75,7 +75,7 @@ def _measure(name: str, folder: Path, epochs: int) -> dict[str, float]:
 
 
 def _serial(trials: list[Any], folder: Path) -> dict[str, float]:
-    from ugts_dist.training.ranks import Ranks
+    from ugts_dist.distributed.ranks import Ranks
     from ugts_dist.training.run import run
 
     seconds = [run(trial.run_config(folder), Ranks())[0].seconds for trial in trials]
@@ -84,11 +84,11 @@ def _serial(trials: list[Any], folder: Path) -> dict[str, float]:
 
 def _through_ray(space: Any, folder: Path, cpus: int) -> dict[str, float]:
     """The search as `ugts tune` does it, with the times at which its parts are over."""
-    from tuning.cluster import connected
     from tuning.interrupt import Interrupt
     from tuning.manifest import open_search
     from tuning.search import Search
     from tuning.view import View
+    from ugts_dist.distributed.ray_cluster import connected
 
     started = time.perf_counter()
     with open_search(folder / "search", space) as manifest, connected("", cpus):

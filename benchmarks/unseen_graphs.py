@@ -97,11 +97,12 @@ UNSEEN: dict[str, Callable[[], Graph]] = {
 }
 
 
-def drawn_split(num_nodes: int) -> list[Tensor]:
+def drawn_split(num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes for training (60 %), validation and test (20 % each), ascending."""
     order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(0))
     fifth = num_nodes // 5
-    return [part.sort().values for part in order.split([num_nodes - 2 * fifth, fifth, fifth])]
+    train, valid, test = (part.sort().values for part in order.split([num_nodes - 2 * fifth, fifth, fifth]))
+    return train, valid, test
 
 
 def _both_ways(name: str, x: Tensor, edges: Tensor, y: Tensor) -> Graph:

@@ -25,9 +25,9 @@ from unseen_graphs import UNSEEN, drawn_split
 
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.store_writer import write_store
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import fit_settings, run
 
 RESULTS = Path(__file__).parent / "results" / "untuned.json"

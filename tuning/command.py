@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from tuning.cluster import connected, nodes_alive, ports_line, trials_at_once
+from tuning.cluster import nodes_alive, ports_line, trials_at_once
 from tuning.interrupt import Interrupt, held
 from tuning.manifest import open_search, space_of
 from tuning.options import TuneOptions
 from tuning.plan import list_dense, list_trials
 from tuning.space import Space, load_space
+from ugts_dist.distributed.ray_cluster import connected
 from ugts_dist.terminal import note
 
 

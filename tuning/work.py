@@ -24,7 +24,7 @@ def run_here(settings: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
-    from ugts_dist.training.ranks import Ranks
+    from ugts_dist.distributed.ranks import Ranks
 
     trial = settings["trial"]
     device = torch.device("cuda" if trial["gpus"] else "cpu")
@@ -67,7 +67,7 @@ def _worker(trial: dict[str, Any]) -> None:
     import torch.distributed as dist
     from ray.train.torch import get_device
 
-    from ugts_dist.training.ranks import Ranks
+    from ugts_dist.distributed.ranks import Ranks
 
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device(), dist.group.WORLD)

@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=Futu
 def train(args: Sequence[str]) -> None:
     arguments = parse_train(args)
     config = arguments.run_config()
-    from ugts_dist.training.ranks import ranks_from_environment
+    from ugts_dist.distributed.ranks import ranks_from_environment
     from ugts_dist.training.resume import Resume
     from ugts_dist.training.run import fit_settings, run
 
@@ -51,7 +51,7 @@ def train(args: Sequence[str]) -> None:
 
 def evaluate(args: Sequence[str]) -> None:
     arguments = parse(EvaluateOptions, args, "evaluate")
-    from ugts_dist.training.ranks import ranks_from_environment
+    from ugts_dist.distributed.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
     from ugts_dist.training.saved import Named
     from ugts_dist.training.tasks import metric_of
@@ -69,8 +69,8 @@ def evaluate(args: Sequence[str]) -> None:
 
 def predict(args: Sequence[str]) -> None:
     options = parse(PredictOptions, args, "predict")
+    from ugts_dist.distributed.ranks import ranks_from_environment
     from ugts_dist.tickets.predict import predict as write
-    from ugts_dist.training.ranks import ranks_from_environment
 
     with ranks_from_environment(options.device, options.timeout) as ranks:
         rows = write(options, ranks)
@@ -101,8 +101,8 @@ def report(args: Sequence[str]) -> None:
 
 def demo(args: Sequence[str]) -> None:
     arguments = parse(DemoOptions, args, "demo")
+    from ugts_dist.distributed.ranks import ranks_from_environment
     from ugts_dist.experiments.demo import run_demo
-    from ugts_dist.training.ranks import ranks_from_environment
 
     with ranks_from_environment("auto") as ranks:
         run_demo(arguments.folder, arguments.seed, ranks)

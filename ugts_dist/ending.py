@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from ugts_dist.errors import InputError, InterruptedRunError, LostRankError, RankInputError, StoppedError
+from ugts_dist.errors import (
+    TRY_AGAIN,
+    InputError,
+    InterruptedRunError,
+    LostRankError,
+    RankInputError,
+    StoppedError,
+)
 from ugts_dist.terminal import note
-
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 _MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
 _INTERRUPTED = 130  # 128 and the number of SIGINT

@@ -21,6 +21,9 @@ class InUseError(InputError):
     """Another process holds what this one needs: the same command may succeed once that has ended."""
 
 
+TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
+
+
 class StoppedError(Exception):
     """A run was asked to stop and has saved what it needs to go on. The command line exits with code 75.
 

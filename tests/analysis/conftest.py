@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.helpers import config
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.run import run
 
 

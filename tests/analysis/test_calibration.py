@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ugts_dist.analysis.calibration import ece, ece_of, reliability
 from ugts_dist.analysis.subject import open_subject
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks
 
 
 def test_a_table_worked_out_by_hand() -> None:

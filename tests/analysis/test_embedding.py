@@ -13,8 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from ugts_dist.analysis.embedding import outputs_to_show, tsne
 from ugts_dist.analysis.options import TsneOptions
 from ugts_dist.analysis.subject import open_subject
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training.ranks import Ranks
 
 
 def test_clusters_stay_apart() -> None:

@@ -14,9 +14,9 @@ from tests.training.helpers import config, planted_graph
 from tests.training.test_evaluate import edge_index, plain_layer
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.fit import Training
 from ugts_dist.training.methods import TicketSearch, build_model
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import NodeTask
 
 FULL = {"batch__size": 0, "batch__fan_out": [], "model__depth": 3}

@@ -14,11 +14,11 @@ from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.smoothing import mad
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.training import fit
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
 from ugts_dist.training.tasks import NodeTask, load_graph
 

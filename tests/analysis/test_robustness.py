@@ -9,8 +9,8 @@ import pytest
 
 from ugts_dist.analysis.robustness import NOISES, Noise, under_noise, without_noise
 from ugts_dist.analysis.subject import open_subject
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.perturb import edge_noise, feature_noise
-from ugts_dist.training.ranks import Ranks
 
 
 @pytest.mark.parametrize("noise", NOISES)

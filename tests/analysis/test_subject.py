@@ -21,12 +21,12 @@ from ugts_dist.analysis.ood import detect
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, outputs_of
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.perturb import left_out_classes
 from ugts_dist.supermask import Ticket
 from ugts_dist.training import evaluate
 from ugts_dist.training.methods import build_model
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate as measure
 from ugts_dist.training.saved import Named
 

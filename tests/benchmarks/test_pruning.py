@@ -11,8 +11,8 @@ from bytes_report import Measured, best_rows
 from measured_files import Point
 
 from tests.training.helpers import config, planted_graph
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.fit import Training
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import NodeTask
 
 

@@ -51,7 +51,15 @@ class Run:
         """The same command on every host, as the batch script has it."""
         meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={hosts[0].name}:29400", "--rdzv-id=7"]
         options = [f"--nnodes={len(hosts)}", "--nproc-per-node=1", *meet, "--rdzv-conf=join_timeout=60"]
-        program = [sys.executable, "-m", "ugts_dist.launch", *options, f"--max-restarts={restarts}", "-m", "ugts_dist"]
+        program = [
+            sys.executable,
+            "-m",
+            "ugts_dist.distributed.launch",
+            *options,
+            f"--max-restarts={restarts}",
+            "-m",
+            "ugts_dist",
+        ]
         train = [*train_arguments("run", run__epochs=str(EPOCHS), run__timeout="10")]
         return [host.start([*program, *train], self.folder / f"{host.name}.log", self.folder) for host in hosts]
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.faults.launch import launch
 from ugts_dist.config import load_preset
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments import demo
-from ugts_dist.training.ranks import Ranks
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ugts_dist"]
 

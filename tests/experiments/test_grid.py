@@ -15,10 +15,11 @@ import torch
 from tests.training.helpers import config
 from tests.trials.small import store
 from ugts_dist.config import Config
+from ugts_dist.distributed.device import own_device
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.experiments import grid
 from ugts_dist.experiments.grid import Task, find_or_run, finished, gpu_share, run_grid, run_key, visible_gpu
-from ugts_dist.training.ranks import Ranks, own_device
 
 
 def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:

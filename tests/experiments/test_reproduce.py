@@ -23,12 +23,12 @@ from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.ood import roc_auc_of
 from ugts_dist.arguments import parse
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.experiments import grid, reproduce
 from ugts_dist.experiments.grid import Task, failure, finished, run_grid, run_key
 from ugts_dist.experiments.options import ReproduceOptions
 from ugts_dist.experiments.study import Study, study_of
-from ugts_dist.training.ranks import Ranks
 
 pytestmark = pytest.mark.xdist_group("reproduction")
 

@@ -212,7 +212,8 @@ def _agent(arguments: list[str], agent: Agent, notes: str) -> None:
 
 def _rank(arguments: list[str], notes: str, orphans_from: str) -> None:
     from ugts_dist.cli import main
-    from ugts_dist.training import meeting, run
+    from ugts_dist.distributed import rendezvous
+    from ugts_dist.training import run
     from ugts_dist.training.evaluate import Evaluator
 
     # torchrun asks for no signal at its death, and its ranks have none of its handlers and sockets.
@@ -228,7 +229,7 @@ def _rank(arguments: list[str], notes: str, orphans_from: str) -> None:
     if os.environ["RANK"] == "0":
         Evaluator.measure = _noted(Evaluator.measure, Path(notes, "evaluating"))  # type: ignore[method-assign]
     if orphans_from == "start":
-        meeting._STORE_SECONDS = 1.0
+        rendezvous._STORE_SECONDS = 1.0
         _until_death_of(agent)
     elif orphans_from == "data":
         run._checked_data = _after_death_of(agent, run._checked_data, Path(notes, f"waits-{os.environ['RANK']}"))

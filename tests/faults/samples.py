@@ -24,6 +24,7 @@ import numpy as np
 
 from ugts_dist.arguments import config_of_run
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_files import META
@@ -33,7 +34,6 @@ from ugts_dist.report.options import ReportOptions
 from ugts_dist.report.run_files import read_run
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate, run
 
 SPARE_BYTES = 2**30

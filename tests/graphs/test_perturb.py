@@ -18,6 +18,7 @@ from torch_geometric.transforms import NormalizeFeatures
 from tests.training.helpers import config
 from ugts_dist.analysis.subject import open_subject
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph, from_edges, validate
 from ugts_dist.graphs.perturb import edge_noise, feature_noise, left_out_classes
@@ -27,7 +28,6 @@ from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
 from ugts_dist.training.tasks import NodeTask, load_data, load_graph, load_open_graph
 

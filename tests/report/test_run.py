@@ -17,11 +17,11 @@ from tests.report.parsed import Parsed, check_self_contained
 from ugts_dist.analysis.findings import robustness_finding
 from ugts_dist.analysis.robustness import Noise, UnderNoise
 from ugts_dist.config import load_preset
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.result_file import read_result, write_result
 from ugts_dist.training.run import run
 

@@ -22,6 +22,7 @@ from tests.processes import spawn
 from tests.tickets.helpers import config_of, saved, ticket_of
 from tests.training.helpers import planted_graph
 from ugts_dist.cli import main
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
@@ -33,7 +34,6 @@ from ugts_dist.tickets.predict import predict
 from ugts_dist.training import evaluate
 from ugts_dist.training.molecules import GraphTask
 from ugts_dist.training.node_tables import NodeTables
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate as measure
 from ugts_dist.training.saved import Named
 from ugts_dist.training.tasks import load_graph

@@ -12,11 +12,11 @@ from torch import Tensor
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.training.averaging import Average
 from ugts_dist.training.fit import Training, fit, learning_rate
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import NodeTask
 
 DECAY = 0.9

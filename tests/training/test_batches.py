@@ -13,13 +13,13 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.models import Rows, SparseFeatures
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.fit import fit
 from ugts_dist.training.placement import evaluation_device, placed
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
 
 

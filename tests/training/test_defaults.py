@@ -17,10 +17,10 @@ from tests.processes import spawn
 from tests.training.helpers import planted_graph
 from ugts_dist.cli import main
 from ugts_dist.config import Config, load_toml
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.training.defaults import fitted
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import fit_settings
 
 SEEN = Traits(2000, 10_000, 50, 4, 1200, density=1.0, varies=True, num_known_edges=4000, homophily=0.6)

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from tests.processes import spawn
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.display import Bar, Lines
 from ugts_dist.training.fit import share_of_a_rank
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
 
 METRICS = {"sparsity": 0.45, "loss": 1.234, "valid": 0.8123}

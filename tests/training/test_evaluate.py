@@ -15,6 +15,7 @@ from torch import nn
 
 from tests.processes import spawn
 from tests.training.helpers import config, measure_rank, planted_graph
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.models import GNN, Rows, SparseFeatures
 from ugts_dist.models.convs import GATConv, GCNConv, GINConv, SAGEConv
@@ -22,7 +23,6 @@ from ugts_dist.training import batches, evaluate
 from ugts_dist.training.batches import block_of_rows, full_features
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import build_model
-from ugts_dist.training.ranks import Ranks
 
 ARCHS = ["gcn", "gin", "gin-paper", "gat", "sage"]
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training import checkpoint
 from ugts_dist.training import fit as loop
 from ugts_dist.training.finite import zero_if_finite
 from ugts_dist.training.fit import fit
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import NodeTask
 
 

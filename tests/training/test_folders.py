@@ -11,23 +11,23 @@ import torch.distributed as dist
 from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.stopping import Decision, StopAgreement
 from ugts_dist.errors import StoppedError
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.training import saver, tasks
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run import run
 from ugts_dist.training.run_folder import open_folder
-from ugts_dist.training.stopping import Agreed, Lookout
 
 SETTINGS = config(run__epochs=4)
 FIRST = Path("runs/digits-gcn-ugts-0.9-seed0")
 SECOND = FIRST.with_name(f"{FIRST.name}-2")
 
 
-class StopAtOnce(Lookout):
-    def look(self, step: int, steps_per_epoch: int, save: bool) -> Agreed:
-        return Agreed(15, save)
+class StopAtOnce(StopAgreement):
+    def decide(self, step: int, steps_per_epoch: int, save: bool) -> Decision:
+        return Decision(15, save)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def stopped(settings: Config = SETTINGS) -> None:
     """A run that ends after its first step, saved."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saver, "Lookout", StopAtOnce)
+        patch.setattr(saver, "StopAgreement", StopAtOnce)
         with pytest.raises(StoppedError):
             run(settings, Ranks())
 
@@ -80,7 +80,7 @@ def test_never_begins_anew() -> None:
 def test_the_newest_of_several_counts() -> None:
     for source in ("auto", "never"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(saver, "Lookout", StopAtOnce)
+            patch.setattr(saver, "StopAgreement", StopAtOnce)
             with pytest.raises(StoppedError):
                 run(SETTINGS, Ranks(), Resume(source))
     assert taken()[0] == SECOND

@@ -22,12 +22,12 @@ from tests.processes import spawn
 from tests.training.helpers import QUIET, equal_share
 from ugts_dist.cli import main
 from ugts_dist.config import Config, load_preset
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.fit import Result, fit
 from ugts_dist.training.molecules import GraphBatches, GraphEvaluator, GraphTask
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate, run
 
 NAME = "ogbg-molbace"

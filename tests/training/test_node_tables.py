@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 
 from tests.processes import spawn
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.training.node_tables import NodeTables, pieces
-from ugts_dist.training.ranks import Ranks
 
 NUM_NODES, WIDTH = 11, 3
 WHOLE = torch.arange(NUM_NODES * WIDTH).view(NUM_NODES, WIDTH).float()
@@ -27,10 +27,10 @@ def _fill(rank: int, world_size: int, machine: str, spill: str) -> tuple[torch.T
     table[start:stop] = WHOLE[start:stop]
     tables.complete([table])
     found = table.clone()
-    ranks.wait()
+    ranks.barrier()
     if rank == 0:
         table[-1, -1] = -1.0  # in the last rank's part
-    ranks.wait()
+    ranks.barrier()
     return found, ["shared" if float(table[-1, -1]) == -1.0 else "own", *map(str, Path(spill).glob(".ugts*"))]
 
 
@@ -70,10 +70,10 @@ def _boots(rank: int, boot: str, spill: str) -> str:
     ranks = Ranks(rank, 2, process_group=dist.group.WORLD, machine="same", boot=boot.format(rank=rank))
     table = NodeTables(NUM_NODES, ranks, torch.device("cpu"), spill).empty(WIDTH)
     table.fill_(0.0)
-    ranks.wait()
+    ranks.barrier()
     if rank == 0:
         table.fill_(1.0)
-    ranks.wait()
+    ranks.barrier()
     return "shared" if float(table.sum()) else "own"
 
 
@@ -88,8 +88,8 @@ def _containers(rank: int, folder: str) -> str:
     own = Path(folder, str(rank))
     with pytest.MonkeyPatch.context() as patch:
         if rank == 1:
-            gather = Ranks.gather
-            patch.setattr(Ranks, "gather", lambda *args: [_elsewhere(value) for value in gather(*args)])
+            gather = Ranks.all_gather_object
+            patch.setattr(Ranks, "all_gather_object", lambda *args: [_elsewhere(value) for value in gather(*args)])
         try:
             NodeTables(NUM_NODES, ranks, torch.device("cpu"), str(own)).empty(WIDTH)
         except InputError as error:

@@ -10,9 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.helpers import config, planted_graph
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.fit import Training, fit
 from ugts_dist.training.precision import products
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import make_task
 
 

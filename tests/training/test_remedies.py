@@ -15,6 +15,7 @@ from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
 from ugts_dist.cli import main
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Dropout
@@ -28,7 +29,6 @@ from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import build_model, load_saved
 from ugts_dist.training.molecules import GraphTask
 from ugts_dist.training.precision import layers
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import load_graph
 
 Settings = dict[str, Any]

@@ -19,17 +19,17 @@ from torch import Tensor
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, planted_graph
 from ugts_dist.config import Config, load_toml
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.stopping import Decision, StopAgreement
 from ugts_dist.errors import InputError, StoppedError
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.supermask import Ticket
 from ugts_dist.training import checkpoint, run_folder, saver, tasks
 from ugts_dist.training.fit import Result, Training
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.result_file import read_result
 from ugts_dist.training.resume import Identity, Resume
 from ugts_dist.training.run import run
-from ugts_dist.training.stopping import Agreed, Lookout
 
 STEPS_PER_EPOCH = 3  # of 100 training nodes and a batch size of 40
 EPOCHS = 12
@@ -58,19 +58,19 @@ def data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "load_graph", _planted)
 
 
-class StopAt(Lookout):
+class StopAt(StopAgreement):
     """Stops the run after some of its steps, as a signal would."""
 
     at: frozenset[int] = frozenset()
 
-    def look(self, step: int, steps_per_epoch: int, save: bool) -> Agreed:
-        return Agreed(signal.SIGTERM if step in self.at else 0, save)
+    def decide(self, step: int, steps_per_epoch: int, save: bool) -> Decision:
+        return Decision(signal.SIGTERM if step in self.at else 0, save)
 
 
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def plan(*steps: int) -> None:
-        monkeypatch.setattr(saver, "Lookout", type("Stopping", (StopAt,), {"at": frozenset(steps)}))
+        monkeypatch.setattr(saver, "StopAgreement", type("Stopping", (StopAt,), {"at": frozenset(steps)}))
 
     return plan
 
@@ -486,7 +486,7 @@ def _run_rank(rank: int, world_size: int, settings: Config, stop: int) -> tuple[
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "load_graph", _planted)
-        patch.setattr(saver, "Lookout", type("Stopping", (StopAt,), {"at": frozenset({stop})}))
+        patch.setattr(saver, "StopAgreement", type("Stopping", (StopAt,), {"at": frozenset({stop})}))
         patch.setattr(Training, "step", noted)
         try:
             result, _ = run(settings, ranks)

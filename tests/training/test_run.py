@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.training.helpers import config
 from ugts_dist.config import load_toml
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import evaluate, run
 
 

@@ -13,9 +13,9 @@ import torch
 from tests.training.helpers import config
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training import checkpoint, saver
 from ugts_dist.training.progress import Best, Progress
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.saver import Saver, Source
 
 

@@ -74,7 +74,7 @@ def an_old_python(folder: Path) -> str:
 GROUP = """
 import os, signal, subprocess
 from tuning.interrupt import Interrupt, held
-from tuning.processes import apart
+from ugts_dist.distributed.processes import apart
 from ugts_dist.errors import StoppedError
 with held():
     with apart():

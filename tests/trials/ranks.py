@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 
 from tests.trials.case import Case, case, ugts
-from ugts_dist.training import meeting
+from ugts_dist.distributed import rendezvous
 
 
 @case(r"^exit 2: ugts: device is cuda, but torch \S+ is built for CPUs only; .* `make install TORCH=cuda`$")
@@ -35,7 +35,7 @@ def _variables(given: str, told: str) -> Case:
     def run(folder: Path) -> str:
         others = {name: value for name, value in os.environ.items() if not re.search("RANK|WORLD_SIZE|MASTER_", name)}
         variables = others | dict(each.split("=") for each in given.split())
-        with mock.patch.dict(os.environ, variables, clear=True), mock.patch.object(meeting, "_NOTE_SECONDS", 0.0):
+        with mock.patch.dict(os.environ, variables, clear=True), mock.patch.object(rendezvous, "_NOTE_SECONDS", 0.0):
             return ugts("train", "--preset", "digits", "--run.timeout", "0.5", "--run.folder", folder / "run").told
 
     return Case("ranks", given, rf"^exit {told}", run)

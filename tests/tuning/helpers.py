@@ -12,7 +12,7 @@ from tuning.results import Answer, answer_of, write_results
 from tuning.search import Outcome, Search
 from tuning.space import Space, parse_space
 from tuning.view import View
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.run import run
 
 SMALL = """

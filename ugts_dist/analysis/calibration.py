@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist.analysis.subject import Subject, open_subject, outputs_of
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks
 
 
 @dataclass(frozen=True)

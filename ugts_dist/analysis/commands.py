@@ -27,7 +27,7 @@ from ugts_dist.analysis.robustness import NOISES, under_noise, without_noise
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, open_training_config
 from ugts_dist.config import Config
-from ugts_dist.training.ranks import Ranks, ranks_from_environment
+from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
 from ugts_dist.training.saved import Named, saved_file
 
 Present = Callable[[], Finding]
@@ -47,9 +47,9 @@ def run(options: AnalysisOptions) -> None:
     """Do what the options ask for. Raises InputError, on every rank, for every mistake in them."""
     with ranks_from_environment(options.device, options.timeout) as ranks:
         path, named = Path(options.path), Named(options.graph, options.root)
-        config = ranks.together(lambda: open_config(path, named))
+        config = ranks.raise_together(lambda: open_config(path, named))
         place = Place.of(options, NAMES[type(options)], saved_file(path), config)
-        ranks.together(lambda: place.check() if ranks.is_main else None)
+        ranks.raise_together(lambda: place.check() if ranks.is_main else None)
         present = _measured(options, named, config, ranks)
     # The other ranks are gone: what the main one does now may take its time.
     if ranks.is_main:
@@ -60,7 +60,7 @@ def _measured(options: AnalysisOptions, named: Named, config: Config, ranks: Ran
     """The collective part; what it returns is for the main rank."""
     name = f"{config.data_name}, {config.model.arch} of depth {config.model.depth}, {config.label}"
     if isinstance(options, TrainingOptions):
-        again = ranks.together(lambda: open_training_config(Path(options.path), named, ranks))
+        again = ranks.raise_together(lambda: open_training_config(Path(options.path), named, ranks))
         trace = observe_training(again.replace({"run.spill": options.spill}), options.every, ranks)
         return partial(findings.training_finding, name, trace)
     subject = open_subject(Path(options.path), ranks, named, options.spill)
@@ -84,7 +84,7 @@ def _measured(options: AnalysisOptions, named: Named, config: Config, ranks: Ran
 
 def _gradients(subject: Subject) -> dict[str, float]:
     config, task, ranks = subject.config, subject.task, subject.ranks
-    ranks.together(lambda: task.check(config, ranks))
+    ranks.raise_together(lambda: task.check(config, ranks))
     weights = dict(subject.model.named_parameters())
     step = batches_of_a_step(task.batches(config, ranks), 0)
     return gradient_norms(subject.model, weights, task, step, ranks)

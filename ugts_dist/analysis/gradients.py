@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.tasks import Batches, Task
 
 _CONVOLUTION = "convs"
@@ -42,7 +42,7 @@ def gradient_norms(
             sums = [total + part for total, part in zip(sums, found, strict=True)]
     squares: dict[str, float] = {}
     for (name, tensor), total in zip(tensors.items(), sums, strict=True):
-        kept = ranks.sum(total).double().square()[tensor != 0]
+        kept = ranks.all_reduce_sum(total).double().square()[tensor != 0]
         squares[_layer(name)] = squares.get(_layer(name), 0.0) + float(kept.sum())
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 

@@ -13,10 +13,10 @@ from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import make_evaluator
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.models import GNN
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training, learning_rate
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.start import start_of
 from ugts_dist.training.tasks import NodeTask, load_graph
 
@@ -63,9 +63,9 @@ def observe_training(config: Config, every: int, ranks: Ranks | None = None) -> 
     Raises InputError as a run does, and FloatingPointError where a gradient is not finite.
     """
     ranks = Ranks() if ranks is None else ranks
-    graph = ranks.together(lambda: load_graph(config))
+    graph = ranks.raise_together(lambda: load_graph(config))
     task = NodeTask(graph)
-    ranks.together(lambda: task.check(config, ranks))
+    ranks.raise_together(lambda: task.check(config, ranks))
     training = Training(config, task, ranks, start_of(None, config, ranks))
     evaluator, trace, epochs = make_evaluator(graph, config, ranks), Trace(), config.run.epochs
     console, hidden = Console(stderr=True), not (ranks.is_main and config.log.progress)

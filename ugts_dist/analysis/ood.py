@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ugts_dist.analysis.subject import Subject, open_subject, outputs_of
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training.ranks import Ranks
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ def without_noise(subject: Subject) -> Subject:
     if not data.feature_noise and not data.edge_noise:
         return subject
     clean = subject.config.replace({"data.feature_noise": 0.0, "data.edge_noise": 0.0})
-    return replace(subject, graph=subject.ranks.together(lambda: load_graph(clean)))
+    return replace(subject, graph=subject.ranks.raise_together(lambda: load_graph(clean)))
 
 
 def under_noise(subject: Subject, noise: Noise, fractions: Sequence[float], draws: int = 1) -> list[UnderNoise]:
@@ -61,6 +61,6 @@ def under_noise(subject: Subject, noise: Noise, fractions: Sequence[float], draw
 
 def _accuracy(subject: Subject, noise: Noise, fraction: float, seed: int) -> float:
     ranks = subject.ranks
-    graph = ranks.together(lambda: NOISES[noise](subject.graph, fraction, seed) if fraction else subject.graph)
+    graph = ranks.raise_together(lambda: NOISES[noise](subject.graph, fraction, seed) if fraction else subject.graph)
     measured, _ = subject.evaluator(graph).measure(subject.model, torch.zeros((), device=ranks.device))
     return measured["test"]

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.models import GNN
 from ugts_dist.training.evaluate import Evaluator
-from ugts_dist.training.ranks import Ranks
 
 _ROWS = 1 << 13  # taken to float64 at once
 LOGITS = "logits"
@@ -67,7 +67,7 @@ class _Directions:
 
     def of_all(self, ranks: Ranks) -> _Directions:
         """With the rows of every rank; collective."""
-        self.sums = ranks.sum(self.sums.to(ranks.device))
+        self.sums = ranks.all_reduce_sum(self.sums.to(ranks.device))
         return self
 
     def distance(self) -> float:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist.config import Config, load_toml
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.graph import Graph
@@ -18,7 +19,6 @@ from ugts_dist.models import GNN
 from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
 from ugts_dist.training.tasks import NodeTask, load_graph, load_open_graph
 
@@ -60,7 +60,7 @@ def open_subject(path: Path, ranks: Ranks, named: Named | None = None, spill: st
     Raises InputError, on every rank, for what is none of these, for a network of whole graphs, for data that are not
     there and for data that do not fit the network.
     """
-    return ranks.together(lambda: _opened(path, ranks, named or Named(), spill))
+    return ranks.raise_together(lambda: _opened(path, ranks, named or Named(), spill))
 
 
 def open_config(path: Path, named: Named | None = None) -> Config:
@@ -112,7 +112,7 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
     mine = torch.cat(found)
     table = mine.new_zeros(nodes.numel(), mine.shape[1])
     table[torch.searchsorted(nodes, own)] = mine
-    return subject.ranks.sum(table.to(subject.ranks.device)).cpu()
+    return subject.ranks.all_reduce_sum(table.to(subject.ranks.device)).cpu()
 
 
 def _opened(path: Path, ranks: Ranks, named: Named, spill: str) -> Subject:

@@ -85,7 +85,7 @@ def _add_ranks(rank: int, world_size: int, meet: str) -> None:
 def training(device: str) -> str:
     """A few epochs with sampled mini-batches on the embedded graph; the losses are finite."""
     from ugts_dist.config import load_preset
-    from ugts_dist.training.ranks import Ranks
+    from ugts_dist.distributed.ranks import Ranks
     from ugts_dist.training.run import run
 
     place = torch.device(device)

@@ -11,9 +11,9 @@ from rich.table import Table
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_preset
 from ugts_dist.console import output
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.terminal import say
 from ugts_dist.training.folders import new_folder
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.run import run
 
 SPARSITIES = (0.5, 0.9, 0.99)
@@ -33,7 +33,9 @@ class Row:
 
 def run_demo(folder: str, seed: int, ranks: Ranks) -> None:
     """Seven runs, one after another on all ranks; a table on the terminal, `accuracy.png` in the folder."""
-    place = Path(ranks.agree(ranks.together(lambda: str(new_folder(folder, "demo")) if ranks.is_main else "")))
+    place = Path(
+        ranks.broadcast_text(ranks.raise_together(lambda: str(new_folder(folder, "demo")) if ranks.is_main else ""))
+    )
     rows = [_measure(config, place, ranks) for config in _configs(seed)]
     if not ranks.is_main:
         return

@@ -12,11 +12,11 @@ from typing import Any
 from ugts_dist.analysis.ood import roc_auc_of
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import failure, finished, run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.experiments.study import Cell, Study
 from ugts_dist.text_files import read_json
-from ugts_dist.training.ranks import Ranks
 
 _DIGITS = 4  # of a figure, wherever it comes from: a page made from an earlier one's JSON is the same page
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.console import output, plain
+from ugts_dist.distributed.device import own_device
 from ugts_dist.errors import InputError
 from ugts_dist.experiments.grid import Task, find_or_note, for_each, refuse_finished_on_other_data, run_key
 from ugts_dist.experiments.known import Known, load_known
@@ -25,7 +26,6 @@ from ugts_dist.experiments.traces import find_trace, observe_or_tell
 from ugts_dist.report.markdown import write_page
 from ugts_dist.report.page import Section
 from ugts_dist.terminal import note
-from ugts_dist.training.ranks import own_device
 from ugts_dist.training.tasks import load_data
 
 _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out": 0.0}

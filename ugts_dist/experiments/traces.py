@@ -8,10 +8,11 @@ from pathlib import Path
 from ugts_dist.analysis.observe import Trace, observe_training
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
+from ugts_dist.distributed.device import own_device
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.text_files import read_json
-from ugts_dist.training.ranks import Ranks, own_device
 
 _LOOKS = 40  # over a training
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.loader import DataLoader
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
@@ -35,7 +36,6 @@ from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import Network
 from ugts_dist.training.molecules import forward, graph_batch
 from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.saved import Named, note_other_data, with_data
 from ugts_dist.training.tasks import Data, load_data
 
@@ -61,12 +61,14 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
     Raises: InputError on every rank, before anything is computed, for data that do not fit the network and for a file
     that exists; later, where the file can't be written.
     """
-    saved, data, network, names = ranks.together(lambda: _checked(options))
+    saved, data, network, names = ranks.raise_together(lambda: _checked(options))
     note_other_data(saved.path, saved.data, data, ranks)
     chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
     rows = in_order(chunks, saved.num_outputs, ranks)
     make_table: MakeTable = graph_table if isinstance(data, GraphSet) else partial(node_table, names=names)
-    return ranks.together(lambda: _write(Path(options.out), rows, make_table) if ranks.is_main else len(list(rows)))
+    return ranks.raise_together(
+        lambda: _write(Path(options.out), rows, make_table) if ranks.is_main else len(list(rows))
+    )
 
 
 def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Tensor]:

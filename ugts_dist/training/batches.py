@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph, neighbours
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
@@ -20,7 +21,6 @@ from ugts_dist.graphs.traits import density
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
-from ugts_dist.training.ranks import Ranks
 
 _SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
 _CALIBRATION_SEEDS = 256

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Block, Features, Sent, SparseFeatures
 from ugts_dist.models.norms import PairNorm
@@ -20,7 +21,6 @@ from ugts_dist.training.batches import block_of_rows, full_features
 from ugts_dist.training.carried import Carried
 from ugts_dist.training.finite import zero_if_finite
 from ugts_dist.training.node_tables import NodeTables, pieces
-from ugts_dist.training.ranks import Ranks
 
 _CHUNK_EDGES = 1 << 22
 _CHUNK_ROWS = 1 << 16
@@ -64,7 +64,7 @@ class Evaluator:
         correct = predicted == self._y
         counts = torch.stack([correct[rows].sum() for rows in self._split.values()])
         sums = torch.cat([counts.double(), loss.double().reshape(1)])
-        total = self._ranks.sum(sums).tolist()
+        total = self._ranks.all_reduce_sum(sums).tolist()
         if self._ogb is not None:
             return self._by_ogb(self._ogb, predicted), total[-1]
         return {name: total[i] / self._sizes[name] for i, name in enumerate(self._split)}, total[-1]
@@ -130,7 +130,7 @@ class Evaluator:
             table[self._own_rows(start, stop)] = x
             sums.append(norm.sums(x))
         assert table is not None
-        total = self._ranks.sum(torch.stack(sums).sum(0))
+        total = self._ranks.all_reduce_sum(torch.stack(sums).sum(0))
         for start, stop in self._chunks:
             yield norm.normalised(table[self._own_rows(start, stop)], total, self._graph.num_nodes).relu_()
 

@@ -16,6 +16,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.models import Dropout
 from ugts_dist.terminal import note
@@ -27,7 +28,6 @@ from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.progress import Best, Progress
 from ugts_dist.training.provenance import provenance
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.saver import Saver, Source
 from ugts_dist.training.start import Start, tensors_of
 from ugts_dist.training.tasks import Data, Task, make_task

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
@@ -19,7 +20,6 @@ from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 from ugts_dist.training.provenance import data_of
-from ugts_dist.training.ranks import Ranks
 
 Network = GNN | GraphNetwork
 

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.loader import SeedPlan, ahead
 from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
@@ -21,7 +22,6 @@ from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.training.finite import zero_if_finite
 from ugts_dist.training.placement import spare_threads
-from ugts_dist.training.ranks import Ranks
 
 _GRAPHS_AT_ONCE = 64  # in an evaluation
 
@@ -107,7 +107,7 @@ class GraphEvaluator:
         """
         logits = self.logits(model)
         loss = loss + zero_if_finite([logits], logits.device)
-        total = self._ranks.sum(torch.cat([logits.double().flatten(), loss.double().reshape(1)])).cpu()
+        total = self._ranks.all_reduce_sum(torch.cat([logits.double().flatten(), loss.double().reshape(1)])).cpu()
         if not bool(total.isfinite().all()):
             return dict.fromkeys(self._parts, math.nan), math.nan
         predicted = total[:-1].view(self._y.shape).numpy()

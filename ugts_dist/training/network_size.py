@@ -7,8 +7,8 @@ import os
 import torch
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training.ranks import Ranks
 
 _FLOAT_BYTES = 4
 

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training.ranks import Ranks
 
 _SHARED_MEMORY = Path("/dev/shm")
 _ROWS_SENT = 1 << 16  # at once, from one rank to all
@@ -41,12 +41,12 @@ class NodeTables:
         if self._device.type != "cpu" or (self._ranks.world_size == 1 and not self._spill):
             return torch.empty(shape, dtype=dtype, device=self._device)
         size = self._num_nodes * width * dtype.itemsize
-        path = self._ranks.together(lambda: self._new_file(size) if self._ranks.rank == self._leader else "")
-        path = self._ranks.gather(path)[self._leader]
+        path = self._ranks.raise_together(lambda: self._new_file(size) if self._ranks.rank == self._leader else "")
+        path = self._ranks.all_gather_object(path)[self._leader]
         try:
-            self._ranks.together(lambda: self._check_seen(path, size))
+            self._ranks.raise_together(lambda: self._check_seen(path, size))
             table = torch.from_file(path, shared=True, size=self._num_nodes * width, dtype=dtype)
-            self._ranks.wait()
+            self._ranks.barrier()
         finally:
             if self._ranks.rank == self._leader:
                 os.unlink(path)
@@ -62,7 +62,7 @@ class NodeTables:
         if self._device.type != "cpu" or not self._spill:
             return torch.empty(shape, device=self._device)
         size = shape[0] * width
-        path = self._ranks.together(lambda: self._new_file(size * torch.float32.itemsize))
+        path = self._ranks.raise_together(lambda: self._new_file(size * torch.float32.itemsize))
         table = torch.from_file(path, shared=True, size=size, dtype=torch.float32)
         os.unlink(path)
         return table.view(shape)
@@ -76,7 +76,7 @@ class NodeTables:
                 for source in range(self._ranks.world_size):
                     self._send(table, source)
         # Rows of a shared table are written by other ranks, after this one has taken part.
-        self._ranks.wait()
+        self._ranks.barrier()
 
     def _send(self, table: Tensor, source: int) -> None:
         """One rank's rows to every machine (or GPU) that lacks them."""

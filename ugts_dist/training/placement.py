@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Block, SparseFeatures
 from ugts_dist.models.sparse import Pattern
-from ugts_dist.training.ranks import Ranks
 
 _MOST_THREADS = 2
 _PART_OF_FREE = 0.5  # of a GPU's free memory that the graph may take: batches and their gradients need the rest
@@ -101,7 +101,7 @@ def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
 def _least_free(ranks: Ranks) -> tuple[int, str]:
     """Bytes that are free on the GPU of the rank that has least, and which GPU that is; collective."""
     free, _ = torch.cuda.mem_get_info(ranks.device)
-    return min(ranks.gather((free, f"{ranks.device} of rank {ranks.rank} on {ranks.machine}")))
+    return min(ranks.all_gather_object((free, f"{ranks.device} of rank {ranks.rank} on {ranks.machine}")))
 
 
 def _bytes(graph: Graph, config: Config) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ugts_dist.config import Config
-from ugts_dist.training.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks
 
 
 def layers(config: Config, ranks: Ranks) -> AbstractContextManager[Any]:

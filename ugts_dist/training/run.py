@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
@@ -24,7 +25,6 @@ from ugts_dist.training.defaults import Choice, fitted, with_choices
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.located import located
 from ugts_dist.training.network_size import check_size
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.result_file import NAME as RESULT
 from ugts_dist.training.result_file import write_result
 from ugts_dist.training.resume import Identity, Resume
@@ -53,7 +53,7 @@ def run(
     Raises InputError before training starts for every mistake in the input, and StoppedError where a signal ended it.
     """
     config = located(config)
-    data = ranks.together(lambda: _checked_data(config, ranks))
+    data = ranks.raise_together(lambda: _checked_data(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
@@ -93,7 +93,7 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
         return fitted(config, Traits.of(load_undisturbed(config)), given)[1]
 
     # Machines may round what they count differently; the main rank's choices hold.
-    told = ranks.agree(json.dumps([dataclasses.astuple(choice) for choice in ranks.together(chosen)]))
+    told = ranks.broadcast_text(json.dumps([dataclasses.astuple(choice) for choice in ranks.raise_together(chosen)]))
     choices = [Choice(*each) for each in json.loads(told)]
     return with_choices(config, choices), [str(choice) for choice in choices]
 
@@ -112,8 +112,8 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
     file = saved_file(path)
-    saved = ranks.together(lambda: open_saved(file, named or Named()))
-    config, data = saved.config, ranks.together(lambda: load_data(saved.config))
+    saved = ranks.raise_together(lambda: open_saved(file, named or Named()))
+    config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
     note_other_data(file, saved.data, data, ranks)
     task = make_task(data)
     model = saved.fill(task.network(config)).to(ranks.device)
@@ -139,14 +139,14 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
 def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
     """The checksum of the data. Raises InputError, on every rank, where a rank has other data than the main one."""
     own = DataChecksum.of(data)
-    of_main = DataChecksum.from_dict(json.loads(ranks.agree(json.dumps(own.to_dict()))))
+    of_main = DataChecksum.from_dict(json.loads(ranks.broadcast_text(json.dumps(own.to_dict()))))
 
     def check() -> None:
         if found := of_main.difference(own):
             where = f"rank {ranks.rank} on {ranks.machine}"
             raise InputError(f"{where} has other data than rank 0: {found} differ; allowed are the same on every rank")
 
-    ranks.together(check)
+    ranks.raise_together(check)
     return own
 
 
@@ -161,8 +161,8 @@ def _note_other_data(start: Start, here: Identity) -> None:
 def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[RunFolder]:
     """The main rank's folder, known to every rank; only the main rank knows where it goes on."""
     with ExitStack() as stack:
-        opened = ranks.together(lambda: stack.enter_context(open_folder(here, resume)) if ranks.is_main else None)
-        told = ranks.agree(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
+        opened = ranks.raise_together(lambda: stack.enter_context(open_folder(here, resume)) if ranks.is_main else None)
+        told = ranks.broadcast_text(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
         if opened is None:
             path, result = json.loads(told)
             opened = RunFolder(Path(path), result=result)

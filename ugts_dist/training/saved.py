@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ugts_dist.config import Config, load_toml
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.terminal import note
 from ugts_dist.training.methods import SavedNetwork, load_saved
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.tasks import Data
 
 

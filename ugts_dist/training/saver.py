@@ -16,6 +16,8 @@ from torch import Tensor
 
 from ugts_dist.atomic import flush
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.stopping import StopAgreement, StopRequest
 from ugts_dist.errors import InterruptedRunError, StoppedError
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.terminal import note
@@ -24,9 +26,7 @@ from ugts_dist.training.checkpoint import Tensors
 from ugts_dist.training.finite import all_of, diverged, zero_if_finite
 from ugts_dist.training.methods import Saved
 from ugts_dist.training.progress import Progress
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.state import State
-from ugts_dist.training.stopping import Lookout, StopRequest
 
 _PART_OF_TIME = 0.02  # that saving the best epochs may take
 
@@ -67,7 +67,7 @@ class Saver:
         self._folder, self._config, self._ranks, self._source = folder, config, ranks, source
         self._options = config.checkpoint
         self._request = StopRequest(ranks.launcher)
-        self._lookout = Lookout(self._request, ranks)
+        self._agreement = StopAgreement(self._request, ranks)
         self._listening = self._request.listening()
         self._thread = ThreadPoolExecutor(1, "saving")
         self._job: Future[Saved | None] | None = None
@@ -103,8 +103,8 @@ class Saver:
         every = self._options.every_steps
         due = self._options.keep_last > 0 and every > 0 and progress.steps % every == 0
         stop, timed = 0, False
-        if self._lookout.is_due(progress.steps):
-            stop, timed = self._lookout.look(progress.steps, progress.steps_per_epoch, self._is_time())
+        if self._agreement.is_due(progress.steps):
+            stop, timed = self._agreement.decide(progress.steps, progress.steps_per_epoch, self._is_time())
             self._flush_best()
         if due or timed or (stop and self._options.keep_last):
             losses = self._losses(progress)
@@ -173,7 +173,7 @@ class Saver:
         tensors = self._source.tensors()
         losses = torch.zeros(self._ranks.world_size, dtype=torch.float64)
         losses[self._ranks.rank] = float(progress.loss + zero_if_finite(all_of(tensors), progress.loss.device))
-        if not bool(self._ranks.sum(losses).isfinite().all()):
+        if not bool(self._ranks.all_reduce_sum(losses).isfinite().all()):
             raise diverged(progress.epoch, progress.loss, tensors)
         return [float(loss) for loss in losses]
 
@@ -238,7 +238,7 @@ class Saver:
         name, kind = signal.Signals(number).name, InterruptedRunError if number == signal.SIGINT else StoppedError
         if self._ranks.is_main:
             self._wait()
-        self._ranks.wait()  # the launcher ends the main rank, which may still write, soon after another one has left
+        self._ranks.barrier()  # the launcher ends the main rank, which may still write, soon after another one has left
         if not self._options.keep_last:
             raise kind(f"stopped by {name}; nothing was saved, as checkpoint.keep_last is 0")
         where = ", from an older checkpoint" if self._failed else ""

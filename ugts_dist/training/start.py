@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.training import checkpoint
 from ugts_dist.training.averaging import Average
 from ugts_dist.training.checkpoint import Checkpoint, Tensors
 from ugts_dist.training.methods import Method
 from ugts_dist.training.progress import Progress
-from ugts_dist.training.ranks import Ranks
 from ugts_dist.training.state import State
 
 
@@ -100,10 +100,10 @@ class Start:
 
 def start_of(opened: Checkpoint | None, config: Config, ranks: Ranks) -> Start | None:
     """Where the run begins: `opened` on the main rank, else the scores that the configuration names, else anew."""
-    if not ranks.agree("resumed" if opened is not None else ""):
+    if not ranks.broadcast_text("resumed" if opened is not None else ""):
         if not config.run.init_scores:
             return None
-        opened = ranks.together(lambda: _init_scores(config) if ranks.is_main else None)
+        opened = ranks.raise_together(lambda: _init_scores(config) if ranks.is_main else None)
         return _of_all(opened, ranks, resumed=False)
     return _of_all(opened, ranks, resumed=True)
 
@@ -139,10 +139,10 @@ def _of_all(own: Checkpoint | None, ranks: Ranks, resumed: bool) -> Start:
         shapes = {
             kind: {name: list(value.shape) for name, value in group.items()} for kind, group in own.tensors.items()
         }
-        told = ranks.agree(json.dumps([str(own.path), own.state.to_json(), shapes]))
+        told = ranks.broadcast_text(json.dumps([str(own.path), own.state.to_json(), shapes]))
         tensors = own.tensors
     else:
-        told = ranks.agree("")
+        told = ranks.broadcast_text("")
         tensors = {}
     path, state, shapes = json.loads(told)
     received: Tensors = {}
@@ -150,5 +150,5 @@ def _of_all(own: Checkpoint | None, ranks: Ranks, resumed: bool) -> Start:
         received[kind] = {}
         for name, shape in group.items():
             value = tensors[kind][name] if own is not None else torch.empty(shape)
-            received[kind][name] = ranks.from_main(value.contiguous())
+            received[kind][name] = ranks.broadcast(value.contiguous())
     return Start(State.from_json(state), received, Path(path), resumed)

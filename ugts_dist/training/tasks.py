@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import with_digests
@@ -25,7 +26,6 @@ from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import Network, build_model
 from ugts_dist.training.molecules import GraphTask
 from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.ranks import Ranks
 
 Data = Graph | GraphSet
 

@@ -1,4 +1,4 @@
-"""Stopping between two steps: signals, a launcher that has died, and how the ranks agree on it."""
+"""Stopping between two steps: the signals, a launcher that has died, and how the ranks agree on the step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import torch
 
-from ugts_dist.training.launcher import Launcher
-from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.roll_call import is_of_collective
+from ugts_dist.distributed.launcher import Launcher
+from ugts_dist.distributed.missing_ranks import is_of_collective
+from ugts_dist.distributed.ranks import Ranks
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _SECONDS_BETWEEN = 1.0
@@ -23,7 +23,7 @@ _SAVING = b"\nugts: the run is saved after this step, and ends; Ctrl-C again end
 
 
 class StopRequest:
-    """Whether this process has been asked to stop: by a signal, or by the death of the launcher that started it."""
+    """Whether this process has been asked to stop: by a signal, or by the death of its launcher."""
 
     def __init__(self, launcher: Launcher | None = None) -> None:
         self._signal = 0
@@ -31,16 +31,16 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While it lasts, SIGTERM, SIGUSR1 and SIGINT are only remembered. Without effect outside the main thread.
+        """Only record SIGTERM, SIGUSR1 and SIGINT within the block. No effect outside the main thread.
 
-        Ctrl-C for the second time ends a process that has no launcher at once; a launcher repeats it by itself. Where
-        SIGINT is ignored, as shells have it in the background, it stays so.
+        A second Ctrl-C ends a process without a launcher at once; a launcher repeats the first one by itself. An
+        ignored SIGINT, as in the background of a shell, stays ignored.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         listened = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._remember) for number in listened}
+        before = {number: signal.signal(number, self._record) for number in listened}
         try:
             yield
         except RuntimeError as error:
@@ -58,53 +58,53 @@ class StopRequest:
             return signal.SIGTERM
         return self._signal
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and not self._launcher.is_known:
             if self._signal == signal.SIGINT:
                 raise KeyboardInterrupt
-            os.write(2, _SAVING)  # print may have been interrupted just now, and can't be entered twice
+            os.write(2, _SAVING)  # the signal may have interrupted print, which can't be entered twice
         self._signal = number
 
 
-class Agreed(NamedTuple):
+class Decision(NamedTuple):
     """What the ranks have agreed on: the signal to stop for, or 0, and whether to save."""
 
     stop: int
     save: bool
 
 
-class Lookout:
-    """Where the ranks agree whether to stop or to save: at the same steps on each, about a second apart.
+class StopAgreement:
+    """Collective decisions to stop or to save: at the same steps on every rank, about a second apart.
 
-    A signal reaches the ranks at different times, and clocks differ; what one rank alone decided would leave the
-    others waiting in a collective. The exchange is a few numbers on the CPU: no GPU is waited for.
+    A signal reaches the ranks at different times, and clocks differ. A rank that decided alone would leave the others
+    waiting in a collective. The exchange is a few numbers on the CPU and waits for no GPU.
     """
 
     def __init__(self, request: StopRequest, ranks: Ranks) -> None:
         self._request, self._ranks = request, ranks
         self._next = 0
-        self._last_step: int | None = None  # a run that goes on has done steps that nobody looked at here
+        self._last_step: int | None = None  # the steps before a resume were not timed here
         self._last_time = time.monotonic()
 
     def is_due(self, step: int) -> bool:
-        """The same on every rank."""
+        """Whether the ranks decide at this step; the same on every rank."""
         return step >= self._next
 
-    def look(self, step: int, steps_per_epoch: int, save: bool) -> Agreed:
-        """Ask all ranks; `save` is the main one's wish."""
+    def decide(self, step: int, steps_per_epoch: int, save: bool) -> Decision:
+        """The decision of all ranks; `save` counts on the main rank only. Collective."""
         if self._ranks.world_size == 1:
-            return Agreed(self._request.number, save)
+            return Decision(self._request.number, save)
         mine = [self._request.number, int(save), self._interval(step)] if self._ranks.is_main else []
         agreed = torch.tensor(mine or [self._request.number, 0, 0])
-        stop, wanted, interval = self._ranks.most(agreed).tolist()
+        stop, wanted, interval = self._ranks.all_reduce_max(agreed).tolist()
         self._next = step + interval
         if interval < steps_per_epoch:
-            # An epoch takes seconds, its evaluation perhaps minutes: look before that begins.
+            # An epoch takes seconds, its evaluation perhaps minutes: decide before that begins.
             self._next = min(self._next, (step // steps_per_epoch + 1) * steps_per_epoch)
-        return Agreed(int(stop), bool(wanted))
+        return Decision(int(stop), bool(wanted))
 
     def _interval(self, step: int) -> int:
-        """Steps of about a second, by those since the last look, and at most twice as many as these."""
+        """Steps of about a second, by the time since the last decision, and at most twice as many as since then."""
         now, done = time.monotonic(), 1 if self._last_step is None else step - self._last_step
         wanted = round(done * _SECONDS_BETWEEN / max(now - self._last_time, 1e-9))
         self._last_step, self._last_time = step, now

@@ -11,23 +11,23 @@ import pytest
 import torch.distributed as dist
 
 from tests.processes import spawn
-from ugts_dist.training.launcher import Launcher
-from ugts_dist.training.ranks import Ranks
-from ugts_dist.training.stopping import Agreed, Lookout, StopRequest
+from ugts_dist.distributed.launcher import Launcher
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.stopping import Decision, StopAgreement, StopRequest
 
 
-def _looks(rank: int, steps_per_epoch: int, told: dict[int, int], slow: int) -> list[tuple[int, Agreed]]:
+def _looks(rank: int, steps_per_epoch: int, told: dict[int, int], slow: int) -> list[tuple[int, Decision]]:
     """Sixty steps, of which the ranks take unequally long; a rank is told to stop at its step of `told`."""
     ranks = Ranks(rank, dist.get_world_size(), process_group=dist.group.WORLD)
     request, looks = StopRequest(), []
     with request.listening():
-        lookout = Lookout(request, ranks)
+        agreement = StopAgreement(request, ranks)
         for step in range(1, 61):
             time.sleep(0.02 if rank == slow else 0.0)
             if told.get(rank) == step:
                 os.kill(os.getpid(), signal.SIGUSR1)
-            if lookout.is_due(step):
-                looks.append((step, lookout.look(step, steps_per_epoch, save=rank == 0 and step > 30)))
+            if agreement.is_due(step):
+                looks.append((step, agreement.decide(step, steps_per_epoch, save=rank == 0 and step > 30)))
                 if looks[-1][1].stop:
                     break
     return looks
@@ -54,11 +54,11 @@ def test_ranks_look_before_an_evaluation() -> None:
 
 
 def _looks_after_a_resume(rank: int) -> list[int]:
-    lookout = Lookout(StopRequest(), Ranks(rank, dist.get_world_size(), process_group=dist.group.WORLD))
+    agreement = StopAgreement(StopRequest(), Ranks(rank, dist.get_world_size(), process_group=dist.group.WORLD))
     looks = []
     for step in range(100_001, 100_030):
-        if lookout.is_due(step):
-            lookout.look(step, 1_000_000, save=False)
+        if agreement.is_due(step):
+            agreement.decide(step, 1_000_000, save=False)
             looks.append(step - 100_000)
     return looks
 
@@ -71,13 +71,13 @@ def test_the_steps_before_a_resume_do_not_count_as_fast_ones() -> None:
 
 def test_alone_every_step_is_looked_at() -> None:
     request = StopRequest()
-    lookout = Lookout(request, Ranks())
+    agreement = StopAgreement(request, Ranks())
     with request.listening():
         for step in range(5):
-            assert lookout.is_due(step)
-            assert lookout.look(step, 2, save=step == 3) == Agreed(0, step == 3)
+            assert agreement.is_due(step)
+            assert agreement.decide(step, 2, save=step == 3) == Decision(0, step == 3)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert lookout.look(5, 2, save=False) == Agreed(signal.SIGTERM, False)
+        assert agreement.decide(5, 2, save=False) == Decision(signal.SIGTERM, False)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 

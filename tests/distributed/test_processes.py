@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from tuning.processes import apart, listening
+from ugts_dist.distributed.processes import apart, listening
 
 LISTENS = "import socket\nserver = socket.create_server(('127.0.0.1', 0))\nprint(server.getsockname()[1], flush=True)\n"
 

@@ -23,7 +23,7 @@ def launch(folder: Path, epochs: int) -> subprocess.Popen[str]:
         [
             sys.executable,
             "-m",
-            "ugts_dist.launch",
+            "ugts_dist.distributed.launch",
             "--standalone",
             "--nproc_per_node=2",
             "-m",

@@ -1,4 +1,4 @@
-"""Who is missing, once a collective has failed: every rank that is left calls out, and those that don't are named."""
+"""Which ranks are missing after a failed collective: every rank that still runs reports, the others are named."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import torch.distributed as dist
 
-_WAIT = 3.0  # seconds for the other ranks to fail too
+from ugts_dist.distributed.rendezvous import Store
+
+_WAIT_SECONDS = 3.0  # for the other ranks to fail too
 
 
 def is_of_collective(error: RuntimeError) -> bool:
@@ -21,38 +22,15 @@ def is_of_collective(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(name in str(error).lower() for name in ("gloo", "nccl"))
 
 
-@contextmanager
-def _without_sigterm() -> Iterator[None]:
-    """The launcher ends all ranks as soon as it has lost one; not before they have named it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class Store(Protocol):
-    """What is used of torch's stores."""
-
-    def set(self, key: str, value: str) -> None: ...
-
-    def get(self, key: str) -> bytes: ...
-
-    def check(self, keys: list[str]) -> bool: ...
-
-
-class RollCall:
-    """Notes in the store that the ranks met by, which outlives any of them where the launcher keeps it."""
+class MissingRanks:
+    """Reports of the ranks in the rendezvous store, which outlives any rank where the launcher holds it."""
 
     def __init__(self, store: Store, rank: int, world_size: int) -> None:
         self._store, self._rank, self._world_size = store, rank, world_size
         store.set(f"who/{rank}", f"rank {rank} (process {os.getpid()} on {socket.gethostname()})")
 
-    def missing(self, timeout: float) -> str:
-        """Which ranks do not call out, in a line; `timeout` is that of the collectives."""
+    def describe(self, timeout: float) -> str:
+        """One line that names the ranks that do not report; `timeout` is that of the collectives, in seconds."""
         try:
             with _without_sigterm():
                 self._store.set(f"here/{self._rank}", "yes")
@@ -65,7 +43,7 @@ class RollCall:
 
     def _absent(self) -> list[str]:
         absent = list(range(self._world_size))
-        deadline = time.monotonic() + _WAIT
+        deadline = time.monotonic() + _WAIT_SECONDS
         while absent and time.monotonic() < deadline:
             absent = [rank for rank in absent if not self._store.check([f"here/{rank}"])]
             time.sleep(0.05)
@@ -74,3 +52,16 @@ class RollCall:
     def _who(self, rank: int) -> str:
         known = self._store.check([f"who/{rank}"])
         return self._store.get(f"who/{rank}").decode() if known else f"rank {rank} (which never came)"
+
+
+@contextmanager
+def _without_sigterm() -> Iterator[None]:
+    """Ignore SIGTERM: the launcher sends it to all ranks once it has lost one, before they have named that rank."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -16,9 +16,10 @@ from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
+from ugts_dist.distributed.device import agreed_device, own_device
+from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.training.placement import evaluation_device, placed
-from ugts_dist.training.ranks import Ranks, agreed_device, own_device
 from ugts_dist.training.run import run
 
 
@@ -37,9 +38,9 @@ def _mistake_on(culprit: int, rank: int) -> int:
 
 def _together(rank: int, world_size: int) -> tuple[int, str]:
     ranks = Ranks(rank, world_size, process_group=dist.group.WORLD)
-    value = ranks.together(lambda: _mistake_on(-1, rank))
+    value = ranks.raise_together(lambda: _mistake_on(-1, rank))
     try:
-        ranks.together(lambda: _mistake_on(1, rank))
+        ranks.raise_together(lambda: _mistake_on(1, rank))
     except InputError as error:
         return value, str(error)
     return value, ""

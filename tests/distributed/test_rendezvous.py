@@ -11,9 +11,9 @@ import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from tests.processes import spawn
+from ugts_dist.distributed import rendezvous
+from ugts_dist.distributed.rendezvous import Endpoint, open_store, unique_name
 from ugts_dist.errors import InputError, LostRankError
-from ugts_dist.training import meeting
-from ugts_dist.training.meeting import MeetingPoint, meet, open_store
 
 
 def start(store: HashStore, world_size: int, late: float = 0.0) -> list[str]:
@@ -22,7 +22,7 @@ def start(store: HashStore, world_size: int, late: float = 0.0) -> list[str]:
 
     def rank(number: int) -> None:
         time.sleep(max(0.0, late if number == 0 else -late))
-        names[number] = meet(store, number, world_size)
+        names[number] = unique_name(store, number, world_size)
 
     threads = [threading.Thread(target=rank, args=(number,), daemon=True) for number in range(world_size)]
     for thread in threads:
@@ -47,23 +47,23 @@ def test_the_call_of_a_rank_that_died_is_not_taken_for_that_of_its_successor() -
 
 
 def test_one_rank_meets_nobody() -> None:
-    assert meet(HashStore(), 0, 1)
+    assert unique_name(HashStore(), 0, 1)
 
 
 def test_rank_0_tells_for_whom_it_waits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meeting, "_NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(rendezvous, "_NOTE_SECONDS", 0.0)
     with pytest.raises(LostRankError, match=r"^rank 1, 2 did not come to node:7 within 0\.2 s$"):
-        meet(HashStore(), 0, 3, "node:7", seconds=0.2)
+        unique_name(HashStore(), 0, 3, "node:7", seconds=0.2)
     assert capsys.readouterr().err == "ugts: waiting for 2 of 3 ranks at node:7\n"
 
 
 def test_another_rank_tells_that_rank_0_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meeting, "_NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(rendezvous, "_NOTE_SECONDS", 0.0)
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
-        point = MeetingPoint(1, 2, "127.0.0.1", taken.getsockname()[1])
+        point = Endpoint(1, 2, "127.0.0.1", taken.getsockname()[1])
         with pytest.raises(LostRankError, match=f"^rank 0 did not answer at {point.place} within 0.5 s$"):
             open_store(point, 0.5)
         assert f"ugts: waiting for rank 0 of 2 ranks at {point.place}\n" in capsys.readouterr().err
@@ -73,13 +73,13 @@ def test_a_port_that_is_taken_is_told() -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        point = MeetingPoint(0, 1, "127.0.0.1", taken.getsockname()[1])
+        point = Endpoint(0, 1, "127.0.0.1", taken.getsockname()[1])
         with pytest.raises(InputError, match=rf"are {point.place}, where rank 0 can't listen \("):
             open_store(point, 5.0)
 
 
 def _meets(rank: int, port: int) -> bytes:
-    store = open_store(MeetingPoint(rank, 2, "127.0.0.1", port), 30.0)
+    store = open_store(Endpoint(rank, 2, "127.0.0.1", port), 30.0)
     store.set(f"{rank}", str(rank))
     found: bytes = store.get(str(1 - rank))
     dist.barrier()  # rank 0 holds the store

@@ -1,4 +1,4 @@
-"""The launcher that started this process, where there is one: it may die before its ranks."""
+"""The launcher that started this process, such as torchrun: it may die before its ranks."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_SECONDS = 0.5  # between two looks
+_CHECK_SECONDS = 0.5
 
 
 class Launcher:
-    """torchrun, whose death leaves its ranks to another parent."""
+    """The parent process, where it is torchrun. Its death gives its ranks another parent."""
 
     def __init__(self) -> None:
         self._process = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
     @property
     def is_known(self) -> bool:
-        """Whether there was one when this process began."""
+        """Whether a launcher started this process."""
         return bool(self._process)
 
     @property
     def is_gone(self) -> bool:
-        """Whether there was one and it has died."""
+        """Whether a launcher started this process and has died since."""
         return self.is_known and os.getppid() != self._process
 
 
 @contextmanager
 def ends_with_launcher(launcher: Launcher) -> Iterator[None]:
-    """While it lasts, the launcher's death ends this process: a rank that waits for others would wait for minutes."""
+    """End this process when the launcher dies within the block: it would wait for other ranks for minutes."""
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(_SECONDS):
+        while not over.wait(_CHECK_SECONDS):
             if launcher.is_gone:
                 os._exit(1)
 
