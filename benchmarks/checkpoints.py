@@ -23,15 +23,15 @@ import torch
 from side_by_side import machine, table
 
 from ugts_dist.atomic import write_text
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.files import Tensors
+from ugts_dist.checkpointing.progress import Best
+from ugts_dist.checkpointing.state import State
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.models import GNN
 from ugts_dist.supermask import sparsify
-from ugts_dist.training import checkpoint
-from ugts_dist.training.checkpoint import Tensors
-from ugts_dist.training.progress import Best
 from ugts_dist.training.run import run
-from ugts_dist.training.state import State
 
 RESULTS = Path(__file__).parent / "results"
 

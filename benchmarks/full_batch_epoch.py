@@ -19,9 +19,9 @@ from side_by_side import machine, milliseconds, ratio, table
 
 from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import ranks_from_environment
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.training.fit import fit
-from ugts_dist.training.tasks import load_graph
 
 PRESETS = ("cora-gcn-paper", "cora-gcn")
 

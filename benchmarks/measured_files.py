@@ -14,13 +14,14 @@ import small_dense
 import torch
 
 from ugts_dist.atomic import write_text
+from ugts_dist.checkpointing.saved_network import load_saved
 from ugts_dist.config import Config
 from ugts_dist.distributed.device import own_device
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import find_or_note, finished, run_key
+from ugts_dist.graphs.configured import load_data
 from ugts_dist.tensor_file import read_tensor_file
-from ugts_dist.training.methods import load_saved
-from ugts_dist.training.tasks import Measure, Task, load_data, make_task
+from ugts_dist.training.tasks import Measure, Task, make_task
 
 TICKET = "ticket"
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.checkpointing.progress import Progress
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.fit import Training, learning_rate
-from ugts_dist.training.progress import Progress
 from ugts_dist.training.tasks import Measure, Task
 
 State = Mapping[str, Tensor]

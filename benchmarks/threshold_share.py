@@ -20,12 +20,12 @@ from torch import Tensor
 
 from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.supermask import kth_smallest
 from ugts_dist.supermask.masked_weight import MaskedWeight
 from ugts_dist.training.batches import make_batches
 from ugts_dist.training.fit import data_parallel
 from ugts_dist.training.methods import TicketSearch, build_model
-from ugts_dist.training.tasks import load_graph
 
 
 def main() -> None:

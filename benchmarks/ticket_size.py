@@ -26,11 +26,11 @@ from torch import Tensor
 
 from ugts_dist import Ticket, calibrate, sparsify
 from ugts_dist.config import Config, load_preset
+from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.models import GNN
 from ugts_dist.supermask import coding
 from ugts_dist.tensor_file import read_tensor_file
-from ugts_dist.training.batches import graph_block
 
 NODES, EDGES, FEATURES, CLASSES = 2708, 10556, 1433, 7
 RESULT = Path(__file__).parent / "results" / "ticket_size.md"

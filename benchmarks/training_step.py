@@ -16,8 +16,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.training.fit import Training
-from ugts_dist.training.tasks import load_graph, make_task
+from ugts_dist.training.tasks import make_task
 
 PRESETS = ("cora-gcn", "cora-gat", "cora-gin", "cora-gcn-deep", "cora-gat-deep")
 _SPARSITY = 0.3

@@ -11,11 +11,11 @@ from tests.models.graphs import block_of, dense, random_edges
 from tests.training.helpers import config, planted_graph
 from ugts_dist import index_type as module
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.evaluation.whole_graph import block_of_rows
 from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.index_type import index_type, numpy_index_type
 from ugts_dist.models import Block, SparseFeatures
-from ugts_dist.training.batches import block_of_rows
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.tasks import make_task

@@ -15,11 +15,11 @@ from typing import Any
 from tuning.plan import Trial
 from tuning.space import Space, parse_space
 from ugts_dist.atomic import write_text
+from ugts_dist.checkpointing.finished import refuse_other_data
+from ugts_dist.checkpointing.identity import settings_of
+from ugts_dist.checkpointing.result_file import read_result
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
-from ugts_dist.training.finished import refuse_other_data
-from ugts_dist.training.located import settings_of
-from ugts_dist.training.result_file import read_result
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
 OVER = frozenset(("finished", "stopped", "failed"))  # a lost trial is tried again when the search goes on

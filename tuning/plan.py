@@ -11,10 +11,9 @@ from typing import Any
 
 from tuning.domains import Interval, Values
 from tuning.space import SPARSITY, Part, Space
+from ugts_dist.checkpointing.identity import located, run_key
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.training.located import located
-from ugts_dist.training.run_key import run_key
 
 
 @dataclass(frozen=True)

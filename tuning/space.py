@@ -15,10 +15,10 @@ import tomli_w
 
 from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search, refuse_unknown
+from ugts_dist.checkpointing.identity import located, located_value
 from ugts_dist.config import Config, load_preset, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
-from ugts_dist.training.located import located, located_value
 
 FORMAT = 1
 SPARSITY, DEPTH, FAN_OUT, METHOD = "supermask.sparsity", "model.depth", "batch.fan_out", "supermask.method"

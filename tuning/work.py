@@ -78,7 +78,7 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
     """Every rank reports equally often; the run goes on from its newest checkpoint, if it has one."""
     import torch
 
-    from ugts_dist.training.resume import Resume
+    from ugts_dist.checkpointing.identity import Resume
     from ugts_dist.training.run import run
 
     torch.set_num_threads(trial["cpus"])

@@ -30,8 +30,8 @@ warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=Futu
 def train(args: Sequence[str]) -> None:
     arguments = parse_train(args)
     config = arguments.run_config()
+    from ugts_dist.checkpointing.identity import Resume
     from ugts_dist.distributed.ranks import ranks_from_environment
-    from ugts_dist.training.resume import Resume
     from ugts_dist.training.run import fit_settings, run
 
     with ranks_from_environment(config.run.device, config.run.timeout) as ranks:
@@ -51,9 +51,9 @@ def train(args: Sequence[str]) -> None:
 
 def evaluate(args: Sequence[str]) -> None:
     arguments = parse(EvaluateOptions, args, "evaluate")
+    from ugts_dist.checkpointing.saved_network import Named
     from ugts_dist.distributed.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
-    from ugts_dist.training.saved import Named
     from ugts_dist.training.tasks import metric_of
 
     with ranks_from_environment(arguments.device) as ranks:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.evaluation.test_evaluator import edge_index, plain_layer
 from tests.training.helpers import config, planted_graph
-from tests.training.test_evaluate import edge_index, plain_layer
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks

@@ -16,11 +16,12 @@ from ugts_dist.analysis.smoothing import mad
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.training import fit
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training
 from ugts_dist.training.run import run
-from ugts_dist.training.tasks import NodeTask, load_graph
+from ugts_dist.training.tasks import NodeTask
 
 
 def kept(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Training]:

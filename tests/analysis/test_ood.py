@@ -15,7 +15,7 @@ from ugts_dist.analysis.ood import detect, roc_auc, roc_auc_of
 from ugts_dist.analysis.subject import open_subject
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training.tasks import load_graph
+from ugts_dist.graphs.configured import load_graph
 
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5001, 1.0]), min_size=1, max_size=20)
 

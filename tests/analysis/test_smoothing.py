@@ -17,7 +17,7 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.analysis import smoothing
 from ugts_dist.analysis.smoothing import mad, mad_of_layers
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.training.methods import build_model
 
 

@@ -11,24 +11,24 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tests.evaluation.test_evaluator import ARCHS, edge_index, plain_layer
 from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
-from tests.training.test_evaluate import ARCHS, edge_index, plain_layer
 from ugts_dist.analysis.calibration import calibration
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.ood import detect
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, outputs_of
+from ugts_dist.checkpointing.saved_network import Named
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation import evaluator as evaluate
 from ugts_dist.graphs.perturb import left_out_classes
 from ugts_dist.supermask import Ticket
-from ugts_dist.training import evaluate
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.run import evaluate as measure
-from ugts_dist.training.saved import Named
 
 DEPTH = {"model__depth": 3, "batch__fan_out": [5, 5, 5]}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from ugts_dist.checkpointing.identity import run_key
 from ugts_dist.config import load_preset
 from ugts_dist.errors import InputError
 from ugts_dist.experiments.study import Study, load_study, study_names, study_of
-from ugts_dist.training.run_key import run_key
 
 VALUES: dict[str, Any] = {
     "title": "Two methods",

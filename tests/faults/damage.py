@@ -31,14 +31,15 @@ from tests.faults.damaged_bytes import DAMAGES, MARK, Damage
 from tests.faults.hostile import STATE, checkpoint_tensors, write_state
 from tests.faults.hostile_networks import DENSE, TICKET
 from tests.faults.launch import CONTEXT
+from ugts_dist.checkpointing import files as checkpoint
 from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training import checkpoint
+from ugts_dist.graphs.configured import load_data
 from ugts_dist.training.fit import Training
 from ugts_dist.training.run import evaluate, run
 from ugts_dist.training.start import Start
-from ugts_dist.training.tasks import load_data, make_task
+from ugts_dist.training.tasks import make_task
 
 OLDER, NEWER = "step-00000010", "step-00000015"
 """Two checkpoints of a run; the newer one is damaged."""

@@ -213,8 +213,8 @@ def _agent(arguments: list[str], agent: Agent, notes: str) -> None:
 def _rank(arguments: list[str], notes: str, orphans_from: str) -> None:
     from ugts_dist.cli import main
     from ugts_dist.distributed import rendezvous
+    from ugts_dist.evaluation.evaluator import Evaluator
     from ugts_dist.training import run
-    from ugts_dist.training.evaluate import Evaluator
 
     # torchrun asks for no signal at its death, and its ranks have none of its handlers and sockets.
     ctypes.CDLL(None).prctl(1, 0)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ugts_dist.training import checkpoint
-from ugts_dist.training.result_file import read_result
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.result_file import read_result
 
 BOUND = 60.0
 """Seconds after which whatever should have ended counts as hanging."""

@@ -20,16 +20,17 @@ from ugts_dist.analysis.subject import open_subject
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.graphs.configured import load_data, load_graph, load_open_graph
 from ugts_dist.graphs.graph import Graph, from_edges, validate
 from ugts_dist.graphs.perturb import edge_noise, feature_noise, left_out_classes
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training
 from ugts_dist.training.run import run
-from ugts_dist.training.tasks import NodeTask, load_data, load_graph, load_open_graph
+from ugts_dist.training.tasks import NodeTask
 
 from .helpers import random_graph
 from .stores import ARRAYS

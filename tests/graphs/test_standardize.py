@@ -15,9 +15,9 @@ from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import standardize
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.graphs.configured import load_data, load_graph
 from ugts_dist.graphs.standardize import column_moments, standardized
 from ugts_dist.graphs.store_writer import write_store
-from ugts_dist.training.tasks import load_data, load_graph
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**32 - 1), st.sampled_from([3, 1 << 20]))

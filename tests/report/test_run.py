@@ -16,13 +16,13 @@ from tests.report.pages import PNG
 from tests.report.parsed import Parsed, check_self_contained
 from ugts_dist.analysis.findings import robustness_finding
 from ugts_dist.analysis.robustness import Noise, UnderNoise
+from ugts_dist.checkpointing.result_file import read_result, write_result
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.result_file import read_result, write_result
 from ugts_dist.training.run import run
 
 pytestmark = pytest.mark.xdist_group("reported runs")

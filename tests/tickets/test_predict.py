@@ -21,9 +21,13 @@ from tests.graphs.molecule_files import random_molecules, write_molecules
 from tests.processes import spawn
 from tests.tickets.helpers import config_of, saved, ticket_of
 from tests.training.helpers import planted_graph
+from ugts_dist.checkpointing.saved_network import Named
 from ugts_dist.cli import main
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation import evaluator as evaluate
+from ugts_dist.evaluation.node_tables import NodeTables
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
 from ugts_dist.graphs.store_writer import write_store
@@ -31,12 +35,8 @@ from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tickets import predict as module
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
-from ugts_dist.training import evaluate
-from ugts_dist.training.molecules import GraphTask
-from ugts_dist.training.node_tables import NodeTables
+from ugts_dist.training.graph_tasks import GraphTask
 from ugts_dist.training.run import evaluate as measure
-from ugts_dist.training.saved import Named
-from ugts_dist.training.tasks import load_graph
 
 NAME = "ogbg-molbace"
 COUNT = 260  # more than one group

@@ -10,9 +10,9 @@ import torch.distributed as dist
 
 from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Result, fit
 from ugts_dist.training.methods import build_model
 

@@ -14,7 +14,7 @@ from tests.training.helpers import planted_graph
 from ugts_dist.cli import main
 from ugts_dist.config import Config
 from ugts_dist.graphs.store_writer import write_store
-from ugts_dist.training.advice import advice
+from ugts_dist.training.settings import advice
 
 QUIET = ["--no-rules", "--log.no-progress", "--log.no-tensorboard", "--run.epochs", "60", "--model.width", "64"]
 

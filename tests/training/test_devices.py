@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Dropout, Rows
 from ugts_dist.models.sparse import Pattern
 from ugts_dist.training import precision
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training
 from ugts_dist.training.tasks import NodeTask
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ugts_dist import InputError, Ticket, sparsify
+from ugts_dist.checkpointing.saved_network import load_saved
 from ugts_dist.config import Config
 from ugts_dist.models import GNN
-from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
-from ugts_dist.training.methods import Network, load_saved
 
 ARCHS = ["gcn", "gin", "gin-paper", "gat", "sage"]
 

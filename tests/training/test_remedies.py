@@ -13,23 +13,26 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.saved_network import load_saved
 from ugts_dist.cli import main
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation import evaluator as evaluate
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.evaluation.whole_graph import full_features, graph_block
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Dropout
 from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tickets.export import export
 from ugts_dist.tickets.saved import load
-from ugts_dist.training import checkpoint, evaluate
-from ugts_dist.training.batches import Batch, full_features, graph_block, make_batches
-from ugts_dist.training.evaluate import Evaluator
+from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.fit import fit
-from ugts_dist.training.methods import build_model, load_saved
-from ugts_dist.training.molecules import GraphTask
+from ugts_dist.training.graph_tasks import GraphTask
+from ugts_dist.training.methods import build_model
 from ugts_dist.training.precision import layers
-from ugts_dist.training.tasks import load_graph
 
 Settings = dict[str, Any]
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
+from ugts_dist.checkpointing import files as checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler, Sample
 from ugts_dist.models import SparseFeatures
-from ugts_dist.training import checkpoint
 from ugts_dist.training.batches import hop_blocks, make_batches
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import build_model

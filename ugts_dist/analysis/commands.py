@@ -26,9 +26,9 @@ from ugts_dist.analysis.publish import Finding, Place, publish
 from ugts_dist.analysis.robustness import NOISES, under_noise, without_noise
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, open_training_config
+from ugts_dist.checkpointing.saved_network import Named, saved_file
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
-from ugts_dist.training.saved import Named, saved_file
 
 Present = Callable[[], Finding]
 

@@ -14,11 +14,12 @@ from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import make_evaluator
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.models import GNN
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.fit import Training, learning_rate
 from ugts_dist.training.start import start_of
-from ugts_dist.training.tasks import NodeTask, load_graph
+from ugts_dist.training.tasks import NodeTask
 
 
 @dataclass

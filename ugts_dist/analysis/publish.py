@@ -15,12 +15,12 @@ from rich.table import Table
 
 from ugts_dist.analysis.options import AnalysisOptions
 from ugts_dist.atomic import write_file, write_text
+from ugts_dist.checkpointing.identity import run_key
 from ugts_dist.config import Config
 from ugts_dist.console import output, plain
 from ugts_dist.errors import InputError
 from ugts_dist.terminal import escaped, say
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
-from ugts_dist.training.run_key import run_key
 
 _DPI = 150
 _NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do not change what is found

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 
 from ugts_dist.analysis.subject import Subject
+from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.perturb import edge_noise, feature_noise
-from ugts_dist.training.tasks import load_graph
 
 Noise = Literal["features", "edges"]
 NOISES: dict[Noise, Callable[[Graph, float, int], Graph]] = {"features": feature_noise, "edges": edge_noise}

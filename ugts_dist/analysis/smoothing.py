@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.models import GNN
-from ugts_dist.training.evaluate import Evaluator
 
 _ROWS = 1 << 13  # taken to float64 at once
 LOGITS = "logits"

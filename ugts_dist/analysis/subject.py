@@ -9,18 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ugts_dist.checkpointing.saved_network import Named, note_other_data, open_saved, saved_file
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs import molecules
+from ugts_dist.graphs.configured import load_graph, load_open_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.perturb import Unknown
 from ugts_dist.models import GNN
-from ugts_dist.training.evaluate import Evaluator
 from ugts_dist.training.methods import build_model
 from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
-from ugts_dist.training.tasks import NodeTask, load_graph, load_open_graph
+from ugts_dist.training.tasks import NodeTask
 
 OfRows = Callable[[Tensor], Tensor]
 

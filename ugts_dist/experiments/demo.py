@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.table import Table
 
 from ugts_dist.atomic import write_text
+from ugts_dist.checkpointing.folder_names import new_folder
 from ugts_dist.config import Config, load_preset
 from ugts_dist.console import output
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.terminal import say
-from ugts_dist.training.folders import new_folder
 from ugts_dist.training.run import run
 
 SPARSITIES = (0.5, 0.9, 0.99)

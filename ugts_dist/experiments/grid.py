@@ -18,15 +18,15 @@ import torch
 from rich.progress import track
 
 from ugts_dist.atomic import write_text
+from ugts_dist.checkpointing.finished import refuse_other_data
+from ugts_dist.checkpointing.identity import run_key as run_key
+from ugts_dist.checkpointing.result_file import read_result
 from ugts_dist.config import Config
 from ugts_dist.distributed.device import own_device
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.distributed.ray_cluster import connected
 from ugts_dist.errors import InputError
-from ugts_dist.training.finished import refuse_other_data
-from ugts_dist.training.result_file import read_result
 from ugts_dist.training.run import run
-from ugts_dist.training.run_key import run_key as run_key
 
 Task = Callable[[Config, Path], str]
 

@@ -23,10 +23,10 @@ from ugts_dist.experiments.options import ReproduceOptions
 from ugts_dist.experiments.page import figures_section, make_page, traces_section
 from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, study_names
 from ugts_dist.experiments.traces import find_trace, observe_or_tell
+from ugts_dist.graphs.configured import load_data
 from ugts_dist.report.markdown import write_page
 from ugts_dist.report.page import Section
 from ugts_dist.terminal import note
-from ugts_dist.training.tasks import load_data
 
 _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out": 0.0}
 

@@ -82,3 +82,6 @@ class GraphNetwork(nn.Module):
     def outputs(self) -> list[nn.Module]:
         """The calibrated module whose scale is that of the logits."""
         return [self.head]
+
+
+Network = GNN | GraphNetwork

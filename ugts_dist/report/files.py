@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ugts_dist.checkpointing.result_file import read_result
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes, reason_of
-from ugts_dist.training.result_file import read_result
 
 
 @dataclass

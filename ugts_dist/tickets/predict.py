@@ -13,13 +13,16 @@ import torch.distributed as dist
 from torch import Tensor
 from torch_geometric.loader import DataLoader
 
+from ugts_dist.checkpointing.saved_network import Named, note_other_data, with_data
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.graphs.configured import Data, load_data
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
 from ugts_dist.models import GNN
-from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.prediction_files import (
@@ -32,12 +35,8 @@ from ugts_dist.tickets.prediction_files import (
     write_tables,
 )
 from ugts_dist.tickets.saved import Saved, load
-from ugts_dist.training.evaluate import Evaluator
-from ugts_dist.training.methods import Network
-from ugts_dist.training.molecules import forward, graph_batch
+from ugts_dist.training.graph_tasks import forward, graph_batch
 from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.saved import Named, note_other_data, with_data
-from ugts_dist.training.tasks import Data, load_data
 
 _GRAPHS_AT_ONCE = 64
 _BATCHES_A_CHUNK = 256

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ugts_dist.checkpointing.saved_network import data_of, load_saved
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.models import GNN
-from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.tickets.files import DENSE, TICKET, in_folder
-from ugts_dist.training.methods import Network, load_saved
-from ugts_dist.training.provenance import data_of
 
 Shapes = dict[str, tuple[int, ...]]
 

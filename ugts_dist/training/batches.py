@@ -13,16 +13,14 @@ from torch_geometric.data import Data
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
 from ugts_dist.graphs import backends
-from ugts_dist.graphs.graph import Graph, neighbours
+from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
-from ugts_dist.graphs.traits import density
-from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 
-_SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
 _CALIBRATION_SEEDS = 256
 
 
@@ -63,30 +61,6 @@ def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | Samp
     if config.batch.size == 0:
         return FullBatch(graph, config, ranks)
     return SampledBatches(graph, config, ranks)
-
-
-def is_sparse(graph: Graph) -> bool:
-    """Whether most features are zero: a property of the graph, so that every rank and batch decides alike."""
-    return density(graph.x) < _SPARSE_BELOW
-
-
-def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures:
-    """All nodes' features, as a sparse matrix where most are zero."""
-    x = graph.x.to(device)
-    return SparseFeatures.of(x) if is_sparse(graph) else x
-
-
-def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
-    """The full in-neighbourhoods of nodes `start` to `stop`, whose sources are all nodes."""
-    stop = graph.num_nodes if stop is None else stop
-    return block_of_rows(graph, graph.degree.to(device), start, stop)
-
-
-def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
-    """The same, on the device of `degree`, the in-degree of every node."""
-    indptr, indices = neighbours(graph, start, stop)
-    index = index_type(indices.numel(), graph.num_nodes)
-    return Block(indptr.to(degree.device, index), indices.to(degree.device, index), degree, start)
 
 
 class FullBatch:

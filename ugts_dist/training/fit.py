@@ -15,22 +15,23 @@ from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from ugts_dist.checkpointing.files import Tensors
+from ugts_dist.checkpointing.progress import Best, Progress
+from ugts_dist.checkpointing.saved_network import provenance
+from ugts_dist.checkpointing.saver import Saver, Source
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.finite import all_of, diverged, zero_if_finite
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.graphs.configured import Data
 from ugts_dist.models import Dropout
 from ugts_dist.terminal import note
 from ugts_dist.training import precision
 from ugts_dist.training.averaging import Average
-from ugts_dist.training.checkpoint import Tensors
-from ugts_dist.training.finite import all_of, diverged, zero_if_finite
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
-from ugts_dist.training.progress import Best, Progress
-from ugts_dist.training.provenance import provenance
-from ugts_dist.training.saver import Saver, Source
 from ugts_dist.training.start import Start, tensors_of
-from ugts_dist.training.tasks import Data, Task, make_task
+from ugts_dist.training.tasks import Task, make_task
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 

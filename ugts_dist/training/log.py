@@ -1,17 +1,27 @@
-"""What the main rank shows and writes: progress, metrics.jsonl, TensorBoard."""
+"""What the main rank shows and writes: a bar or lines of progress, metrics.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+import rich.progress
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
+from ugts_dist.checkpointing.progress import Progress
 from ugts_dist.config_sections import LogConfig
-from ugts_dist.training.display import Bar, Display, Lines, Silent
-from ugts_dist.training.progress import Progress
+from ugts_dist.terminal import escaped, note
+
+_FIRST_LINE = 10.0  # seconds after which there is a line, also where no epoch has been measured yet
+_TIME_WIDTH = 9  # of the time that is left, up to 999 hours
+_WIDE = 110  # columns of a terminal on which the bar may take more room
 
 
 class Log:
@@ -67,3 +77,114 @@ class Log:
         if self._writer is not None:
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, number)
+
+
+class Display(Protocol):
+    """What a training tells, as long as it is entered."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
+        """So many epochs are done, perhaps a part of one; `metrics` where the last one was measured."""
+
+
+class Silent:
+    """Tells nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
+        pass
+
+
+class Bar:
+    """A bar on a terminal. On a narrow one the metrics are shortened or left out: epochs and time left always show."""
+
+    def __init__(self, label: str, metric: str, epochs: int, first: int, console: Console) -> None:
+        self._label, self._metric, self._epochs, self._console = escaped(label), metric, epochs, console
+        self._bar_width = 30 if console.width >= _WIDE else 10
+        self._progress = rich.progress.Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=self._bar_width),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task(self._label, total=epochs, completed=first, note="")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done)
+        if metrics is not None:
+            counts = 2 * len(str(self._epochs)) + 1
+            taken = len(self._label) + self._bar_width + counts + _TIME_WIDTH + 4  # with the gaps between columns
+            self._progress.update(self._task, note=self._note(metrics, self._console.width - taken))
+
+    def _note(self, metrics: Mapping[str, float], room: int) -> str:
+        """As much of the metrics as there is room for."""
+        sparsity, loss = f"sparsity {metrics['sparsity']:.3f}", f"loss {metrics['loss']:.3f}"
+        full, short = (f"{name} {metrics['valid']:.3f}" for name in (f"validation {self._metric}", "valid"))
+        notes = ((sparsity, loss, full), (sparsity, loss, short), (sparsity, short), (short,))
+        return next((text for text in map("  ".join, notes) if len(text) <= room), "")
+
+
+class Lines:
+    """A line of a log at each measured epoch, but not sooner than `every` seconds after the last one."""
+
+    def __init__(
+        self, metric: str, epochs: int, first: int, every: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._metric, self._epochs, self._first, self._every, self._clock = metric, epochs, first, every, clock
+        self._begin = clock()
+        self._next = self._begin + _FIRST_LINE
+        self._metrics: Mapping[str, float] = {}
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
+        """Print a line if it is time for one; the first measured epoch is told at once."""
+        is_first = metrics is not None and not self._metrics
+        self._metrics = metrics or self._metrics
+        if self._clock() < self._next and not is_first:
+            return
+        self._next = self._clock() + self._every
+        count = f"{done:.3f}" if done % 1 else f"{done:.0f}"
+        note(", ".join([f"{count} of {self._epochs} epochs", *self._told(), f"{self._left(done)} left"]))
+
+    def _told(self) -> list[str]:
+        if not self._metrics:
+            return []
+        told = [f"{name} {self._metrics[name]:.3f}" for name in ("sparsity", "loss")]
+        return [*told, f"validation {self._metric} {self._metrics['valid']:.3f}"]
+
+    def _left(self, done: float) -> timedelta:
+        """At the pace since this process began."""
+        pace = (self._clock() - self._begin) / max(done - self._first, 1e-9)
+        return timedelta(seconds=round(pace * (self._epochs - done)))

@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ugts_dist.checkpointing.saved_network import Saved
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.errors import InputError
-from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN
-from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
-from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
-from ugts_dist.training.provenance import data_of
-
-Network = GNN | GraphNetwork
-
-
-class Saved(Protocol):
-    """A network as it was at some moment; saving it needs nothing of the run, so that a thread can do it."""
-
-    def save(self, path: Path) -> int:
-        """Write it under a temporary name, flush it, rename it. Returns its size in bytes."""
-        ...
+from ugts_dist.tensor_file import write_tensor_file
 
 
 class Method(Protocol):
@@ -207,98 +195,3 @@ def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
     """The method that the configuration asks for, around a plain model, which it moves to the rank's device."""
     kind = DenseTraining if config.supermask.method == "dense" else TicketSearch
     return kind(model.to(ranks.device), config, ranks)
-
-
-class SavedNetwork(NamedTuple):
-    """A saved ticket or dense network.
-
-    Attributes:
-        config: that it was found with. It names no place of this machine, from whomever the file comes.
-        fill: writes its weights into a new model.
-        metrics: that it was saved with.
-        data: that it was found on, where it tells.
-    """
-
-    config: Config
-    fill: Callable[[Network], Network]
-    metrics: dict[str, float]
-    data: DataChecksum | None
-
-
-def load_saved(path: Path) -> SavedNetwork:
-    """A saved ticket or dense network.
-
-    Raises InputError, in one line, for a file that is neither, or whose tensors are not those of its configuration;
-    so the network that it asks for is no larger than the file tells.
-    """
-    if path.suffix != ".safetensors":
-        ticket = Ticket.load(path)
-        if not ticket.config:
-            raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
-        config = Config.from_dict(ticket.config, str(path))
-        _check_shapes(path, config, ticket.masks | ticket.unmasked)
-
-        def fill(model: Network) -> Network:
-            try:
-                ticket.apply(model)
-            except (ValueError, RuntimeError) as error:
-                raise _misfit(path, str(error)) from None
-            return model
-
-        return SavedNetwork(config.without_places(), fill, ticket.metrics, data_of(ticket.provenance))
-    header, state = read_tensor_file(path, "dense", "a dense network (.safetensors)")
-    described, metrics = header.get("config"), header.get("metrics")
-    if not isinstance(described, dict) or not _are_numbers(metrics):
-        raise InputError(f"{path}: a dense network without configuration or metrics; allowed are those of `ugts train`")
-    dense_config = Config.from_dict(described, str(path))
-    _check_shapes(path, dense_config, state)
-
-    def fill_dense(model: Network) -> Network:
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            raise _misfit(path, str(error)) from None
-        return model
-
-    return SavedNetwork(dense_config.without_places(), fill_dense, metrics, data_of(header.get("provenance")))
-
-
-def _misfit(path: Path, reason: str) -> InputError:
-    return InputError(f"{path}: does not fit the network that it describes ({' '.join(reason.split())[:200]})")
-
-
-def _are_numbers(values: Any) -> TypeGuard[dict[str, float]]:
-    return isinstance(values, dict) and all(
-        type(value) is float or (type(value) is int and abs(value) < 2**53) for value in values.values()
-    )
-
-
-def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> None:
-    """Raise InputError where the configured network has other tensors; before anything is allocated for it."""
-    if config.model.depth > len(tensors):
-        raise _misfit(path, f"model.depth is {config.model.depth}, but it has {len(tensors)} tensors")
-    try:
-        narrow, wide = (_shapes(config, "head.weight" in tensors, width) for width in (1, 2))
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
-        raise _misfit(path, str(error)) from None
-    for name in sorted(narrow.keys() | tensors.keys()):
-        if name not in tensors or name not in narrow:
-            raise _misfit(path, f"{name!r:.99} is in one of them only")
-        found = tuple(tensors[name].shape)
-        # The axes on which the two agree are up to the configuration, the others to the data.
-        if len(found) != len(narrow[name]) or any(
-            a == b != axis for a, b, axis in zip(narrow[name], wide[name], found, strict=True)
-        ):
-            raise _misfit(path, f"{name} is of shape {found}")
-
-
-def _shapes(config: Config, graph_level: bool, width: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the configured network's tensors for data of `width` features and outputs."""
-    m = config.model
-    with torch.device("meta"):
-        model: Network
-        if graph_level:
-            model = GraphNetwork(m.arch, width, m.depth, m.width, m.heads)
-        else:
-            model = GNN.of(m, width, width)
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}

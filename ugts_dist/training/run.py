@@ -12,27 +12,26 @@ from typing import Any
 
 import torch
 
+from ugts_dist.checkpointing.identity import Identity, Resume, located
+from ugts_dist.checkpointing.result_file import NAME as RESULT
+from ugts_dist.checkpointing.result_file import write_result
+from ugts_dist.checkpointing.run_folder import RunFolder, open_folder, remove_if_new
+from ugts_dist.checkpointing.saved_network import Named, note_other_data, open_saved, saved_file
+from ugts_dist.checkpointing.saver import command_to_go_on
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
+from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.terminal import note
-from ugts_dist.training.advice import advice
-from ugts_dist.training.defaults import Choice, fitted, with_choices
 from ugts_dist.training.fit import OnEpoch, Result, fit
-from ugts_dist.training.located import located
-from ugts_dist.training.network_size import check_size
-from ugts_dist.training.result_file import NAME as RESULT
-from ugts_dist.training.result_file import write_result
-from ugts_dist.training.resume import Identity, Resume
-from ugts_dist.training.run_folder import RunFolder, open_folder, remove_if_new
-from ugts_dist.training.saved import Named, note_other_data, open_saved, saved_file
-from ugts_dist.training.saver import command_to_go_on
+from ugts_dist.training.placement import check_size
+from ugts_dist.training.settings import Choice, advice, fitted, with_choices
 from ugts_dist.training.start import Start, start_of
-from ugts_dist.training.tasks import Data, load_data, load_undisturbed, make_task
+from ugts_dist.training.tasks import make_task
 
 
 def run(

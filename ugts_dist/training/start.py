@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.files import Checkpoint, Tensors
+from ugts_dist.checkpointing.progress import Progress
+from ugts_dist.checkpointing.state import State
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.training import checkpoint
 from ugts_dist.training.averaging import Average
-from ugts_dist.training.checkpoint import Checkpoint, Tensors
 from ugts_dist.training.methods import Method
-from ugts_dist.training.progress import Progress
-from ugts_dist.training.state import State
 
 
 @dataclass(frozen=True)

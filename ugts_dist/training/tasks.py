@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import torch.nn.functional as F
@@ -12,22 +11,18 @@ from torch import Tensor, nn
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, molecules
-from ugts_dist.graphs.checksum import with_digests
-from ugts_dist.graphs.files import within_memory
+from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.graphs import molecules
+from ugts_dist.graphs.configured import Data
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import GraphSet
-from ugts_dist.graphs.perturb import Unknown, edge_noise, feature_noise, left_out_classes
-from ugts_dist.graphs.standardize import standardized
 from ugts_dist.models import Dropout
+from ugts_dist.models.graph_level import Network
 from ugts_dist.training.batches import Batch, make_batches
-from ugts_dist.training.evaluate import Evaluator
-from ugts_dist.training.methods import Network, build_model
-from ugts_dist.training.molecules import GraphTask
+from ugts_dist.training.graph_tasks import GraphTask
+from ugts_dist.training.methods import build_model
 from ugts_dist.training.placement import evaluation_device
-
-Data = Graph | GraphSet
 
 
 class Step(Protocol):
@@ -138,61 +133,6 @@ class NodeTask:
 def make_task(data: Data) -> Task[Any]:
     """The task that the data is for."""
     return GraphTask(data) if isinstance(data, GraphSet) else NodeTask(data)
-
-
-def load_data(config: Config) -> Data:
-    """The data that the configuration names. Raises InputError."""
-    data = config.data
-    if data.name in molecules.FOLDERS:
-        for field in ("standardize", "feature_noise", "edge_noise", "left_out"):
-            if value := getattr(data, field):
-                allowed = f"{False if value is True else 0} for {data.name}, whose labels are of whole graphs"
-                raise InputError(f"data.{field} is {value}, allowed is {allowed}")
-        with within_memory(f"data.name: {data.name}"):
-            return molecules.load(data.name, data.root or None, data.split)
-    return load_graph(config)
-
-
-def load_graph(config: Config) -> Graph:
-    """The graph that the configuration names, with the noise and without the classes it asks for. Raises InputError."""
-    return load_open_graph(config)[0]
-
-
-def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
-    """The same, and what is left out of it, if anything is."""
-    graph, unknown = disturbed(load_undisturbed(config), config)
-    return _scaled(graph, config), unknown
-
-
-def load_undisturbed(config: Config) -> Graph:
-    """The graph as its files have it. Raises InputError."""
-    data = config.data
-    with within_memory(f"data.name: {data.name}"):
-        return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
-
-
-def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
-    """A graph with the noise and without the classes that the configuration asks for, and what is left out of it.
-
-    All of it is drawn from the run's seed. Raises InputError.
-    """
-    data, seed, unknown = config.data, config.run.seed, None
-    with within_memory(f"data.name: {data.name}"):
-        if data.left_out:
-            graph, unknown = left_out_classes(graph, data.left_out, seed)
-        if data.feature_noise:
-            graph = feature_noise(graph, data.feature_noise, seed)
-        if data.edge_noise:
-            graph = edge_noise(graph, data.edge_noise, seed)
-    return graph, unknown
-
-
-def _scaled(graph: Graph, config: Config) -> Graph:
-    """The graph with its features as the configuration scales them; its checksum stays that of the data as they are."""
-    if not config.data.standardize:
-        return graph
-    with within_memory(f"data.standardize: {config.data.name}"):
-        return replace(with_digests(graph), x=standardized(graph.x))
 
 
 def metric_of(config: Config) -> str:

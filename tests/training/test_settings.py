@@ -1,0 +1,163 @@
+"""Rules choose settings by what is seen of a graph; whatever is given stays."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.processes import spawn
+from tests.training.helpers import planted_graph
+from ugts_dist.cli import main
+from ugts_dist.config import Config, load_toml
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.graphs.store_writer import write_store
+from ugts_dist.graphs.traits import Traits
+from ugts_dist.training.run import fit_settings
+from ugts_dist.training.settings import fitted
+
+SEEN = Traits(2000, 10_000, 50, 4, 1200, density=1.0, varies=True, num_known_edges=4000, homophily=0.6)
+TRAITS = st.builds(
+    Traits,
+    num_nodes=st.integers(1, 10**9),
+    num_edges=st.integers(0, 10**10),
+    num_features=st.integers(1, 10**5),
+    num_classes=st.integers(1, 1000),
+    num_labels=st.integers(1, 10**8),
+    density=st.floats(0, 1),
+    varies=st.booleans(),
+    num_known_edges=st.integers(0, 10**7),
+    homophily=st.floats(-1, 1),
+)
+
+
+def chosen(traits: Traits, **changes: Any) -> dict[str, Any]:
+    config = Config().replace({name.replace("__", "."): value for name, value in changes.items()})
+    return {choice.field: choice.value for choice in fitted(config, traits, ())[1]}
+
+
+@given(TRAITS, st.sampled_from(["gcn", "gin", "gat", "sage"]), st.integers(1, 12), st.sampled_from(["ugts", "dense"]))
+def test_of_any_graph_the_choice_is_a_configuration(traits: Traits, arch: str, depth: int, method: str) -> None:
+    asked = {"model.arch": arch, "model.depth": depth, "supermask.method": method}
+    config = Config().replace(asked)
+    fitting, choices = fitted(config, traits, asked)
+    names = [choice.field for choice in choices]
+    assert len(names) == len(set(names))
+    assert all(choice.reason for choice in choices)
+    assert fitting.changes(config).keys() <= set(names)
+    assert (fitting.model.arch, fitting.model.depth, fitting.supermask.method) == (arch, depth, method)
+
+
+@given(TRAITS, st.sets(st.sampled_from(["data.standardize", "model.dropout", "supermask.output_rms", "run.epochs"])))
+def test_what_is_given_stays(traits: Traits, names: set[str]) -> None:
+    fitting, choices = fitted(Config(), traits, names)
+    assert not names & {choice.field for choice in choices}
+    assert not names & fitting.changes(Config()).keys()
+
+
+def test_dense_features_are_standardised_and_sparse_ones_are_not() -> None:
+    assert chosen(SEEN)["data.standardize"] is True
+    assert "data.standardize" not in chosen(replace(SEEN, density=0.01))
+    assert "data.standardize" not in chosen(replace(SEEN, varies=False)), "nothing would be left of them"
+
+
+def test_logits_start_small_where_labels_are_few() -> None:
+    levels = [chosen(replace(SEEN, num_labels=count))["supermask.output_rms"] for count in (5, 50, 100, 150, 10**6)]
+    assert levels == sorted(levels)
+    assert levels[0] == 0.1
+    assert levels[-1] == 1.0
+
+
+def test_large_graphs_are_sampled() -> None:
+    large = replace(SEEN, num_nodes=2_400_000, num_edges=120_000_000, num_labels=200_000)
+    got = chosen(large, model__depth=3)
+    assert got["batch.size"] == 1024
+    assert len(got["batch.fan_out"]) == 3
+    assert got["model.width"] > Config().model.width, "a weight of a ticket takes a bit"
+    assert "model.width" not in chosen(large, supermask__method="dense")
+    assert "batch.size" not in chosen(SEEN)
+
+
+def test_where_neighbours_differ_a_node_is_told_from_them() -> None:
+    assert chosen(replace(SEEN, homophily=0.05))["model.arch"] == "sage"
+    assert "model.arch" not in chosen(SEEN)
+    assert "model.arch" not in chosen(replace(SEEN, homophily=0.0, num_known_edges=3)), "nothing is known of it"
+
+
+@pytest.mark.parametrize(
+    ("asked", "left_out"),
+    [
+        ({"model.arch": "gin-paper", "model.depth": 8}, "model.skip"),
+        ({"model.skip": "initial", "model.identity": 0.2}, "model.arch"),
+    ],
+)
+def test_a_rule_that_contradicts_what_is_given_is_left_out(asked: dict[str, Any], left_out: str) -> None:
+    fitting, choices = fitted(Config().replace(asked), replace(SEEN, homophily=0.0), asked)
+    names = {choice.field for choice in choices}
+    assert left_out not in names
+    assert "data.standardize" in names
+    assert asked.items() <= fitting.with_effect().items()
+
+
+def test_few_labels_of_a_large_graph_are_one_batch() -> None:
+    assert chosen(replace(SEEN, num_nodes=10**7, num_labels=60))["batch.size"] == 60
+
+
+def test_deep_networks_get_what_they_need() -> None:
+    assert chosen(SEEN, model__depth=8)["model.skip"] == "initial"
+    assert "model.skip" not in chosen(SEEN, model__depth=2)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A planted graph whose columns have units of their own."""
+    graph = planted_graph(600)
+    units = 10.0 ** torch.linspace(-2, 3, 16)
+    write_store(replace(graph, x=(graph.x + 5.0) * units), tmp_path / "store")
+    return tmp_path / "store"
+
+
+def test_a_ticket_of_a_graph_that_nobody_has_tuned_for(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = ["--log.no-tensorboard", "--run.epochs=60", "--model.width", "64"]
+    reached = {}
+    for name, extra in (("fitted", ()), ("plain", ("--no-rules",))):
+        main(["train", "--data.name", str(store), "--run.folder", str(tmp_path / name), *quiet, *extra])
+        told = capsys.readouterr()
+        reached[name] = float(re.findall(r"test accuracy (\S+)", told.out)[0])
+        assert ("ugts: data.standardize true (100% of the features are not zero)" in told.err) is (name == "fitted")
+    assert reached["fitted"] > reached["plain"] + 0.1
+    config = load_toml(tmp_path / "fitted/config.toml")
+    assert config.data.standardize
+    assert (config.run.epochs, config.model.width) == (60, 64), "they were given"
+    main(["evaluate", str(tmp_path / "fitted")])
+    assert f"test accuracy {reached['fitted']:.3f}" in capsys.readouterr().out
+
+
+def _settings(rank: int, name: str) -> dict[str, Any]:
+    ranks = Ranks(rank, 2, process_group=dist.group.WORLD)
+    return fit_settings(Config().replace({"data.name": name}), ranks)[0].to_dict()
+
+
+def test_ranks_choose_alike(store: Path) -> None:
+    alone = fit_settings(Config().replace({"data.name": str(store)}), Ranks())[0].to_dict()
+    assert spawn(2, _settings, str(store)) == [alone, alone]
+
+
+def test_presets_files_and_runs_are_taken_as_they_are(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(f'[data]\nname = "{store}"\n[model]\nwidth = 8\n[run]\nepochs = 4\n')
+    main(["train", "--config", str(tmp_path / "own.toml"), "--run.folder", str(tmp_path / "run")])
+    assert not load_toml(tmp_path / "run/config.toml").data.standardize
+    main(["train", "--resume", str(tmp_path / "run"), "--run.folder", str(tmp_path / "branch")])
+    branch = load_toml(tmp_path / "branch/config.toml")
+    assert (branch.model.width, branch.data.standardize) == (8, False), "the settings of the run that it goes on from"
+    main(["train", str(tmp_path / "run")])
+    assert not load_toml(tmp_path / "run/config.toml").data.standardize

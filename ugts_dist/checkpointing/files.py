@@ -1,0 +1,251 @@
+"""Checkpoints: what is saved of a run under way, how it is written, how it is found and believed again.
+
+A checkpoint is a folder `checkpoints/step-00001200`, or `step-00001200-epoch-12` once epoch 12 has been evaluated:
+
+- `scores.safetensors`: the trained scores (of a dense network, its weights),
+- `optimizer.safetensors`: Adam's moments and step of each, and the average of the scores with `optim.average`,
+- `best.ticket` (or `best.safetensors`): the best network so far,
+- `state.json`: the rest, with the checksum of itself and of the best network's file.
+
+The frozen weights are not saved: they come from seed and gains, and their fingerprint proves it. No state of a random
+number generator is saved either, since there is none: weights, batches, neighbours and dropout are functions of (seed,
+step, node). A folder is written under a temporary name, flushed to disk and renamed. No pickle is ever read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from ugts_dist.atomic import flush, write_text
+from ugts_dist.checkpointing.state import State
+from ugts_dist.errors import InputError
+from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
+
+FORMAT = 1
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-([0-9]{8,18})(-epoch-[0-9]+)?")
+_TENSOR_FILES = {"trained": "scores.safetensors", "optimizer": "optimizer.safetensors"}
+_STATE_BYTES = 2**22  # a state.json has some kilobytes
+_BEST_BYTES = 2**36  # as much as is read of a network's file
+_DAMAGE = (OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError)
+
+Tensors = dict[str, dict[str, Tensor]]
+"""By kind, `trained` and `optimizer`; then by name."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has been read and found whole."""
+
+    path: Path
+    state: State
+    tensors: Tensors
+
+
+def write(folder: Path, state: State, tensors: Tensors, best: Path | None) -> Path:
+    """Write a checkpoint of the run in `folder`, flushed and renamed; `best` is the best network's file as it is now.
+
+    A valid one of the same step is left as it is: to take its place would leave none for a moment.
+
+    Raises OSError, and leaves what was there before, where it can't be written.
+    """
+    place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    path, temporary = place / state.name, place / f".{state.name}.{os.getpid()}"
+    if _is_there(path, state):
+        return path
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        for kind, name in _TENSOR_FILES.items():
+            write_tensor_file(temporary / name, tensors[kind], {"checkpoint": state.name}, kind)
+        if best is not None:
+            _link(best, temporary / best.name)
+            state = dataclasses.replace(state, best_file=best.name, best_sha256=_sha256(temporary / best.name))
+        text = json.dumps(state.to_json(), separators=(",", ":"), allow_nan=False)
+        write_text(temporary / "state.json", f"{_digest(text)} {FORMAT}\n{text}\n")
+        flush(temporary)
+        if path.exists():  # passed over when the run went on, and now written again
+            shutil.rmtree(path)
+        temporary.rename(path)
+        flush(place)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return path
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises InputError, in one line, for one that is damaged in any way, or none at all."""
+    state = _read_state(path)
+    tensors: Tensors = {}
+    for kind, name in _TENSOR_FILES.items():
+        header, tensors[kind] = read_tensor_file(path / name, kind, "a part of a checkpoint")
+        if header.get("checkpoint") != state.name:
+            owner = f"{header.get('checkpoint')!r:.99}"
+            raise InputError(f"{path / name}: belongs to checkpoint {owner}, not to {state.name}")
+        for tensor, value in tensors[kind].items():
+            if value.dtype != torch.float32 or not bool(value.isfinite().all()):
+                raise InputError(f"{path / name}: {tensor!r:.99} is {value.dtype}, allowed are finite float32")
+    if state.best_file:
+        _check_best(path / state.best_file, state.best_sha256)
+    return Checkpoint(path, state, tensors)
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest valid checkpoint of a run's folder, and what is wrong with each newer one."""
+    problems: list[str] = []
+    for path in reversed(found(folder)):
+        try:
+            return read(path), problems
+        except InputError as error:
+            problems.append(str(error))
+    return None, problems
+
+
+def newest_state(folder: Path) -> State | None:
+    """What the newest checkpoint whose `state.json` is whole tells, without its tensors; None where there is none."""
+    for path in reversed(found(folder)):
+        with suppress(InputError):
+            return _read_state(path)
+    return None
+
+
+def at(path: Path, best: bool = False) -> Checkpoint:
+    """The checkpoint at `path`: itself, or of a run's folder the newest valid one, or that of the best epoch.
+
+    Raises InputError where there is none.
+    """
+    if (path / "state.json").exists() or not path.is_dir():
+        return read(path)
+    candidates = [one for one in found(path) if not best or _is_best(one)] or found(path)
+    problems = []
+    for candidate in reversed(candidates):
+        try:
+            return read(candidate)
+        except InputError as error:
+            problems.append(str(error))
+    raise InputError(f"{path}: no valid checkpoint in this folder" + "".join(f"; {problem}" for problem in problems))
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints of a run's folder, the oldest first, whether valid or not."""
+    place = folder / FOLDER
+    entries = list(place.iterdir()) if place.is_dir() else []
+    return sorted((entry for entry in entries if _NAME.fullmatch(entry.name)), key=lambda entry: _order(entry.name))
+
+
+def _order(name: str) -> tuple[int, bool]:
+    """By steps; after the evaluation comes after before it."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), match[2] is not None
+
+
+def prune(folder: Path, written: str, keep_last: int) -> None:
+    """Remove what is older than the last `keep_last` up to `written`, but for the best epoch's.
+
+    What is newer than `written` was damaged when the run went on: it is left to whoever wants to look at it. What
+    killed writers left is removed.
+    """
+    paths = [path for path in found(folder) if _order(path.name) <= _order(written)]
+    best = [path for path in paths if _is_best(path)][-1:]
+    for path in paths[: max(0, len(paths) - keep_last)]:
+        if path not in best:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in (folder / FOLDER).glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_state(path: Path) -> State:
+    file = path / "state.json"
+    try:
+        with _open(file) as opened:
+            data = opened.read(_STATE_BYTES + 1)
+        if len(data) > _STATE_BYTES:
+            raise ValueError(f"more than {_STATE_BYTES} bytes")
+        head, _, text = data.decode().partition("\n")
+        digest, _, version = head.partition(" ")
+        text = text[:-1]
+        if not data.endswith(b"\n") or digest != _digest(text):
+            raise ValueError("its checksum is wrong")
+        if version != str(FORMAT):
+            raise ValueError(f"format {version[:20]!r}, allowed is {FORMAT}")
+        state = State.from_json(json.loads(text, parse_constant=_no_constant))
+        if state.name != path.name:
+            raise ValueError(f"it is that of {state.name}")
+    except FileNotFoundError:
+        raise InputError(f"{path}: not a checkpoint, it has no state.json") from None
+    except _DAMAGE as error:
+        told = "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {error}"[:200])
+        raise InputError(f"{file}: damaged ({told})") from None
+    return state
+
+
+def _is_best(path: Path) -> bool:
+    try:
+        return _read_state(path).is_best
+    except InputError:
+        return False
+
+
+def _check_best(file: Path, digest: str) -> None:
+    try:
+        if file.stat().st_size > _BEST_BYTES or _sha256(file) != digest:
+            raise InputError(f"{file}: damaged (its checksum is wrong)")
+    except OSError as error:
+        raise InputError(f"{file}: can't be read ({error.strerror})") from None
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the file, which is never written to, only replaced; a copy where links are not to be had."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        with open(target, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _is_there(path: Path, state: State) -> bool:
+    try:
+        there = read(path).state if path.exists() else None
+    except InputError:
+        return False
+    return there is not None and there.config == state.config and there.data in (None, state.data)
+
+
+def _open(path: Path) -> BinaryIO:
+    """A regular file to read; a pipe would be waited for, and a device may have no end."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
+def _sha256(path: Path) -> str:
+    with _open(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a buffered reader
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")

@@ -1,0 +1,64 @@
+"""Finished runs that searches and reproductions find again: only on the data that they were made on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ugts_dist.checkpointing.identity import data_of_finished
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import molecules
+from ugts_dist.graphs.checksum import DataChecksum, with_digests
+from ugts_dist.graphs.configured import disturbed, load_data, load_undisturbed
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.terminal import note
+
+
+def refuse_other_data(runs: Iterable[tuple[Path, Config]], allowed: str) -> None:
+    """Compare finished runs, given by folder and configuration, with the data that their configurations name now.
+
+    Runs whose data can't be told, or are not here, are taken as they are; a line says how many. Raises InputError,
+    which ends in what else is `allowed`, for the first run on other data.
+    """
+    checksums, unknown = _Checksums(), 0
+    for folder, config in runs:
+        there, here = data_of_finished(folder), checksums.of(config)
+        if there is None or here is None:
+            unknown += 1
+        elif found := there.difference(here):
+            raise InputError(
+                f"{folder}: a finished run on other data, {found} differ (SHA-256 {there.sha256}, now {here.sha256}); "
+                f"allowed are the data of before, or {allowed}"
+            )
+    if unknown:
+        note(f"note: the data of {unknown} finished run(s) can't be compared with those of now; they are taken as made")
+
+
+class _Checksums:
+    """Checksums of the data that configurations name; of several in a row on one graph, that is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, DataChecksum | None] = {}
+        self._graph: tuple[object, Graph] | None = None
+
+    def of(self, config: Config) -> DataChecksum | None:
+        """None where the data are not here."""
+        data = config.data
+        drawn = data.feature_noise or data.edge_noise or data.left_out
+        key = (data, config.run.seed if drawn else 0)
+        if key not in self._known:
+            try:
+                self._known[key] = self._computed(config)
+            except InputError:
+                self._known[key] = None
+        return self._known[key]
+
+    def _computed(self, config: Config) -> DataChecksum:
+        data = config.data
+        if data.name in molecules.FOLDERS:
+            return DataChecksum.of(load_data(config))
+        place = (data.name, data.root, data.split, data.row_normalize)
+        if self._graph is None or self._graph[0] != place:
+            self._graph = (place, with_digests(load_undisturbed(config)))
+        return DataChecksum.of(disturbed(self._graph[1], config)[0])

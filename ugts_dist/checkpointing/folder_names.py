@@ -1,0 +1,125 @@
+"""Which folder a run writes to: one that it is told, one that it has begun before, or a new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.identity import Identity, Resume, settings_of
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+
+LAUNCH = "launch.json"
+
+
+def new_folder(folder: str, name: str) -> Path:
+    """Make `folder`, which must not exist, or where it is empty a new one under runs/; nothing is written over.
+
+    Raises InputError where it exists or can't be made.
+    """
+    number = 1
+    while True:
+        path = Path(folder) if folder else Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if folder:
+                raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder") from None
+            number += 1
+        except OSError as error:
+            raise InputError(f"run.folder is {path}, which can't be made ({error.strerror})") from None
+        else:
+            return path
+
+
+def name_of(config: Config) -> str:
+    """What the folder of a run is called under runs/; the next ones of this name end in -2, -3, ..."""
+    return f"{config.data_name}-{config.model.arch}-{config.label}-seed{config.run.seed}"
+
+
+def named_folder(config: Config, resume: Resume) -> Path | None:
+    """A folder that is there, where the run has to go on: `run.folder`, or the one that this launch has made before.
+
+    Raises InputError where `run.folder` is not that of a run.
+    """
+    folder = config.run.folder
+    # Whoever never resumes means runs of earlier launches: a launcher restarts its ranks in the folder that they made.
+    if folder and Path(folder).is_dir() and (resume.source != "never" or is_of_this_launch(Path(folder))):
+        if not _is_ours(Path(folder)):
+            raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder, or that of a run")
+        return Path(folder)
+    return None if folder else _of_this_launch(config)
+
+
+def stopped_before(here: Identity) -> tuple[Path | None, list[str]]:
+    """The newest run of the same configuration under runs/, where it can go on; and what people should know of that.
+
+    Only where `run.folder` is empty: the same command goes on with what it has begun.
+    """
+    known = [] if here.config.run.folder else sorted(_of_same_configuration(here.config))
+    if not known:
+        return None, []
+    folder = known[-1][-1]
+    if (folder / "result.json").exists():
+        return None, [f"{folder} is finished; this is a new run"]
+    state = checkpoint.newest_state(folder)
+    if state is None and (folder / "metrics.jsonl").exists():
+        return None, [f"{folder} has no checkpoint to go on from; this is a new run"]
+    if state is not None and state.data is not None and here.data is not None:
+        found = state.data.difference(here.data)
+        if found:
+            return None, [f"{folder} was begun on other data ({found} differ); this is a new run"]
+    return folder, [f"{folder} was begun by the same command; for a new run instead: --resume never"]
+
+
+def _of_same_configuration(config: Config) -> Iterator[tuple[float, int, Path]]:
+    """When each was begun, its number, and its folder."""
+    pattern = re.compile(re.escape(name_of(config)) + "(?:-([0-9]{1,9}))?")
+    for folder in Path("runs").iterdir() if Path("runs").is_dir() else ():
+        match = pattern.fullmatch(folder.name)
+        with suppress(InputError, OSError):  # not a folder that the program wrote
+            if match and not settings_of(folder).changes(config):
+                yield (folder / "config.toml").stat().st_mtime, int(match[1] or 1), folder
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a run was written here, or was about to be: a kill can leave the folder without its first file."""
+    return (folder / "config.toml").exists() or is_fresh(folder)
+
+
+def is_fresh(folder: Path) -> bool:
+    """Whether nothing but a run's first files are here."""
+    first = (".lock", "config.toml", LAUNCH, ".config.toml.", ".launch.json.", "events.out.tfevents.")
+    return all(entry.name.startswith(first) for entry in folder.iterdir())
+
+
+def launch_id() -> str:
+    """What torchrun calls this launch, the same for all its restarts; empty where it gives no name of its own."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return "" if name == "none" else name
+
+
+def _of_this_launch(config: Config) -> Path | None:
+    """The unfinished folder that this launch made before the launcher restarted its processes."""
+    for file in Path("runs").glob(f"*/{LAUNCH}"):
+        folder = file.parent
+        if not is_of_this_launch(folder) or (folder / "result.json").exists():
+            continue
+        with suppress(InputError):  # its configuration is not readable: not a folder that the program wrote
+            if not settings_of(folder).changes(config):
+                return folder
+    return None
+
+
+def is_of_this_launch(folder: Path) -> bool:
+    """Whether the last launch that wrote to the folder is this one."""
+    try:
+        known = json.loads((folder / LAUNCH).read_text(encoding="utf-8"))["id"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    return bool(launch_id()) and known == launch_id()

@@ -1,0 +1,179 @@
+"""What a run may go on with: where it was, by its configuration and its data, and what of them may differ now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.atomic import write_text
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.files import Checkpoint
+from ugts_dist.checkpointing.saved_network import data_of
+from ugts_dist.checkpointing.state import State
+from ugts_dist.config import Config, load_toml, place_fields
+from ugts_dist.errors import InputError
+from ugts_dist.graphs import catalogue
+from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.tensor_file import read_tensor_file
+
+FORMAT = 1  # raised when a change of the program changes what a configuration gives
+DATA = "data"  # what --resume.override calls the data themselves
+_OVERRIDE = "override.json"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Whether a run goes on where another was.
+
+    Attributes:
+        source: `auto`, from the newest valid checkpoint of the run's own folder; `never`, a new folder only; else the
+            folder of a run or of one of its checkpoints, from which a new folder goes on.
+        override: fields that may differ from those of the run that goes on; `data`: its data may.
+    """
+
+    source: str = "auto"
+    override: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raises InputError where a field to override is not one."""
+        known = (*Config().with_effect(), DATA)
+        for name in self.override:
+            if name not in known:
+                raise InputError(f"--resume.override {name}: unknown, allowed are {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What determines a run's result.
+
+    Attributes:
+        data: None where they are not known, as in files of older versions.
+    """
+
+    config: Config
+    data: DataChecksum | None = None
+
+    @classmethod
+    def of_state(cls, state: State, path: Path) -> Identity:
+        """That of the run whose checkpoint this is."""
+        return cls(located(Config.from_dict(state.config, str(path))), state.data)
+
+
+def changes(there: Identity, here: Identity) -> dict[str, tuple[Any, Any]]:
+    """The fields that differ, with both values. Of data that are known, the name and the place make no difference."""
+    changed = there.config.changes(here.config)
+    if there.data is not None and here.data is not None:
+        changed.pop("data.name", None)
+    return changed
+
+
+def data_of_newest(folder: Path) -> DataChecksum | None:
+    """The data of the run in a folder, by its newest checkpoint; None where that is not known."""
+    state = checkpoint.newest_state(folder)
+    return None if state is None else state.data
+
+
+def refuse_differences(path: str, there: Identity, here: Identity, override: Sequence[str]) -> None:
+    """Raise InputError, which names them, where fields differ that are not to be overridden."""
+    changed = {name: values for name, values in changes(there, here).items() if name not in override}
+    if changed:
+        shown = ", ".join(f"{name} {was!r} (now {now!r})" for name, (was, now) in changed.items())
+        raise InputError(
+            f"{path}: a run with {shown}; to go on with other values: --resume.override {' '.join(changed)}"
+        )
+
+
+def refuse_other(path: Path, there: Identity, here: Identity, override: Sequence[str]) -> None:
+    """The same for configuration and data."""
+    refuse_differences(str(path), there, here, override)
+    if there.data is None or here.data is None or DATA in override:
+        return
+    if found := there.data.difference(here.data):
+        raise InputError(
+            f"{path}: a run on other data, {found} differ (SHA-256 {there.data.sha256}, now {here.data.sha256}); "
+            f"to go on with these: --resume.override {DATA}"
+        )
+
+
+def identity_of(start: Checkpoint, folder: Path) -> Identity:
+    """What the run in `folder` is to be from this checkpoint on: as it was, or with what has been overridden since."""
+    try:
+        noted = json.loads((folder / _OVERRIDE).read_text(encoding="utf-8"))
+        if noted["checkpoint"] == start.state.name:
+            data = None if noted["data"] is None else DataChecksum.from_dict(noted["data"])
+            return Identity(located(Config.from_dict(noted["config"], "")), data)
+    except (OSError, KeyError, TypeError, ValueError):  # there is none, or not one that was written here
+        pass
+    return Identity.of_state(start.state, start.path)
+
+
+def note_override(start: Checkpoint, folder: Path, here: Identity) -> None:
+    """Remember what a run goes on with where that differs, in case it ends before its next checkpoint."""
+    if identity_of(start, folder) != here:
+        data = None if here.data is None else here.data.to_dict()
+        noted = {"checkpoint": start.state.name, "config": here.config.to_dict(), "data": data}
+        write_text(folder / _OVERRIDE, json.dumps(noted))
+
+
+def refuse_other_finished(
+    folder: Path, result: Mapping[str, Any], here: Identity, override: Sequence[str] = ()
+) -> None:
+    """As `refuse_other`, for the finished run in a folder, whose result this is.
+
+    What the run was is told by its last checkpoint; where none is kept, by its network; else it can't be told.
+    """
+    state = checkpoint.newest_state(folder)
+    if state is not None:
+        refuse_other(folder, Identity.of_state(state, folder), here, override)
+    elif there := _identity_of_network(folder / Path(str(result["path"])).name):
+        # A network does not tell where its data lay, nor from which scores it started.
+        refuse_other(folder, there, Identity(Config.from_dict(here.config.portable(), ""), here.data), override)
+
+
+def data_of_finished(folder: Path) -> DataChecksum | None:
+    """The data of the finished run in a folder, by its last checkpoint, else by its network; None where unknown."""
+    data = data_of_newest(folder)
+    networks = (folder / name for name in ("best.ticket", "best.safetensors"))
+    there = (_identity_of_network(file) for file in networks if file.exists()) if data is None else iter(())
+    return data or next((found.data for found in there if found is not None), None)
+
+
+def _identity_of_network(file: Path) -> Identity | None:
+    kind = "dense" if file.suffix == ".safetensors" else "ugts"
+    try:
+        header, _ = read_tensor_file(file, kind, "the network of a run")
+        return Identity(Config.from_dict(header["config"], str(file)), data_of(header["provenance"]))
+    except (InputError, KeyError, TypeError):
+        return None
+
+
+def located(config: Config) -> Config:
+    """The same, with absolute paths; the folder of the run stays as it is, since whoever moves it says where it is."""
+    names = ("data.name", *place_fields())
+    values = {name: getattr(getattr(config, name.partition(".")[0]), name.partition(".")[2]) for name in names}
+    return config.replace({name: located_value(name, value) for name, value in values.items()})
+
+
+def located_value(name: str, value: str) -> str:
+    """The same for the value of one field, such as `data.root`; a field that names no place keeps its value."""
+    if name == "data.name":
+        return catalogue.located(value)
+    if not value or name == "run.folder" or name not in place_fields():
+        return value
+    return os.path.abspath(os.path.expanduser(value))
+
+
+def settings_of(folder: Path) -> Config:
+    """The configuration of the run in a folder. Raises InputError where it has none that can be read."""
+    return located(load_toml(folder / "config.toml"))
+
+
+def run_key(config: Config) -> str:
+    """Names a run by a hash of all that determines its result."""
+    text = json.dumps([FORMAT, config.determining()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,207 @@
+"""The folder of a run: made anew, or found again to go on; one run at a time has it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ugts_dist.atomic import write_file, write_text
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.files import Checkpoint
+from ugts_dist.checkpointing.folder_names import (
+    LAUNCH,
+    is_fresh,
+    is_of_this_launch,
+    launch_id,
+    name_of,
+    named_folder,
+    new_folder,
+    stopped_before,
+)
+from ugts_dist.checkpointing.identity import (
+    Identity,
+    Resume,
+    changes,
+    data_of_newest,
+    identity_of,
+    note_override,
+    refuse_differences,
+    refuse_other,
+    refuse_other_finished,
+    settings_of,
+)
+from ugts_dist.checkpointing.result_file import read_result
+from ugts_dist.errors import InputError, InUseError
+
+_TEMPORARY = re.compile(r"\.(config|launch|metrics|override|result|best)\..*[a-z]\.[0-9]+")
+_LOCK_SECONDS = 60.0  # for a run that has been told to stop to save and leave
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, held by this process.
+
+    Attributes:
+        start: where the run goes on; None at its beginning.
+        result: of the run, where it is finished already.
+        notes: what people should know, such as damaged checkpoints.
+    """
+
+    path: Path
+    start: Checkpoint | None = None
+    result: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
+    """The folder that the run writes to, locked, and where it goes on; on the main rank alone.
+
+    Raises InputError for a folder that is another run's or in use, and for a checkpoint of another configuration or of
+    other data.
+    """
+    config = here.config
+    resume.check()
+    source = None if resume.source in ("auto", "never") else checkpoint.at(Path(resume.source))
+    if source is not None:
+        refuse_other(source.path, Identity.of_state(source.state, source.path), here, resume.override)
+    with ExitStack() as stack:
+        path, notes = _held(here, resume, stack)
+        if launch_id() and not is_of_this_launch(path):
+            write_text(path / LAUNCH, json.dumps({"id": launch_id()}))  # its restarts go on here
+        if not (path / "config.toml").exists():
+            write_text(path / "config.toml", config.to_toml())
+        _remove_temporary(path)
+        opened = _opened(path, here, resume, source)
+        if opened.result is None:
+            _go_on(opened, here)
+        yield replace(opened, notes=notes + opened.notes)
+
+
+def _held(here: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[str]]:
+    """The folder of the run, locked for as long as the stack, and what people should know of the choice."""
+    notes: list[str] = []
+    path = named_folder(here.config, resume)
+    if path is None and resume.source == "auto":
+        path, notes = stopped_before(here)
+        if path is not None:
+            try:
+                stack.enter_context(_locked(path, 0.0))
+            except InUseError as error:
+                path, notes = None, [f"{error}; this is another run"]
+            else:
+                return path, notes
+    if path is None:
+        path = new_folder(here.config.run.folder, name_of(here.config))
+    stack.enter_context(_locked(path, _LOCK_SECONDS))
+    return path, notes
+
+
+@contextmanager
+def _locked(path: Path, seconds: float) -> Iterator[None]:
+    """Hold the folder; the lock goes with the process, however that ends.
+
+    Raises InUseError where another process still holds it after some seconds.
+    """
+    try:
+        opened = open(path / ".lock", "ab+", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"run.folder is {path}, which can't be written ({error.strerror})") from None
+    with opened as file:
+        deadline = time.monotonic() + seconds
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                file.seek(0)
+                holder = file.read().decode(errors="replace").strip() or "another process"
+                raise InUseError(f"run.folder is {path}, in use by {holder}")
+            time.sleep(0.1)
+        with suppress(OSError):  # a full disk, of which whoever writes next will tell
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+
+
+def _remove_temporary(path: Path) -> None:
+    """What was being written when a process was killed."""
+    for entry in path.iterdir():
+        if _TEMPORARY.fullmatch(entry.name):
+            entry.unlink(missing_ok=True)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | None) -> RunFolder:
+    """Where the run of this folder goes on: its newest valid checkpoint, or `source` where it has none yet."""
+    known = Identity(settings_of(path), data_of_newest(path))
+    refuse_differences(str(path), known, here, resume.override)
+    if (path / "result.json").exists() and not changes(known, here):
+        result = read_result(path)
+        refuse_other_finished(path, result, here, resume.override)
+        return RunFolder(path, result=result)
+    start, damaged = checkpoint.newest(path)
+    start = source if start is None else start
+    notes = [f"{problem}; passed over" for problem in damaged]
+    if start is not None:
+        there = identity_of(start, path)
+        refuse_other(start.path, there, here, resume.override)
+        if there.data is None:
+            notes.append(f"{start.path} has no checksum of its data: it can't be told whether they have changed since")
+        epochs = here.config.run.epochs
+        if start.state.epoch > epochs:
+            raise InputError(f"run.epochs is {epochs}, allowed is {start.state.epoch} or more: {start.path}")
+    return RunFolder(path, start, notes=notes)
+
+
+def _go_on(opened: RunFolder, here: Identity) -> None:
+    """Bring the folder to where the checkpoint was: no metrics and no best network of steps that are to come."""
+    path, start, config = opened.path, opened.start, here.config
+    if start is not None:
+        note_override(start, path, here)
+    if settings_of(path).changes(config):
+        until = f"until-{start.state.name if start is not None else 'start'}"
+        if (path / "result.json").exists():
+            (path / "result.json").rename(path / f"result.{until}.json")
+        write_file(path / f"config.{until}.toml", (path / "config.toml").read_bytes())
+        write_text(path / "config.toml", config.to_toml())
+    if start is None:
+        (path / "metrics.jsonl").unlink(missing_ok=True)
+        return
+    source = start.path.parent.parent
+    if (source / "metrics.jsonl").exists():
+        lines = (source / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if _epoch_of(line) < start.state.epoch]
+        write_text(path / "metrics.jsonl", "".join(f"{line}\n" for line in kept))
+    if start.state.best_file:
+        write_file(path / start.state.best_file, (start.path / start.state.best_file).read_bytes())
+
+
+def _epoch_of(line: str) -> float:
+    """The epoch of a line of metrics; infinite for one that was cut off."""
+    try:
+        return int(json.loads(line)["epoch"])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return float("inf")
+
+
+def remove_if_new(opened: RunFolder) -> None:
+    """Take away the folder of a run that never began."""
+    if is_fresh(opened.path):
+        shutil.rmtree(opened.path)

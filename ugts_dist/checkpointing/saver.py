@@ -1,0 +1,266 @@
+"""Saving while the run goes on: a thread of the main rank writes checkpoints and the best network."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from ugts_dist.atomic import flush
+from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing.files import Tensors
+from ugts_dist.checkpointing.progress import Progress
+from ugts_dist.checkpointing.saved_network import Saved
+from ugts_dist.checkpointing.state import State
+from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.stopping import StopAgreement, StopRequest
+from ugts_dist.errors import InterruptedRunError, StoppedError
+from ugts_dist.finite import all_of, diverged, zero_if_finite
+from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.terminal import note
+
+_PART_OF_TIME = 0.02  # that saving the best epochs may take
+
+
+@dataclass(frozen=True)
+class Source:
+    """What checkpoints are made of: how to get hold of it.
+
+    Attributes:
+        tensors: those that training changes, as they are now.
+        gains, fingerprint: of the frozen weights.
+        best_file: name of the best network's file in the run's folder.
+        data: that the run is made on.
+    """
+
+    tensors: Callable[[], Tensors]
+    gains: Mapping[str, float]
+    fingerprint: str
+    best_file: str
+    data: DataChecksum | None = None
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    state: State
+    tensors: Tensors
+
+
+class Saver:
+    """Decides with all ranks when to save; on the main one it copies what is to be saved, and a thread writes it.
+
+    Training waits for the copy only. The best epoch is saved when it comes, unless saving has taken its share of the
+    time; then it is kept in memory until it may be written, at the latest at the end. What can't be written is told,
+    and the run goes on with the older checkpoints intact.
+    """
+
+    def __init__(self, folder: Path, config: Config, ranks: Ranks, source: Source, seconds: float = 0.0) -> None:
+        self._folder, self._config, self._ranks, self._source = folder, config, ranks, source
+        self._options = config.checkpoint
+        self._request = StopRequest(ranks.launcher)
+        self._agreement = StopAgreement(self._request, ranks)
+        self._listening = self._request.listening()
+        self._thread = ThreadPoolExecutor(1, "saving")
+        self._job: Future[Saved | None] | None = None
+        self._failed = False  # whether the last thing to be written could not be
+        self._started = time.perf_counter() - seconds
+        self._last_save = time.monotonic()
+        self._best_from = 0.0  # when the best epoch may be saved again
+        self._network: Saved | None = None  # the best one, where it is not on disk yet
+        self._best: _Snapshot | None = None  # the same of its checkpoint
+        self._free: list[Tensors] = []  # memory of snapshots that are written
+
+    def __enter__(self) -> Saver:
+        self._listening.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        self._listening.__exit__(kind, error, trace)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began, without the time between its parts."""
+        return time.perf_counter() - self._started
+
+    def after_step(self, progress: Progress) -> None:
+        """Save where that is due.
+
+        Raises StoppedError, with everything saved, where the run is to stop; and FloatingPointError, on all ranks,
+        where there is nothing worth saving as numbers are no longer finite.
+        """
+        every = self._options.every_steps
+        due = self._options.keep_last > 0 and every > 0 and progress.steps % every == 0
+        stop, timed = 0, False
+        if self._agreement.is_due(progress.steps):
+            stop, timed = self._agreement.decide(progress.steps, progress.steps_per_epoch, self._is_time())
+            self._flush_best()
+        if due or timed or (stop and self._options.keep_last):
+            losses = self._losses(progress)
+            if self._ranks.is_main:
+                self._wait()
+                self._submit(self._snapshot(progress, losses, is_best=False))
+        if stop:
+            self._stop(stop)
+
+    def after_epoch(self, progress: Progress, network: Saved | None) -> None:
+        """An epoch is over, `progress` stands at the next one; `network` is given where it was the best so far."""
+        if not self._ranks.is_main or network is None:
+            return
+        self._network = network
+        if self._options.at_best and self._options.keep_last:
+            if self._best is not None:
+                self._free.append(self._best.tensors)
+            self._best = self._snapshot(progress, [0.0] * self._ranks.world_size, is_best=True)
+        self._flush_best()
+
+    def finish(self, progress: Progress) -> Path:
+        """Write what is not yet written, and the last state. Raises OSError where the best network can't be."""
+        path = self._folder / self._source.best_file
+        if self._ranks.is_main:
+            self._wait()
+            if self._network is not None:
+                self._network.save(path)
+                self._network = None
+            if self._best is not None:
+                self._submit(self._taken_best())
+                self._wait()
+            if self._options.keep_last:
+                self._save_last(progress)
+        return path
+
+    def _save_last(self, progress: Progress) -> None:
+        """The state after the last epoch, which is not evaluated where training ended early."""
+        if bool(zero_if_finite(all_of(self._source.tensors())).isnan()):
+            self._tell("scores are not finite since the last evaluation; the last checkpoint is an older one")
+            return
+        self._submit(self._snapshot(progress, [0.0] * self._ranks.world_size, is_best=False))
+        self._wait()
+
+    def _is_time(self) -> bool:
+        minutes = self._options.every_minutes
+        wanted = self._options.keep_last > 0 and minutes > 0 and time.monotonic() - self._last_save >= 60 * minutes
+        return wanted and self._is_idle()
+
+    def _is_idle(self) -> bool:
+        return self._job is None or self._job.done()
+
+    def _flush_best(self) -> None:
+        """Have the best network and its checkpoint written, if saving has not taken its share of the time."""
+        if not self._is_idle() or time.monotonic() < self._best_from:
+            return
+        self._wait()
+        if self._network is not None:
+            self._submit(self._taken_best())
+
+    def _taken_best(self) -> _Snapshot | None:
+        taken, self._best = self._best, None
+        return taken
+
+    def _losses(self, progress: Progress) -> list[float]:
+        """Each rank's loss so far. Raises FloatingPointError on all ranks unless all is finite on each."""
+        tensors = self._source.tensors()
+        losses = torch.zeros(self._ranks.world_size, dtype=torch.float64)
+        losses[self._ranks.rank] = float(progress.loss + zero_if_finite(all_of(tensors), progress.loss.device))
+        if not bool(self._ranks.all_reduce_sum(losses).isfinite().all()):
+            raise diverged(progress.epoch, progress.loss, tensors)
+        return [float(loss) for loss in losses]
+
+    def _snapshot(self, progress: Progress, losses: list[float], is_best: bool) -> _Snapshot:
+        state = State(
+            progress.epoch,
+            progress.step,
+            progress.steps_per_epoch,
+            losses,
+            self.seconds,
+            progress.best,
+            dict(progress.measured),
+            dict(self._source.gains),
+            self._source.fingerprint,
+            is_best,
+            self._config.to_dict(),
+            data=self._source.data,
+        )
+        return _Snapshot(state, _copied(self._source.tensors(), self._free.pop() if self._free else {}))
+
+    def _submit(self, snapshot: _Snapshot | None) -> None:
+        network, self._network = self._network, None
+        if snapshot is not None:
+            self._last_save = time.monotonic()
+        self._job = self._thread.submit(self._write, network, snapshot)
+
+    def _wait(self) -> None:
+        """Until the thread has written; what it could not write is told."""
+        if self._job is not None:
+            unsaved, self._job = self._job.result(), None
+            if self._network is None:  # else there is a better one since
+                self._network = unsaved
+
+    def _write(self, network: Saved | None, snapshot: _Snapshot | None) -> Saved | None:
+        """In the thread: the best network first, which the checkpoint holds too.
+
+        Returns it where it is to be tried again. What can't be written is told.
+        """
+        started = time.monotonic()
+        path = self._folder / self._source.best_file
+        self._failed = False
+        try:
+            if network is not None:
+                network.save(path)
+                network = None
+            if snapshot is not None:
+                flush(self._folder / "metrics.jsonl")  # so that a loss of power leaves them no older than the scores
+                best = path if snapshot.state.best.epoch >= 0 else None
+                checkpoint.write(self._folder, snapshot.state, snapshot.tensors, best)
+                checkpoint.prune(self._folder, snapshot.state.name, self._options.keep_last)
+        except OSError as error:
+            what = "the best network" if snapshot is None else f"checkpoint {snapshot.state.name}"
+            self._tell(f"{what} could not be written ({error.strerror or error}); the run goes on")
+            self._failed = True
+        if snapshot is not None:
+            self._free.append(snapshot.tensors)
+        taken = time.monotonic() - started
+        self._best_from = time.monotonic() + taken / _PART_OF_TIME
+        return network
+
+    def _stop(self, number: int) -> None:
+        name, kind = signal.Signals(number).name, InterruptedRunError if number == signal.SIGINT else StoppedError
+        if self._ranks.is_main:
+            self._wait()
+        self._ranks.barrier()  # the launcher ends the main rank, which may still write, soon after another one has left
+        if not self._options.keep_last:
+            raise kind(f"stopped by {name}; nothing was saved, as checkpoint.keep_last is 0")
+        where = ", from an older checkpoint" if self._failed else ""
+        raise kind(f"stopped by {name}; it goes on{where} with: {command_to_go_on(self._folder)}")
+
+    def _tell(self, message: str) -> None:
+        note(f"{self._folder}: {message}")
+
+
+def command_to_go_on(folder: Path) -> str:
+    """What a person types to go on with a run."""
+    return f"ugts train {shlex.quote(str(folder))}"
+
+
+def _copied(tensors: Mapping[str, Mapping[str, Tensor]], memory: Tensors) -> Tensors:
+    """The tensors as they are now, on the CPU, in the memory of an earlier copy where that fits."""
+    copies: Tensors = {}
+    for kind, group in tensors.items():
+        known = memory.get(kind, {})
+        copies[kind] = {}
+        for name, value in group.items():
+            copy = known.get(name)
+            copies[kind][name] = torch.empty_like(value, device="cpu") if copy is None else copy
+            copies[kind][name].copy_(value.detach())
+    return copies

@@ -1,0 +1,1 @@
+"""Exact evaluation over all nodes, layer by layer, shared over the ranks."""

@@ -1,0 +1,200 @@
+"""Exact evaluation: all nodes, all neighbours, layer by layer; the ranks share the nodes of each layer.
+
+Memory is bounded: a layer is computed in chunks of nodes, and of all that a layer makes only what the next one reads
+is kept for every node, once a machine (or once a GPU).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.node_tables import NodeTables, pieces
+from ugts_dist.evaluation.skip_state import Carried
+from ugts_dist.evaluation.whole_graph import block_of_rows, full_features
+from ugts_dist.finite import zero_if_finite
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.models import GNN, Block, Features, Sent, SparseFeatures
+from ugts_dist.models.norms import PairNorm
+
+_CHUNK_EDGES = 1 << 22
+_CHUNK_ROWS = 1 << 16
+_OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
+
+OnLayer = Callable[[int, Tensor], None]
+
+
+class Evaluator:
+    """Accuracy on the validation and test nodes, each counted exactly once whatever the world size."""
+
+    def __init__(self, graph: Graph, ranks: Ranks, device: torch.device | None = None, spill: str = "") -> None:
+        """`device` is where to compute if not on that of the ranks; `spill` as in `NodeTables`."""
+        self._graph, self._ranks = graph, ranks
+        self._device = ranks.device if device is None else device
+        self._start, self._stop = ranks.share(graph.num_nodes)
+        self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
+        self._x = full_features(graph, self._device)
+        self._degree = graph.degree.to(self._device)
+        self._y = graph.y[self._start : self._stop].to(self._device)
+        self._split = {
+            name: self._own(nodes).to(self._device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
+        }
+        self._sizes = {"valid": graph.valid.numel(), "test": graph.test.numel()}
+        self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES else None
+        self._chunks = list(_chunks(graph, self._start, self._stop))
+        # A small graph's only block is kept, with all that its layers computed of it once.
+        self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
+
+    def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
+        """Accuracy by split, and the sum over ranks of `loss`; one reduction and one wait for both.
+
+        The sum is NaN where a logit is not finite.
+        """
+        loss = loss.detach().to(self._device)
+        chunks = []
+        for logits in self.outputs(model):
+            chunks.append(logits.argmax(1))
+            loss = loss + zero_if_finite([logits], self._device)
+        predicted = torch.cat(chunks)
+        correct = predicted == self._y
+        counts = torch.stack([correct[rows].sum() for rows in self._split.values()])
+        sums = torch.cat([counts.double(), loss.double().reshape(1)])
+        total = self._ranks.all_reduce_sum(sums).tolist()
+        if self._ogb is not None:
+            return self._by_ogb(self._ogb, predicted), total[-1]
+        return {name: total[i] / self._sizes[name] for i, name in enumerate(self._split)}, total[-1]
+
+    def _by_ogb(self, evaluator: Any, predicted: Tensor) -> dict[str, float]:
+        """OGB's own metric on the predictions of all ranks."""
+        table = self._tables.empty(1, torch.int64)
+        table[self._start : self._stop, 0] = predicted
+        self._tables.complete([table])
+        y, everyone = self._graph.y[:, None], table.cpu()
+        splits = (("valid", self._graph.valid), ("test", self._graph.test))
+        return {
+            name: float(evaluator.eval({"y_true": y[nodes], "y_pred": everyone[nodes]})["acc"])
+            for name, nodes in splits
+        }
+
+    def logits(self, model: GNN) -> Tensor:
+        """Logits of this rank's nodes, `[stop - start, num_classes]`."""
+        return torch.cat(list(self.outputs(model)))
+
+    @torch.no_grad()
+    def outputs(self, model: GNN, on_layer: OnLayer | None = None) -> Iterator[Tensor]:
+        """Logits of this rank's nodes in order, chunk by chunk: `[rows, num_classes]`; collective until the first.
+
+        `on_layer` is called with the number of each hidden layer and its outputs, chunk by chunk as well, before the
+        logits that are made of them.
+        """
+        if self._device != self._ranks.device:
+            model = copy.deepcopy(model).to(self._device)
+        carried = None if model.connections is None else Carried(model.connections, self._tables)
+        sent = self._sent(model) if carried is None else self._filled(self._entered(model, carried))
+        for k in range(model.depth - 1):
+            hidden = self._layer(model, k, sent, carried, on_layer)
+            sent = self._filled(model.sends(k + 1, x) for _, x in hidden)
+        for rows, x in self._layer(model, model.depth - 1, sent, carried, on_layer):
+            yield x if carried is None else carried.logits(rows, x)
+
+    def _entered(self, model: GNN, carried: Carried) -> Iterator[Sent]:
+        """What the nodes send in the first convolution, where a linear layer stands before it."""
+        for start, stop in self._pieces():
+            yield model.sends(0, carried.start(self._own_rows(start, stop), self._features(start, stop)))
+
+    def _layer(
+        self, model: GNN, k: int, sent: Sent, carried: Carried | None, on_layer: OnLayer | None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The outputs of layer `k` chunk by chunk, and which of this rank's rows they are."""
+        norm = model.pair_norm(k)
+        chunks: Iterator[Tensor] = (model.combine(k, sent, block) for block in self._blocks())
+        if norm is not None:
+            chunks = self._pair_normalised(norm, chunks)
+        for (start, stop), x in zip(self._chunks, chunks, strict=True):
+            rows = self._own_rows(start, stop)
+            x = x if carried is None else carried.after(k, rows, x)
+            if on_layer is not None and k < model.num_hidden:
+                on_layer(k, x)
+            yield rows, x
+
+    def _pair_normalised(self, norm: PairNorm, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Chunks of a layer's outputs with norm and ReLU; the ranks add up what the norm needs of all nodes."""
+        table, sums = None, []
+        for (start, stop), x in zip(self._chunks, chunks, strict=True):
+            table = self._tables.own(x.shape[1]) if table is None else table
+            table[self._own_rows(start, stop)] = x
+            sums.append(norm.sums(x))
+        assert table is not None
+        total = self._ranks.all_reduce_sum(torch.stack(sums).sum(0))
+        for start, stop in self._chunks:
+            yield norm.normalised(table[self._own_rows(start, stop)], total, self._graph.num_nodes).relu_()
+
+    def _sent(self, model: GNN) -> Sent:
+        """What the nodes send in the first layer: their features as they lie, where the layer takes them so."""
+        one = self._features(self._start, self._start + 1)
+        if model.sends(0, one)[0] is one:
+            table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
+            if table.dtype == torch.float32:
+                return (table,)
+            # A sum has the type of what it sums, hence a float32 copy, no wider than the layer's output.
+            return self._filled((self._graph.x[a:b].to(self._device).float(),) for a, b in self._pieces())
+        return self._filled(model.sends(0, self._features(*rows)) for rows in self._pieces())
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        """This rank's nodes, a bounded number at a time."""
+        return pieces(self._start, self._stop, _CHUNK_ROWS)
+
+    def _filled(self, chunks: Iterator[Sent]) -> tuple[Tensor, ...]:
+        """Tables for all nodes, of which this rank's chunks are its rows, in order."""
+        tables: list[Tensor] = []
+        start = self._start
+        for chunk in chunks:
+            if not tables:
+                tables = [self._tables.empty(part.shape[1]) for part in chunk]
+            stop = start + chunk[0].shape[0]
+            for table, part in zip(tables, chunk, strict=True):
+                assert isinstance(part, Tensor)
+                table[start:stop] = part
+            start = stop
+        self._tables.complete(tables)
+        return tuple(tables)
+
+    def _features(self, start: int, stop: int) -> Features:
+        if isinstance(self._x, SparseFeatures):
+            return self._x.select(torch.arange(start, stop, device=self._device))
+        return self._x[start:stop].float()
+
+    def _own_rows(self, start: int, stop: int) -> slice:
+        """Which of this rank's rows some of its nodes are."""
+        return slice(start - self._start, stop - self._start)
+
+    def _blocks(self) -> Iterator[Block]:
+        yield from self._kept or (self._block(*chunk) for chunk in self._chunks)
+
+    def _block(self, start: int, stop: int) -> Block:
+        return block_of_rows(self._graph, self._degree, start, stop)
+
+    def _own(self, nodes: Tensor) -> Tensor:
+        """Which of this rank's rows are among `nodes`."""
+        return nodes[(nodes >= self._start) & (nodes < self._stop)] - self._start
+
+
+def _ogb_evaluator(name: str) -> Any:
+    from ogb.nodeproppred import Evaluator as OGBEvaluator  # brings pandas and scikit-learn: seconds and memory
+
+    return OGBEvaluator(name)
+
+
+def _chunks(graph: Graph, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of nodes with a bounded number of rows and of edges (a single node may have more)."""
+    while start < stop:
+        room = int(graph.indptr[start]) + _CHUNK_EDGES
+        last = int(torch.searchsorted(graph.indptr, room, right=True)) - 1
+        following = min(max(last, start + 1), start + _CHUNK_ROWS, stop)
+        yield start, following
+        start = following

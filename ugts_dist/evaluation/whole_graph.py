@@ -1,0 +1,37 @@
+"""A whole graph, or consecutive nodes of it, as the input of a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ugts_dist.graphs.graph import Graph, neighbours
+from ugts_dist.graphs.traits import density
+from ugts_dist.index_type import index_type
+from ugts_dist.models import Block, SparseFeatures
+
+_SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
+
+
+def is_sparse(graph: Graph) -> bool:
+    """Whether most features are zero: a property of the graph, so that every rank and batch decides alike."""
+    return density(graph.x) < _SPARSE_BELOW
+
+
+def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures:
+    """All nodes' features, as a sparse matrix where most are zero."""
+    x = graph.x.to(device)
+    return SparseFeatures.of(x) if is_sparse(graph) else x
+
+
+def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
+    """The full in-neighbourhoods of nodes `start` to `stop`, whose sources are all nodes."""
+    stop = graph.num_nodes if stop is None else stop
+    return block_of_rows(graph, graph.degree.to(device), start, stop)
+
+
+def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
+    """The same, on the device of `degree`, the in-degree of every node."""
+    indptr, indices = neighbours(graph, start, stop)
+    index = index_type(indices.numel(), graph.num_nodes)
+    return Block(indptr.to(degree.device, index), indices.to(degree.device, index), degree, start)

@@ -1,0 +1,209 @@
+"""Graph-level runs: batches of whole graphs shared over ranks, and ROC-AUC by OGB's Evaluator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+
+from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.errors import InputError
+from ugts_dist.finite import zero_if_finite
+from ugts_dist.graphs.loader import SeedPlan, ahead
+from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
+from ugts_dist.index_type import index_type
+from ugts_dist.models import Block, Dropout
+from ugts_dist.models.graph_level import GraphNetwork
+from ugts_dist.training.placement import spare_threads
+
+_GRAPHS_AT_ONCE = 64  # in an evaluation
+
+
+@dataclass
+class GraphBatch:
+    """The disjoint union of some graphs.
+
+    Attributes:
+        step: counted through all epochs.
+        nodes: number of each node among those of all graphs, `[num_nodes]`.
+        x: categories of each node, int64 `[num_nodes, num_features]`.
+        block: all edges; every layer's.
+        graph: which row of the logits a node counts towards, ascending, `[num_nodes]`.
+        y: labels, NaN where not known, `[num_graphs, num_tasks]`.
+        num_labels_of_all: known labels of this step on all ranks together, by which the loss is divided.
+        is_last: whether the step ends with this batch, which is always so.
+    """
+
+    step: int
+    nodes: Tensor
+    x: Tensor
+    block: Block
+    graph: Tensor
+    y: Tensor
+    num_labels_of_all: int
+    is_last: bool = True
+
+
+class GraphBatches:
+    """Mini-batches of whole graphs; which graphs a step has depends on seed and step alone.
+
+    `batch.size` counts graphs over all ranks; 0: all training graphs in each step.
+    """
+
+    def __init__(self, graphs: GraphSet, config: Config, ranks: Ranks) -> None:
+        self._graphs, self._device = graphs, ranks.device
+        self._plan = _plan(graphs, config, ranks)
+        self._whole = replace(self._plan, rank=0, world_size=1)
+        self._loader = GraphLoader(graphs, self._plan)
+        # The batches of an iterator come one after another: a second thread would only wait.
+        self._threads = min(1, spare_threads(config, ranks))
+        self.steps_per_epoch = self._plan.steps_per_epoch
+
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[GraphBatch]:
+        steps = range(number * self.steps_per_epoch + first_step, (number + 1) * self.steps_per_epoch)
+        batches = self._loader.steps(steps)
+        return ahead(lambda step: self._batch(next(batches), step), steps, self._threads)
+
+    def calibration_batch(self) -> GraphBatch:
+        """The first step's graphs of all ranks."""
+        return self._batch(next(GraphLoader(self._graphs, self._whole).steps(range(1))), 0)
+
+    def _batch(self, data: Data, step: int) -> GraphBatch:
+        num_labels = int(self._graphs.known[self._whole.seeds(step)].sum())
+        return graph_batch(self._graphs, data, self._device, step, num_labels)
+
+
+class GraphEvaluator:
+    """ROC-AUC on the validation and test graphs, each predicted exactly once whatever the world size.
+
+    The ranks share fixed groups of graphs, so that a graph's logit has the same bits for every world size.
+    """
+
+    def __init__(self, graphs: GraphSet, ranks: Ranks) -> None:
+        self._ranks = ranks
+        from ogb.graphproppred import Evaluator as OGBEvaluator  # brings pandas: seconds and memory
+
+        self._evaluator = OGBEvaluator(graphs.name)
+        ids = torch.cat([graphs.valid, graphs.test])
+        self._y = graphs.y[ids].numpy()
+        self._parts = {"valid": slice(0, graphs.valid.numel()), "test": slice(graphs.valid.numel(), None)}
+        groups = ids.split(_GRAPHS_AT_ONCE)
+        start, stop = ranks.share(len(groups))
+        self._first = start * _GRAPHS_AT_ONCE
+        loader = DataLoader(GraphDataset(graphs), batch_sampler=[group.tolist() for group in groups[start:stop]])
+        self._batches = [graph_batch(graphs, data, ranks.device) for data in loader]
+
+    def measure(self, model: GraphNetwork, loss: Tensor) -> tuple[dict[str, float], float]:
+        """ROC-AUC by split, and the sum over ranks of `loss`; one reduction and one wait for both.
+
+        The sum is NaN where a logit is not finite, and so is the metric, which has no value then.
+        """
+        logits = self.logits(model)
+        loss = loss + zero_if_finite([logits], logits.device)
+        total = self._ranks.all_reduce_sum(torch.cat([logits.double().flatten(), loss.double().reshape(1)])).cpu()
+        if not bool(total.isfinite().all()):
+            return dict.fromkeys(self._parts, math.nan), math.nan
+        predicted = total[:-1].view(self._y.shape).numpy()
+        measured = {
+            name: float(self._evaluator.eval({"y_true": self._y[part], "y_pred": predicted[part]})["rocauc"])
+            for name, part in self._parts.items()
+        }
+        return measured, float(total[-1])
+
+    @torch.no_grad()
+    def logits(self, model: GraphNetwork) -> Tensor:
+        """Logits of this rank's graphs in their rows among those of all, zeros elsewhere: `[num_graphs, num_tasks]`."""
+        logits = torch.zeros(self._y.shape, device=self._ranks.device)
+        if self._batches:
+            own = torch.cat([forward(model, batch) for batch in self._batches])
+            logits[self._first : self._first + own.shape[0]] = own
+        return logits
+
+
+class GraphTask:
+    """Binary labels of whole graphs."""
+
+    metric = "ROC-AUC"
+
+    def __init__(self, graphs: GraphSet) -> None:
+        self._graphs = graphs
+
+    def check(self, config: Config, ranks: Ranks) -> None:
+        """Raises InputError for a configuration that graph-level runs can't have."""
+        if any(k != -1 for k in config.batch.fan_out):
+            allowed = "-1 for each layer, as all neighbours within a graph are used"
+            raise InputError(f"batch.fan_out is {list(config.batch.fan_out)}, allowed is {allowed}")
+        if config.batch.parts != 1:
+            raise InputError(f"batch.parts is {config.batch.parts}, allowed is 1, as graphs are not cut into parts")
+        for field in ("skip", "norm", "graph_dropout"):
+            found = getattr(config.model, field)
+            if found != "none":
+                raise InputError(f"model.{field} is {found}, allowed is none for labels of whole graphs")
+        _plan(self._graphs, config, ranks)
+
+    def network(self, config: Config) -> GraphNetwork:
+        """The plain dense network, its weights drawn by PyG's own initialisation from the run's seed."""
+        torch.manual_seed(config.weight_seed)
+        m = config.model
+        return GraphNetwork(m.arch, self._graphs.num_tasks, m.depth, m.width, m.heads)
+
+    def batches(self, config: Config, ranks: Ranks) -> GraphBatches:
+        return GraphBatches(self._graphs, config, ranks)
+
+    def evaluator(self, config: Config, ranks: Ranks) -> GraphEvaluator:
+        return GraphEvaluator(self._graphs, ranks)
+
+    def forward(self, network: nn.Module, batch: GraphBatch, dropout: Dropout | None = None) -> Tensor:
+        return forward(network, batch, dropout)
+
+    def loss(self, logits: Tensor, batch: GraphBatch) -> Tensor:
+        """Binary cross-entropy over the known labels."""
+        known = ~batch.y.isnan()
+        loss = F.binary_cross_entropy_with_logits(logits, batch.y.nan_to_num(), known.float(), reduction="sum")
+        return loss / max(batch.num_labels_of_all, 1)
+
+
+def forward(network: nn.Module, batch: GraphBatch, dropout: Dropout | None = None) -> Tensor:
+    """Logits `[num_graphs, num_tasks]` of a batch."""
+    logits: Tensor = network(batch.x, batch.block, batch.graph, batch.y.shape[0], dropout)
+    return logits
+
+
+def graph_batch(
+    graphs: GraphSet, data: Data, device: torch.device, step: int = 0, num_labels_of_all: int = 1
+) -> GraphBatch:
+    """A batch of PyG's loader, with its edges as a block, on the device."""
+    counts = data.ptr.diff()
+    first = graphs.node_ptr[data.graph] - data.ptr[:-1]
+    nodes = torch.arange(data.num_nodes) + first.repeat_interleave(counts)
+    return GraphBatch(
+        step,
+        nodes.to(device),
+        data.x.to(device),
+        edge_block(data.edge_index, data.num_nodes, device),
+        data.batch.to(device),
+        data.y.to(device),
+        num_labels_of_all,
+    )
+
+
+def edge_block(edge_index: Tensor, num_nodes: int, device: torch.device) -> Block:
+    """The full in-neighbourhoods of all nodes; `edge_index` `[2, num_edges]` ascends by destination."""
+    source, destination = edge_index
+    degree = torch.bincount(destination, minlength=num_nodes)
+    index = index_type(num_nodes, source.numel())
+    indptr = torch.zeros(num_nodes + 1, dtype=index)
+    torch.cumsum(degree, 0, out=indptr[1:])
+    return Block(indptr.to(device), source.to(device, index), degree.to(device))
+
+
+def _plan(graphs: GraphSet, config: Config, ranks: Ranks) -> SeedPlan:
+    size = config.batch.size or graphs.train.numel()
+    return SeedPlan(graphs.train, size, config.run.seed, ranks.rank, ranks.world_size)

@@ -1,0 +1,185 @@
+"""Settings for a graph that nobody has tuned for, each with its reason; and advice where nothing was learnt.
+
+The figures behind the rules are in docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.traits import Traits, density
+
+DENSE_FROM = 0.25  # part of non-zero features from which columns are standardised
+_FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # beyond, a step sees a sample
+_FULL_BATCH_EPOCHS = 400
+_SAMPLED_STEPS = 1500
+_BATCH_SIZE = 1024
+_FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels a feature: the fewer, the more is learnt by heart
+_NARROW = 1024  # features up to which twice the width takes little more time
+_HOMOPHILY = 0.2  # below, neighbours tell little of a node's class
+_TELLING_EDGES = 20  # edges between training nodes from which their homophily is known
+_MARGIN = 0.02  # of accuracy above that of the commonest class, up to which nothing was learnt
+DEEP = 4  # convolutions from which a plain stack learns nothing
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One field of the configuration, and why it has its value."""
+
+    field: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field} {json.dumps(self.value)} ({self.reason})"
+
+
+def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Config, list[Choice]]:
+    """The configuration with what the rules choose for such a graph, and these choices; `given` fields stay.
+
+    A pure function: the same for a run that goes on. A rule whose choice can't stand beside what is given, such as a
+    skip beside an architecture that has none, is left out.
+    """
+    chosen: list[Choice] = []
+    for rule in _rules(config, traits):
+        choices = [choice for choice in rule if choice.field not in given]
+        try:
+            config = with_choices(config, choices)
+        except InputError:
+            continue
+        chosen += choices
+    return config, chosen
+
+
+def with_choices(config: Config, choices: Sequence[Choice]) -> Config:
+    """The configuration with these choices. Raises InputError where it refuses them."""
+    return config.replace({choice.field: choice.value for choice in choices})
+
+
+def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
+    """The choices of each rule, which hold together or not at all."""
+    sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
+    is_ticket = config.supermask.method != "dense"
+    yield _features(traits)
+    yield _architecture(traits)
+    yield _depth(config)
+    yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
+    if is_ticket:
+        yield _logits(traits)
+        yield _width(traits, sampled)
+    if not config.batch.size:
+        yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
+
+
+def _features(traits: Traits) -> Iterator[Choice]:
+    if traits.density >= DENSE_FROM and traits.varies:
+        yield Choice("data.standardize", True, f"{traits.density:.0%} of the features are not zero")
+
+
+def _architecture(traits: Traits) -> Iterator[Choice]:
+    """Where neighbours tell little of a node's class, a layer has to tell the node from them."""
+    if traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
+        yield Choice("model.arch", "sage", f"homophily of the training labels is {traits.homophily:.2f}")
+
+
+def _depth(config: Config) -> Iterator[Choice]:
+    """What a deep network needs to learn at all, as in the presets cora-gcn-deep and so on."""
+    reason = f"model.depth is {config.model.depth}"
+    if config.model.depth < DEEP:
+        return
+    yield Choice("model.skip", "initial", reason)
+    yield Choice("model.dropout_at", "input", reason)
+    if config.supermask.method != "dense":
+        yield Choice("supermask.weight_init", "balanced", reason)
+        yield Choice("supermask.floor", 0.3, reason)
+        yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
+
+
+def _told(traits: Traits) -> str:
+    return f"{traits.num_labels:,} labels for {traits.num_features:,} features"
+
+
+def _ticket_regularisation(traits: Traits) -> Iterator[Choice]:
+    for below, dropout in ((_FEW, 0.8), (_SOME, 0.5), (_MANY, 0.2)):
+        if traits.labels_a_feature < below:
+            yield Choice("model.dropout", dropout, _told(traits))
+            break
+    if traits.labels_a_feature < _FEW:
+        yield Choice("optim.weight_decay", 1e-4, _told(traits))
+
+
+def _dense_regularisation(traits: Traits) -> Iterator[Choice]:
+    if traits.labels_a_feature < _MANY:
+        yield Choice("model.dropout", 0.5, _told(traits))
+        yield Choice("optim.weight_decay", 5e-4, _told(traits))
+
+
+def _logits(traits: Traits) -> Iterator[Choice]:
+    """Small logits keep the loss of few labels from vanishing, and underfit many labels or classes."""
+    by_labels = min(1.0, max(0.1, traits.labels_a_feature / 4.0))
+    by_classes = max(1.0, traits.num_classes / 8.0) if traits.labels_a_feature >= _MANY else 1.0
+    reason = f"{traits.labels_a_feature:.2g} labels for each feature, {traits.num_classes} classes"
+    yield Choice("supermask.output_rms", round(by_labels * by_classes, 2), reason)
+
+
+def _width(traits: Traits, sampled: bool) -> Iterator[Choice]:
+    """A weight of a ticket takes a bit or less, so that it may have many more of them to choose from."""
+    if sampled:
+        yield Choice("model.width", 1024, "a weight of a ticket takes a bit or less")
+    elif traits.num_features <= _NARROW:
+        yield Choice("model.width", 512, f"{traits.num_features:,} features: a weight of a ticket takes a bit or less")
+
+
+def _full_batch(traits: Traits) -> Iterator[Choice]:
+    yield Choice("run.epochs", _FULL_BATCH_EPOCHS, f"{_size(traits)}: full batch")
+    yield Choice("run.evaluate_every", 2, "an evaluation takes as long as a step")
+
+
+def _size(traits: Traits) -> str:
+    return f"{traits.num_nodes:,} nodes, {traits.num_edges:,} edges"
+
+
+def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice]:
+    batch = min(_BATCH_SIZE, traits.num_labels)
+    epochs = min(200, max(12, -(-_SAMPLED_STEPS * batch // traits.num_labels)))
+    yield Choice("batch.size", batch, _size(traits))
+    yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], _size(traits))
+    yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
+    yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
+    yield Choice("optim.schedule", "cosine", "few epochs")
+    yield Choice("optim.lr", 0.03 if is_ticket else 0.003, "few epochs")
+    if is_ticket:
+        yield Choice("supermask.ramp", 0.25, "few epochs")
+
+
+def advice(config: Config, graph: Graph, valid: float) -> str:
+    """A line about a network no better than the commonest class, and the remedy; empty where it is better.
+
+    `valid` is its validation accuracy.
+    """
+    labels = graph.y[graph.valid]
+    commonest = float(labels.bincount().max()) / labels.numel()
+    if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
+        return ""
+    told = f"validation accuracy {valid:.3f} is that of naming the commonest class ({commonest:.3f})"
+    return f"{told}: nothing was learnt; try {_remedy(config, graph)}"
+
+
+def _remedy(config: Config, graph: Graph) -> str:
+    ticket, model = config.supermask.method != "dense", config.model
+    if model.depth >= DEEP and model.skip == "none":
+        deep = "--model.skip initial --model.dropout-at input"
+        return f"{deep} --supermask.weight-init balanced --supermask.floor 0.3" if ticket else deep
+    if not config.data.standardize and density(graph.x) >= DENSE_FROM:
+        return "--data.standardize"
+    if ticket and config.supermask.output_rms < 1.0:
+        return "--supermask.output-rms 1"
+    if ticket and config.supermask.sparsity > 0.5:
+        return f"a larger --model.width ({4 * model.width}) or a smaller --supermask.sparsity (0.5)"
+    return "another --optim.lr, and whether features or neighbours tell the classes at all"
