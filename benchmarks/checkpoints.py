@@ -24,9 +24,7 @@ from side_by_side import machine, table
 
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing.files import Tensors
-from ugts_dist.checkpointing.progress import Best
-from ugts_dist.checkpointing.state import State
+from ugts_dist.checkpointing.state import Best, Checkpoint, Tensors
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.models import GNN
@@ -63,8 +61,11 @@ def size(depth: int, rounds: int) -> list[str]:
     for name, score in zip(names, mask.scores(), strict=True):
         tensors["optimizer"] |= {f"{name}/{key}": value for key, value in optimizer.state[score].items()}
     measured = {"valid": 0.8, "test": 0.8}
-    state = State(3, 0, 1, [0.0], 1.0, Best(2, 0.8, 0.8, 0.9), measured, mask.gains(), mask.fingerprint(), False, {})
     buffers = {kind: {n: torch.empty_like(v) for n, v in group.items()} for kind, group in tensors.items()}
+    best = Best(2, 0.8, 0.8, 0.9)
+    state = Checkpoint(
+        3, 0, 1, [0.0], 1.0, best, measured, mask.gains(), mask.fingerprint(), False, {}, tensors=buffers
+    )
 
     def copy() -> None:
         for kind, group in tensors.items():
@@ -77,7 +78,7 @@ def size(depth: int, rounds: int) -> list[str]:
         place, file = Path(folder), Path(folder) / "torch.pt"
         for _ in range(rounds):
             waits.append(seconds(copy))
-            writes.append(seconds(lambda: checkpoint.write(place, state, buffers, None)))
+            writes.append(seconds(lambda: checkpoint.write(place, state, None)))
             saves.append(seconds(lambda: torch_save(model, optimizer, file)))
             reads.append(seconds(lambda: checkpoint.read(place / "checkpoints" / state.name)))
             loads.append(seconds(lambda: torch.load(file, weights_only=True)))

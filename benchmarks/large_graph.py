@@ -29,8 +29,8 @@ from torch.profiler import ProfilerActivity, profile
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
 from ugts_dist.graphs.store import open_store
-from ugts_dist.training.fit import Training
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import Trainer, make_trainer
 
 _STEPS_PROFILED = 3
 _KINDS = {  # what the names of torch's operations mean
@@ -76,7 +76,7 @@ def main() -> None:
         graph, config = open_store(options.store), _config(options)
         task = NodeTask(graph)
         with watch.phase("training"):
-            training = Training(config, task, ranks)
+            training = make_trainer(config, task, ranks)
             ready = time.perf_counter() - started
             seconds = []
             for epoch in range(options.epochs):
@@ -123,7 +123,7 @@ def _timed(ranks: Ranks, action: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _profiled(training: Training, config: Config, ranks: Ranks, trace: Path | None) -> dict[str, float]:
+def _profiled(training: Trainer, config: Config, ranks: Ranks, trace: Path | None) -> dict[str, float]:
     """Shares of the time of some steps: waiting for batches, then the kinds of operations."""
     batches = training.batches.epoch(config.run.epochs - 1)
     loading = 0.0

@@ -11,8 +11,8 @@ from rank_record import RankRecord, write_record
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import ranks_from_environment
 from ugts_dist.graphs.store import open_store
-from ugts_dist.training.fit import Training
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import make_trainer
 
 _EPOCHS = 10_000  # more than are ever begun
 
@@ -22,7 +22,7 @@ def main() -> None:
     record = RankRecord()
     with ranks_from_environment(options.device) as ranks:
         config = _config(options, ranks.world_size)
-        training = Training(config, NodeTask(open_store(options.store)), ranks)
+        training = make_trainer(config, NodeTask(open_store(options.store)), ranks)
         epochs = itertools.chain.from_iterable(map(training.batches.epoch, range(_EPOCHS)))
         for batch in record.steps(epochs, options.steps, options.parts):
             record.seeds(batch.y.numel())

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ugts_dist.checkpointing.progress import Progress
+from ugts_dist.checkpointing.state import Progress
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.fit import Training, learning_rate
+from ugts_dist.training.fit import learning_rate
 from ugts_dist.training.tasks import Measure, Task
+from ugts_dist.training.trainer import make_trainer
 
 State = Mapping[str, Tensor]
 
@@ -33,7 +34,7 @@ def tuned(state: State, config: Config, task: Task[Any], ranks: Ranks, measure: 
 
     That of the best validation metric, which may be the first one.
     """
-    training = Training(config, task, ranks)
+    training = make_trainer(config, task, ranks)
     model, zero = training.method.model, torch.zeros((), device=ranks.device)
     model.load_state_dict(dict(state))
     masks = {name: state[name].to(ranks.device) != 0 for name, _ in model.named_parameters() if state[name].dim() >= 2}

@@ -141,7 +141,6 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("supermask.seed", [-2, 2**63]),
     ("optim.lr", [0.0, -0.1, 1e39, 1e-60, math.inf, math.nan]),
     ("optim.weight_decay", [-0.1, 1e39, math.inf, math.nan]),
-    ("optim.average", [-0.1, 1.0, math.nan]),
     ("batch.size", [-1, 2**63]),
     ("batch.threads", [-2, 10**9]),
     ("batch.parts", [0, -1, 2**63]),
@@ -379,3 +378,12 @@ def test_a_ramp_that_leaves_no_epoch_to_choose_from_is_refused(ramp: float, epoc
         Config().replace(changes)
     Config().replace({**changes, "run.select": "any"})
     Config().replace({**changes, "supermask.method": "edge-popup"})
+
+
+def test_a_removed_field_is_read_where_it_had_no_effect() -> None:
+    values = Config().to_dict()
+    values["optim"]["average"] = 0.0
+    assert Config.from_dict(values, "old.toml") == Config()
+    values["optim"]["average"] = 0.9
+    with pytest.raises(InputError, match=r"old.toml: unknown field in \[optim\] 'average'"):
+        Config.from_dict(values, "old.toml")

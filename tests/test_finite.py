@@ -44,7 +44,7 @@ def test_infinite_scores_are_no_ticket(tmp_path: Path, monkeypatch: pytest.Monke
     assert ended(settings, tmp_path) == "the scores of convs.0.lin.weight are not finite: try a smaller learning rate"
     last = checkpoint.newest(tmp_path)[0]
     assert last is not None
-    assert last.state.epoch == 2, "the epoch that was evaluated before"
+    assert last.epoch == 2, "the epoch that was evaluated before"
 
 
 def test_moments_that_overflow_are_told(tmp_path: Path) -> None:
@@ -89,6 +89,6 @@ def test_every_rank_ends_alike_within_an_epoch_or_after_it(tmp_path: Path) -> No
         folder.mkdir()
         messages = spawn(2, _nan_within_an_epoch, str(folder), every_steps)
         assert messages == expected
-        steps = [checkpoint.read(path).state for path in checkpoint.found(folder)]
+        steps = [checkpoint.read(path) for path in checkpoint.found(folder)]
         assert [state.epoch * 5 + state.step for state in steps] == ([4, 5] if every_steps else [])
         assert not list(folder.glob("checkpoints/.*"))

@@ -40,6 +40,7 @@ _WITHOUT_EFFECT = (
     "run.spill",
     "run.timeout",
 )
+_NOTHING = object()
 # Fields younger than FORMAT of `training.run_key`: as long as they have their default, a run is named as before them.
 _LATER = {
     "data.standardize": False,
@@ -51,8 +52,9 @@ _LATER = {
     "supermask.pruned": 0.0,
     "supermask.locked": 0.0,
     "supermask.fold": False,
-    "optim.average": 0.0,
 }
+# Fields of older versions, with the only value that is still read: the one without effect.
+_REMOVED = {"optim.average": 0.0}
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def _section(cls: type, name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
     hints = _types(cls)
+    values = {key: value for key, value in values.items() if _REMOVED.get(f"{name}.{key}", _NOTHING) != value}
     _refuse_unknown(values, hints, f"field in [{name}]")
     return cls(**{key: _typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
 

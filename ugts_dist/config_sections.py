@@ -252,9 +252,6 @@ class OptimConfig:
     """L2 penalty."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over the epochs; cosine: down to 0 at the last."""
-    average: float = 0.0
-    """Judge and save the moving average of the scores over the steps, which keeps this much of itself in each; 0: the
-    scores themselves."""
     precision: Literal["float32", "medium", "bfloat16"] = "float32"
     """Of features and layers; scores, thresholds, loss and optimiser are always float32. medium: float32, but the
     matrix products of training may round what they multiply, to bfloat16 on a CPU or TF32 on a GPU, where that is
@@ -265,7 +262,6 @@ class OptimConfig:
     def __post_init__(self) -> None:
         require_scale("optim.lr", self.lr)
         require(0 <= self.weight_decay <= MAX_SCALE, "optim.weight_decay", self.weight_decay, f"0 to {MAX_SCALE:g}")
-        require(0 <= self.average < 1, "optim.average", self.average, "0 to below 1")
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.fit import Training
 from ugts_dist.training.methods import TicketSearch, build_model
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import Trainer, make_trainer
 
 FULL = {"batch__size": 0, "batch__fan_out": [], "model__depth": 3}
 
 
-def trained(settings: Config, epochs: int) -> Training:
-    training = Training(settings, NodeTask(planted_graph()), Ranks())
+def trained(settings: Config, epochs: int) -> Trainer:
+    training = make_trainer(settings, NodeTask(planted_graph()), Ranks())
     for epoch in range(epochs):
         training.epoch(epoch, training.method.schedule(epoch), 0.01)
         training.progress.next_epoch()
@@ -31,12 +31,12 @@ def trained(settings: Config, epochs: int) -> Training:
     return training
 
 
-def found_norms(training: Training, settings: Config) -> dict[str, float]:
+def found_norms(training: Trainer, settings: Config) -> dict[str, float]:
     method, step = training.method, batches_of_a_step(training.batches, 0)
     return gradient_norms(method.model, method.trained(), NodeTask(planted_graph()), step, Ranks())
 
 
-def plain_copy(training: Training, settings: Config) -> nn.Module:
+def plain_copy(training: Trainer, settings: Config) -> nn.Module:
     """The network with its masked weights as parameters."""
     method, plain = training.method, build_model(settings, planted_graph())
     if isinstance(method, TicketSearch):
@@ -98,7 +98,7 @@ def test_the_parts_of_a_step_add_up() -> None:
     norms = []
     for parts in (1, 3):
         settings = config(batch__parts=parts, batch__fan_out=[-1, -1], batch__size=60)
-        training = Training(settings, NodeTask(planted_graph()), Ranks())
+        training = make_trainer(settings, NodeTask(planted_graph()), Ranks())
         training.mask(0.5)
         norms.append(found_norms(training, settings))
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)

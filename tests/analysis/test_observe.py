@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,22 @@ from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.training import fit
-from ugts_dist.training.fit import Training
 from ugts_dist.training.run import run
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import Trainer
 
 
-def kept(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Training]:
+def kept(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Trainer]:
     """The trainings that a module makes from now on."""
-    made: list[Training] = []
+    made: list[Trainer] = []
 
-    class Kept(Training):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            made.append(self)
+    make: Callable[..., Trainer] = module.make_trainer
 
-    monkeypatch.setattr(module, "Training", Kept)
+    def kept_trainer(*args: Any, **options: Any) -> Trainer:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(module, "make_trainer", kept_trainer)
     return made
 
 

@@ -12,8 +12,8 @@ from measured_files import Point
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.fit import Training
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import make_trainer
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -21,7 +21,7 @@ def test_what_is_pruned_stays_zero_and_the_rest_is_trained(parts: int) -> None:
     task, ranks = NodeTask(planted_graph()), Ranks()
     settings = config(supermask__method="dense", run__epochs=3, optim__weight_decay=1e-3, batch__parts=parts)
     measure = task.evaluator(settings, ranks)
-    state = pruning.pruned(Training(settings, task, ranks).method.model.state_dict(), 0.7)
+    state = pruning.pruned(make_trainer(settings, task, ranks).method.model.state_dict(), 0.7)
     tuned = pruning.tuned(state, settings, task, ranks, measure)
     assert tuned.keys() == state.keys()
     for name, value in tuned.items():

@@ -14,12 +14,10 @@ import safetensors.torch
 import torch
 
 from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing.files import Tensors
-from ugts_dist.checkpointing.progress import Best
-from ugts_dist.checkpointing.state import State
+from ugts_dist.checkpointing.state import Best, Checkpoint, Tensors
 from ugts_dist.errors import InputError
 
-STATE = State(
+STATE = Checkpoint(
     epoch=3,
     step=2,
     steps_per_epoch=5,
@@ -41,6 +39,10 @@ def tensors(scale: float = 1.0) -> Tensors:
     return {"trained": trained, "optimizer": {**moments, "a/step": torch.tensor(17.0), "b/step": torch.tensor(17.0)}}
 
 
+def write(folder: Path, state: Checkpoint, tensors: Tensors, best: Path | None) -> Path:
+    return checkpoint.write(folder, dataclasses.replace(state, tensors=tensors), best)
+
+
 @pytest.fixture
 def best(tmp_path: Path) -> Path:
     path = tmp_path / "best.ticket"
@@ -49,10 +51,10 @@ def best(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path, best: Path) -> None:
-    path = checkpoint.write(tmp_path, STATE, tensors(), best)
+    path = write(tmp_path, STATE, tensors(), best)
     assert path == tmp_path / "checkpoints/step-00000017"
     found = checkpoint.read(path)
-    assert dataclasses.replace(found.state, best_file="", best_sha256="") == STATE
+    assert dataclasses.replace(found, best_file="", best_sha256="") == STATE
     for kind, group in tensors().items():
         assert found.tensors[kind].keys() == group.keys()
         assert all(torch.equal(found.tensors[kind][name], value) for name, value in group.items())
@@ -63,22 +65,22 @@ def test_what_is_written_is_read_again(tmp_path: Path, best: Path) -> None:
 
 
 def test_the_best_network_of_that_time_stays_with_it(tmp_path: Path, best: Path) -> None:
-    path = checkpoint.write(tmp_path, STATE, tensors(), best)
+    path = write(tmp_path, STATE, tensors(), best)
     (tmp_path / "new").write_bytes(b"a better ticket")
     os.replace(tmp_path / "new", best)
     assert (path / "best.ticket").read_bytes() == b"a ticket"
-    assert checkpoint.read(path).state.best_file == "best.ticket"
+    assert checkpoint.read(path).best_file == "best.ticket"
 
 
 def test_before_there_is_a_best_epoch(tmp_path: Path) -> None:
     state = dataclasses.replace(STATE, best=Best())
-    found = checkpoint.read(checkpoint.write(tmp_path, state, tensors(), None)).state
+    found = checkpoint.read(write(tmp_path, state, tensors(), None))
     assert found.best.epoch == -1
     assert math.isnan(found.best.test)
     assert math.isnan(found.best.test_any)
 
 
-def at_step(epoch: int, step: int, **changes: Any) -> State:
+def at_step(epoch: int, step: int, **changes: Any) -> Checkpoint:
     return dataclasses.replace(STATE, epoch=epoch, step=step, **{"best": Best(), **changes})
 
 
@@ -88,7 +90,7 @@ def names(folder: Path) -> list[str]:
 
 def test_they_are_found_in_the_order_of_the_run(tmp_path: Path) -> None:
     for state in (at_step(2, 0), at_step(1, 5), at_step(0, 1), at_step(10**8, 0)):
-        checkpoint.write(tmp_path, state, tensors(), None)
+        write(tmp_path, state, tensors(), None)
     (tmp_path / "checkpoints/step-1").mkdir()
     (tmp_path / "checkpoints/.step-00000009.17").mkdir()
     expected = ["step-00000001", "step-00000010", "step-00000010-epoch-1", f"step-5{'0' * 8}-epoch-{10**8 - 1}"]
@@ -97,7 +99,7 @@ def test_they_are_found_in_the_order_of_the_run(tmp_path: Path) -> None:
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     for step in range(1, 5):
-        checkpoint.write(tmp_path, at_step(0, step, is_best=step in (1, 2)), tensors(), None)
+        write(tmp_path, at_step(0, step, is_best=step in (1, 2)), tensors(), None)
     (tmp_path / "checkpoints/.step-00000009.17").mkdir()
     checkpoint.prune(tmp_path, "step-00000004", keep_last=1)
     assert names(tmp_path) == ["step-00000002", "step-00000004"]
@@ -106,37 +108,37 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
 
 def test_a_damaged_newer_one_does_not_count_among_the_last(tmp_path: Path) -> None:
     for step in (1, 2, 4):
-        checkpoint.write(tmp_path, at_step(0, step), tensors(), None)
+        write(tmp_path, at_step(0, step), tensors(), None)
     (tmp_path / "checkpoints/step-00000004/state.json").write_text("{}")
-    checkpoint.write(tmp_path, at_step(0, 3), tensors(), None)
+    write(tmp_path, at_step(0, 3), tensors(), None)
     checkpoint.prune(tmp_path, "step-00000003", keep_last=1)
     assert names(tmp_path) == ["step-00000003", "step-00000004"]
     newest, problems = checkpoint.newest(tmp_path)
     assert newest is not None
-    assert newest.state.step == 3
+    assert newest.step == 3
     assert len(problems) == 1
     assert "step-00000004/state.json: damaged" in problems[0]
 
 
 def test_one_of_the_same_step_is_written_again(tmp_path: Path) -> None:
-    path = checkpoint.write(tmp_path, STATE, tensors(), None)
+    path = write(tmp_path, STATE, tensors(), None)
     (path / "scores.safetensors").write_bytes(b"")
-    checkpoint.write(tmp_path, STATE, tensors(scale=2.0), None)
+    write(tmp_path, STATE, tensors(scale=2.0), None)
     assert torch.equal(checkpoint.read(path).tensors["trained"]["a"], tensors(scale=2.0)["trained"]["a"])
 
 
 def test_a_failed_write_leaves_the_others_alone(tmp_path: Path, best: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.write(tmp_path, at_step(0, 1), tensors(), best)
+    write(tmp_path, at_step(0, 1), tensors(), best)
     broken = dict(STATE.config, unwritable=math.nan)
     with pytest.raises(ValueError, match="JSON"):
-        checkpoint.write(tmp_path, at_step(0, 2, config=broken), tensors(), best)
+        write(tmp_path, at_step(0, 2, config=broken), tensors(), best)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
-    assert checkpoint.read(checkpoint.found(tmp_path)[0]).state.step == 1
+    assert checkpoint.read(checkpoint.found(tmp_path)[0]).step == 1
 
 
 def test_parts_of_two_checkpoints_are_not_mixed(tmp_path: Path, best: Path) -> None:
     states = [at_step(0, step, best=Best(0, 0.5, 0.5, 0.5, 0.5, 0.5)) for step in (1, 2)]
-    one, other = (checkpoint.write(tmp_path, state, tensors(), best) for state in states)
+    one, other = (write(tmp_path, state, tensors(), best) for state in states)
     for name in ("scores.safetensors", "optimizer.safetensors"):
         kept = (one / name).read_bytes()
         (one / name).write_bytes((other / name).read_bytes())
@@ -151,17 +153,17 @@ def test_parts_of_two_checkpoints_are_not_mixed(tmp_path: Path, best: Path) -> N
 
 @pytest.mark.parametrize("gain", [0.0, math.inf, math.nan, 2.0**-65, 2.0**65])
 def test_a_gain_that_no_weight_can_have_is_damage(tmp_path: Path, gain: float) -> None:
-    path = checkpoint.write(tmp_path, dataclasses.replace(STATE, gains={"a": gain}), tensors(), None)
+    path = write(tmp_path, dataclasses.replace(STATE, gains={"a": gain}), tensors(), None)
     with pytest.raises(InputError, match=r"state\.json: damaged \(ValueError: gain is"):
         checkpoint.read(path)
 
 
 def test_the_best_one_of_a_folder(tmp_path: Path) -> None:
     for step in range(1, 4):
-        checkpoint.write(tmp_path, at_step(0, step, is_best=step == 2), tensors(), None)
-    assert checkpoint.at(tmp_path).state.step == 3
-    assert checkpoint.at(tmp_path, best=True).state.step == 2
-    assert checkpoint.at(tmp_path / "checkpoints/step-00000001", best=True).state.step == 1
+        write(tmp_path, at_step(0, step, is_best=step == 2), tensors(), None)
+    assert checkpoint.at(tmp_path).step == 3
+    assert checkpoint.at(tmp_path, best=True).step == 2
+    assert checkpoint.at(tmp_path / "checkpoints/step-00000001", best=True).step == 1
     with pytest.raises(InputError, match="not a checkpoint"):
         checkpoint.at(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()

@@ -20,6 +20,7 @@ from tests.processes import spawn
 from tests.training.helpers import config, equal_share, planted_graph
 from ugts_dist.checkpointing import files as checkpoint
 from ugts_dist.checkpointing import run_folder, saver
+from ugts_dist.checkpointing.broadcast import initial_scores
 from ugts_dist.checkpointing.identity import Identity, Resume
 from ugts_dist.checkpointing.result_file import read_result
 from ugts_dist.config import Config, load_toml
@@ -30,9 +31,10 @@ from ugts_dist.graphs import configured
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.fit import Result, Training
+from ugts_dist.training.fit import Result
 from ugts_dist.training.run import run
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import Trainer, make_trainer
 
 STEPS_PER_EPOCH = 3  # of 100 training nodes and a batch size of 40
 EPOCHS = 12
@@ -48,7 +50,6 @@ KINDS = {
     "signed": config(supermask__signed=True, supermask__ranking="magnitude"),
     "frozen": config(supermask__pruned=0.5, supermask__locked=0.05),
     "folded": config(supermask__fold=True, model__depth=4, batch__fan_out=[5, 5, 2, 2]),
-    "averaged": config(optim__average=0.9),
 }
 
 
@@ -152,7 +153,7 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.Monk
     settings = config(run__folder=str(tmp_path / "run"), run__epochs=3)
     first, _ = run(settings, Ranks())
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
-    monkeypatch.setattr(Training, "step", None)
+    monkeypatch.setattr(Trainer, "step", None)
     second, folder = run(settings, Ranks())
     assert second == first
     assert folder == tmp_path / "run"
@@ -196,7 +197,7 @@ def test_only_the_last_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__every_steps=2, checkpoint__keep_last=3)
     result, _ = run(settings, Ranks())
     found = checkpoint.found(tmp_path / "run")
-    states = [checkpoint.read(path).state for path in found]
+    states = [checkpoint.read(path) for path in found]
     assert [state.epoch * 3 + state.step for state in states][-3:] == [34, 36, 36]
     assert result.epoch + 1 in [state.epoch for state in states if state.is_best]
     assert len(found) <= 4
@@ -361,12 +362,14 @@ def test_an_edited_configuration_is_refused_with_what_differs(stopped: Config, t
     run(stopped.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
     file = tmp_path / "run/config.toml"
     edit(file, "lr = 0.01", "lr = 0.5")
-    edit(file, "average = 0.0", "average = 0.5")
+    edit(file, "weight_decay = 0.0", "weight_decay = 0.5")
     message = refused(load_toml(file))
-    assert "a run with optim.lr 0.01 (now 0.5), optim.average 0.0 (now 0.5); to go on with other values: " in message
-    assert message.endswith("--resume.override optim.lr optim.average")
+    assert (
+        "a run with optim.lr 0.01 (now 0.5), optim.weight_decay 0.0 (now 0.5); to go on with other values: " in message
+    )
+    assert message.endswith("--resume.override optim.lr optim.weight_decay")
     edit(file, "lr = 0.5", "lr = 0.01")
-    edit(file, "average = 0.5", "average = 0.0")
+    edit(file, "weight_decay = 0.5", "weight_decay = 0.0")
     run(load_toml(file), Ranks())
     assert_same_run(tmp_path / "run", tmp_path / "alone")
     edit(file, "lr = 0.01", "lr = 0.5")
@@ -380,7 +383,7 @@ def test_what_was_overridden_once_need_not_be_again(stopped: Config, tmp_path: P
     run(other, Ranks(), Resume(override=("optim.lr",)))
     killed = other.replace({"run.folder": str(tmp_path / "killed")})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "step", None)  # dies in its first step
+        patch.setattr(Trainer, "step", None)  # dies in its first step
         with pytest.raises(TypeError):
             run(killed, Ranks(), Resume(override=("optim.lr",)))
     edit(tmp_path / "killed/config.toml", "lr = 0.02", "lr = 0.5")
@@ -391,8 +394,7 @@ def test_what_was_overridden_once_need_not_be_again(stopped: Config, tmp_path: P
 
 
 def test_a_field_that_is_left_out_of_the_key_by_default_is_compared(stopped: Config) -> None:
-    averaged = stopped.replace({"optim.average": 0.9})
-    assert "optim.average 0.0 (now 0.9)" in refused(averaged)
+    assert "supermask.coats 1 (now 3)" in refused(stopped.replace({"supermask.coats": 3}))
 
 
 def test_never_takes_a_new_folder_only(stopped: Config, tmp_path: Path) -> None:
@@ -429,7 +431,7 @@ def test_a_run_starts_from_the_scores_of_another(tmp_path: Path) -> None:
     first = config(run__folder=str(tmp_path / "first"), supermask__sparsity=0.5)
     run(first, Ranks())
     best = checkpoint.at(tmp_path / "first", best=True)
-    assert best.state.is_best
+    assert best.is_best
     changes = {"supermask.sparsity": 0.8, "supermask.initial_sparsity": 0.5, "run.init_scores": str(tmp_path / "first")}
     second = first.replace({**changes, "run.folder": str(tmp_path / "second")})
     method = _training(second).method
@@ -444,10 +446,9 @@ def test_a_run_starts_from_the_scores_of_another(tmp_path: Path) -> None:
     assert other.sparsity == pytest.approx(0.8, abs=1e-3)
 
 
-def _training(settings: Config) -> Training:
-    from ugts_dist.training.start import start_of
-
-    return Training(settings, NodeTask(planted_graph()), Ranks(), start_of(None, settings, Ranks()))
+def _training(settings: Config) -> Trainer:
+    scores = initial_scores(settings.run.init_scores, Ranks())
+    return make_trainer(settings, NodeTask(planted_graph()), Ranks(), scores=scores)
 
 
 def test_scores_of_other_weights_are_refused(tmp_path: Path) -> None:
@@ -481,16 +482,16 @@ def _run_rank(rank: int, world_size: int, settings: Config, stop: int) -> tuple[
     """One rank's part of a run that ends after `stop` steps: its result, and the seed nodes of each step."""
     ranks = Ranks(rank, world_size, process_group=dist.group.WORLD)
     seeds: set[Any] = set()
-    step = Training.step
+    step = Trainer.step
 
-    def noted(self: Training, batch: Any, sparsity: float) -> Tensor:
+    def noted(self: Trainer, batch: Any, sparsity: float) -> Tensor:
         seeds.update((batch.step, int(node)) for node in batch.nodes[batch.rows])
         return step(self, batch, sparsity)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(configured, "load_graph", _planted)
         patch.setattr(saver, "StopAgreement", type("Stopping", (StopAt,), {"at": frozenset({stop})}))
-        patch.setattr(Training, "step", noted)
+        patch.setattr(Trainer, "step", noted)
         try:
             result, _ = run(settings, ranks)
         except StoppedError:
@@ -559,7 +560,7 @@ def test_two_ranks_stopped_within_an_epoch_end_bit_identical(tmp_path: Path) -> 
     for stop in (7, 8, 20, -1):
         _on_ranks(2, settings, stop)
     assert_same_run(tmp_path / "parts", tmp_path / "alone")
-    assert dataclasses.asdict(checkpoint.read(checkpoint.found(tmp_path / "parts")[-1]).state)["losses"] == [0.0, 0.0]
+    assert dataclasses.asdict(checkpoint.read(checkpoint.found(tmp_path / "parts")[-1]))["losses"] == [0.0, 0.0]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -14,8 +14,8 @@ from tests.training.helpers import config
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import files as checkpoint
 from ugts_dist.checkpointing import saver
-from ugts_dist.checkpointing.progress import Best, Progress
-from ugts_dist.checkpointing.saver import Saver, Source
+from ugts_dist.checkpointing.saver import Saver
+from ugts_dist.checkpointing.state import Best, Progress, Tensors
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 
@@ -34,12 +34,26 @@ class Network:
 class Training:
     """A run whose only score is the number of its steps."""
 
+    file = "best.ticket"
+
     def __init__(self, folder: Path, settings: Config) -> None:
         (folder / "metrics.jsonl").touch()
         self.score = torch.zeros(1)
         self.progress = Progress(4, torch.tensor(0.0))
-        source = Source(lambda: {"trained": {"a": self.score}, "optimizer": {}}, {"a": 1.0}, "", "best.ticket")
-        self.saver = Saver(folder, settings, Ranks(), source)
+        self.saver = Saver(folder, settings, Ranks(), self)
+
+    def tensors(self) -> Tensors:
+        return {"trained": {"a": self.score}, "optimizer": {}}
+
+    def state_dict(self) -> dict[str, Any]:
+        progress = {name: getattr(self.progress, name) for name in ("epoch", "step", "steps_per_epoch", "best")}
+        return {
+            **progress,
+            "measured": dict(self.progress.measured),
+            "gains": {"a": 1.0},
+            "fingerprint": "",
+            "tensors": self.tensors(),
+        }
 
     def step(self) -> None:
         self.score += 1
@@ -63,7 +77,7 @@ def settings(**changes: Any) -> Config:
 def saved(folder: Path) -> list[tuple[int, float]]:
     """(steps done, the score then) of every checkpoint."""
     found = [checkpoint.read(path) for path in checkpoint.found(folder)]
-    return [(one.state.epoch * 4 + one.state.step, float(one.tensors["trained"]["a"])) for one in found]
+    return [(one.epoch * 4 + one.step, float(one.tensors["trained"]["a"])) for one in found]
 
 
 def test_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
@@ -106,7 +120,7 @@ def test_the_best_epoch_is_saved_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     # The second best one was overtaken before it could be written.
     assert saved(tmp_path) == [(4, 4.0), (16, 16.0), (20, 20.0)]
     assert (tmp_path / "best.ticket").read_text() == "epoch 3"
-    assert [checkpoint.read(path).state.is_best for path in checkpoint.found(tmp_path)] == [True, True, False]
+    assert [checkpoint.read(path).is_best for path in checkpoint.found(tmp_path)] == [True, True, False]
 
 
 def test_a_checkpoint_has_the_best_network_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,6 @@ def test_the_key_names_what_determines_a_result_and_nothing_else() -> None:
         ("supermask.pruned", 0.5),
         ("supermask.locked", 0.05),
         ("supermask.fold", True),
-        ("optim.average", 0.9),
     ],
 )
 def test_a_younger_field_changes_the_key_only_where_it_has_not_its_default(field: str, value: Any) -> None:

@@ -36,10 +36,9 @@ from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.configured import load_data
-from ugts_dist.training.fit import Training
 from ugts_dist.training.run import evaluate, run
-from ugts_dist.training.start import Start
 from ugts_dist.training.tasks import make_task
+from ugts_dist.training.trainer import make_trainer
 
 OLDER, NEWER = "step-00000010", "step-00000015"
 """Two checkpoints of a run; the newer one is damaged."""
@@ -174,7 +173,7 @@ class Examination:
             return problem
         settings = config(self._run)
         try:
-            Training(settings, self._task, Ranks(), Start(found.state, found.tensors, found.path, True))
+            make_trainer(settings, self._task, Ranks(), found)
         except InputError as error:
             return str(error)
         return ""

@@ -104,11 +104,11 @@ def outcome(folder: Path) -> Outcome:
     result = read_result(folder)
     del result["seconds"]
     result["path"] = Path(result["path"]).name
-    state = found.state.to_json()
+    state = found.to_json()
     for own in ("seconds", "config", "is_best"):
         del state[own]
     return Outcome(
-        found.state.name,
+        found.name,
         state,
         {f"{kind}/{name}": _bytes(value) for kind, group in found.tensors.items() for name, value in group.items()},
         (folder / result["path"]).read_bytes(),

@@ -28,9 +28,9 @@ from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
-from ugts_dist.training.fit import Training
 from ugts_dist.training.run import run
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import make_trainer
 
 from .helpers import random_graph
 from .stores import ARRAYS
@@ -267,7 +267,7 @@ def test_left_out_classes_never_reach_the_loss(
 
 def test_logits_are_of_the_classes_that_are_left() -> None:
     settings = config(data__left_out=0.4)
-    training = Training(settings, NodeTask(load_graph(settings)), Ranks())
+    training = make_trainer(settings, NodeTask(load_graph(settings)), Ranks())
     batch = next(iter(training.batches.epoch(0)))
     assert training.method.model(batch.x, batch.blocks).shape[1] == 6
 

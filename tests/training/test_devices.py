@@ -16,9 +16,8 @@ from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Dropout, Rows
 from ugts_dist.models.sparse import Pattern
-from ugts_dist.training import precision
-from ugts_dist.training.fit import Training
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import autocast, make_trainer
 
 ARCHS = ["gcn", "gin", "gin-paper", "gat", "sage"]
 PATHS: dict[str, dict[str, Any]] = {
@@ -44,11 +43,11 @@ class Computed:
 def computed(arch: str, changes: dict[str, Any], graph: Graph, device: str) -> Computed:
     settings, ranks = config(model__arch=arch, batch__parts=1, **changes), Ranks(device=torch.device(device))
     task = NodeTask(graph)
-    training = Training(settings, task, ranks)
+    training = make_trainer(settings, task, ranks)
     training.mask(0.5)
     batch = next(iter(training.batches.epoch(0)))
     dropout = Dropout(settings.model.dropout, settings.run.seed, batch.step, batch.nodes)
-    with precision.layers(settings, ranks):
+    with autocast(settings, ranks):
         logits = task.forward(training.method.model, batch, dropout)
     task.loss(logits.float(), batch).backward()
     gradients = {name: score.grad.cpu() for name, score in training.method.trained().items() if score.grad is not None}

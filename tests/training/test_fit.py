@@ -16,9 +16,10 @@ from ugts_dist.config_sections import METHODS
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.fit import Training, fit
+from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch, build_model
 from ugts_dist.training.tasks import make_task
+from ugts_dist.training.trainer import make_trainer
 
 
 def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         {"supermask__scope": "layer"},
         {"supermask__coats": 3, "supermask__pruned": 0.5, "supermask__locked": 0.05},
         {"supermask__signed": True, "supermask__ranking": "magnitude"},
-        {"supermask__floor": 0.3, "supermask__input_sparsity": 0.9, "model__skip": "initial", "optim__average": 0.9},
+        {"supermask__floor": 0.3, "supermask__input_sparsity": 0.9, "model__skip": "initial"},
         {"supermask__method": "edge-popup", "model__graph_dropout": "dropedge", "model__graph_dropout_rate": 0.2},
         {"supermask__method": "dense", "model__norm": "nodenorm"},
         {"batch__size": 0, "batch__fan_out": []},
@@ -186,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 )
 def test_a_step_never_waits_for_the_gpu(arch: str, changes: dict[str, object]) -> None:
     settings = config(model__arch=arch, batch__parts=1, **changes)
-    training = Training(settings, make_task(planted_graph()), Ranks(device=torch.device("cuda")))
+    training = make_trainer(settings, make_task(planted_graph()), Ranks(device=torch.device("cuda")))
     batches = [next(training.batches.epoch(epoch)) for epoch in range(5)]
     losses = [training.step(batch, 0.3) for batch in batches[:3]]
     torch.cuda.synchronize()

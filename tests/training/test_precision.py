@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.fit import Training, fit
-from ugts_dist.training.precision import products
+from ugts_dist.training.fit import fit
 from ugts_dist.training.tasks import make_task
+from ugts_dist.training.trainer import make_trainer, matmul_precision
 
 
 class Products(TorchDispatchMode):
@@ -32,7 +32,7 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize(("asked", "expected"), [("float32", "highest"), ("medium", "medium")])
 def test_forward_and_backward_multiply_as_asked(asked: str, expected: str) -> None:
     settings = config(optim__precision=asked)
-    training = Training(settings, make_task(planted_graph()), Ranks())
+    training = make_trainer(settings, make_task(planted_graph()), Ranks())
     with Products() as products_of_the_step:
         training.epoch(0, 0.0, 0.01)
     assert len(products_of_the_step.seen) > 2, "backward, too"
@@ -48,7 +48,7 @@ def test_evaluation_never_rounds(tmp_path: Path) -> None:
 
 def test_an_error_leaves_the_precision_as_it_was() -> None:
     def step() -> None:
-        with products(config(optim__precision="medium")):
+        with matmul_precision(config(optim__precision="medium")):
             assert torch.get_float32_matmul_precision() == "medium"
             raise ValueError("step")
 

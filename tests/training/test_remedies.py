@@ -32,7 +32,7 @@ from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.fit import fit
 from ugts_dist.training.graph_tasks import GraphTask
 from ugts_dist.training.methods import build_model
-from ugts_dist.training.precision import layers
+from ugts_dist.training.trainer import autocast
 
 Settings = dict[str, Any]
 
@@ -160,7 +160,7 @@ def test_bfloat16_computes_the_same_roughly(changes: Settings) -> None:
     model, batch = build_model(settings, graph), batch_of(settings, Ranks())
     dropout = Dropout(0.3, 1, 2, batch.nodes)
     expected = model(batch.x, batch.blocks, dropout)
-    with layers(settings, Ranks()):
+    with autocast(settings, Ranks()):
         found = model(batch.x, batch.blocks, dropout).float()
     assert float((found - expected).detach().norm() / expected.detach().norm()) < 0.05
     found.sum().backward()

@@ -31,11 +31,11 @@ def edited_configuration_of_a_finished_run(folder: Path) -> str:
     return ugts("train", run).told
 
 
-@case(r"exit 2: ugts: \S+: a run with optim.average 0.0 \(now 0.9\)")
-def another_average(folder: Path) -> str:
-    """A run goes on with another optim.average, a field that old keys of runs do not have."""
+@case(r"exit 2: ugts: \S+: a run with supermask.coats 1 \(now 3\)")
+def other_coats(folder: Path) -> str:
+    """A run goes on with other supermask.coats, a field that old keys of runs do not have."""
     data = store(folder / "data")
-    return train(data, trained(data, folder / "run"), "--optim.average", "0.9").told
+    return train(data, trained(data, folder / "run"), "--supermask.coats", "3").told
 
 
 def interrupted(folder: Path, times: int) -> Outcome:

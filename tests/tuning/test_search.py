@@ -168,7 +168,7 @@ def newest(folder: Path) -> int:
     """The epoch in which the newest whole checkpoint was taken."""
     start, _ = checkpoint.newest(folder)
     assert start is not None
-    return start.state.epoch
+    return start.epoch
 
 
 def worker_of(folder: Path) -> int:

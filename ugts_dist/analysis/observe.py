@@ -12,14 +12,15 @@ from rich.progress import track
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import make_evaluator
+from ugts_dist.checkpointing.broadcast import initial_scores
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.models import GNN
-from ugts_dist.training.fit import Training, learning_rate
-from ugts_dist.training.start import start_of
+from ugts_dist.training.fit import learning_rate
 from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.trainer import Trainer, make_trainer
 
 
 @dataclass
@@ -67,7 +68,7 @@ def observe_training(config: Config, every: int, ranks: Ranks | None = None) -> 
     graph = ranks.raise_together(lambda: load_graph(config))
     task = NodeTask(graph)
     ranks.raise_together(lambda: task.check(config, ranks))
-    training = Training(config, task, ranks, start_of(None, config, ranks))
+    training = make_trainer(config, task, ranks, scores=initial_scores(config.run.init_scores, ranks))
     evaluator, trace, epochs = make_evaluator(graph, config, ranks), Trace(), config.run.epochs
     console, hidden = Console(stderr=True), not (ranks.is_main and config.log.progress)
     for epoch in track(range(epochs + 1), config.label, console=console, disable=hidden):
@@ -80,7 +81,7 @@ def observe_training(config: Config, every: int, ranks: Ranks | None = None) -> 
 
 
 def _look(
-    trace: Trace, epoch: int, training: Training, task: NodeTask, evaluator: Evaluator, config: Config, ranks: Ranks
+    trace: Trace, epoch: int, training: Trainer, task: NodeTask, evaluator: Evaluator, config: Config, ranks: Ranks
 ) -> None:
     method = training.method
     assert isinstance(method.model, GNN)

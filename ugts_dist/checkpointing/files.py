@@ -3,7 +3,7 @@
 A checkpoint is a folder `checkpoints/step-00001200`, or `step-00001200-epoch-12` once epoch 12 has been evaluated:
 
 - `scores.safetensors`: the trained scores (of a dense network, its weights),
-- `optimizer.safetensors`: Adam's moments and step of each, and the average of the scores with `optim.average`,
+- `optimizer.safetensors`: Adam's moments and step of each,
 - `best.ticket` (or `best.safetensors`): the best network so far,
 - `state.json`: the rest, with the checksum of itself and of the best network's file.
 
@@ -23,15 +23,13 @@ import re
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from torch import Tensor
 
 from ugts_dist.atomic import flush, write_text
-from ugts_dist.checkpointing.state import State
+from ugts_dist.checkpointing.state import Checkpoint, Tensors
 from ugts_dist.errors import InputError
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
 
@@ -43,20 +41,8 @@ _STATE_BYTES = 2**22  # a state.json has some kilobytes
 _BEST_BYTES = 2**36  # as much as is read of a network's file
 _DAMAGE = (OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError)
 
-Tensors = dict[str, dict[str, Tensor]]
-"""By kind, `trained` and `optimizer`; then by name."""
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint that has been read and found whole."""
-
-    path: Path
-    state: State
-    tensors: Tensors
-
-
-def write(folder: Path, state: State, tensors: Tensors, best: Path | None) -> Path:
+def write(folder: Path, state: Checkpoint, best: Path | None) -> Path:
     """Write a checkpoint of the run in `folder`, flushed and renamed; `best` is the best network's file as it is now.
 
     A valid one of the same step is left as it is: to take its place would leave none for a moment.
@@ -72,7 +58,7 @@ def write(folder: Path, state: State, tensors: Tensors, best: Path | None) -> Pa
     try:
         temporary.mkdir()
         for kind, name in _TENSOR_FILES.items():
-            write_tensor_file(temporary / name, tensors[kind], {"checkpoint": state.name}, kind)
+            write_tensor_file(temporary / name, state.tensors[kind], {"checkpoint": state.name}, kind)
         if best is not None:
             _link(best, temporary / best.name)
             state = dataclasses.replace(state, best_file=best.name, best_sha256=_sha256(temporary / best.name))
@@ -103,7 +89,7 @@ def read(path: Path) -> Checkpoint:
                 raise InputError(f"{path / name}: {tensor!r:.99} is {value.dtype}, allowed are finite float32")
     if state.best_file:
         _check_best(path / state.best_file, state.best_sha256)
-    return Checkpoint(path, state, tensors)
+    return dataclasses.replace(state, tensors=tensors, path=path)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -117,8 +103,8 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, problems
 
 
-def newest_state(folder: Path) -> State | None:
-    """What the newest checkpoint whose `state.json` is whole tells, without its tensors; None where there is none."""
+def newest_state(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose `state.json` is whole, without its tensors; None where there is none."""
     for path in reversed(found(folder)):
         with suppress(InputError):
             return _read_state(path)
@@ -171,7 +157,7 @@ def prune(folder: Path, written: str, keep_last: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _read_state(path: Path) -> State:
+def _read_state(path: Path) -> Checkpoint:
     file = path / "state.json"
     try:
         with _open(file) as opened:
@@ -185,7 +171,7 @@ def _read_state(path: Path) -> State:
             raise ValueError("its checksum is wrong")
         if version != str(FORMAT):
             raise ValueError(f"format {version[:20]!r}, allowed is {FORMAT}")
-        state = State.from_json(json.loads(text, parse_constant=_no_constant))
+        state = Checkpoint.from_json(json.loads(text, parse_constant=_no_constant))
         if state.name != path.name:
             raise ValueError(f"it is that of {state.name}")
     except FileNotFoundError:
@@ -221,9 +207,9 @@ def _link(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _is_there(path: Path, state: State) -> bool:
+def _is_there(path: Path, state: Checkpoint) -> bool:
     try:
-        there = read(path).state if path.exists() else None
+        there = read(path) if path.exists() else None
     except InputError:
         return False
     return there is not None and there.config == state.config and there.data in (None, state.data)

@@ -12,9 +12,8 @@ from typing import Any
 
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing.files import Checkpoint
 from ugts_dist.checkpointing.saved_network import data_of
-from ugts_dist.checkpointing.state import State
+from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config, load_toml, place_fields
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
@@ -59,7 +58,7 @@ class Identity:
     data: DataChecksum | None = None
 
     @classmethod
-    def of_state(cls, state: State, path: Path) -> Identity:
+    def of_checkpoint(cls, state: Checkpoint, path: Path) -> Identity:
         """That of the run whose checkpoint this is."""
         return cls(located(Config.from_dict(state.config, str(path))), state.data)
 
@@ -104,19 +103,19 @@ def identity_of(start: Checkpoint, folder: Path) -> Identity:
     """What the run in `folder` is to be from this checkpoint on: as it was, or with what has been overridden since."""
     try:
         noted = json.loads((folder / _OVERRIDE).read_text(encoding="utf-8"))
-        if noted["checkpoint"] == start.state.name:
+        if noted["checkpoint"] == start.name:
             data = None if noted["data"] is None else DataChecksum.from_dict(noted["data"])
             return Identity(located(Config.from_dict(noted["config"], "")), data)
     except (OSError, KeyError, TypeError, ValueError):  # there is none, or not one that was written here
         pass
-    return Identity.of_state(start.state, start.path)
+    return Identity.of_checkpoint(start, start.path)
 
 
 def note_override(start: Checkpoint, folder: Path, here: Identity) -> None:
     """Remember what a run goes on with where that differs, in case it ends before its next checkpoint."""
     if identity_of(start, folder) != here:
         data = None if here.data is None else here.data.to_dict()
-        noted = {"checkpoint": start.state.name, "config": here.config.to_dict(), "data": data}
+        noted = {"checkpoint": start.name, "config": here.config.to_dict(), "data": data}
         write_text(folder / _OVERRIDE, json.dumps(noted))
 
 
@@ -129,7 +128,7 @@ def refuse_other_finished(
     """
     state = checkpoint.newest_state(folder)
     if state is not None:
-        refuse_other(folder, Identity.of_state(state, folder), here, override)
+        refuse_other(folder, Identity.of_checkpoint(state, folder), here, override)
     elif there := _identity_of_network(folder / Path(str(result["path"])).name):
         # A network does not tell where its data lay, nor from which scores it started.
         refuse_other(folder, there, Identity(Config.from_dict(here.config.portable(), ""), here.data), override)

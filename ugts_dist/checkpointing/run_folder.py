@@ -17,7 +17,6 @@ from typing import Any
 
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing.files import Checkpoint
 from ugts_dist.checkpointing.folder_names import (
     LAUNCH,
     is_fresh,
@@ -41,6 +40,7 @@ from ugts_dist.checkpointing.identity import (
     settings_of,
 )
 from ugts_dist.checkpointing.result_file import read_result
+from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.errors import InputError, InUseError
 
 _TEMPORARY = re.compile(r"\.(config|launch|metrics|override|result|best)\..*[a-z]\.[0-9]+")
@@ -74,7 +74,7 @@ def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
     resume.check()
     source = None if resume.source in ("auto", "never") else checkpoint.at(Path(resume.source))
     if source is not None:
-        refuse_other(source.path, Identity.of_state(source.state, source.path), here, resume.override)
+        refuse_other(source.path, Identity.of_checkpoint(source, source.path), here, resume.override)
     with ExitStack() as stack:
         path, notes = _held(here, resume, stack)
         if launch_id() and not is_of_this_launch(path):
@@ -165,8 +165,8 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
         if there.data is None:
             notes.append(f"{start.path} has no checksum of its data: it can't be told whether they have changed since")
         epochs = here.config.run.epochs
-        if start.state.epoch > epochs:
-            raise InputError(f"run.epochs is {epochs}, allowed is {start.state.epoch} or more: {start.path}")
+        if start.epoch > epochs:
+            raise InputError(f"run.epochs is {epochs}, allowed is {start.epoch} or more: {start.path}")
     return RunFolder(path, start, notes=notes)
 
 
@@ -176,7 +176,7 @@ def _go_on(opened: RunFolder, here: Identity) -> None:
     if start is not None:
         note_override(start, path, here)
     if settings_of(path).changes(config):
-        until = f"until-{start.state.name if start is not None else 'start'}"
+        until = f"until-{start.name if start is not None else 'start'}"
         if (path / "result.json").exists():
             (path / "result.json").rename(path / f"result.{until}.json")
         write_file(path / f"config.{until}.toml", (path / "config.toml").read_bytes())
@@ -187,10 +187,10 @@ def _go_on(opened: RunFolder, here: Identity) -> None:
     source = start.path.parent.parent
     if (source / "metrics.jsonl").exists():
         lines = (source / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = [line for line in lines if _epoch_of(line) < start.state.epoch]
+        kept = [line for line in lines if _epoch_of(line) < start.epoch]
         write_text(path / "metrics.jsonl", "".join(f"{line}\n" for line in kept))
-    if start.state.best_file:
-        write_file(path / start.state.best_file, (start.path / start.state.best_file).read_bytes())
+    if start.best_file:
+        write_file(path / start.best_file, (start.path / start.best_file).read_bytes())
 
 
 def _epoch_of(line: str) -> float:

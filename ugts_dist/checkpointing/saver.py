@@ -5,21 +5,19 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ugts_dist.atomic import flush
 from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing.files import Tensors
-from ugts_dist.checkpointing.progress import Progress
 from ugts_dist.checkpointing.saved_network import Saved
-from ugts_dist.checkpointing.state import State
+from ugts_dist.checkpointing.state import Checkpoint, Progress, Tensors
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.distributed.stopping import StopAgreement, StopRequest
@@ -31,28 +29,21 @@ from ugts_dist.terminal import note
 _PART_OF_TIME = 0.02  # that saving the best epochs may take
 
 
-@dataclass(frozen=True)
-class Source:
-    """What checkpoints are made of: how to get hold of it.
+class Trainer(Protocol):
+    """What is saved."""
 
-    Attributes:
-        tensors: those that training changes, as they are now.
-        gains, fingerprint: of the frozen weights.
-        best_file: name of the best network's file in the run's folder.
-        data: that the run is made on.
-    """
+    @property
+    def file(self) -> str:
+        """Name of the best network's file."""
+        ...
 
-    tensors: Callable[[], Tensors]
-    gains: Mapping[str, float]
-    fingerprint: str
-    best_file: str
-    data: DataChecksum | None = None
+    def tensors(self) -> Tensors:
+        """What training changes, as it is now."""
+        ...
 
-
-@dataclass(frozen=True)
-class _Snapshot:
-    state: State
-    tensors: Tensors
+    def state_dict(self) -> dict[str, Any]:
+        """The fields of a `Checkpoint` that are the trainer's."""
+        ...
 
 
 class Saver:
@@ -63,8 +54,17 @@ class Saver:
     and the run goes on with the older checkpoints intact.
     """
 
-    def __init__(self, folder: Path, config: Config, ranks: Ranks, source: Source, seconds: float = 0.0) -> None:
-        self._folder, self._config, self._ranks, self._source = folder, config, ranks, source
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        ranks: Ranks,
+        trainer: Trainer,
+        data: DataChecksum | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        """`data` is the data of the run; `seconds` is the time that it has taken before it was resumed."""
+        self._folder, self._config, self._ranks, self._trainer, self._data = folder, config, ranks, trainer, data
         self._options = config.checkpoint
         self._request = StopRequest(ranks.launcher)
         self._agreement = StopAgreement(self._request, ranks)
@@ -76,7 +76,7 @@ class Saver:
         self._last_save = time.monotonic()
         self._best_from = 0.0  # when the best epoch may be saved again
         self._network: Saved | None = None  # the best one, where it is not on disk yet
-        self._best: _Snapshot | None = None  # the same of its checkpoint
+        self._best: Checkpoint | None = None  # the same of its checkpoint
         self._free: list[Tensors] = []  # memory of snapshots that are written
 
     def __enter__(self) -> Saver:
@@ -110,7 +110,7 @@ class Saver:
             losses = self._losses(progress)
             if self._ranks.is_main:
                 self._wait()
-                self._submit(self._snapshot(progress, losses, is_best=False))
+                self._submit(self._snapshot(losses, is_best=False))
         if stop:
             self._stop(stop)
 
@@ -122,12 +122,12 @@ class Saver:
         if self._options.at_best and self._options.keep_last:
             if self._best is not None:
                 self._free.append(self._best.tensors)
-            self._best = self._snapshot(progress, [0.0] * self._ranks.world_size, is_best=True)
+            self._best = self._snapshot([0.0] * self._ranks.world_size, is_best=True)
         self._flush_best()
 
     def finish(self, progress: Progress) -> Path:
         """Write what is not yet written, and the last state. Raises OSError where the best network can't be."""
-        path = self._folder / self._source.best_file
+        path = self._folder / self._trainer.file
         if self._ranks.is_main:
             self._wait()
             if self._network is not None:
@@ -137,15 +137,15 @@ class Saver:
                 self._submit(self._taken_best())
                 self._wait()
             if self._options.keep_last:
-                self._save_last(progress)
+                self._save_last()
         return path
 
-    def _save_last(self, progress: Progress) -> None:
+    def _save_last(self) -> None:
         """The state after the last epoch, which is not evaluated where training ended early."""
-        if bool(zero_if_finite(all_of(self._source.tensors())).isnan()):
+        if bool(zero_if_finite(all_of(self._trainer.tensors())).isnan()):
             self._tell("scores are not finite since the last evaluation; the last checkpoint is an older one")
             return
-        self._submit(self._snapshot(progress, [0.0] * self._ranks.world_size, is_best=False))
+        self._submit(self._snapshot([0.0] * self._ranks.world_size, is_best=False))
         self._wait()
 
     def _is_time(self) -> bool:
@@ -164,37 +164,33 @@ class Saver:
         if self._network is not None:
             self._submit(self._taken_best())
 
-    def _taken_best(self) -> _Snapshot | None:
+    def _taken_best(self) -> Checkpoint | None:
         taken, self._best = self._best, None
         return taken
 
     def _losses(self, progress: Progress) -> list[float]:
         """Each rank's loss so far. Raises FloatingPointError on all ranks unless all is finite on each."""
-        tensors = self._source.tensors()
+        tensors = self._trainer.tensors()
         losses = torch.zeros(self._ranks.world_size, dtype=torch.float64)
         losses[self._ranks.rank] = float(progress.loss + zero_if_finite(all_of(tensors), progress.loss.device))
         if not bool(self._ranks.all_reduce_sum(losses).isfinite().all()):
             raise diverged(progress.epoch, progress.loss, tensors)
         return [float(loss) for loss in losses]
 
-    def _snapshot(self, progress: Progress, losses: list[float], is_best: bool) -> _Snapshot:
-        state = State(
-            progress.epoch,
-            progress.step,
-            progress.steps_per_epoch,
-            losses,
-            self.seconds,
-            progress.best,
-            dict(progress.measured),
-            dict(self._source.gains),
-            self._source.fingerprint,
-            is_best,
-            self._config.to_dict(),
-            data=self._source.data,
+    def _snapshot(self, losses: list[float], is_best: bool) -> Checkpoint:
+        """A copy of the state as it is now."""
+        state = self._trainer.state_dict()
+        state["tensors"] = _copied(state["tensors"], self._free.pop() if self._free else {})
+        return Checkpoint(
+            **state,
+            losses=losses,
+            seconds=self.seconds,
+            is_best=is_best,
+            config=self._config.to_dict(),
+            data=self._data,
         )
-        return _Snapshot(state, _copied(self._source.tensors(), self._free.pop() if self._free else {}))
 
-    def _submit(self, snapshot: _Snapshot | None) -> None:
+    def _submit(self, snapshot: Checkpoint | None) -> None:
         network, self._network = self._network, None
         if snapshot is not None:
             self._last_save = time.monotonic()
@@ -207,13 +203,13 @@ class Saver:
             if self._network is None:  # else there is a better one since
                 self._network = unsaved
 
-    def _write(self, network: Saved | None, snapshot: _Snapshot | None) -> Saved | None:
+    def _write(self, network: Saved | None, snapshot: Checkpoint | None) -> Saved | None:
         """In the thread: the best network first, which the checkpoint holds too.
 
         Returns it where it is to be tried again. What can't be written is told.
         """
         started = time.monotonic()
-        path = self._folder / self._source.best_file
+        path = self._folder / self._trainer.file
         self._failed = False
         try:
             if network is not None:
@@ -221,11 +217,11 @@ class Saver:
                 network = None
             if snapshot is not None:
                 flush(self._folder / "metrics.jsonl")  # so that a loss of power leaves them no older than the scores
-                best = path if snapshot.state.best.epoch >= 0 else None
-                checkpoint.write(self._folder, snapshot.state, snapshot.tensors, best)
-                checkpoint.prune(self._folder, snapshot.state.name, self._options.keep_last)
+                best = path if snapshot.best.epoch >= 0 else None
+                checkpoint.write(self._folder, snapshot, best)
+                checkpoint.prune(self._folder, snapshot.name, self._options.keep_last)
         except OSError as error:
-            what = "the best network" if snapshot is None else f"checkpoint {snapshot.state.name}"
+            what = "the best network" if snapshot is None else f"checkpoint {snapshot.name}"
             self._tell(f"{what} could not be written ({error.strerror or error}); the run goes on")
             self._failed = True
         if snapshot is not None:

@@ -1,33 +1,98 @@
-"""What a checkpoint holds beside tensors, as JSON, believed only where every field is what it should be."""
+"""The state of a run: `Progress` while it trains, its `Best` epoch, and the `Checkpoint` that is saved."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ugts_dist.checkpointing.progress import Best
+from torch import Tensor
+
 from ugts_dist.config import Config
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.supermask.recipe import check_gain
 
+Tensors = dict[str, dict[str, Tensor]]
+"""By kind, `trained` and `optimizer`; then by name."""
+
 
 @dataclass(frozen=True)
-class State:
-    """What a checkpoint holds beside tensors.
+class Best:
+    """The best epoch so far by the validation metric, the earliest of equals.
 
     Attributes:
-        epoch, step: the epoch that the run is in, and how many of its steps are done.
+        epoch, valid, test, sparsity: of the best among the epochs that were admitted; epoch -1 before there is one.
+        valid_any, test_any: of the best of all epochs.
+    """
+
+    epoch: int = -1
+    valid: float = -1.0
+    test: float = math.nan
+    sparsity: float = 0.0
+    valid_any: float = -1.0
+    test_any: float = math.nan
+
+    def after(self, epoch: int, measured: dict[str, float], sparsity: Callable[[], float], admitted: bool) -> Best:
+        """The best one once `epoch` is evaluated too; `sparsity` is asked for only if it is this one."""
+        valid, test = measured["valid"], measured["test"]
+        valid_any, test_any = self.valid_any, self.test_any
+        if valid > valid_any:
+            valid_any, test_any = valid, test
+        if admitted and valid > self.valid:
+            return Best(epoch, valid, test, sparsity(), valid_any, test_any)
+        return Best(self.epoch, self.valid, self.test, self.sparsity, valid_any, test_any)
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Changed by the loop as it goes.
+
+    Attributes:
+        steps_per_epoch: of this run.
+        loss: this rank's sum of the losses of this epoch, a scalar on the rank's device that nobody has waited for.
+        epoch: the present one.
+        step: steps of it that are done.
+        best: so far.
+        measured: the last evaluation.
+    """
+
+    steps_per_epoch: int
+    loss: Tensor
+    epoch: int = 0
+    step: int = 0
+    best: Best = field(default_factory=Best)
+    measured: dict[str, float] = field(default_factory=lambda: {"valid": 0.0, "test": 0.0})
+
+    @property
+    def steps(self) -> int:
+        """Done since the run began."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    def next_epoch(self) -> None:
+        """The present epoch is over, its evaluation too."""
+        self.epoch, self.step = self.epoch + 1, 0
+        self.loss.zero_()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is saved of a run. All fields but `tensors` and `path` stand in `state.json`.
+
+    Attributes:
+        epoch, step: the present epoch, and how many of its steps are done.
         losses: of each rank, the sum of its losses in this epoch.
         seconds: of training and evaluation so far.
         gains, fingerprint: of the frozen weights.
-        best_file: name of the best network's file in the checkpoint; empty where there is none yet.
-        best_sha256: its checksum.
         is_best: whether the best epoch has just been evaluated.
         config: the configuration of the run, as `Config.to_dict` gives it.
-        data: that the run is made on; None in checkpoints of versions that did not save it.
+        best_file: name of the best network's file in the checkpoint; empty where there is none yet.
+        best_sha256: its checksum.
+        data: the data of the run; None in checkpoints of versions that did not save it.
+        tensors: what training changes: scores or weights, and Adam's moments.
+        path: the folder, where the checkpoint has been read from one.
     """
 
     epoch: int
@@ -44,6 +109,8 @@ class State:
     best_file: str = ""
     best_sha256: str = ""
     data: DataChecksum | None = None
+    tensors: Tensors = field(default_factory=dict, compare=False, repr=False)
+    path: Path = field(default_factory=Path, compare=False)
 
     @property
     def name(self) -> str:
@@ -52,25 +119,29 @@ class State:
         return f"{steps}-epoch-{self.epoch - 1}" if self.step == 0 and self.epoch > 0 else steps
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; NaN, which JSON does not have, as null."""
-        plain = dataclasses.asdict(self)
-        plain["best"] = {name: None if math.isnan(value) else value for name, value in plain["best"].items()}
+        """Plain values of all but tensors and path; NaN, which JSON does not have, as null."""
+        plain = {name: getattr(self, name) for name in _json_names()}
+        plain["best"] = {name: None if math.isnan(value) else value for name, value in vars(self.best).items()}
         plain["gains"] = {name: value.hex() for name, value in self.gains.items()}
+        plain["data"] = None if self.data is None else self.data.to_dict()
         return plain
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> State:
-        """The state again. Raises KeyError, TypeError or ValueError for anything that `to_json` does not give."""
-        names = {field.name for field in dataclasses.fields(cls)}
+    def from_json(cls, values: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint again, without its tensors.
+
+        Raises KeyError, TypeError or ValueError for anything that `to_json` does not give.
+        """
+        names = set(_json_names())
         values = {"data": None, **values}
         if set(values) != names:
             raise ValueError(f"fields {', '.join(sorted(set(values) ^ names))}")
         best: dict[str, Any] = {k: math.nan if v is None else v for k, v in dict(values["best"]).items()}
         _require("best", set(best) == {field.name for field in dataclasses.fields(Best)})
         data = None if values["data"] is None else DataChecksum.from_dict(values["data"])
-        state = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"]), "data": data})
-        state._check()
-        return state
+        found = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"]), "data": data})
+        found._check()
+        return found
 
     def _check(self) -> None:
         _require("steps_per_epoch", _is_count(self.steps_per_epoch, 1))
@@ -91,6 +162,11 @@ class State:
         _require("config", isinstance(self.config, dict))
         Config.from_dict(self.config, "config")
         _require("best_file", self.best_file in ("", "best.ticket", "best.safetensors"))
+
+
+def _json_names() -> list[str]:
+    """The fields that stand in `state.json`."""
+    return [field.name for field in dataclasses.fields(Checkpoint) if field.name not in ("tensors", "path")]
 
 
 def _gains(values: Any) -> dict[str, float]:

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.nn.parallel import DistributedDataParallel
-
-from ugts_dist.checkpointing.files import Tensors
-from ugts_dist.checkpointing.progress import Best, Progress
 from ugts_dist.checkpointing.saved_network import provenance
-from ugts_dist.checkpointing.saver import Saver, Source
+from ugts_dist.checkpointing.saver import Saver
+from ugts_dist.checkpointing.state import Best, Checkpoint, Progress
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.finite import all_of, diverged, zero_if_finite
+from ugts_dist.finite import diverged
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
-from ugts_dist.models import Dropout
 from ugts_dist.terminal import note
-from ugts_dist.training import precision
-from ugts_dist.training.averaging import Average
 from ugts_dist.training.log import Log
-from ugts_dist.training.methods import make_method
-from ugts_dist.training.start import Start, tensors_of
-from ugts_dist.training.tasks import Task, make_task
+from ugts_dist.training.tasks import make_task
+from ugts_dist.training.trainer import make_trainer
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -72,28 +59,30 @@ def fit(
     data: Data,
     ranks: Ranks,
     folder: Path,
-    start: Start | None = None,
+    resumed: Checkpoint | None = None,
+    scores: Checkpoint | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
     """Search for the ticket that `config` describes; the best one is in `folder` at the end.
 
-    After each evaluated epoch every rank calls `on_epoch` with its number and its metrics.
+    The run resumes from the checkpoint `resumed`, or begins at the scores of another run, or anew. After each
+    evaluated epoch every rank calls `on_epoch` with its number and its metrics.
 
     Raises FloatingPointError where loss, logits or scores are no longer finite, at the latest at the next evaluation,
     and StoppedError where a signal ended the run.
     """
     task = make_task(data)
-    training = Training(config, task, ranks, start)
-    method, evaluator, progress = training.method, task.evaluator(config, ranks), training.progress
+    trainer = make_trainer(config, task, ranks, resumed, scores)
+    method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum = DataChecksum.of(data)
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
 
     with (
         Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main, progress.epoch) as log,
-        Saver(folder, config, ranks, training.source(checksum), start.seconds if start else 0.0) as saver,
+        Saver(folder, config, ranks, trainer, checksum, resumed.seconds if resumed else 0.0) as saver,
     ):
         if ranks.is_main and config.log.progress and ranks.world_size > 1:
-            note(share_of_a_rank(config, training.batches.steps_per_epoch, ranks.world_size))
+            note(share_of_a_rank(config, progress.steps_per_epoch, ranks.world_size))
 
         def after_step(done: Progress) -> None:
             log.step(done)
@@ -103,21 +92,20 @@ def fit(
             if _patience_is_over(config, progress.best, epoch):
                 break
             sparsity, lr = method.schedule(epoch), learning_rate(config, epoch)
-            loss = training.epoch(epoch, sparsity, lr, after_step)
+            loss = trainer.epoch(epoch, sparsity, lr, after_step)
             network, metrics = None, None
             if _evaluates(config, epoch):
-                loss = training.if_finite(loss)
-                # The network is always judged at its final sparsity, also while the sparsity still rises.
-                with training.judged(method.schedule.final):
-                    measured, loss_of_all = evaluator.measure(method.model, loss)
-                    if not math.isfinite(loss_of_all):
-                        raise diverged(epoch, progress.loss, training.tensors())
-                    best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
-                    progress.best, progress.measured = best, measured
-                    if best.epoch == epoch and ranks.is_main:
-                        there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                        network = method.snapshot(config, there, provenance(checksum))
-                    metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
+                # The network is always evaluated at its final sparsity, also while the sparsity still rises.
+                trainer.mask(method.schedule.final)
+                measured, loss_of_all = evaluator.measure(method.model, trainer.if_finite(loss))
+                if not math.isfinite(loss_of_all):
+                    raise diverged(epoch, progress.loss, trainer.tensors())
+                best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
+                progress.best, progress.measured = best, measured
+                if best.epoch == epoch and ranks.is_main:
+                    there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
+                    network = method.snapshot(config, there, provenance(checksum))
+                metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
             saver.after_epoch(progress, network)
@@ -138,107 +126,6 @@ def fit(
         bytes=path.stat().st_size if ranks.is_main else 0,
         metric=task.metric,
     )
-
-
-class Training:
-    """The network, its data and its optimiser; an epoch at a time."""
-
-    def __init__(self, config: Config, task: Task[Any], ranks: Ranks, start: Start | None = None) -> None:
-        self.method = make_method(config, task.network(config), ranks)
-        self.batches = task.batches(config, ranks)
-        self._config, self._task, self._ranks = config, task, ranks
-        if start is None:
-            calibration = self.batches.calibration_batch()
-            self.method.start(lambda: task.forward(self.method.model, calibration))
-        else:
-            start.set_up(self.method)
-        self._network = data_parallel(self.method.model, ranks, config.optim.compress)
-        self._optimizer = torch.optim.Adam(
-            self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
-        )
-        self._average = Average(self.method.trained(), config.optim.average)
-        steps = self.batches.steps_per_epoch
-        if start is not None and start.resumed:
-            start.set_up_optimizer(self._optimizer, self.method, self._average)
-            self.progress = start.progress(steps, ranks)
-        else:
-            self.progress = Progress(steps, torch.zeros((), device=ranks.device))
-        self._masked_for: float | None = None  # the sparsity of the thresholds, where they fit the present scores
-
-    def source(self, data: DataChecksum) -> Source:
-        """What checkpoints of this training, on these data, are made of."""
-        return Source(
-            self.tensors,
-            self.method.gains(),
-            self.method.fingerprint(),
-            self.method.file,
-            data,
-        )
-
-    def tensors(self) -> Tensors:
-        """What training changes, as it is now."""
-        return tensors_of(self.method, self._optimizer, self._average)
-
-    def if_finite(self, loss: Tensor) -> Tensor:
-        """The loss, or NaN where what is trained is not finite; not waited for."""
-        return loss + zero_if_finite(all_of(self.tensors()), loss.device)
-
-    def mask(self, sparsity: float) -> None:
-        """Set the thresholds, unless they are set for these scores already."""
-        if self._masked_for != sparsity:
-            self.method.set_sparsity(sparsity)
-            self._masked_for = sparsity
-
-    @contextmanager
-    def judged(self, sparsity: float) -> Iterator[None]:
-        """The network as it is evaluated and saved: masked, by the averaged scores where they are averaged."""
-        with self._average.in_place():
-            if self._average.tensors():
-                self._masked_for = None
-            self.mask(sparsity)
-            yield
-        if self._average.tensors():
-            self._masked_for = None
-
-    def epoch(
-        self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
-    ) -> Tensor:
-        """One pass over the training data, or what is left of it; this rank's part of the mean loss, not waited for."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        progress = self.progress
-        for batch in self.batches.epoch(number, progress.step):
-            progress.loss += self.step(batch, sparsity)
-            if batch.is_last:
-                progress.step += 1
-                if after_step is not None:
-                    after_step(progress)
-        return progress.loss / self.batches.steps_per_epoch
-
-    def step(self, batch: Any, sparsity: float) -> Tensor:
-        """One batch: threshold, forward with the masked weights, backward, and a change of the scores."""
-        self.mask(sparsity)
-        with precision.products(self._config):
-            loss = self._add_gradient(batch)
-        if batch.is_last:  # of the parts that the step's seeds are cut into
-            self._optimizer.step()
-            self._optimizer.zero_grad()
-            self._average.update()
-            self._masked_for = None
-        return loss
-
-    def _add_gradient(self, batch: Any) -> Tensor:
-        """Forward and backward; the gradient is averaged over ranks with the last batch of a step."""
-        config, task = self._config, self._task
-        model = config.model
-        dropout = Dropout(model.dropout, config.run.seed, batch.step, batch.nodes, model.dropout_at)
-        with nullcontext() if batch.is_last else without_averaging(self._network):
-            with precision.layers(config, self._ranks):
-                logits = task.forward(self._network, batch, dropout)
-            loss = task.loss(logits.float(), batch)
-            # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
-            (loss * self._ranks.world_size).backward()
-        return loss.detach()
 
 
 def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:
@@ -268,22 +155,3 @@ def learning_rate(config: Config, epoch: int) -> float:
     if config.optim.schedule == "cosine":
         return config.optim.lr * 0.5 * (1.0 + math.cos(math.pi * epoch / config.run.epochs))
     return config.optim.lr
-
-
-def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.Module:
-    """DDP, which averages the score gradients; the frozen weights have none, and no buffer is ever broadcast."""
-    if ranks.process_group is None:
-        return model
-    options: dict[str, Any] = {"gradient_as_bucket_view": True}
-    # The name since torch 2.13 of what was broadcast_buffers.
-    known = inspect.signature(DistributedDataParallel).parameters
-    options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
-    network = DistributedDataParallel(model, process_group=ranks.process_group, **options)
-    if compress:
-        network.register_comm_hook(ranks.process_group, bf16_compress_hook)
-    return network
-
-
-def without_averaging(network: nn.Module) -> AbstractContextManager[Any]:
-    """Gradients add up on each rank."""
-    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()

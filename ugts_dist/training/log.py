@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from ugts_dist.checkpointing.progress import Progress
+from ugts_dist.checkpointing.state import Progress
 from ugts_dist.config_sections import LogConfig
 from ugts_dist.terminal import escaped, note
 

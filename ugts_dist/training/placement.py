@@ -134,7 +134,7 @@ def check_size(config: Config, network: torch.nn.Module, ranks: Ranks) -> None:
     # Weights, gradients and two moments of each; of a ticket the scores and the masked weights too, and what is frozen.
     dense = config.supermask.method == "dense"
     frozen = not dense and config.supermask.pruned + config.supermask.locked > 0
-    copies = (4 if dense else 6) + frozen + (config.optim.average > 0)
+    copies = (4 if dense else 6) + frozen
     num_weights = sum(parameter.numel() for parameter in network.parameters())
     needed, room = _FLOAT_BYTES * copies * num_weights, _memory(ranks)
     if needed > room:

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from ugts_dist.checkpointing.broadcast import broadcast_checkpoint, initial_scores
 from ugts_dist.checkpointing.identity import Identity, Resume, located
 from ugts_dist.checkpointing.result_file import NAME as RESULT
 from ugts_dist.checkpointing.result_file import write_result
 from ugts_dist.checkpointing.run_folder import RunFolder, open_folder, remove_if_new
 from ugts_dist.checkpointing.saved_network import Named, note_other_data, open_saved, saved_file
 from ugts_dist.checkpointing.saver import command_to_go_on
+from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError, InterruptedRunError
@@ -30,7 +32,6 @@ from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.placement import check_size
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
-from ugts_dist.training.start import Start, start_of
 from ugts_dist.training.tasks import make_task
 
 
@@ -61,10 +62,11 @@ def run(
             for reason in reasons:
                 note(reason)
         try:
-            start = start_of(opened.start, config, ranks)
-            if start is not None and not start.resumed and ranks.is_main:
-                _note_other_data(start, here)
-            result = fit(config, data, ranks, opened.path, start, on_epoch)
+            resumed = broadcast_checkpoint(opened.start, ranks)
+            scores = None if resumed is not None else initial_scores(config.run.init_scores, ranks)
+            if scores is not None and ranks.is_main:
+                _note_other_data(scores, here)
+            result = fit(config, data, ranks, opened.path, resumed, scores, on_epoch)
         except KeyboardInterrupt:  # before the first step, or for the second time
             going_on = f"it goes on from its last checkpoint, or begins again, with: {command_to_go_on(opened.path)}"
             raise InterruptedRunError(f"interrupted; {going_on}") from None
@@ -149,11 +151,10 @@ def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
     return own
 
 
-def _note_other_data(start: Start, here: Identity) -> None:
-    """Scores may be taken over to other data, such as another split; in what these differ is told."""
-    there = start.state.data
-    if there is not None and here.data is not None and (found := there.difference(here.data)):
-        note(f"note: the scores of {start.path} were found on other data: {found} differ")
+def _note_other_data(scores: Checkpoint, here: Identity) -> None:
+    """Scores may come from other data, such as another split; the line says in what these differ."""
+    if scores.data is not None and here.data is not None and (found := scores.data.difference(here.data)):
+        note(f"note: the scores of {scores.path} were found on other data: {found} differ")
 
 
 @contextmanager
@@ -168,9 +169,9 @@ def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[Run
         for text in opened.notes:
             note(text)
         if opened.start is not None:
-            state = opened.start.state
+            state = opened.start
             where = f"epoch {state.epoch}, step {state.step} of {state.steps_per_epoch}"
-            note(f"{opened.path} goes on at {where}, from {opened.start.path}")
+            note(f"{opened.path} goes on at {where}, from {state.path}")
         elif ranks.is_main and here.config.log.progress and opened.result is None:
             note(f"run folder {opened.path}")
         yield opened

@@ -1,0 +1,253 @@
+"""The trainer: network, method, batches and optimiser of a run, a step and an epoch at a time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from ugts_dist.checkpointing.state import Checkpoint, Progress, Tensors
+from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.errors import InputError
+from ugts_dist.finite import all_of, zero_if_finite
+from ugts_dist.models import Dropout
+from ugts_dist.training.methods import make_method
+from ugts_dist.training.tasks import Task
+
+
+class Trainer:
+    """Trains the network of a task. Made by `make_trainer`, which gives it its first scores.
+
+    Attributes:
+        method: the network, and what of it is trained.
+        batches: of this rank.
+        progress: how far training is.
+    """
+
+    def __init__(self, config: Config, task: Task[Any], ranks: Ranks) -> None:
+        self.method = make_method(config, task.network(config), ranks)
+        self.batches = task.batches(config, ranks)
+        self.progress = Progress(self.batches.steps_per_epoch, torch.zeros((), device=ranks.device))
+        self._config, self._task, self._ranks = config, task, ranks
+        self._network = data_parallel(self.method.model, ranks, config.optim.compress)
+        self._optimizer = torch.optim.Adam(
+            self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
+        )
+        self._masked_for: float | None = None  # the sparsity of the thresholds, where they fit the present scores
+
+    @property
+    def file(self) -> str:
+        """Name of the best network's file."""
+        return self.method.file
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the frozen weights; empty where there are none."""
+        return self.method.fingerprint()
+
+    def calibrate(self) -> None:
+        """Scale the frozen weights of a new run by one forward pass."""
+        batch = self.batches.calibration_batch()
+        self.method.start(lambda: self._task.forward(self.method.model, batch))
+
+    def tensors(self) -> Tensors:
+        """What training changes: scores or weights, and Adam's moments and steps of each."""
+        trained = self.method.trained()
+        moments = {
+            f"{name}/{key}": value
+            for name, parameter in trained.items()
+            for key, value in self._optimizer.state.get(parameter, {}).items()
+        }
+        return {"trained": dict(trained), "optimizer": moments}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fields of a `Checkpoint` that are the trainer's; the tensors are those in use, not copies."""
+        progress = self.progress
+        return {
+            "epoch": progress.epoch,
+            "step": progress.step,
+            "steps_per_epoch": progress.steps_per_epoch,
+            "best": progress.best,
+            "measured": dict(progress.measured),
+            "gains": self.method.gains(),
+            "fingerprint": self.fingerprint,
+            "tensors": self.tensors(),
+        }
+
+    def load_state_dict(self, checkpoint: Checkpoint) -> None:
+        """Resume from a checkpoint, on any number of ranks. Raises InputError where it is of another training."""
+        best = self.file if checkpoint.best.epoch >= 0 else ""
+        if checkpoint.best_file != best:
+            raise InputError(f"{checkpoint.path}: its best network is {checkpoint.best_file!r}, allowed is {best!r}")
+        self.load_scores(checkpoint)
+        self._load_moments(checkpoint)
+        self._load_progress(checkpoint)
+
+    def load_scores(self, checkpoint: Checkpoint) -> None:
+        """Take over gains and scores. Raises InputError where they are of other weights."""
+        method, path = self.method, checkpoint.path
+        method.set_gains({name: checkpoint.gains[name] for name in method.gains() if name in checkpoint.gains})
+        if self.fingerprint != checkpoint.fingerprint:
+            raise InputError(f"{path}: scores of other frozen weights; allowed are equal seed, layers and weight_init")
+        trained, found = method.trained(), checkpoint.tensors["trained"]
+        _require_equal(checkpoint, {name: tuple(value.shape) for name, value in trained.items()}, found)
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(found[name])
+
+    def _load_moments(self, checkpoint: Checkpoint) -> None:
+        found = checkpoint.tensors["optimizer"]
+        if not (found or checkpoint.epoch or checkpoint.step):  # before the first step
+            return
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, value in self.method.trained().items():
+            shape = tuple(value.shape)
+            shapes |= {f"{name}/exp_avg": shape, f"{name}/exp_avg_sq": shape, f"{name}/step": ()}
+        _require_equal(checkpoint, shapes, found)
+        state = {
+            number: {key: found[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            for number, name in enumerate(self.method.trained())
+        }
+        self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
+
+    def _load_progress(self, checkpoint: Checkpoint) -> None:
+        """Raises InputError within an epoch that has another number of steps now."""
+        progress, ranks = self.progress, self._ranks
+        if checkpoint.step and checkpoint.steps_per_epoch != progress.steps_per_epoch:
+            raise InputError(
+                f"{checkpoint.path}: {checkpoint.step} of {checkpoint.steps_per_epoch} steps of an epoch are done, "
+                f"which has {progress.steps_per_epoch} now; allowed is another batch.size or other data only between "
+                "two epochs"
+            )
+        progress.epoch, progress.step = checkpoint.epoch, checkpoint.step
+        progress.best, progress.measured = checkpoint.best, dict(checkpoint.measured)
+        if len(checkpoint.losses) == ranks.world_size:
+            loss = checkpoint.losses[ranks.rank]
+        else:  # another number of ranks: the main one takes all of it
+            loss = sum(checkpoint.losses) if ranks.is_main else 0.0
+        progress.loss.fill_(loss)
+
+    def if_finite(self, loss: Tensor) -> Tensor:
+        """The loss, or NaN where what is trained is not finite. Does not wait for the GPU."""
+        return loss + zero_if_finite(all_of(self.tensors()), loss.device)
+
+    def mask(self, sparsity: float) -> None:
+        """Set the thresholds, unless they are set for these scores already."""
+        if self._masked_for != sparsity:
+            self.method.set_sparsity(sparsity)
+            self._masked_for = sparsity
+
+    def epoch(
+        self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
+    ) -> Tensor:
+        """Train for one epoch, or the rest of it. Returns this rank's part of the mean loss, a scalar on its device."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        progress = self.progress
+        for batch in self.batches.epoch(number, progress.step):
+            progress.loss += self.step(batch, sparsity)
+            if batch.is_last:
+                progress.step += 1
+                if after_step is not None:
+                    after_step(progress)
+        return progress.loss / self.batches.steps_per_epoch
+
+    def step(self, batch: Any, sparsity: float) -> Tensor:
+        """One batch: threshold, forward with the masked weights, backward, and an update of the scores."""
+        self.mask(sparsity)
+        with matmul_precision(self._config):
+            loss = self._add_gradient(batch)
+        if batch.is_last:  # of the micro-batches that the step's seeds are divided into
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self._masked_for = None
+        return loss
+
+    def _add_gradient(self, batch: Any) -> Tensor:
+        """Forward and backward; the gradient is averaged over ranks with the last batch of a step."""
+        config, task = self._config, self._task
+        model = config.model
+        dropout = Dropout(model.dropout, config.run.seed, batch.step, batch.nodes, model.dropout_at)
+        with nullcontext() if batch.is_last else without_averaging(self._network):
+            with autocast(config, self._ranks):
+                logits = task.forward(self._network, batch, dropout)
+            loss = task.loss(logits.float(), batch)
+            # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
+            (loss * self._ranks.world_size).backward()
+        return loss.detach()
+
+
+def make_trainer(
+    config: Config,
+    task: Task[Any],
+    ranks: Ranks,
+    resumed: Checkpoint | None = None,
+    scores: Checkpoint | None = None,
+) -> Trainer:
+    """A trainer that resumes from a checkpoint, or takes over the scores of one, or begins anew, calibrated."""
+    trainer = Trainer(config, task, ranks)
+    if resumed is not None:
+        trainer.load_state_dict(resumed)
+    elif scores is not None:
+        trainer.load_scores(scores)
+    else:
+        trainer.calibrate()
+    return trainer
+
+
+def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.Module:
+    """DDP, which averages the score gradients; the frozen weights have none, and no buffer is ever broadcast."""
+    if ranks.process_group is None:
+        return model
+    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+    # The name since torch 2.13 of what was broadcast_buffers.
+    known = inspect.signature(DistributedDataParallel).parameters
+    options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
+    network = DistributedDataParallel(model, process_group=ranks.process_group, **options)
+    if compress:
+        network.register_comm_hook(ranks.process_group, bf16_compress_hook)
+    return network
+
+
+def without_averaging(network: nn.Module) -> AbstractContextManager[Any]:
+    """Gradients accumulate on each rank."""
+    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+def autocast(config: Config, ranks: Ranks) -> AbstractContextManager[Any]:
+    """Layers in bfloat16 where `optim.precision` says so; parameters, and so the scores' gradients, stay float32."""
+    return torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.optim.precision == "bfloat16")
+
+
+@contextmanager
+def matmul_precision(config: Config) -> Iterator[None]:
+    """float32 matrix products in precision "medium" where `optim.precision` says so, forward and backward.
+
+    https://docs.pytorch.org/docs/stable/generated/torch.set_float32_matmul_precision.html
+    """
+    if config.optim.precision != "medium":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _require_equal(checkpoint: Checkpoint, shapes: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> None:
+    """Raises InputError where the tensors of a checkpoint have other names, shapes or types."""
+    for name in shapes.keys() | found.keys():
+        wanted = shapes.get(name)
+        has = tuple(found[name].shape) if name in found else None
+        if wanted != has or found[name].dtype != torch.float32:
+            raise InputError(f"{checkpoint.path}: {name!r:.99} has shape {has}, allowed is {wanted} of float32")
