@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor
 
-from ugts_dist.models import GNN, Remedies
+from ugts_dist.models import GNN, DeepGNNOptions
 
 Drop = Callable[[Tensor, int], Tensor]
 
@@ -23,7 +23,7 @@ def adjacency_of(edges: Tensor, num_nodes: int) -> Tensor:
 
 
 def dense_network(
-    model: GNN, remedies: Remedies, x: Tensor, adjacency: Tensor, drop: Drop = lambda x, layer: x
+    model: GNN, remedies: DeepGNNOptions, x: Tensor, adjacency: Tensor, drop: Drop = lambda x, layer: x
 ) -> Tensor:
     """Logits of all nodes; `drop` is the dropout of a layer's input, numbered by the layers in order."""
     w = {name: value.detach() for name, value in model.state_dict().items()}
@@ -50,7 +50,7 @@ def dense_network(
     return read @ w["connections.output.weight"].t()
 
 
-def _norm(remedies: Remedies, x: Tensor) -> Tensor:
+def _norm(remedies: DeepGNNOptions, x: Tensor) -> Tensor:
     if remedies.norm == "nodenorm":
         return (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
     if remedies.norm == "pairnorm":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.models.graphs import block_of, random_edges
 from ugts_dist.models import GNN, Block, Rows, SparseFeatures, prepare
 from ugts_dist.models.gnn import Arch
-from ugts_dist.models.remedies import Remedies
+from ugts_dist.models.remedies import DeepGNNOptions
 from ugts_dist.supermask import calibrate, sparsify
 
 N, FEATURES, CLASSES = 15, 7, 3
@@ -48,7 +48,9 @@ def test_every_weight_of_every_depth_gets_a_gradient(arch: Arch, depth: int, spa
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("skip", ["none", "initial"])
 def test_inputs_are_the_weights_with_a_column_for_each_feature(arch: Arch, skip: Literal["none", "initial"]) -> None:
-    model = GNN(arch, 11, CLASSES, 3, width=12, heads=2, remedies=Remedies("none" if arch == "gin-paper" else skip))
+    model = GNN(
+        arch, 11, CLASSES, 3, width=12, heads=2, remedies=DeepGNNOptions("none" if arch == "gin-paper" else skip)
+    )
     assert model.inputs() == [name for name, value in model.named_parameters() if value.shape[-1] == 11]
 
 
@@ -159,8 +161,8 @@ def test_halves_of_the_layers_make_the_whole(arch: Arch, width: int, num_feature
     x = features()
     with torch.no_grad():
         for k in range(3):
-            sent = model.sends(k, x)
-            found = torch.cat([model.combine(k, sent, block) for block in blocks])
+            sent = model.messages(k, x)
+            found = torch.cat([model.aggregate_messages(k, sent, block) for block in blocks])
             x = model.layer(k, x, BLOCK)
             torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-5)
 

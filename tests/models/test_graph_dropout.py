@@ -13,7 +13,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from tests.models.dense_network import adjacency_of, dense_network
 from tests.models.graphs import block_of, random_edges
-from ugts_dist.models import GNN, Block, GraphDropout, Remedies
+from ugts_dist.models import GNN, Block, DeepGNNOptions, GraphDropout
 from ugts_dist.models.gnn import Arch
 
 Kind = Literal["dropnode", "dropedge"]
@@ -115,7 +115,7 @@ def test_what_is_dropped_does_not_depend_on_the_batch(
 def test_layers_compute_on_what_is_left(arch: Arch, skip: Any, kind: Kind) -> None:
     """Outputs and gradients are those of dense matrices without the dropped edges."""
     torch.manual_seed(1)
-    remedies = Remedies(skip, 0.2)
+    remedies = DeepGNNOptions(skip, 0.2)
     model = GNN(arch, 7, 3, 3, width=12, heads=2, remedies=remedies)
     x = torch.randn(N, 7, requires_grad=True)
     block = thin(kind)
@@ -143,7 +143,7 @@ def test_nothing_is_left_of_a_graph_but_its_nodes(kind: Kind) -> None:
     for arch in get_args(Arch):
         model = GNN(arch, 7, 3, 2, width=12, heads=2)
         x = torch.randn(N, 7)
-        expected = dense_network(model, Remedies(), x, torch.zeros(N, N))
+        expected = dense_network(model, DeepGNNOptions(), x, torch.zeros(N, N))
         torch.testing.assert_close(model(x, [block] * 2), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ugts_dist.models import Remedies
+from ugts_dist.models import DeepGNNOptions
 from ugts_dist.models.norms import NodeNorm, PairNorm, make_norm
 
 
@@ -76,6 +76,6 @@ def test_the_type_stays(norm: NodeNorm | PairNorm) -> None:
 
 
 def test_no_norm_is_none() -> None:
-    assert make_norm(Remedies()) is None
-    assert isinstance(make_norm(Remedies(norm="nodenorm")), NodeNorm)
-    assert isinstance(make_norm(Remedies(norm="pairnorm")), PairNorm)
+    assert make_norm(DeepGNNOptions()) is None
+    assert isinstance(make_norm(DeepGNNOptions(norm="nodenorm")), NodeNorm)
+    assert isinstance(make_norm(DeepGNNOptions(norm="pairnorm")), PairNorm)

@@ -13,7 +13,7 @@ from tests.models.dense_network import adjacency_of, dense_network
 from tests.models.graphs import block_of, random_edges
 from ugts_dist import InputError
 from ugts_dist.config import Config
-from ugts_dist.models import GNN, Block, Dropout, Remedies, SparseFeatures, prepare
+from ugts_dist.models import GNN, Block, DeepGNNOptions, Dropout, SparseFeatures, prepare
 from ugts_dist.models.convs import GCNConv
 from ugts_dist.models.gnn import Arch
 from ugts_dist.supermask import calibrate, sparsify
@@ -25,12 +25,15 @@ ADJACENCY = adjacency_of(EDGES, N)
 ARCHS: tuple[Arch, ...] = get_args(Arch)
 SKIPS: tuple[Literal["residual", "initial", "jumping"], ...] = ("residual", "initial", "jumping")
 NORMS: tuple[Literal["none", "nodenorm", "pairnorm"], ...] = ("none", "nodenorm", "pairnorm")
-CASES = [(arch, Remedies(norm=norm)) for arch in ARCHS for norm in NORMS[1:]] + [
-    (arch, Remedies(skip, 0.3, norm)) for arch in ARCHS if arch != "gin-paper" for skip in SKIPS for norm in NORMS
+CASES = [(arch, DeepGNNOptions(norm=norm)) for arch in ARCHS for norm in NORMS[1:]] + [
+    (arch, DeepGNNOptions(skip, 0.3, norm)) for arch in ARCHS if arch != "gin-paper" for skip in SKIPS for norm in NORMS
 ]
 MAPPED: tuple[Arch, ...] = ("gcn", "gat")  # which can have an identity mapping
 CASES += [
-    (arch, Remedies(skip, 0.3, norm, 0.6)) for arch in MAPPED for skip in SKIPS[:2] for norm in ("none", "nodenorm")
+    (arch, DeepGNNOptions(skip, 0.3, norm, 0.6))
+    for arch in MAPPED
+    for skip in SKIPS[:2]
+    for norm in ("none", "nodenorm")
 ]
 
 
@@ -39,20 +42,20 @@ def features(sparse: bool = False) -> Any:
     return SparseFeatures.of(x * (x > 0.5)) if sparse else x
 
 
-def network(arch: Arch, remedies: Remedies, depth: int = 3) -> GNN:
+def network(arch: Arch, remedies: DeepGNNOptions, depth: int = 3) -> GNN:
     torch.manual_seed(1)
     return GNN(arch, FEATURES, CLASSES, depth, width=12, heads=2, remedies=remedies)
 
 
 @pytest.mark.parametrize(("arch", "remedies"), CASES)
-def test_a_network_is_its_formula(arch: Arch, remedies: Remedies) -> None:
+def test_a_network_is_its_formula(arch: Arch, remedies: DeepGNNOptions) -> None:
     model = network(arch, remedies)
     expected = dense_network(model, remedies, features(), ADJACENCY)
     torch.testing.assert_close(model(features(), [BLOCK] * 3), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("arch", "remedies"), CASES)
-def test_dropout_is_that_of_each_layers_input(arch: Arch, remedies: Remedies) -> None:
+def test_dropout_is_that_of_each_layers_input(arch: Arch, remedies: DeepGNNOptions) -> None:
     model, dropout = network(arch, remedies), Dropout(0.4, 5, 7, torch.arange(N))
 
     def drop(x: Tensor, layer: int) -> Tensor:
@@ -67,20 +70,20 @@ def test_dropout_is_that_of_each_layers_input(arch: Arch, remedies: Remedies) ->
 @pytest.mark.parametrize("k", [0, 1, 31])
 @pytest.mark.parametrize("width", [4, 12])  # whether the linear map or the aggregation comes first
 def test_an_identity_mapping_is_that_of_pyg(k: int, width: int) -> None:
-    ours = GCNConv(width, width, Remedies("initial", identity=0.6).mixing(k))
+    ours = GCNConv(width, width, DeepGNNOptions("initial", identity=0.6).mixing(k))
     theirs = pyg.GCN2Conv(width, alpha=0.0, theta=0.6, layer=k + 1)
     with torch.no_grad():
         theirs.weight1.copy_(ours.lin.weight.t())
     x = torch.randn(N, width)
     torch.testing.assert_close(ours(x, BLOCK), theirs(x, torch.zeros(N, width), EDGES), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ours.combine(ours.sends(x), BLOCK), ours(x, BLOCK), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.aggregate_messages(ours.messages(x), BLOCK), ours(x, BLOCK), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("skip", SKIPS)
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("depth", [1, 4])
 def test_every_weight_is_maskable_and_gets_a_gradient(skip: Any, sparse: bool, depth: int) -> None:
-    model = network("gcn", Remedies(skip), depth)
+    model = network("gcn", DeepGNNOptions(skip), depth)
     out = model(features(sparse), [BLOCK] * depth)
     assert out.shape == (N, CLASSES)
     out.square().sum().backward()
@@ -94,16 +97,16 @@ def test_every_weight_is_maskable_and_gets_a_gradient(skip: Any, sparse: bool, d
 def test_norms_add_nothing_to_what_is_saved() -> None:
     plain = ["convs.0.lin.weight", "convs.1.lin.weight", "convs.2.lin.weight"]
     for norm in NORMS:
-        assert list(network("gcn", Remedies(norm=norm)).state_dict()) == plain
+        assert list(network("gcn", DeepGNNOptions(norm=norm)).state_dict()) == plain
     skipping = ["connections.input.weight", "connections.output.weight", *plain]
-    assert sorted(network("gcn", Remedies("jumping")).state_dict()) == sorted(skipping)
+    assert sorted(network("gcn", DeepGNNOptions("jumping")).state_dict()) == sorted(skipping)
 
 
 @pytest.mark.parametrize("skip", ["none", *SKIPS])
 @pytest.mark.parametrize("norm", ["none", "nodenorm"])
 def test_shrinking_blocks_give_the_rows_of_the_whole(skip: Any, norm: Any) -> None:
     """As a sampled batch has them: the first nodes of each layer's input are its output's."""
-    model, x = network("sage", Remedies(skip, 0.2, norm)), features()
+    model, x = network("sage", DeepGNNOptions(skip, 0.2, norm)), features()
     # The sources of the last layer must be among the 9 destinations of the one before.
     edges = EDGES[:, (EDGES[1] >= 4) | (EDGES[0] < 9)]
     last = block_of(edges, N, 0, 4)
@@ -113,7 +116,7 @@ def test_shrinking_blocks_give_the_rows_of_the_whole(skip: Any, norm: Any) -> No
 
 
 @pytest.mark.parametrize(("arch", "remedies"), CASES)
-def test_calibration_gives_every_measured_output_its_scale(arch: Arch, remedies: Remedies) -> None:
+def test_calibration_gives_every_measured_output_its_scale(arch: Arch, remedies: DeepGNNOptions) -> None:
     model, x = network(arch, remedies), features()
     mask = sparsify(model, seed=1)
     layers = model.calibrated()
@@ -137,7 +140,7 @@ def test_calibration_gives_every_measured_output_its_scale(arch: Arch, remedies:
 
 
 @pytest.mark.parametrize(("arch", "remedies"), CASES)
-def test_a_measured_output_is_linear_in_its_weights(arch: Arch, remedies: Remedies) -> None:
+def test_a_measured_output_is_linear_in_its_weights(arch: Arch, remedies: DeepGNNOptions) -> None:
     model = network(arch, remedies)
     for module, names in model.calibrated().items():
         outputs: list[Tensor] = []
@@ -152,7 +155,7 @@ def test_a_measured_output_is_linear_in_its_weights(arch: Arch, remedies: Remedi
 
 
 def test_the_first_convolution_behind_a_linear_layer_is_prepared_too() -> None:
-    model, block = network("gcn", Remedies("initial")), block_of(EDGES, N)
+    model, block = network("gcn", DeepGNNOptions("initial")), block_of(EDGES, N)
     prepare("gcn", features(), [block] * 3, linear_before=True)
     before = len(list(block.tensors()))
     model(features(), [block] * 3).sum().backward()

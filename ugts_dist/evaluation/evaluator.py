@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.node_tables import NodeTables, pieces
-from ugts_dist.evaluation.skip_state import Carried
+from ugts_dist.evaluation.skip_state import SkipState
 from ugts_dist.evaluation.whole_graph import block_of_rows, full_features
 from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.models import GNN, Block, Features, Sent, SparseFeatures
+from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures
 from ugts_dist.models.norms import PairNorm
 
 _CHUNK_EDGES = 1 << 22
@@ -94,30 +94,30 @@ class Evaluator:
         """
         if self._device != self._ranks.device:
             model = copy.deepcopy(model).to(self._device)
-        carried = None if model.connections is None else Carried(model.connections, self._tables)
-        sent = self._sent(model) if carried is None else self._filled(self._entered(model, carried))
+        skip_state = None if model.connections is None else SkipState(model.connections, self._tables)
+        messages = self._first_messages(model) if skip_state is None else self._filled(self._entered(model, skip_state))
         for k in range(model.depth - 1):
-            hidden = self._layer(model, k, sent, carried, on_layer)
-            sent = self._filled(model.sends(k + 1, x) for _, x in hidden)
-        for rows, x in self._layer(model, model.depth - 1, sent, carried, on_layer):
-            yield x if carried is None else carried.logits(rows, x)
+            hidden = self._layer(model, k, messages, skip_state, on_layer)
+            messages = self._filled(model.messages(k + 1, x) for _, x in hidden)
+        for rows, x in self._layer(model, model.depth - 1, messages, skip_state, on_layer):
+            yield x if skip_state is None else skip_state.logits(rows, x)
 
-    def _entered(self, model: GNN, carried: Carried) -> Iterator[Sent]:
+    def _entered(self, model: GNN, skip_state: SkipState) -> Iterator[Messages]:
         """What the nodes send in the first convolution, where a linear layer stands before it."""
         for start, stop in self._pieces():
-            yield model.sends(0, carried.start(self._own_rows(start, stop), self._features(start, stop)))
+            yield model.messages(0, skip_state.start(self._own_rows(start, stop), self._features(start, stop)))
 
     def _layer(
-        self, model: GNN, k: int, sent: Sent, carried: Carried | None, on_layer: OnLayer | None
+        self, model: GNN, k: int, messages: Messages, skip_state: SkipState | None, on_layer: OnLayer | None
     ) -> Iterator[tuple[slice, Tensor]]:
         """The outputs of layer `k` chunk by chunk, and which of this rank's rows they are."""
         norm = model.pair_norm(k)
-        chunks: Iterator[Tensor] = (model.combine(k, sent, block) for block in self._blocks())
+        chunks: Iterator[Tensor] = (model.aggregate_messages(k, messages, block) for block in self._blocks())
         if norm is not None:
             chunks = self._pair_normalised(norm, chunks)
         for (start, stop), x in zip(self._chunks, chunks, strict=True):
             rows = self._own_rows(start, stop)
-            x = x if carried is None else carried.after(k, rows, x)
+            x = x if skip_state is None else skip_state.after(k, rows, x)
             if on_layer is not None and k < model.num_hidden:
                 on_layer(k, x)
             yield rows, x
@@ -134,22 +134,22 @@ class Evaluator:
         for start, stop in self._chunks:
             yield norm.normalised(table[self._own_rows(start, stop)], total, self._graph.num_nodes).relu_()
 
-    def _sent(self, model: GNN) -> Sent:
+    def _first_messages(self, model: GNN) -> Messages:
         """What the nodes send in the first layer: their features as they lie, where the layer takes them so."""
         one = self._features(self._start, self._start + 1)
-        if model.sends(0, one)[0] is one:
+        if model.messages(0, one)[0] is one:
             table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
             if table.dtype == torch.float32:
                 return (table,)
             # A sum has the type of what it sums, hence a float32 copy, no wider than the layer's output.
             return self._filled((self._graph.x[a:b].to(self._device).float(),) for a, b in self._pieces())
-        return self._filled(model.sends(0, self._features(*rows)) for rows in self._pieces())
+        return self._filled(model.messages(0, self._features(*rows)) for rows in self._pieces())
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         """This rank's nodes, a bounded number at a time."""
         return pieces(self._start, self._stop, _CHUNK_ROWS)
 
-    def _filled(self, chunks: Iterator[Sent]) -> tuple[Tensor, ...]:
+    def _filled(self, chunks: Iterator[Messages]) -> tuple[Tensor, ...]:
         """Tables for all nodes, of which this rank's chunks are its rows, in order."""
         tables: list[Tensor] = []
         start = self._start

@@ -1,4 +1,4 @@
-"""What a network with connections carries past its layers, for a rank's own nodes, while all nodes are evaluated."""
+"""The state of skip connections while all nodes are evaluated, for a rank's own nodes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ugts_dist.models import Features
 from ugts_dist.models.remedies import Connections
 
 
-class Carried:
-    """The rows that a rank carries; a row is read and written with the layer's output of its node alone.
+class SkipState:
+    """The rows of a rank. A row is read and written with the layer's output of its node alone.
 
-    So no rank has to see those of another. Making one is collective.
+    So no rank needs the rows of another. The constructor is collective.
     """
 
     def __init__(self, connections: Connections, tables: NodeTables) -> None:
         self._connections, self._rule = connections, connections.rule()
-        self._table = tables.own(connections.carried_width)
+        self._table = tables.own(connections.state_width)
 
     def start(self, rows: slice, x: Features) -> Tensor:
         """The first hidden layer `[num_rows, width]` from the features of some of the rank's nodes."""
@@ -31,5 +31,5 @@ class Carried:
         return hidden
 
     def logits(self, rows: slice, hidden: Tensor) -> Tensor:
-        """From the last hidden layer: `[num_rows, num_classes]`."""
+        """Logits `[num_rows, num_classes]` from the last hidden layer."""
         return self._connections.leave(hidden, self._table[rows])

@@ -1,12 +1,12 @@
 """GNNs on PyG's layers, full-batch and sampled."""
 
 from ugts_dist.models.block import Block as Block
-from ugts_dist.models.convs import Sent as Sent
+from ugts_dist.models.convs import Messages as Messages
 from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout
 from ugts_dist.models.gnn import GNN as GNN
 from ugts_dist.models.graph_dropout import GraphDropout as GraphDropout
-from ugts_dist.models.remedies import Remedies as Remedies
+from ugts_dist.models.remedies import DeepGNNOptions as DeepGNNOptions
 from ugts_dist.models.sparse import Features as Features
 from ugts_dist.models.sparse import Rows as Rows
 from ugts_dist.models.sparse import SparseFeatures as SparseFeatures

@@ -21,7 +21,7 @@ from ugts_dist.models.sparse import (
     sparse_product_and_rows,
 )
 
-Sent = tuple[Features, ...]
+Messages = tuple[Features, ...]
 LinearMap = Callable[[Features, Tensor], Tensor]  # features and a weight `[out, in]` -> `[num_nodes, out]`
 
 
@@ -57,17 +57,17 @@ def _edges(arch: str, block: Block) -> Pattern:
 
 @runtime_checkable
 class Conv(Protocol):
-    """A layer in two halves: what each node sends, computed once a node, and what is made of it.
+    """A layer in two halves: the messages, computed once a node, and their aggregation.
 
     `forward` does both for one block, in the order of linear map and aggregation that costs less there. On a whole
     graph the halves are called on their own, chunk by chunk.
     """
 
-    def sends(self, x: Features) -> Sent:
+    def messages(self, x: Features) -> Messages:
         """`[num_nodes, in]` -> one or more tables `[num_nodes, ...]`; `x` itself where the linear map comes later."""
         ...
 
-    def combine(self, sent: Sent, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
         """The tables of the block's sources -> `[num_dst, out]`."""
         ...
 
@@ -91,11 +91,11 @@ class GCNConv(pyg.GCNConv):
     def forward(self, x: Features, block: Block) -> Tensor:
         return _aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
-    def sends(self, x: Features) -> Sent:
+    def messages(self, x: Features) -> Messages:
         return _narrowed(x, self.lin.weight)
 
-    def combine(self, sent: Sent, block: Block) -> Tensor:
-        return _combined(sent, self.lin.weight, block.looped[0], block.gcn_values, self._map)
+    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+        return _aggregated(messages, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def _map(self, x: Features, weight: Tensor) -> Tensor:
         return _mixed(x, self.mapped(linear(x, weight)), self.mixing)
@@ -118,16 +118,16 @@ class SAGEConv(pyg.SAGEConv):
         assert not isinstance(x, SparseFeatures)
         return self._aggregate_first(x, block)
 
-    def sends(self, x: Features) -> Sent:
+    def messages(self, x: Features) -> Messages:
         left = _narrowed(x, self.lin_l.weight)
         return left if left[0] is x else (*left, linear(x, self.lin_r.weight))
 
-    def combine(self, sent: Sent, block: Block) -> Tensor:
-        table = sent[0]
+    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+        table = messages[0]
         assert not isinstance(table, SparseFeatures)
-        if len(sent) == 1:
+        if len(messages) == 1:
             return self._aggregate_first(table, block)
-        own = sent[1]
+        own = messages[1]
         assert isinstance(own, Tensor)
         return _aggregate(block.pattern, block.mean_values, table) + block.destinations(own)
 
@@ -155,11 +155,11 @@ class GINConv(pyg.GINConv):
         hidden = _aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values)
         return self._rest(hidden)
 
-    def sends(self, x: Features) -> Sent:
+    def messages(self, x: Features) -> Messages:
         return _narrowed(x, self.nn[0].weight)
 
-    def combine(self, sent: Sent, block: Block) -> Tensor:
-        return self._rest(_combined(sent, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
+    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+        return self._rest(_aggregated(messages, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
 
     def _rest(self, hidden: Tensor) -> Tensor:
         _, activation, second = self.nn
@@ -178,11 +178,11 @@ class PaperGINConv(pyg.GINConv):
     def forward(self, x: Features, block: Block) -> Tensor:
         return _aggregate_linear(x, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
-    def sends(self, x: Features) -> Sent:
+    def messages(self, x: Features) -> Messages:
         return _narrowed(x, self.nn.weight)
 
-    def combine(self, sent: Sent, block: Block) -> Tensor:
-        return _combined(sent, self.nn.weight, block.looped[0], block.mean_and_self_values)
+    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+        return _aggregated(messages, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         return {self: ["nn.weight"]}
@@ -200,9 +200,9 @@ class GATConv(pyg.GATConv):
         self.transformed, self.source, self.target = nn.Identity(), nn.Identity(), nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        return self.combine(self.sends(x), block)
+        return self.aggregate_messages(self.messages(x), block)
 
-    def sends(self, x: Features) -> Sent:
+    def messages(self, x: Features) -> Messages:
         """The transformed features of each head `[num_nodes, out]`, then both halves of the attention logits."""
         hidden = _mixed(x, self.transformed(linear(x, self.lin.weight)), self.mixing)
         per_head = hidden.view(-1, self.heads, self.out_channels)
@@ -210,8 +210,8 @@ class GATConv(pyg.GATConv):
         target = self.target((per_head * self.att_dst).sum(-1))
         return (*per_head.unbind(1), source, target)
 
-    def combine(self, sent: Sent, block: Block) -> Tensor:
-        *heads, source, target = cast(tuple[Tensor, ...], sent)
+    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+        *heads, source, target = cast(tuple[Tensor, ...], messages)
         pattern, _ = block.looped
         logits = source[pattern.indices] + block.destinations(target)[pattern.rows]
         logits = F.leaky_relu(logits.float(), self.negative_slope)
@@ -257,13 +257,15 @@ def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
     return torch.lerp(x.to(mapped.dtype), mapped, mixing)
 
 
-def _narrowed(x: Features, weight: Tensor) -> Sent:
+def _narrowed(x: Features, weight: Tensor) -> Messages:
     """On a whole graph every node sends: what is narrower, the input or the output."""
     return (linear(x, weight) if _narrows(weight) else x,)
 
 
-def _combined(sent: Sent, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear) -> Tensor:
-    (table,) = sent
+def _aggregated(
+    messages: Messages, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
+) -> Tensor:
+    (table,) = messages
     assert not isinstance(table, SparseFeatures)
     out = _aggregate(pattern, values, table)
     return out if _narrows(weight) else linear_map(out, weight)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ugts_dist.config_sections import ModelConfig
 from ugts_dist.models.block import Block
-from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv, Sent
+from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, Messages, PaperGINConv, SAGEConv
 from ugts_dist.models.dropout import Dropout
 from ugts_dist.models.norms import PairNorm, make_norm
-from ugts_dist.models.remedies import PLAIN, Connections, Remedies
+from ugts_dist.models.remedies import PLAIN, Connections, DeepGNNOptions
 from ugts_dist.models.sparse import Features
 
 Arch = Literal["gcn", "gin", "gin-paper", "gat", "sage"]
@@ -51,7 +51,7 @@ class GNN(nn.Module):
         depth: int = 2,
         width: int = 256,
         heads: int = 1,
-        remedies: Remedies = PLAIN,
+        remedies: DeepGNNOptions = PLAIN,
     ) -> None:
         super().__init__()
         self.arch = arch
@@ -71,7 +71,9 @@ class GNN(nn.Module):
     @classmethod
     def of(cls, model: ModelConfig, num_features: int, num_classes: int) -> GNN:
         """The network that a configuration asks for."""
-        return cls(model.arch, num_features, num_classes, model.depth, model.width, model.heads, Remedies.of(model))
+        return cls(
+            model.arch, num_features, num_classes, model.depth, model.width, model.heads, DeepGNNOptions.of(model)
+        )
 
     @property
     def depth(self) -> int:
@@ -96,13 +98,13 @@ class GNN(nn.Module):
     ) -> Tensor:
         rule = connections.rule()
         hidden = connections.enter(x if dropout is None else dropout(x, 0))
-        carried = rule.start(hidden)
+        state = rule.start(hidden)
         for k, block in enumerate(blocks):
             out = self.layer(k, hidden if dropout is None else dropout(hidden, k + 1), block)
-            hidden, carried = rule.after(k, out, block.destinations(carried))
+            hidden, state = rule.after(k, out, block.destinations(state))
         if dropout is not None and not connections.sums_up:
             hidden = _dense(dropout(hidden, len(blocks) + 1))
-        return connections.leave(hidden, carried)
+        return connections.leave(hidden, state)
 
     def layer(self, k: int, x: Features, block: Block) -> Tensor:
         """Layer `k` with norm and activation: `[num_src, width]` -> `[num_dst, width]`."""
@@ -117,21 +119,21 @@ class GNN(nn.Module):
         """The norm of layer `k`, where it has one that takes all nodes."""
         return self.norm if isinstance(self.norm, PairNorm) and k < self.num_hidden else None
 
-    def sends(self, k: int, x: Features) -> Sent:
-        """What each node sends in layer `k` of a whole graph: one or more tables `[num_nodes, ...]`."""
-        sent = self._conv(k).sends(x)
-        return (*sent, self._skipped(_dense(x))) if self._skips(k) else sent
+    def messages(self, k: int, x: Features) -> Messages:
+        """The messages of each node in layer `k` of a whole graph: one or more tables `[num_nodes, ...]`."""
+        messages = self._conv(k).messages(x)
+        return (*messages, self._skipped(_dense(x))) if self._skips(k) else messages
 
-    def combine(self, k: int, sent: Sent, block: Block) -> Tensor:
-        """Layer `k` with norm and activation from what the block's sources sent: `[num_dst, width]`.
+    def aggregate_messages(self, k: int, messages: Messages, block: Block) -> Tensor:
+        """Layer `k` with norm and activation from the messages of the block's sources: `[num_dst, width]`.
 
         Without both where the layer has a `pair_norm`: they come when all nodes are there.
         """
         if self._skips(k):
-            skipped = sent[-1]
+            skipped = messages[-1]
             assert isinstance(skipped, Tensor)
-            return (self._conv(k).combine(sent[:-1], block).relu_() + block.destinations(skipped)) / 2
-        out = self._conv(k).combine(sent, block)
+            return (self._conv(k).aggregate_messages(messages[:-1], block).relu_() + block.destinations(skipped)) / 2
+        out = self._conv(k).aggregate_messages(messages, block)
         if self.pair_norm(k) is not None or k >= self.num_hidden:
             return out
         return (out if self.norm is None else self.norm(out)).relu_()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
-from ugts_dist.models.remedies import Remedies
+from ugts_dist.models.remedies import DeepGNNOptions
 
 
 class NodeNorm(nn.Module):
@@ -54,7 +54,7 @@ class PairNorm(nn.Module):
         return ((x.double() - mean) / (self.eps + spread).sqrt()).to(x.dtype)
 
 
-def make_norm(remedies: Remedies) -> nn.Module | None:
+def make_norm(remedies: DeepGNNOptions) -> nn.Module | None:
     match remedies.norm:
         case "nodenorm":
             return NodeNorm()

@@ -20,8 +20,8 @@ from ugts_dist.models.sparse import Features, linear
 
 
 @dataclass(frozen=True)
-class Remedies:
-    """Which remedies a network has. Attributes: as of `ModelConfig`."""
+class DeepGNNOptions:
+    """The remedies of a network. Attributes: as of `ModelConfig`."""
 
     skip: Literal["none", "residual", "initial", "jumping"] = "none"
     alpha: float = 0.1
@@ -29,7 +29,7 @@ class Remedies:
     identity: float = 0.0
 
     @classmethod
-    def of(cls, model: ModelConfig) -> Remedies:
+    def of(cls, model: ModelConfig) -> DeepGNNOptions:
         return cls(model.skip, model.alpha, model.norm, model.identity)
 
     def mixing(self, k: int) -> float:
@@ -37,18 +37,18 @@ class Remedies:
         return math.log1p(self.identity / (k + 1)) if self.identity else 1.0
 
 
-PLAIN = Remedies()
+PLAIN = DeepGNNOptions()
 
 
 class Rule(Protocol):
-    """What a network hands on past its layers; a row for each node, which only that node reads."""
+    """How a skip connection changes the hidden layers. Its state has a row for each node, which only that node reads."""
 
     def start(self, hidden: Tensor) -> Tensor:
-        """From the first hidden layer `[num_nodes, width]`: what is carried, `[num_nodes, ...]`."""
+        """The state `[num_nodes, ...]` from the first hidden layer `[num_nodes, width]`."""
         ...
 
-    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
-        """From the output of convolution `k`: the input of the next one, and what is carried on."""
+    def after(self, k: int, hidden: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The input of the next convolution and the new state, from the output of convolution `k`."""
         ...
 
 
@@ -65,8 +65,8 @@ class Residual:
     def start(self, hidden: Tensor) -> Tensor:
         return hidden
 
-    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
-        mixed = torch.lerp(hidden, carried.to(hidden.dtype), self.alpha)
+    def after(self, k: int, hidden: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = torch.lerp(hidden, state.to(hidden.dtype), self.alpha)
         return mixed, mixed
 
 
@@ -79,8 +79,8 @@ class Initial:
     def start(self, hidden: Tensor) -> Tensor:
         return hidden
 
-    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.lerp(hidden, carried.to(hidden.dtype), self.alpha), carried
+    def after(self, k: int, hidden: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.lerp(hidden, state.to(hidden.dtype), self.alpha), state
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Jumping:
     def start(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.parts[0]).float()
 
-    def after(self, k: int, hidden: Tensor, carried: Tensor) -> tuple[Tensor, Tensor]:
-        return hidden, carried + F.linear(hidden, self.parts[k + 1])
+    def after(self, k: int, hidden: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return hidden, state + F.linear(hidden, self.parts[k + 1])
 
 
 class FeatureLinear(nn.Linear):
@@ -115,46 +115,46 @@ class Connections(nn.Module):
     As in the benchmark there are two linear layers more: one with ReLU before the convolutions, and one after them.
 
     Args:
-        remedies: with a `skip`.
+        options: with a `skip`.
         num_features, width, num_classes: of the whole network.
         depth: number of convolutions.
     """
 
-    def __init__(self, remedies: Remedies, num_features: int, width: int, num_classes: int, depth: int) -> None:
+    def __init__(self, options: DeepGNNOptions, num_features: int, width: int, num_classes: int, depth: int) -> None:
         super().__init__()
-        self._remedies, self._width = remedies, width
+        self._options, self._width = options, width
         self.input = FeatureLinear(num_features, width, bias=False)
-        read = (depth + 1) * width if remedies.skip == "jumping" else width
+        read = (depth + 1) * width if options.skip == "jumping" else width
         self.output = nn.Linear(read, num_classes, bias=False)
         self.logits = nn.Identity()
 
     def rule(self) -> Rule:
         """For one pass through the network."""
-        match self._remedies.skip:
+        match self._options.skip:
             case "residual":
-                return Residual(self._remedies.alpha)
+                return Residual(self._options.alpha)
             case "initial":
-                return Initial(self._remedies.alpha)
+                return Initial(self._options.alpha)
         return Jumping(self.output.weight.split(self._width, dim=1))
 
     @property
-    def carried_width(self) -> int:
-        """Width of what is carried of each node."""
+    def state_width(self) -> int:
+        """Width of a node's state."""
         return self.output.out_features if self.sums_up else self._width
 
     @property
     def sums_up(self) -> bool:
-        """Whether what is carried are the logits themselves."""
-        return self._remedies.skip == "jumping"
+        """Whether the state is the logits themselves."""
+        return self._options.skip == "jumping"
 
     def enter(self, x: Features) -> Tensor:
         """The first hidden layer: `[num_nodes, num_features]` -> `[num_nodes, width]`."""
         hidden: Tensor = self.input(x)
         return hidden.relu_()
 
-    def leave(self, hidden: Tensor, carried: Tensor) -> Tensor:
-        """Logits `[num_nodes, num_classes]` from the last hidden layer and what was carried past it."""
-        out: Tensor = self.logits(carried if self.sums_up else self.output(hidden))
+    def leave(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """Logits `[num_nodes, num_classes]` from the last hidden layer and the state."""
+        out: Tensor = self.logits(state if self.sums_up else self.output(hidden))
         return out
 
     def calibrated_before(self) -> dict[nn.Module, list[str]]:
