@@ -41,7 +41,7 @@ PLAIN = DeepGNNOptions()
 
 
 class Rule(Protocol):
-    """How a skip connection changes the hidden layers. Its state has a row for each node, which only that node reads."""
+    """How a skip connection changes the hidden layers. Its state has a row for each node, read by that node alone."""
 
     def start(self, hidden: Tensor) -> Tensor:
         """The state `[num_nodes, ...]` from the first hidden layer `[num_nodes, width]`."""
