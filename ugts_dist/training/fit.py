@@ -27,7 +27,6 @@ from ugts_dist.training.finite import all_of, diverged, zero_if_finite
 from ugts_dist.training.log import Log
 from ugts_dist.training.methods import make_method
 from ugts_dist.training.progress import Best, Progress
-from ugts_dist.training.provenance import provenance
 from ugts_dist.training.saver import Saver, Source
 from ugts_dist.training.start import Start, tensors_of
 from ugts_dist.training.tasks import Data, Task, make_task
@@ -115,7 +114,7 @@ def fit(
                     progress.best, progress.measured = best, measured
                     if best.epoch == epoch and ranks.is_main:
                         there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                        network = method.snapshot(config, there, provenance(checksum))
+                        network = method.snapshot(config, there, checksum)
                     metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()

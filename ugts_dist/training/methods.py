@@ -19,7 +19,7 @@ from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
-from ugts_dist.training.provenance import data_of
+from ugts_dist.training.provenance import data_of, provenance
 
 Network = GNN | GraphNetwork
 
@@ -75,8 +75,8 @@ class Method(Protocol):
         """The global threshold that is set now, under its name; nothing where there is none."""
         ...
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Saved:
-        """The network as it is now."""
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Saved:
+        """The network as it is now, found on these data."""
         ...
 
 
@@ -143,8 +143,8 @@ class TicketSearch:
         threshold = self.mask.threshold
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Ticket:
-        return Ticket.of(self.mask, config.portable(), metrics, provenance)
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Ticket:
+        return Ticket.of(self.mask, _told(config), metrics, provenance(data.brief()))
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,9 @@ class DenseTraining:
     def threshold(self) -> dict[str, float]:
         return {}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> DenseNetwork:
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        header = {"config": config.portable(), "metrics": dict(metrics), "provenance": dict(provenance)}
+        header = {"config": _told(config), "metrics": dict(metrics), "provenance": provenance(data)}
         return DenseNetwork(state, header)
 
 
@@ -261,6 +261,11 @@ def load_saved(path: Path) -> SavedNetwork:
         return model
 
     return SavedNetwork(dense_config.without_places(), fill_dense, metrics, data_of(header.get("provenance")))
+
+
+def _told(config: Config) -> dict[str, Any]:
+    """What a saved network tells of its run: not what that logged and kept, so that its bytes don't depend on it."""
+    return {name: fields for name, fields in config.portable().items() if name not in ("log", "checkpoint")}
 
 
 def _misfit(path: Path, reason: str) -> InputError:

@@ -12,6 +12,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.supermask.ticket_file import read_ticket_file
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.training import checkpoint
 from ugts_dist.training.checkpoint import Checkpoint
@@ -141,9 +142,11 @@ def data_of_finished(folder: Path) -> DataChecksum | None:
 
 
 def _identity_of_network(file: Path) -> Identity | None:
-    kind = "dense" if file.suffix == ".safetensors" else "ugts"
     try:
-        header, _ = read_tensor_file(file, kind, "the network of a run")
+        if file.suffix == ".safetensors":
+            header, _ = read_tensor_file(file, "dense", "the network of a run")
+        else:
+            header, _ = read_ticket_file(file)
         return Identity(Config.from_dict(header["config"], str(file)), data_of(header["provenance"]))
     except (InputError, KeyError, TypeError):
         return None
