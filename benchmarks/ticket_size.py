@@ -30,7 +30,7 @@ from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.models import GNN
 from ugts_dist.supermask import coding
-from ugts_dist.tensor_file import read_tensor_file
+from ugts_dist.supermask.ticket_file import read_ticket_file
 
 NODES, EDGES, FEATURES, CLASSES = 2708, 10556, 1433, 7
 RESULT = Path(__file__).parent / "results" / "ticket_size.md"
@@ -141,7 +141,7 @@ def _measure(config: Config, folder: Path, options: argparse.Namespace) -> Row:
     ticket, model = _search(config, options.epochs)
     path = folder / "a.ticket"
     seconds = alternate({"save": lambda: ticket.save(path), "load": lambda: Ticket.load(path)}, options.rounds)
-    _, tensors = read_tensor_file(path, "ugts", "a ticket (.ticket)")
+    _, tensors = read_ticket_file(path)
     with torch.no_grad():
         logits = _forward(model, _graph())
     command = [sys.executable, __file__, "--predict", str(path)]

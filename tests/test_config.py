@@ -275,6 +275,21 @@ def test_presets_load() -> None:
         assert Config.from_dict(tomllib.loads(config.to_toml()), name) == config
 
 
+def test_the_three_citation_graphs_have_the_same_presets_each_with_its_own_data_and_architecture() -> None:
+    kinds = {
+        graph: {name.removeprefix(graph) for name in preset_names() if name.startswith(f"{graph}-")}
+        for graph in ("cora", "citeseer", "pubmed")
+    }
+    assert kinds["cora"] == kinds["citeseer"] == kinds["pubmed"]
+    assert {"-gcn", "-gat-paper", "-gin-dense", "-gcn-deep", "-gat-remedy"} <= kinds["pubmed"]
+    for graph, ends in kinds.items():
+        for end in ends:
+            config = load_preset(graph + end)
+            arch = "gin-paper" if end == "-gin-paper" else end.split("-")[1]
+            assert (config.data.name, config.model.arch) == (graph, arch), graph + end
+            assert (config.supermask.method == "dense") == end.endswith(("-dense", "-remedy")), graph + end
+
+
 def test_the_papers_preset_is_the_papers_method() -> None:
     """Table 4 of Huang et al. (2022), and the initialisation of its code."""
     config = load_preset("cora-gcn-paper")

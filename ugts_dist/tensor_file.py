@@ -13,10 +13,10 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+T = TypeVar("T")
 
 
 def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], kind: str) -> int:
@@ -64,16 +65,23 @@ def tensor_file_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any], 
     """
     if "sha256" in header:
         raise ValueError("the header has a key 'sha256', which is the checksum's")
+    held = on_cpu(tensors)
+    sealed = {**header, "sha256": checksum(to_json(header).encode(), held).hex()}
+    # One entry only: safetensors writes several in a random order.
+    data = safetensors.torch.save(held, {kind: to_json(sealed)})
+    length = _header_length(data[:8], len(data))
+    _, metadata = _parse(data[8 : 8 + length], len(data) - 8 - length)
+    _own_header(metadata, kind)
+    return data
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as a file takes them. Raises TypeError for a type that is not read back."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     for name, value in held.items():
         if value.dtype not in DTYPES.values():
             raise TypeError(f"tensor {name!r} is {value.dtype}, allowed are {', '.join(map(str, DTYPES.values()))}")
-    sealed = {**header, "sha256": _checksum(header, held)}
-    # One entry only: safetensors writes several in a random order.
-    data = safetensors.torch.save(held, {kind: _to_json(sealed)})
-    length = _header_length(data[:8], len(data))
-    _parse(data[8 : 8 + length], len(data) - 8 - length, kind)
-    return data
+    return held
 
 
 def read_tensor_file(
@@ -90,10 +98,18 @@ def read_tensor_file(
     Raises: InputError, in one line that begins with the path, for everything else than a whole and unchanged file of
     this kind.
     """
+    return read_safetensors(path, what, max_bytes, lambda metadata, tensors: unsealed(metadata, tensors, kind))
+
+
+def read_safetensors(path: Path, what: str, max_bytes: int, understood: Callable[[Any, dict[str, Tensor]], T]) -> T:
+    """What `understood` makes of a safetensors file's metadata, None where it has none, and tensors.
+
+    Its ValueError tells that the file is not `what` it should be. Otherwise as `read_tensor_file`.
+    """
     try:
         # A pipe opened without O_NONBLOCK would wait for a writer for ever.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            return _read(file, kind, max_bytes)
+            return understood(*_read(file, max_bytes))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {what} is needed") from None
     except OSError as error:
@@ -114,7 +130,15 @@ class _Entry(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _read(file: BinaryIO, kind: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def unsealed(metadata: Any, tensors: dict[str, Tensor], kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file with such metadata. Raises ValueError for another kind or a wrong checksum."""
+    header = _own_header(metadata, kind)
+    if header.pop("sha256", None) != checksum(to_json(header).encode(), tensors).hex():
+        raise ValueError("its checksum is wrong")
+    return header, tensors
+
+
+def _read(file: BinaryIO, max_bytes: int) -> tuple[Any, dict[str, Tensor]]:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")
@@ -122,11 +146,8 @@ def _read(file: BinaryIO, kind: str, max_bytes: int) -> tuple[dict[str, Any], di
     if not 8 <= size <= max_bytes:
         raise ValueError(f"it has {size} bytes, allowed are 8 to {max_bytes}")
     length = _header_length(_take(file, 8), size)
-    entries, header = _parse(_take(file, length), size - 8 - length, kind)
-    tensors = {entry.name: _tensor(file, entry) for entry in entries}
-    if header.pop("sha256", None) != _checksum(header, tensors):
-        raise ValueError("its checksum is wrong")
-    return header, tensors
+    entries, metadata = _parse(_take(file, length), size - 8 - length)
+    return metadata, {entry.name: _tensor(file, entry) for entry in entries}
 
 
 def _header_length(field: bytes, size: int) -> int:
@@ -136,14 +157,17 @@ def _header_length(field: bytes, size: int) -> int:
     return length
 
 
-def _parse(header: bytes, size: int, kind: str) -> tuple[list[_Entry], dict[str, Any]]:
-    """What the safetensors header says: the tensors in the order of their bytes, and the header of our own."""
-    described = _from_json(header.decode())
+def _parse(header: bytes, size: int) -> tuple[list[_Entry], Any]:
+    """What the safetensors header says: the tensors in the order of their bytes, and its metadata."""
+    described = from_json(header.decode())
     metadata = described.pop("__metadata__", None)
-    entries = _in_order([_entry(name, value) for name, value in described.items()], size)
+    return _in_order([_entry(name, value) for name, value in described.items()], size), metadata
+
+
+def _own_header(metadata: Any, kind: str) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.keys() != {kind} or not isinstance(metadata[kind], str):
         raise ValueError(f"a safetensors file, but without the metadata {kind!r} alone")
-    return entries, _from_json(metadata[kind])
+    return from_json(metadata[kind])
 
 
 def _take(file: BinaryIO, count: int) -> bytes:
@@ -207,20 +231,21 @@ def _bytes_of(value: Tensor) -> npt.NDArray[np.uint8]:
     return value.reshape(-1).view(torch.uint8).numpy() if value.numel() else np.empty(0, np.uint8)
 
 
-def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the header as JSON, then of name, type, shape and bytes of each tensor, by name."""
-    digest = hashlib.sha256(_to_json(header).encode())
+def checksum(header: bytes, tensors: Mapping[str, Tensor]) -> bytes:
+    """SHA-256 of the header, then of name, type, shape and bytes of each tensor, by name."""
+    digest = hashlib.sha256(header)
     for name, value in sorted(tensors.items()):
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
         digest.update(_bytes_of(value).data)
-    return digest.hexdigest()
+    return digest.digest()
 
 
-def _to_json(value: Any) -> str:
+def to_json(value: Any) -> str:
+    """Short. Raises ValueError for what JSON can't hold, NaN included."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def _from_json(text: str) -> dict[str, Any]:
+def from_json(text: str) -> dict[str, Any]:
     """A JSON object. Raises ValueError for anything else, for a name given twice, and for numbers JSON has not."""
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from tests.supermask.test_ticket import content, refused, rewrite
 from ugts_dist import Supermask, Ticket, TicketBank, calibrate, sparsify
 from ugts_dist.supermask import coding
 from ugts_dist.supermask.frozen import frozen_places
-from ugts_dist.tensor_file import read_tensor_file
+from ugts_dist.supermask.ticket_file import read_ticket_file
 
 X, EDGES = graph()
 NETWORK = "gat with batch norm"
@@ -102,7 +101,7 @@ def test_the_masks_take_at_most_a_percent_more_than_their_entropy(
     sparsity = min(sparsity, 1.0 - mask.options.locked)
     mask.step(sparsity)
     Ticket.of(mask).save(tmp_path / "a")
-    _, tensors = read_tensor_file(tmp_path / "a", "ugts", "a ticket")
+    _, tensors = read_ticket_file(tmp_path / "a")
     level = (mask.masks() | mask.levels())["weight"].flatten()
     frozen = np.logical_or(*frozen_places(0, "weight", level.numel(), mask.options.form))
     # A mask of few weights costs some bytes more: of 64 coats each has a lane's share.
@@ -112,10 +111,9 @@ def test_the_masks_take_at_most_a_percent_more_than_their_entropy(
 def test_the_file_of_coats_is_as_documented(tmp_path: Path) -> None:
     mask = searched({"coats": 3})
     Ticket.of(mask).save(tmp_path / "a")
-    with safetensors.safe_open(tmp_path / "a", framework="pt") as file:
-        header = json.loads(file.metadata()["ugts"])
-        data = file.get_tensor("masks").numpy().tobytes()
-    assert (header["format_version"], header["form"]) == (3, {"coats": 3})
+    header, tensors = read_ticket_file(tmp_path / "a")
+    data = tensors["masks"].numpy().tobytes()
+    assert header["form"] == {"coats": 3}
     counts = [entry[1] for entry in header["weights"].values()]
     levels = [mask.levels()[name].flatten() for name in header["weights"]]
     assert counts == [[int((level > coat).sum()) for coat in range(3)] for level in levels]
@@ -129,17 +127,9 @@ def test_the_file_of_coats_is_as_documented(tmp_path: Path) -> None:
             left = left[left > coat]
 
 
-def test_binary_masks_are_of_the_version_that_they_were_of(tmp_path: Path) -> None:
-    Ticket.of(searched({})).save(tmp_path / "a")
-    header, _ = read_tensor_file(tmp_path / "a", "ugts", "a ticket")
-    assert header["format_version"] == 2
-    assert "form" not in header
-
-
 @pytest.mark.parametrize(
     "change",
     [
-        {"format_version": 2},
         {"form": ...},
         {"form": {}},
         {"form": {"coats": 1}},
@@ -176,7 +166,7 @@ def test_other_forms_are_refused(change: dict[str, Any], tmp_path: Path) -> None
 )
 def test_other_counts_are_refused(counts: Any, tmp_path: Path) -> None:
     Ticket.of(searched({"coats": 3})).save(tmp_path / "a")
-    header, _ = read_tensor_file(tmp_path / "a", "ugts", "a ticket")
+    header, _ = read_ticket_file(tmp_path / "a")
     name, entry = next(iter(header["weights"].items()))
     rewrite(tmp_path / "a", {"weights": header["weights"] | {name: [entry[0], counts, *entry[2:]]}})
     assert "damaged ticket" in refused(tmp_path / "a")
@@ -184,9 +174,9 @@ def test_other_counts_are_refused(counts: Any, tmp_path: Path) -> None:
 
 def test_a_form_in_a_binary_ticket_is_refused(tmp_path: Path) -> None:
     Ticket.of(searched({})).save(tmp_path / "a")
-    changes: list[dict[str, Any]] = [{"form": {"coats": 3}}, {"form": {}}, {"format_version": 3}]
+    changes: list[dict[str, Any]] = [{"form": {"coats": 3}}, {"form": {}}]
     for change in changes:
-        rewrite(tmp_path / "a", {"form": ..., "format_version": 2})
+        rewrite(tmp_path / "a", {"form": ...})
         rewrite(tmp_path / "a", change)
         assert "damaged ticket" in refused(tmp_path / "a")
 

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 from tests.supermask.networks import FEATURES, NETWORKS, Plain, graph, randomise
 from ugts_dist import InputError, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.supermask import coding
+from ugts_dist.supermask.ticket_dictionary import DICTIONARY
+from ugts_dist.supermask.ticket_file import read_ticket_file, write_ticket_file
 from ugts_dist.supermask.weights import fingerprint
-from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
+from ugts_dist.tensor_file import write_tensor_file
 
 X, EDGES = graph()
 
@@ -124,7 +127,7 @@ def test_sparsity_and_metadata(saved: Path) -> None:
     assert ticket.config == {"model": {"depth": 2}}
     assert ticket.metrics == {"test": 0.8125}
     assert ticket.provenance == {"epochs": 3}
-    assert ticket.fingerprint == mask.fingerprint()
+    assert ticket.fingerprint == mask.fingerprint()[:16]
 
 
 def test_a_ticket_keeps_what_it_was_told(tmp_path: Path) -> None:
@@ -176,9 +179,9 @@ def test_a_ticket_takes_its_entropy_and_a_short_header(tmp_path: Path) -> None:
     assert size == (tmp_path / "a").stat().st_size
     kept = [int(value.sum()) for value in mask.masks().values()]
     entropy = coding.entropy_bytes([1433 * 256, 256 * 7], kept)
-    with safetensors.safe_open(tmp_path / "a", framework="pt") as file:
-        assert len(file.get_tensor("masks")) < 1.02 * entropy
-    assert size < 1.02 * entropy + 700
+    _, tensors = read_ticket_file(tmp_path / "a")
+    assert len(tensors["masks"]) < 1.02 * entropy
+    assert size < 1.02 * entropy + 250
 
 
 def test_a_weight_of_a_deep_network_adds_little_to_the_header(tmp_path: Path) -> None:
@@ -188,28 +191,34 @@ def test_a_weight_of_a_deep_network_adds_little_to_the_header(tmp_path: Path) ->
     mask.step(0.9)
     ticket = Ticket.of(mask)
     size = ticket.save(tmp_path / "a")
-    assert size < 1.02 * coding.entropy_bytes([4096] * 100, [int(m.sum()) for m in ticket.masks.values()]) + 700 + 9000
+    assert size < 1.02 * coding.entropy_bytes([4096] * 100, [int(m.sum()) for m in ticket.masks.values()]) + 250 + 4000
 
 
 def test_the_file_is_as_documented(saved: Path) -> None:
     mask = searched("linear")
     with safetensors.safe_open(saved, framework="pt") as file:
-        assert list(file.metadata()) == ["ugts"]
-        header = json.loads(file.metadata()["ugts"])
+        assert file.metadata() is None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    packed = tensors["ugts"].numpy().tobytes()
+    inflater = zlib.decompressobj(-15, zdict=DICTIONARY)
+    text = inflater.decompress(packed[9:])
+    digest = hashlib.sha256(text + f"maskstorch.uint8({len(inflater.unused_data)},)".encode() + inflater.unused_data)
+    for name, value in sorted(mask.unmasked().items()):
+        digest.update(f"unmasked/{name}{value.dtype}{tuple(value.shape)}".encode() + value.numpy().tobytes())
+    assert packed[:9] == b"\x04" + digest.digest()[:8]
+    header = json.loads(text)
     weights = header.pop("weights")
-    assert header.keys() == {
-        *("format_version", "seed", "weight_init", "fingerprint", "config", "metrics", "provenance", "sha256")
-    }
-    assert (header["format_version"], header["seed"], header["weight_init"]) == (2, 3, "kaiming-uniform")
+    assert header.keys() == {"seed", "weight_init", "fingerprint", "config", "metrics", "provenance"}
+    assert (header["seed"], header["weight_init"]) == (3, "kaiming-uniform")
+    assert header["fingerprint"] == mask.fingerprint()[:16]
     for name, (shape, kept, gain, scale) in weights.items():
         assert shape == list(mask.masks()[name].shape)
         assert kept == int(mask.masks()[name].sum())
         assert float.fromhex(gain) == mask.gains()[name]
         assert float.fromhex(scale) == mask.scales()[name]
-    assert tensors.keys() == {"masks", *(f"unmasked/{name}" for name in mask.unmasked())}
+    assert tensors.keys() == {"ugts", *(f"unmasked/{name}" for name in mask.unmasked())}
     sizes, kept = [math.prod(weight[0]) for weight in weights.values()], [weight[1] for weight in weights.values()]
-    masks = coding.decode(tensors["masks"].numpy().tobytes(), sizes, kept)
+    masks = coding.decode(inflater.unused_data, sizes, kept)
     for name, found in zip(weights, masks, strict=True):
         assert found.tolist() == mask.masks()[name].flatten().tolist()
 
@@ -288,16 +297,16 @@ def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
 
 def rewrite(path: Path, change: dict[str, Any], tensors: dict[str, Tensor | None] | None = None) -> None:
     """A file with another header or other tensors, and the right checksum for them; None takes a thing out."""
-    header, held = read_tensor_file(path, "ugts", "a ticket (.ticket)")
+    header, held = read_ticket_file(path)
     header = {key: value for key, value in (header | change).items() if value is not ...}
-    write_tensor_file(
-        path, {key: value for key, value in (held | (tensors or {})).items() if value is not None}, header, "ugts"
+    write_ticket_file(
+        path, header, {key: value for key, value in (held | (tensors or {})).items() if value is not None}
     )
 
 
 def weights_of(path: Path, **change: Any) -> dict[str, Any]:
     """The weights of a ticket's header, with another entry for the first: shape, number kept, gain, scale."""
-    header, _ = read_tensor_file(path, "ugts", "a ticket (.ticket)")
+    header, _ = read_ticket_file(path)
     named = dict(zip(("shape", "kept", "gain", "scale"), header["weights"]["first.weight"], strict=True))
     return {"weights": header["weights"] | {"first.weight": list((named | change).values())}}
 
@@ -308,10 +317,43 @@ def test_rewriting_alone_is_no_damage(saved: Path) -> None:
     assert content(Ticket.load(saved)) == before
 
 
-@pytest.mark.parametrize("version", [0, 1, 4, "2", 2.0, True, None, [2], ...])
-def test_other_versions_are_refused(saved: Path, version: object) -> None:
+@pytest.mark.parametrize("version", [0, 1, 5, 255])
+def test_other_versions_are_refused(saved: Path, version: int) -> None:
     rewrite(saved, {"format_version": version})
-    assert f"ticket of version {None if version is ... else version!r}, allowed are 2 and 3" in refused(saved)
+    assert f"ticket of version {version}, allowed are 2 to 4" in refused(saved)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_older_versions_are_not_packed_as_the_present_one_is(saved: Path, version: int) -> None:
+    rewrite(saved, {"format_version": version})
+    assert f"version {version} without metadata" in refused(saved)
+
+
+@pytest.mark.parametrize("version", [0, 1, 4, 5, "2", 2.0, True, None, [2], ...])
+def test_other_versions_in_a_file_as_older_programs_wrote_it_are_refused(saved: Path, version: object) -> None:
+    header, tensors = read_ticket_file(saved)
+    told = header | {"format_version": version, "fingerprint": "0" * 64}
+    write_tensor_file(saved, tensors, {key: value for key, value in told.items() if value is not ...}, "ugts")
+    shown = None if version is ... else version
+    expected = "version 4 with metadata" if version == 4 else f"ticket of version {shown!r}, allowed are 2 to 4"
+    assert expected in refused(saved)
+
+
+def test_a_header_that_does_not_end_is_refused(saved: Path) -> None:
+    with safetensors.safe_open(saved, framework="pt") as file:
+        packed = file.get_tensor("ugts")
+    safetensors.torch.save_file({"ugts": packed[:40]}, saved)
+    assert "its header does not end" in refused(saved)
+
+
+def test_a_header_that_unpacks_to_gigabytes_is_refused_at_its_limit(saved: Path) -> None:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = b"".join(compressor.compress(b" " * 2**20) for _ in range(2**9)) + compressor.flush()
+    packed = torch.frombuffer(bytearray(b"\x04" + bytes(8) + bomb), dtype=torch.uint8)
+    safetensors.torch.save_file({"ugts": packed}, saved)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "or is too large" in refused(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17, "kilobytes"
 
 
 def test_a_ticket_of_the_first_version_is_refused_as_such(tmp_path: Path) -> None:
@@ -331,7 +373,7 @@ def test_a_ticket_of_the_first_version_is_refused_as_such(tmp_path: Path) -> Non
     header["sha256"] = hashed.hexdigest()
     metadata = {"ugts": json.dumps(header, separators=(",", ":"))}
     safetensors.torch.save_file({"mask/weight": mask}, tmp_path / "a", metadata)
-    assert refused(tmp_path / "a") == f"{tmp_path / 'a'}: ticket of version 1, allowed are 2 and 3"
+    assert refused(tmp_path / "a") == f"{tmp_path / 'a'}: ticket of version 1, allowed are 2 to 4"
 
 
 @pytest.mark.parametrize(
@@ -394,8 +436,10 @@ def test_wrong_entries_of_a_weight_are_refused(saved: Path, change: dict[str, An
         {"seed": 10**4000},
         {"weight_init": "xavier"},
         {"weight_init": ["uniform"]},
-        {"fingerprint": "0" * 63},
-        {"fingerprint": "g" * 64},
+        {"fingerprint": ""},
+        {"fingerprint": "0" * 15},
+        {"fingerprint": "g" * 16},
+        {"fingerprint": "0" * 64},
         {"fingerprint": 0},
         {"config": 3},
         {"config": None},
@@ -419,9 +463,6 @@ def test_wrong_headers_are_refused(saved: Path, change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "tensors",
     [
-        {"masks": None},
-        {"masks": torch.zeros(5, dtype=torch.int16)},
-        {"masks": torch.zeros(5, 1, dtype=torch.uint8)},
         {"masks": torch.zeros(0, dtype=torch.uint8)},
         {"masks": torch.zeros(500, dtype=torch.uint8)},
         {"mask/first.weight": torch.zeros(5, dtype=torch.uint8)},
@@ -430,6 +471,27 @@ def test_wrong_headers_are_refused(saved: Path, change: dict[str, Any]) -> None:
 def test_other_tensors_are_refused(saved: Path, tensors: dict[str, Tensor | None]) -> None:
     rewrite(saved, {}, tensors)
     assert "damaged ticket" in refused(saved)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {},
+        {"ugts": torch.zeros(0, dtype=torch.uint8)},
+        {"ugts": torch.full((50,), 4, dtype=torch.int16)},
+        {"ugts": torch.full((50, 1), 4, dtype=torch.uint8)},
+        {"ugts": torch.full((50,), 4, dtype=torch.uint8)},
+        {"ugts": torch.full((50,), 4, dtype=torch.uint8), "masks": torch.zeros(5, dtype=torch.uint8)},
+    ],
+)
+def test_files_without_what_a_ticket_is_packed_into_are_refused(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    safetensors.torch.save_file(tensors, tmp_path / "a")
+    refused(tmp_path / "a")
+
+
+def test_the_dictionary_of_the_format_is_what_it_was() -> None:
+    """Every file of version 4 is read by it."""
+    assert hashlib.sha256(DICTIONARY).hexdigest() == "d8660f18b17fdaa49b46a958f00051ee7cc2efb8a843555d0a969f3d7f9d0171"
 
 
 @pytest.mark.parametrize("shape", [[2**20, 2**20], [2**39, 2**39], [2**15, 2**16 + 1]])
@@ -508,7 +570,7 @@ def test_a_checksum_of_something_else_is_refused(saved: Path) -> None:
     [
         ({"seed": 4}, "do not have the ticket's fingerprint"),
         ({"weight_init": "uniform"}, "do not have the ticket's fingerprint"),
-        ({"fingerprint": "0" * 64}, "do not have the ticket's fingerprint"),
+        ({"fingerprint": "0" * 16}, "do not have the ticket's fingerprint"),
     ],
 )
 def test_weights_that_are_not_the_tickets_are_refused(saved: Path, change: dict[str, Any], message: str) -> None:

@@ -72,7 +72,8 @@ def test_frozen_weights_never_change(tmp_path: Path, monkeypatch: pytest.MonkeyP
     prints: list[str] = []
     monkeypatch.setattr(TicketSearch, "start", remember)
     fit(config(), planted_graph(), Ranks(), tmp_path)
-    assert [seen[0].mask.fingerprint()] == prints == [Ticket.load(tmp_path / "best.ticket").fingerprint]
+    assert [seen[0].mask.fingerprint()] == prints
+    assert Ticket.load(tmp_path / "best.ticket").fingerprint == prints[0][:16]
 
 
 def test_the_same_configuration_gives_the_same_bits(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from tests.trials.case import case, ugts
 from tests.trials.networks import EDGES, X, told
 from ugts_dist import Ticket, TicketBank, sparsify
-from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
+from ugts_dist.supermask.ticket_file import read_ticket_file, write_ticket_file
 
 
 def forged(folder: Path, **change: Any) -> Path:
@@ -22,9 +22,9 @@ def forged(folder: Path, **change: Any) -> Path:
     mask = sparsify(nn.Linear(30, 4, bias=False))
     mask.step(0.5)
     Ticket.of(mask).save(path)
-    header, tensors = read_tensor_file(path, "ugts", "a ticket")
+    header, tensors = read_ticket_file(path)
     entry = dict(zip(("shape", "kept", "gain", "scale"), header["weights"]["weight"], strict=True))
-    write_tensor_file(path, tensors, {**header, "weights": {"weight": list((entry | change).values())}}, "ugts")
+    write_ticket_file(path, {**header, "weights": {"weight": list((entry | change).values())}}, tensors)
     return path
 
 

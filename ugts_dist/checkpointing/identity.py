@@ -18,6 +18,7 @@ from ugts_dist.config import Config, load_toml, place_fields
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.supermask.ticket_file import read_ticket_file
 from ugts_dist.tensor_file import read_tensor_file
 
 FORMAT = 1  # raised when a change of the program changes what a configuration gives
@@ -143,9 +144,11 @@ def data_of_finished(folder: Path) -> DataChecksum | None:
 
 
 def _identity_of_network(file: Path) -> Identity | None:
-    kind = "dense" if file.suffix == ".safetensors" else "ugts"
     try:
-        header, _ = read_tensor_file(file, kind, "the network of a run")
+        if file.suffix == ".safetensors":
+            header, _ = read_tensor_file(file, "dense", "the network of a run")
+        else:
+            header, _ = read_ticket_file(file)
         return Identity(Config.from_dict(header["config"], str(file)), data_of(header["provenance"]))
     except (InputError, KeyError, TypeError):
         return None

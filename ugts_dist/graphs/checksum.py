@@ -23,6 +23,7 @@ _PARTS = {
     "split": ("train", "valid", "test"),
 }
 _PART_DIGITS = 8  # of the SHA-256 of a part: a ticket has some kilobytes
+_BRIEF_DIGITS = 16  # of the SHA-256 of all
 
 D = TypeVar("D", bound=Graph | GraphSet)
 
@@ -33,7 +34,8 @@ class DataChecksum:
 
     Attributes:
         name: of the dataset; two of different names may be equal.
-        sha256: over name and SHA-256 of each array as an .npy file, in the order of their names.
+        sha256: over name and SHA-256 of each array as an .npy file, in the order of their names; of a ticket's data the
+            first digits of it.
         num_nodes: of all graphs together.
         parts: the first digits of the SHA-256 of features, labels, edges and split; empty where they are not known,
             as in files of older versions.
@@ -58,7 +60,8 @@ class DataChecksum:
         if not isinstance(values, Mapping) or not {"name", "sha256", "num_nodes"} <= values.keys():
             raise ValueError("the data have no name, sha256 or num_nodes")
         parts = values.get("parts", {})
-        if not isinstance(values["name"], str) or not _is_hex(values["sha256"], 64):
+        digest = values["sha256"]
+        if not isinstance(values["name"], str) or not (_is_hex(digest, 64) or _is_hex(digest, _BRIEF_DIGITS)):
             raise ValueError("the name or the sha256 of the data is not one")
         if type(values["num_nodes"]) is not int or values["num_nodes"] < 0:
             raise ValueError("num_nodes of the data is no count")
@@ -71,9 +74,14 @@ class DataChecksum:
         """Plain values, for JSON."""
         return asdict(self)
 
+    def brief(self) -> DataChecksum:
+        """The same with less of the SHA-256: other data share it once in 2^64 cases."""
+        return replace(self, sha256=self.sha256[:_BRIEF_DIGITS])
+
     def difference(self, other: DataChecksum) -> str:
         """In what `other` differs, for people: "labels and split"; empty where the two are equal."""
-        if self.sha256 == other.sha256:
+        digits = min(len(self.sha256), len(other.sha256))
+        if self.sha256[:digits] == other.sha256[:digits]:
             return ""
         known = self.parts.keys() & other.parts.keys()
         names = [part for part in _PARTS if part in known and self.parts[part] != other.parts[part]]

@@ -14,6 +14,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.report.files import Folder, number
 from ugts_dist.supermask import Ticket
 from ugts_dist.supermask.coding import entropy_bytes
+from ugts_dist.supermask.ticket_file import MASKS, read_ticket_file
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.text_files import parse_json
 
@@ -140,13 +141,13 @@ def _network(folder: Folder) -> Network | None:
 
 def _ticket(path: Path) -> Network:
     ticket = Ticket.load(path)
-    _, tensors = read_tensor_file(path, "ugts", "a ticket (.ticket)")
+    _, tensors = read_ticket_file(path)
     layers = [Layer(name, tuple(mask.shape), mask.numel(), int(mask.sum())) for name, mask in ticket.masks.items()]
     coded = [mask for masks in ticket.bit_masks().values() for mask in masks]
     unmasked = _bytes(ticket.unmasked.values())
     sizes = Sizes(
         file=path.stat().st_size,
-        masks=_bytes([tensors["masks"]]),
+        masks=_bytes([tensors[MASKS]]),
         tensors=unmasked,
         entropy=entropy_bytes([mask.size for mask in coded], [int(mask.sum()) for mask in coded]),
         dense=4 * sum(layer.weights for layer in layers) + unmasked,

@@ -1,8 +1,10 @@
 """A ticket: seed, gains and entropy-coded supermask in one small file, from which the network is rebuilt.
 
-The file is a safetensors file with one metadata entry, `ugts`: a JSON object with these keys.
-    format_version  2; 3 with a `form` or `fold`
-    seed, weight_init, fingerprint  of the frozen weights
+The file is a safetensors file, whose bytes `ugts_dist.supermask.ticket_file` describes. It holds a header with these
+keys, all of them in each file whatever their values, so that no default of a later program has a say in it.
+    format_version  4; in files of older programs 2, and 3 with a `form` or `fold`
+    seed, weight_init  of the frozen weights
+    fingerprint     the first 16 hexadecimal digits of their SHA-256; all 64 before version 4
     weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
                     scale are float64 in hexadecimal notation. Where a weight has several boolean masks, the number
                     kept is a list: how many are True in each
@@ -12,7 +14,6 @@ The file is a safetensors file with one metadata entry, `ugts`: a JSON object wi
     fold            only where weights have the same random values: lists of their names, the first of which they are
                     drawn by
     config, metrics, provenance
-    sha256          as `ugts_dist.tensor_file` defines it
 Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
 parameter and buffer. Of masks that are not binary each weight has several boolean ones, one after the other: see
 `ugts_dist.supermask.bit_masks`. Of what is masked and kept for good (`ugts_dist.supermask.frozen`) nothing is coded,
@@ -38,21 +39,11 @@ from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.layout import Layout
 from ugts_dist.supermask.masked import Supermask
 from ugts_dist.supermask.recipe import Recipe
-from ugts_dist.supermask.ticket_header import (
-    FORM_VERSION,
-    USUAL_VERSION,
-    HeaderWeight,
-    check_header,
-    form_of,
-    recipe_of,
-    version_of,
-)
-from ugts_dist.supermask.weights import fingerprint
-from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
+from ugts_dist.supermask.ticket_file import MASKS, OLD_VERSIONS, VERSION, read_ticket_file, write_ticket_file
+from ugts_dist.supermask.ticket_header import HeaderWeight, check_header, form_of, recipe_of
+from ugts_dist.supermask.weights import brief, has_fingerprint
 
-_KIND = "ugts"
 _UNMASKED = "unmasked/"
-_MAX_BYTES = 2**31
 # Masks that keep all or nothing take no bytes, and very sparse ones few: at sparsity 0.9999 a byte holds 5,400 weights.
 _WEIGHTS_OF_NO_BYTES = 2**26
 _WEIGHTS_A_BYTE = 2**13
@@ -68,7 +59,7 @@ class Ticket:
         scales: what each masked weight is multiplied by, by parameter name.
         masks: boolean supermask of each weight: what is kept.
         unmasked: all other parameters and buffers of the model, as they were.
-        fingerprint: SHA-256 of the frozen weights, checked when they are regenerated.
+        fingerprint: the first digits of the SHA-256 of the frozen weights, checked when they are regenerated.
         config: how to build the model and on which data, where known.
         metrics: what the ticket achieved.
         provenance: how it came about, where known; values that JSON can hold.
@@ -116,7 +107,7 @@ class Ticket:
             mask.scales(),
             {name: value.cpu() for name, value in mask.masks().items()},
             {name: value.detach().cpu().clone() for name, value in mask.unmasked().items()},
-            mask.fingerprint(),
+            brief(mask.fingerprint()),
             deepcopy(dict(config or {})),
             dict(metrics or {}),
             deepcopy(dict(provenance or {})),
@@ -142,10 +133,10 @@ class Ticket:
         """
         coded = self.bit_masks()
         header: dict[str, Any] = {
-            "format_version": version_of(self.form, self.recipe.fold),
+            "format_version": VERSION,
             "seed": self.recipe.seed,
             "weight_init": self.recipe.weight_init,
-            "fingerprint": self.fingerprint,
+            "fingerprint": brief(self.fingerprint),
             "weights": {
                 name: HeaderWeight(
                     tuple(self.masks[name].shape),
@@ -167,9 +158,9 @@ class Ticket:
             header["fold"] = [list(group) for group in self.recipe.fold]
         check_header(header)
         data = coding.encode([mask for masks in coded.values() for mask in masks])
-        tensors = {"masks": torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _no_bytes()}
+        tensors = {MASKS: torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _no_bytes()}
         tensors |= {f"{_UNMASKED}{name}": value for name, value in self.unmasked.items()}
-        return write_tensor_file(Path(path), tensors, header, _KIND)
+        return write_ticket_file(Path(path), header, tensors)
 
     @classmethod
     def load(cls, path: str | Path, max_weights: int = 2**31) -> Ticket:
@@ -183,10 +174,10 @@ class Ticket:
 
         Raises: InputError, in one line, for a file that is missing, damaged, too large or not a ticket.
         """
-        header, tensors = read_tensor_file(Path(path), _KIND, "a ticket (.ticket)", _MAX_BYTES)
+        header, tensors = read_ticket_file(Path(path))
         version = header.get("format_version")
-        if type(version) is not int or version not in (USUAL_VERSION, FORM_VERSION):
-            allowed = f"{USUAL_VERSION} and {FORM_VERSION}"
+        if type(version) is not int or version not in (*OLD_VERSIONS, VERSION):
+            allowed = f"{OLD_VERSIONS[0]} to {VERSION}"
             raise InputError(f"{path}: ticket of version {short(version)}, allowed are {allowed}")
         try:
             return cls._from_parts(header, tensors, max_weights)
@@ -198,7 +189,7 @@ class Ticket:
     @classmethod
     def _from_parts(cls, header: dict[str, Any], tensors: dict[str, Tensor], max_weights: int) -> Ticket:
         weights = check_header(header)
-        coded = tensors.pop("masks", None)
+        coded = tensors.pop(MASKS, None)
         form = form_of(header)
         total = num_values(weights, form)
         held = 0 if coded is None else coded.numel()
@@ -225,7 +216,7 @@ class Ticket:
     def weights(self) -> dict[str, Tensor]:
         """The frozen weights, regenerated from the seed. Raises ValueError where they are not the ticket's own."""
         regenerated = {name: self.recipe.draw(name, mask.shape) * self.gains[name] for name, mask in self.masks.items()}
-        if fingerprint(regenerated) != self.fingerprint:
+        if not has_fingerprint(regenerated, self.fingerprint):
             raise ValueError("the weights regenerated from the seed do not have the ticket's fingerprint")
         return regenerated
 

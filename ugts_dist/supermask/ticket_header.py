@@ -13,11 +13,12 @@ from ugts_dist.supermask.bit_masks import coded_sizes
 from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.frozen import num_free
 from ugts_dist.supermask.recipe import Recipe, check_gain
-from ugts_dist.supermask.weights import Init
+from ugts_dist.supermask.ticket_file import OLD_VERSIONS, VERSION
+from ugts_dist.supermask.weights import DIGITS, Init
 
-USUAL_VERSION = 2
-FORM_VERSION = 3  # of tickets with another form of masks, or with folded weights; older programs refuse them by it
+_USUAL_VERSION, _FORM_VERSION = OLD_VERSIONS  # the second with another form of masks, or with folded weights
 _KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
+_OLD_DIGITS = 64  # of a fingerprint
 _MAX_AXES = 16
 _SCALES = (0.5, 2.0**20)  # density^-1/2 of at most 2^40 weights; a half leaves room for rounding
 _ADDED = {"shared", "form", "fold"}  # where there is something to say
@@ -40,15 +41,11 @@ class HeaderWeight(NamedTuple):
         return [list(self.shape), counts, _to_hex(self.gain), _to_hex(self.scale)]
 
 
-def version_of(form: Form, fold: object) -> int:
-    """The format version of a ticket with such masks and folded weights."""
-    return FORM_VERSION if fold or not form.is_usual else USUAL_VERSION
-
-
 def form_of(header: Mapping[str, Any]) -> Form:
     """The form of the masks. Raises ValueError for one that is not that of the header's version."""
     form = Form.from_json(header["form"]) if "form" in header else Form()
-    if header["format_version"] != version_of(form, header.get("fold")):
+    old = _FORM_VERSION if header.get("fold") or not form.is_usual else _USUAL_VERSION
+    if header["format_version"] not in (old, VERSION):
         raise ValueError(f"form is {short(header.get('form'))} in version {short(header['format_version'])}")
     return form
 
@@ -63,8 +60,9 @@ def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
         raise ValueError(f"seed is {short(seed)}, allowed is a whole number from -2^63 to 2^64 - 1")
     if init not in get_args(Init):
         raise ValueError(f"unknown initialisation {short(init)}, allowed are {', '.join(get_args(Init))}")
-    if not isinstance(hashed, str) or not re.fullmatch("[0-9a-f]{64}", hashed):
-        raise ValueError(f"fingerprint is {short(hashed)}, allowed are 64 hexadecimal digits")
+    digits = DIGITS if header["format_version"] == VERSION else _OLD_DIGITS
+    if not isinstance(hashed, str) or not re.fullmatch(f"[0-9a-f]{{{digits}}}", hashed):
+        raise ValueError(f"fingerprint is {short(hashed)}, allowed are {digits} hexadecimal digits")
     for name in ("weights", "config", "metrics", "provenance"):
         if not isinstance(header[name], dict):
             raise ValueError(f"{name} is {short(header[name])}, allowed is an object")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 Init = Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"]
 Float64 = npt.NDArray[np.float64]
+DIGITS = 16  # of the fingerprint that a ticket has
 _CHUNK = 1 << 20  # weights; bounds the memory that drawing them takes beside their own
 
 
@@ -81,6 +82,16 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(weight.numpy().astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
+
+
+def brief(digest: str) -> str:
+    """As much of a fingerprint as a ticket holds: weights that differ share it once in 2^64 cases."""
+    return digest[:DIGITS]
+
+
+def has_fingerprint(weights: Mapping[str, Tensor], told: str) -> bool:
+    """Whether the weights have a fingerprint of which `told` are all the digits, or the first ones."""
+    return len(told) >= DIGITS and fingerprint(weights).startswith(told)
 
 
 def normal_quantile(p: Float64) -> Float64:

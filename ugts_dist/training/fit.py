@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ugts_dist.checkpointing.saved_network import provenance
 from ugts_dist.checkpointing.saver import Saver
 from ugts_dist.checkpointing.state import Best, Checkpoint, Progress
 from ugts_dist.config import Config
@@ -104,7 +103,7 @@ def fit(
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, there, provenance(checksum))
+                    network = method.snapshot(config, there, checksum)
                 metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()

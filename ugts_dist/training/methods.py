@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ugts_dist.checkpointing.saved_network import Saved
+from ugts_dist.checkpointing.saved_network import Saved, provenance
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import Network
@@ -63,8 +64,8 @@ class Method(Protocol):
         """The global threshold that is set now, under its name; nothing where there is none."""
         ...
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Saved:
-        """The network as it is now."""
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Saved:
+        """The network as it is now, found on these data."""
         ...
 
 
@@ -131,8 +132,8 @@ class TicketSearch:
         threshold = self.mask.threshold
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> Ticket:
-        return Ticket.of(self.mask, config.portable(), metrics, provenance)
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Ticket:
+        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief()))
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,9 @@ class DenseTraining:
     def threshold(self) -> dict[str, float]:
         return {}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], provenance: Mapping[str, Any]) -> DenseNetwork:
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        header = {"config": config.portable(), "metrics": dict(metrics), "provenance": dict(provenance)}
+        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data)}
         return DenseNetwork(state, header)
 
 
@@ -195,3 +196,8 @@ def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
     """The method that the configuration asks for, around a plain model, which it moves to the rank's device."""
     kind = DenseTraining if config.supermask.method == "dense" else TicketSearch
     return kind(model.to(ranks.device), config, ranks)
+
+
+def _described(config: Config) -> dict[str, Any]:
+    """What a saved network says of its run: not its logs and checkpoints, so that its bytes don't depend on them."""
+    return {name: fields for name, fields in config.portable().items() if name not in ("log", "checkpoint")}
