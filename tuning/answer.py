@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
+Objective = Literal["sparsity", "bytes"]  # judged beside accuracy: the one is to be high, the other low
 DIGITS = 3  # of sparsities that are compared: how exactly a target can be met depends on the number of weights
 
 
 @dataclass(frozen=True)
 class Point:
-    """A ticket: its sparsity, and its validation metric."""
+    """A ticket: its sparsity, its validation metric, and the bytes of its file (a mean over seeds)."""
 
     sparsity: float
     valid: float
+    bytes: float = 0.0
 
-    def dominates(self, other: Point) -> bool:
+    def merit(self, objective: Objective) -> float:
+        """What is wanted of it beside accuracy, more being better."""
+        return round(self.sparsity, DIGITS) if objective == "sparsity" else -self.bytes
+
+    def dominates(self, other: Point, objective: Objective = "sparsity") -> bool:
         """At least as good in both, and better in one."""
-        mine, others = (round(self.sparsity, DIGITS), self.valid), (round(other.sparsity, DIGITS), other.valid)
+        mine, others = (self.merit(objective), self.valid), (other.merit(objective), other.valid)
         return mine != others and mine[0] >= others[0] and mine[1] >= others[1]
+
+
+def point_of(result: Mapping[str, Any]) -> Point:
+    """A finished run's, by its result."""
+    return Point(result["sparsity"], result["valid"], result["bytes"])
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,9 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), deviation, len(values))
 
 
-def front(points: Sequence[Point]) -> list[int]:
-    """Numbers of the points that no other dominates, sparsest first; of equal points the first."""
-    order = sorted(range(len(points)), key=lambda i: (-round(points[i].sparsity, DIGITS), -points[i].valid, i))
+def front(points: Sequence[Point], objective: Objective = "sparsity") -> list[int]:
+    """Numbers of the points that no other dominates, sparsest or smallest first; of equal points the first."""
+    order = sorted(range(len(points)), key=lambda i: (-points[i].merit(objective), -points[i].valid, i))
     kept: list[int] = []
     best = -math.inf
     for i in order:
@@ -61,19 +73,23 @@ def matches(ticket: float, dense: Spread, margin: float) -> bool:
     return ticket >= dense.mean - tolerance(dense, margin) - 1e-12
 
 
-def sparsest_matching(tickets: Sequence[Point], dense: Spread, margin: float) -> int | None:
-    """Number of the sparsest of the tickets that match; of equals the most accurate one."""
+def best_matching(
+    tickets: Sequence[Point], dense: Spread, margin: float, objective: Objective = "sparsity"
+) -> int | None:
+    """Number of the sparsest or smallest of the tickets that match; of equals the most accurate one."""
     matching = [i for i, ticket in enumerate(tickets) if matches(ticket.valid, dense, margin)]
-    key = lambda i: (round(tickets[i].sparsity, DIGITS), tickets[i].valid, -i)  # noqa: E731
+    key = lambda i: (tickets[i].merit(objective), tickets[i].valid, -i)  # noqa: E731
     return max(matching, key=key, default=None)
 
 
-def choose_winners(points: Sequence[Point], dense: Spread | None, margin: float, limit: int) -> list[int]:
+def choose_winners(
+    points: Sequence[Point], dense: Spread | None, margin: float, limit: int, objective: Objective = "sparsity"
+) -> list[int]:
     """Numbers of the front's points that are run with further seeds: all, or at most `limit` (0: all).
 
-    Those that match the dense network come first, the sparsest of them first, then the most accurate.
+    Those that match the dense network come first, the sparsest or smallest of them first, then the most accurate.
     """
-    on_front = front(points)
+    on_front = front(points, objective)
     if not limit:
         return on_front
     matching = [i for i in on_front if dense is not None and matches(points[i].valid, dense, margin)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from tuning.cluster import nodes_alive, ports_line, trials_at_once
@@ -21,9 +22,8 @@ def tune(options: TuneOptions) -> None:
     Raises InputError, before any trial starts, for every mistake in the space and in where it is to run.
     """
     storage = Path(options.storage)
-    space = space_of(storage / options.resume) if options.resume else load_space(options.space)
+    space, name = searched(options)
     _refuse_combinations(space)
-    name = options.resume or options.name or space.name
     interrupt = Interrupt(f"ugts tune --storage {shlex.quote(options.storage)} --resume {name}")
     with (
         open_search(storage / name, space) as manifest,
@@ -45,6 +45,17 @@ def tune(options: TuneOptions) -> None:
         write_results(answer, outcome, space, manifest)
         plot(answer, name, manifest.folder / "front.png")
         show(answer, name, manifest.folder)
+
+
+def searched(options: TuneOptions) -> tuple[Space, str]:
+    """The space with the objective that is asked for, and the name of the search."""
+    if options.resume:
+        return space_of(Path(options.storage) / options.resume), options.resume
+    space = load_space(options.space)
+    if options.objective == "auto":
+        return space, options.name or space.name
+    search = replace(space.search, objective=options.objective)
+    return replace(space, search=search), options.name or f"{space.name}-{options.objective}"
 
 
 def _refuse_combinations(space: Space) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from ugts_dist.errors import InputError
 
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """Search for the sparsest ticket that matches the trained dense network; on this machine or a Ray cluster.
+    """Search for the sparsest or smallest ticket that matches the trained dense network; here or on a Ray cluster.
 
     A space names fields of the configuration and the values to try. A search that was stopped or killed goes on with
     the same command, or with `ugts tune --resume NAME`: what is finished is not repeated.
@@ -18,11 +19,14 @@ class TuneOptions:
 
     space: str = ""
     """A file (TOML), or a space that comes with the program: cora-gcn, cora-gat, citeseer-gcn, citeseer-gat, each
-    also with -depth; digits."""
+    also with -depth and -bytes; pubmed-gcn-bytes, pubmed-gat-bytes; digits."""
+    objective: Literal["auto", "sparsity", "bytes"] = "auto"
+    """sparsity: the sparsest ticket that matches the trained dense network; bytes: the one of the smallest file, over
+    whatever the space varies, such as model.width. auto: as the space says (search.objective), else sparsity."""
     resume: str = ""
     """Name of a search that goes on, with the space that it was begun with."""
     name: str = ""
-    """Name of the search and of its folder. Empty: that of the space."""
+    """Name of the search and of its folder. Empty: that of the space, and the objective where one is given."""
     storage: str = "searches"
     """Folder of all searches; on a cluster one that every node sees under this path."""
     address: str = ""
@@ -36,6 +40,8 @@ class TuneOptions:
             raise InputError("--space and --resume: exactly one of them is needed")
         if self.resume and self.name:
             raise InputError(f"--name is {self.name}, but --resume {self.resume} names the search already")
+        if self.resume and self.objective != "auto":
+            raise InputError(f"--objective is {self.objective}, but --resume {self.resume} goes on with its own")
         name = self.resume or self.name
         if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise InputError(f"--name is {name!r}, allowed are letters, digits, points and hyphens")

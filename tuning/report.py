@@ -1,4 +1,4 @@
-"""The answer for people: a table on the terminal, a line with the sparsest matching ticket, and a plot."""
+"""The answer for people: a table on the terminal, a line with the best matching ticket, and a plot."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tuning.answer import Point, Spread, front
+from tuning.answer import Objective, Point, Spread, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
 from ugts_dist.console import output, plain
 from ugts_dist.terminal import say
 
+_BEST = {"sparsity": "sparsest matching ticket", "bytes": "smallest matching ticket"}
+
 
 def show(answer: Answer, name: str, folder: Path) -> None:
-    """Print the table and the sparsest matching ticket."""
+    """Print the table and the sparsest or smallest matching ticket."""
     output().print(table_of(answer, name))
     for line in summary(answer):
         say(line)
@@ -27,9 +29,12 @@ def show(answer: Answer, name: str, folder: Path) -> None:
 def table_of(answer: Answer, name: str) -> Table:
     """The front with the trained dense network on top; mean and standard deviation over seeds."""
     fields = sorted({field for winner in answer.winners for field in winner.fields} - {"supermask.sparsity"})
-    table = Table(title=plain(f"{name}: front of sparsity and validation {answer.metric}"), title_justify="left")
+    title = f"{name}: front of {answer.objective} and validation {answer.metric}"
+    table = Table(title=plain(title), title_justify="left")
+    with_bytes = answer.objective == "bytes"
     headings = (
         "",
+        *(["bytes"] if with_bytes else []),
         "sparsity",
         *(field.partition(".")[2] for field in fields),
         "validation",
@@ -45,7 +50,8 @@ def table_of(answer: Answer, name: str) -> Table:
         judged = "yes" if winner.matches else "no"
         figures = (_told(winner.valid), _told(winner.test), str(winner.valid.count))
         known = "" if winner.dense or answer.dense is None else judged
-        table.add_row(kind, f"{winner.sparsity:.4f}", *map(plain, values), *figures, known)
+        size = [f"{winner.bytes.mean:,.0f}"] if with_bytes else []
+        table.add_row(kind, *size, f"{winner.sparsity:.4f}", *map(plain, values), *figures, known)
     return table
 
 
@@ -55,48 +61,55 @@ def summary(answer: Answer) -> list[str]:
     if answer.dense is None:
         return lines
     limit = f"{answer.dense.valid.mean:.4f} - {answer.tolerance:.4f}"
-    if answer.sparsest is None:
+    if answer.best is None:
         return [*lines, f"no ticket on the front matches the trained dense network (validation at least {limit})"]
-    best = answer.winners[answer.sparsest]
+    best = answer.winners[answer.best]
     where = ", ".join(f"{field.partition('.')[2]} {shown(value)}" for field, value in best.fields.items())
     measured = f"validation {best.valid.mean:.4f} against at least {limit}; test {_told(best.test)}"
-    return [*lines, f"sparsest matching ticket: sparsity {best.sparsity:.4f} ({where}), {measured}"]
+    figure = f"sparsity {best.sparsity:.4f}"
+    if answer.objective == "bytes":
+        figure = f"{best.bytes.mean:,.0f} bytes, {figure}"
+    return [*lines, f"{_BEST[answer.objective]}: {figure} ({where}), {measured}"]
 
 
 def plot(answer: Answer, name: str, path: Path) -> None:
-    """Every finished ticket, the front, the dense network with what counts as matching, the sparsest match."""
+    """Every finished ticket, the front, the dense network with what counts as matching, the best match."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    axes.plot(*_columns(answer.points), linestyle="", marker=".", color="silver", label="tickets, one seed")
-    on_front = [answer.points[i] for i in front(answer.points)]
-    axes.plot(*_columns(on_front), color="C0", linewidth=1, label="front, one seed")
+    objective = answer.objective
+    all_tickets = _columns(answer.points, objective)
+    axes.plot(*all_tickets, linestyle="", marker=".", color="silver", label="tickets, one seed")
+    on_front = [answer.points[i] for i in front(answer.points, objective)]
+    axes.plot(*_columns(on_front, objective), color="C0", linewidth=1, label="front, one seed")
     if answer.dense is not None:
         valid = answer.dense.valid
         axes.axhline(valid.mean, color="black", linestyle="--", label="trained dense")
         axes.axhspan(valid.mean - answer.tolerance, valid.mean, color="black", alpha=0.1, label="matching")
     for winner in answer.winners:
-        _errorbar(axes, winner)
-    if answer.sparsest is not None:
-        best = answer.winners[answer.sparsest]
-        axes.plot([best.sparsity], [best.valid.mean], "*", color="C3", markersize=14, label="sparsest matching ticket")
-    axes.set(xlabel="sparsity", ylabel=f"validation {answer.metric}", title=name)
-    axes.legend(fontsize="small", loc="lower left")
+        _errorbar(axes, winner, objective)
+    if answer.best is not None:
+        best = _columns([answer.winners[answer.best].point], objective)
+        axes.plot(*best, "*", color="C3", markersize=14, label=_BEST[objective])
+    is_sparsity = objective == "sparsity"
+    axes.set(xlabel="sparsity" if is_sparsity else "bytes of the ticket", ylabel=f"validation {answer.metric}")
+    axes.set(title=name, xscale="linear" if is_sparsity else "log")
+    axes.legend(fontsize="small", loc="lower left" if is_sparsity else "lower right")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
-def _errorbar(axes: object, winner: Winner) -> None:
-    axes.errorbar(  # type: ignore[attr-defined]
-        [winner.sparsity], [winner.valid.mean], [winner.valid.deviation], marker="o", color="C0", capsize=3
-    )
+def _errorbar(axes: object, winner: Winner, objective: Objective) -> None:
+    figures = _columns([winner.point], objective)
+    axes.errorbar(*figures, [winner.valid.deviation], marker="o", color="C0", capsize=3)  # type: ignore[attr-defined]
 
 
-def _columns(points: list[Point]) -> tuple[list[float], list[float]]:
-    return [point.sparsity for point in points], [point.valid for point in points]
+def _columns(points: list[Point], objective: Objective) -> tuple[list[float], list[float]]:
+    """What the plot has on its two axes."""
+    return [getattr(point, objective) for point in points], [point.valid for point in points]
 
 
 def _told(values: Spread) -> str:

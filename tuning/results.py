@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuning.answer import Point, Spread, front, matches, sparsest_matching, spread, tolerance
+from tuning.answer import Objective, Point, Spread, best_matching, front, matches, point_of, spread, tolerance
 from tuning.manifest import Manifest
 from tuning.plan import Trial
 from tuning.search import Outcome
@@ -25,9 +25,15 @@ class Winner:
     dense: bool
     fields: dict[str, Any]
     sparsity: float
+    bytes: Spread
     valid: Spread
     test: Spread
     matches: bool
+
+    @property
+    def point(self) -> Point:
+        """Of its means."""
+        return Point(self.sparsity, self.valid.mean, self.bytes.mean)
 
 
 @dataclass(frozen=True)
@@ -35,18 +41,20 @@ class Answer:
     """What the search has found.
 
     Attributes:
+        objective: what was wanted beside accuracy.
         dense: the best trained dense network, where there is one.
-        winners: the front, sparsest first.
-        sparsest: the sparsest matching ticket's place among the winners.
+        winners: the front, sparsest or smallest first.
+        best: the place among the winners of the sparsest or smallest ticket that matches.
         tolerance: how much lower than the dense network's its validation metric may be.
         points: every finished ticket, for the plot.
         metric: its name.
         trials: counts by state.
     """
 
+    objective: Objective
     dense: Winner | None
     winners: list[Winner]
-    sparsest: int | None
+    best: int | None
     tolerance: float
     points: list[Point]
     metric: str
@@ -64,17 +72,17 @@ def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
     tickets = [entry for entry in entries if not entry.dense]
     states = [manifest.state(trial.key) for trial in outcome.trials]
     results = [result for trial in outcome.trials if (result := manifest.result(trial.key)) is not None]
-    points = [Point(result["sparsity"], result["valid"]) for _, result in _finished_tickets(outcome, manifest)]
-    margin = space.search.margin
-    sparsest = None
+    points = [point_of(result) for _, result in _finished_tickets(outcome, manifest)]
+    margin, objective = space.search.margin, space.search.objective
+    best = None
     if dense is not None:
-        means = [Point(ticket.sparsity, ticket.valid.mean) for ticket in tickets]
-        sparsest = sparsest_matching(means, dense.valid, margin)
+        best = best_matching([ticket.point for ticket in tickets], dense.valid, margin, objective)
         tickets = [replace(ticket, matches=matches(ticket.valid.mean, dense.valid, margin)) for ticket in tickets]
     return Answer(
+        objective,
         dense,
         tickets,
-        sparsest,
+        best,
         0.0 if dense is None else tolerance(dense.valid, margin),
         points,
         results[0]["metric"],
@@ -85,7 +93,7 @@ def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
 def write_results(answer: Answer, outcome: Outcome, space: Space, manifest: Manifest) -> None:
     """`results.parquet`, `answer.json`, `best.toml` and the winning tickets, in the search's folder."""
     folder = manifest.folder
-    _write_parquet(folder / "results.parquet", outcome, manifest)
+    _write_parquet(folder / "results.parquet", outcome, manifest, answer.objective)
     write_text(folder / "answer.json", json.dumps(answer.to_dict(), indent=1))
     tickets = folder / "tickets"
     shutil.rmtree(tickets, ignore_errors=True)
@@ -103,9 +111,9 @@ def write_results(answer: Answer, outcome: Outcome, space: Space, manifest: Mani
 
 
 def _best(answer: Answer) -> Winner | None:
-    """The sparsest matching ticket; where none matches, the most accurate one."""
-    if answer.sparsest is not None:
-        return answer.winners[answer.sparsest]
+    """The sparsest or smallest matching ticket; where none matches, the most accurate one."""
+    if answer.best is not None:
+        return answer.winners[answer.best]
     return max(answer.winners, key=lambda winner: winner.valid.mean, default=None)
 
 
@@ -116,6 +124,7 @@ def _winner(trial: Trial, runs: list[Trial], manifest: Manifest) -> Winner:
         trial.dense,
         dict(trial.fields),
         spread([result["sparsity"] for result in results]).mean,
+        spread([result["bytes"] for result in results]),
         spread([result["valid"] for result in results]),
         spread([result["test"] for result in results]),
         trial.dense,
@@ -131,14 +140,14 @@ def _path(manifest: Manifest, run: Trial) -> Path:
     return Path(str((manifest.result(run.key) or {})["path"]))
 
 
-def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest) -> None:
+def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, objective: Objective) -> None:
     """A row for each run; the test metric of winners alone."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     seeds = {run.key: run for runs in outcome.seeds.values() for run in runs}
     tickets = _finished_tickets(outcome, manifest)
-    on_front = {tickets[i][0].key for i in front([Point(r["sparsity"], r["valid"]) for _, r in tickets])}
+    on_front = {tickets[i][0].key for i in front([point_of(r) for _, r in tickets], objective)}
     rows = []
     for trial in {trial.key: trial for trial in (*outcome.trials, *seeds.values())}.values():
         result = manifest.result(trial.key) or {}
@@ -165,7 +174,7 @@ def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest) -> None:
 def _fields(outcome: Outcome, trial: Trial) -> dict[str, Any]:
     """The values of all fields that vary in some trial."""
     names = {name for other in outcome.trials for name in other.fields}
-    values = trial.config.determining()
+    values = trial.config.with_effect()
     return {name: values[name] for name in sorted(names)}
 
 

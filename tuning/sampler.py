@@ -1,4 +1,4 @@
-"""Trials that Optuna proposes: towards the front of sparsity and validation metric."""
+"""Trials that Optuna proposes: towards the front of sparsity, or of bytes, and validation metric."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from tuning.answer import Point, point_of
 from tuning.domains import Interval, Values
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial, make_trial
@@ -66,9 +67,12 @@ class ParetoSampler(Searcher):
         """The two objectives of a finished trial."""
         asked = self._asked.pop(trial_id)
         if result is not None and FINISHED in result:
-            self._study.tell(asked, [result["valid"], result["reached"]])
+            self._study.tell(asked, self._objectives(Point(result["reached"], result["valid"], result["bytes"])))
         else:
             self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
+
+    def _objectives(self, point: Point) -> list[float]:
+        return [point.valid, point.merit(self._space.search.objective)]
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the manifest and the runs are enough."""
@@ -91,7 +95,7 @@ class ParetoSampler(Searcher):
                 self.trials[key] = trial
                 self.told += 1
                 if result is not None:
-                    values = [result["valid"], result["sparsity"]]
+                    values = self._objectives(point_of(result))
                     self._study.add_trial(
                         self._optuna.trial.create_trial(
                             params=known["params"], distributions=self._domains, values=values

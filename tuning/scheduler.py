@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,20 +17,24 @@ from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 TIME = "epochs_after_ramp"
 _BANDS_PER_DECADE = 4
+# What the number of bytes depends on beside the sparsity.
+_OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip")]
+_OF_SIZE += [("supermask", name) for name in ("coats", "signed", "pruned", "locked", "floor", "input_sparsity")]
 
 
 class AshaBySparsity(FIFOScheduler):
     """One ASHA for each band of sparsities; trained dense networks are never stopped.
 
     A sparser ticket is less accurate and yet on the front, so it competes only within its band: trials whose density
-    differs by less than a factor of about 1.8. Time counts from the end of the ramp, so that high sparsities, which
-    settle last, have their grace then.
+    differs by less than a factor of about 1.8. Where the front is one of bytes, the same holds for a narrower network
+    and for another form of masks, so that a band has trials of one network and one form. Time counts from the end of
+    the ramp, so that high sparsities, which settle last, have their grace then.
     """
 
     def __init__(self, search: SearchOptions) -> None:
         super().__init__()
         self._search = search
-        self._bands: dict[int, ASHAScheduler] = {}
+        self._bands: dict[Hashable, ASHAScheduler] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         band = self._band(trial)
@@ -57,7 +61,10 @@ class AshaBySparsity(FIFOScheduler):
         config = trial.config["trial"]["config"]
         if config["supermask"]["method"] == "dense":
             return None
-        number = band_of(config["supermask"]["sparsity"])
+        number: Hashable = band_of(config["supermask"]["sparsity"])
+        if self._search.objective == "bytes":
+            size = {name: config[section][name] for section, name in _OF_SIZE}
+            number = (number, *size.items())
         if number not in self._bands:
             search = self._search
             self._bands[number] = ASHAScheduler(

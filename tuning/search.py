@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from tuning.answer import Point, choose_winners, spread
+from tuning.answer import choose_winners, point_of, spread
 from tuning.interrupt import Interrupt
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial, generations, linked, list_dense, list_trials, with_ancestors
@@ -85,9 +85,10 @@ class Search:
     def _winners(self, tickets: Sequence[Trial], dense: Sequence[Trial]) -> list[Trial]:
         search = self._space.search
         finished = [trial for trial in tickets if self._finished(trial)]
-        points = [Point(self._result(trial)["sparsity"], self._valid(trial)) for trial in finished]
+        points = [point_of(self._result(trial)) for trial in finished]
         reference = spread([self._valid(run) for run in dense]) if dense else None
-        return [finished[i] for i in choose_winners(points, reference, search.margin, search.winners)]
+        chosen = choose_winners(points, reference, search.margin, search.winners, search.objective)
+        return [finished[i] for i in chosen]
 
     def _with_seed(
         self, winners: Sequence[Trial], tickets: Sequence[Trial], offset: int

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+from tuning.answer import Objective
 from ugts_dist.config import KINDS
 from ugts_dist.errors import InputError, did_you_mean
 
@@ -17,23 +18,28 @@ class SearchOptions:
     """How a space is searched.
 
     Attributes:
+        objective: sparsity, the sparsest ticket that matches the trained dense network; bytes, the one of the smallest
+            file, whatever its width and sparsity.
         kind: grid, every combination; random, draws; optuna, draws that learn from the finished trials.
         trials: how many, of random and optuna; the trained dense networks come on top.
         seed: of the draws.
-        scheduler: asha stops the weaker trials early, among those of about the same sparsity; none.
+        scheduler: asha stops the weaker trials early, among those of about the same sparsity (for bytes, also of the
+            same network and form of masks); none.
         grace: epochs after the ramp that a trial has before asha may stop it.
         reduction: of the trials that reach a rung of asha, one in so many goes on.
         workers: ranks of a trial.
         cpus, gpus: of a rank.
         margin: how much lower than the dense network's a matching ticket's validation metric may be; -1: one standard
             deviation of the dense network's over seeds.
-        winners: how many points of the front are run with further seeds, the sparsest that match first; 0: all.
+        winners: how many points of the front are run with further seeds, the sparsest or smallest that match first; 0:
+            all.
         seeds: with how many seeds the winners and the best dense network are run.
         dense: whether trained dense networks are among the trials.
         warm_start: a trial starts from the scores of the one at the next lower sparsity.
         failures: how often a trial may lose a worker or a node.
     """
 
+    objective: Objective = "sparsity"
     kind: Literal["grid", "random", "optuna"] = "grid"
     trials: int = 0
     seed: int = 0

@@ -94,6 +94,8 @@ class Space:
         """Of all that determines the search's answer: not of what a worker gets, nor of folders and logs."""
         without_effect = ("cpus", "gpus", "failures")
         search = {name: value for name, value in self.search.to_dict().items() if name not in without_effect}
+        if self.search.objective == "sparsity":  # what all searches had before there was another one
+            del search["objective"]
         parts = [[part.base.determining(), part.to_plain()] for part in (self.tickets, self.dense) if part is not None]
         return hashlib.sha256(json.dumps([FORMAT, parts, search], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -183,7 +185,7 @@ def _base(values: Mapping[str, Any], source: str, where: str, beside: Path) -> C
 
 
 def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domain]:
-    hints, determining = _hints(), Config().determining()
+    hints, with_effect = _hints(), Config().with_effect()
     domains: dict[str, Domain] = {}
     for name, value in values.items():
         refuse_unknown([name], hints, f"{source}: unknown field in [{where}]")
@@ -191,7 +193,7 @@ def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domai
             raise InputError(f"{source}: {where}.{name!r} can't be searched, as {_OURS[name]}")
         hint = hints[name] if get_origin(hints[name]) is None else None
         domain = parse_domain(value, hint, f"{source}: {where}.{name!r}")
-        if name not in determining and not (isinstance(domain, Values) and len(domain.values) == 1):
+        if name not in with_effect and not (isinstance(domain, Values) and len(domain.values) == 1):
             raise InputError(f"{source}: {where}.{name!r} does not change a result; allowed is a single value")
         domains[name] = domain
     return domains

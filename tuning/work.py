@@ -92,7 +92,7 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
             raise
         report({FAILED: " ".join(str(error).split())})
         return
-    report({FINISHED: True, "valid": result.valid, "reached": result.sparsity})
+    report({FINISHED: True, "valid": result.valid, "reached": result.sparsity, "bytes": result.bytes})
 
 
 def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]], None]:

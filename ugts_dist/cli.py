@@ -148,7 +148,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "analyse": (analyse, "over-smoothing, gradients, t-SNE, left-out classes, robustness, calibration of a network"),
     "report": (report, "one HTML page about a run, a search or a reproduction"),
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
-    "tune": (tune, "search for the sparsest matching ticket, with Ray on one machine or a cluster"),
+    "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray on one machine or a cluster"),
     "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
     "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
     "doctor": (doctor, "what of this machine is usable, and why the rest is not"),

@@ -65,7 +65,7 @@ def test_the_answer_is_that_of_the_search(searched: tuple[Path, Answer], folder:
         assert row[5:7] == ["2", f"{result['bytes']:,}"]
     assert [row[-1] for row in winners] == ["yes" if winner.matches else "no" for winner in answer.winners]
     named = [place for place, row in enumerate(winners) if row[0] == "sparsest match"]
-    assert named == ([] if answer.sparsest is None else [answer.sparsest])
+    assert named == ([] if answer.best is None else [answer.best])
     assert f"{answer.dense.valid.mean:.4f} - {answer.tolerance:.4f} on (one standard deviation" in page.text
 
 
@@ -97,7 +97,7 @@ def test_plot_space_and_best_configuration_are_in_the_page(folder: Path) -> None
 
 def test_a_match_and_its_absence_are_told(folder: Path) -> None:
     answer = folder / "answer.json"
-    change(answer, lambda values: values.update(sparsest=0))
+    change(answer, lambda values: values.update(best=0))
     values = json.loads(answer.read_text())
     best, dense = values["winners"][0], values["dense"]
     assert (
@@ -105,10 +105,33 @@ def test_a_match_and_its_absence_are_told(folder: Path) -> None:
         f"{dense['valid']['mean']:.4f}, test accuracy {best['test']['mean']:.4f} against {dense['test']['mean']:.4f} "
         "(means over 2 seeds)."
     ) in page_of(folder).text
-    change(answer, lambda values: values.update(sparsest=None))
+    change(answer, lambda values: values.update(best=None))
     assert "No ticket of the front matches the best trained dense network." in page_of(folder).text
     change(answer, lambda values: values.update(dense=None))
     assert "trained no dense network" in page_of(folder).text
+
+
+def test_a_search_for_bytes_tells_them(folder: Path) -> None:
+    best = json.loads((folder / "answer.json").read_text())["winners"][0]
+    change(folder / "answer.json", lambda values: values.update(objective="bytes", best=0))
+    page = page_of(folder)
+    assert (
+        f"The smallest ticket that matches the best trained dense network has {best['bytes']['mean']:,.0f}" in page.text
+    )
+    assert "Front of bytes and validation metric" in page.text
+    assert "smallest match" in page.text
+
+
+def test_an_answer_of_a_search_before_there_were_objectives_is_read(folder: Path) -> None:
+    def older(values: dict[str, Any]) -> None:
+        values["sparsest"] = 0
+        for name in ("best", "objective"):
+            del values[name]
+        for winner in [values["dense"], *values["winners"]]:
+            del winner["bytes"]
+
+    change(folder / "answer.json", older)
+    assert "The sparsest ticket that matches the best trained dense network has sparsity" in page_of(folder).text
 
 
 def test_a_search_under_way_has_a_page_without_test_metrics(folder: Path) -> None:
@@ -148,7 +171,7 @@ def test_an_answer_that_further_trials_may_change_says_so(folder: Path) -> None:
     [
         ("answer.json", "{", "answer.json: damaged"),
         ("answer.json", "{}", "answer.json: damaged (KeyError: 'winners')"),
-        ("answer.json", '{"winners": [], "sparsest": 3}', "sparsest is 3, and it has 0 winners"),
+        ("answer.json", '{"winners": [], "best": 3}', "best is 3, and it has 0 winners"),
         ("results.parquet", "PAR1", "results.parquet: damaged"),
         ("manifest.json", "[]", "manifest.json: damaged (it is no object)"),
         ("space.toml", "[search", "space.toml: damaged"),

@@ -79,11 +79,12 @@ def test_the_dense_networks_share_what_is_fixed() -> None:
 
 
 def test_the_spaces_that_come_with_the_program_are_right() -> None:
-    assert {"digits", "cora-gcn", "cora-gat", "citeseer-gcn", "citeseer-gat-depth"} <= {*space_names()}
+    assert {"digits", "cora-gcn", "cora-gat", "citeseer-gat-depth", "pubmed-gat-bytes"} <= {*space_names()}
     for name in space_names():
         found = load_space(name)
         trials, dense = list_trials(found), list_dense(found)
         assert len(trials) >= 12
+        assert (found.search.objective == "bytes") == name.endswith("-bytes")
         assert dense
         again = parse_space(found.to_toml(), "again", name)
         assert again.hash == found.hash

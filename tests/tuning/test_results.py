@@ -23,7 +23,7 @@ def test_the_answer_is_made_of_the_runs_results(tmp_path: Path, capsys: pytest.C
     searched = space(margin=0.9)  # all match, so that the sparsest is known
     answer, outcome, manifest = search_here(searched, tmp_path)
     assert answer.dense is not None
-    assert answer.sparsest == 0
+    assert answer.best == 0
     assert answer.winners[0].sparsity == pytest.approx(0.9, abs=1e-3)
     for winner in [answer.dense, *answer.winners]:
         results = [manifest.result(run.key) for run in outcome.seeds[winner.key]]
@@ -46,6 +46,54 @@ def test_the_answer_is_made_of_the_runs_results(tmp_path: Path, capsys: pytest.C
     output = capsys.readouterr().out
     assert f"{answer.winners[0].test.mean:.4f}" in output
     assert "sparsest matching ticket: sparsity 0." in output
+
+
+BYTES = (
+    SMALL.replace('"model.width" = 32', '"model.width" = {grid = [8, 32]}')
+    .replace('"optim.lr" = {grid = [0.01, 0.05]}', '"supermask.coats" = {grid = [1, 2]}')
+    .replace("[0.5, 0.9]", "[0.9]")
+)
+
+
+def test_for_bytes_the_smallest_file_that_matches_is_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched = space(BYTES, objective="bytes", margin=0.9)  # all match
+    answer, outcome, manifest = search_here(searched, tmp_path)
+    assert answer.objective == "bytes"
+    files = {run.key: manifest.runs / run.key / "best.ticket" for runs in outcome.seeds.values() for run in runs}
+    sizes = {
+        winner.key: [files[run.key].stat().st_size for run in outcome.seeds[winner.key]] for winner in answer.winners
+    }
+    for winner in answer.winners:
+        assert winner.bytes == spread([float(size) for size in sizes[winner.key]])
+    assert answer.best is not None
+    best = answer.winners[answer.best]
+    assert best.bytes.mean == min(winner.bytes.mean for winner in answer.winners)
+    assert best.fields == {"model.width": 8, "supermask.coats": 1}
+    assert load_toml(tmp_path / "best.toml").model.width == 8
+    tickets = [trial for trial in outcome.trials if not trial.dense]
+    assert len(tickets) == 4
+    known = {trial.key: manifest.result(trial.key) or {} for trial in tickets}
+    better = [
+        trial.key
+        for trial in tickets
+        if all(
+            (other["bytes"], -other["valid"]) == (known[trial.key]["bytes"], -known[trial.key]["valid"])
+            or other["bytes"] > known[trial.key]["bytes"]
+            or other["valid"] < known[trial.key]["valid"]
+            for other in known.values()
+        )
+    ]
+    assert {winner.key for winner in answer.winners} == {*better}
+    rows = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    assert {row["key"] for row in rows if row["front"]} == {*better}
+    plot(answer, "small", tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
+    show(answer, "small", tmp_path)
+    output = capsys.readouterr().out
+    assert f"smallest matching ticket: {best.bytes.mean:,.0f} bytes, sparsity 0.9" in output
+    assert "front of bytes and validation accuracy" in output
 
 
 class ImpatientSearch(SerialSearch):
@@ -93,5 +141,5 @@ def test_a_warm_start_runs_the_parents_of_each_seed_too(tmp_path: Path) -> None:
 
 def test_without_a_match_the_summary_says_so(tmp_path: Path) -> None:
     answer, _, _ = search_here(space(SMALL.replace("[0.5, 0.9]", "[0.97]"), margin=0.0, seeds=1), tmp_path)
-    assert answer.sparsest is None
+    assert answer.best is None
     assert "no ticket on the front matches" in summary(answer)[-1]

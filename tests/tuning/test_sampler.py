@@ -35,10 +35,10 @@ def test_what_is_finished_is_told_and_not_proposed_again(tmp_path: Path) -> None
         assert all(0.01 <= trial.config.optim.lr <= 0.1 for trial in sampler.trials.values())
         for number, key in enumerate(keys):
             (manifest.runs / key).mkdir()
-            text = '{"path": "best.ticket", "valid": 0.5, "sparsity": 0.5}'
+            text = '{"path": "best.ticket", "valid": 0.5, "sparsity": 0.5, "bytes": 500}'
             (manifest.runs / key / "result.json").write_text(text)
             manifest.change(key, "finished")
-            sampler.on_trial_complete(str(number), {"finished": True, "valid": 0.5, "reached": 0.5})
+            sampler.on_trial_complete(str(number), {"finished": True, "valid": 0.5, "reached": 0.5, "bytes": 500})
     with open_search(tmp_path, OPTUNA) as manifest:
         again = ParetoSampler(OPTUNA, manifest, key_of)
         assert again.told == 3

@@ -49,6 +49,17 @@ def test_a_sparse_trial_does_not_compete_with_a_dense_one() -> None:
     assert stopped_at(scheduler, trials(0.99)[0], 0.4) is None
 
 
+def test_for_bytes_a_narrow_network_does_not_compete_with_a_wide_one() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2, objective="bytes").search)
+    *first, weak = trials(0.9)
+    for trial in first:
+        stopped_at(scheduler, trial, 0.95)
+    others: list[dict[str, Any]] = [{"model.width": 16}, {"supermask.coats": 2}, {"supermask.pruned": 0.5}]
+    for change in others:
+        assert stopped_at(scheduler, Trial(False, weak.fields, weak.config.replace(change)), 0.4) is None
+    assert stopped_at(scheduler, weak, 0.4) is not None
+
+
 def test_trained_dense_networks_are_never_stopped() -> None:
     scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
     dense = trials(0.9)

@@ -103,6 +103,7 @@ def test_a_space_that_is_not_there(tmp_path: Path) -> None:
 
 def test_what_a_worker_gets_does_not_make_another_space() -> None:
     assert space(cpus=2, failures=9).hash == space().hash
+    assert space(objective="sparsity").hash == space().hash != space(objective="bytes").hash
     assert len({space().hash, space(workers=2).hash, space(seeds=3).hash, space(margin=0.1).hash}) == 4
 
 

@@ -239,8 +239,8 @@ def _configuration(run: RunFiles) -> Iterator[Section]:
     config = run.config
     if config is None:
         return
-    usual = Config().determining()
-    changed = {name: value for name, value in config.determining().items() if usual[name] != value}
+    usual = Config().with_effect()
+    changed = {name: value for name, value in config.with_effect().items() if usual[name] != value}
     rows = [[name, _plain(value), _plain(usual[name])] for name, value in changed.items()]
     blocks: list[Block] = [Table(("field", "value", "default"), rows)] if rows else []
     text = "The fields that determine the result and are not the defaults." if rows else "All defaults."

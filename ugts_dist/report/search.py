@@ -12,6 +12,7 @@ from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Para
 from ugts_dist.report.search_files import Answer, SearchFiles, Seeds, Trial, Winner, read_search
 from ugts_dist.report.text import flat, setting, spread, told
 
+_BEST = {"sparsity": "sparsest", "bytes": "smallest"}
 _OPEN = ("waiting", "running", "lost")
 _FEW_TRIALS = 12
 _MOST_TRIALS = 1000
@@ -23,11 +24,16 @@ def search_page(folder: Path) -> Page:
     search = read_search(folder)
     sections = [
         Section("Answer", blocks=[*_problems(search), *_answer(search)]),
-        Section("Front of sparsity and validation metric", blocks=list(_front(search))),
+        Section(f"Front of {_objective(search)} and validation metric", blocks=list(_front(search))),
         Section("Trials", _counts(search), list(_trials(search))),
         Section("Space", "What was searched.", list(_space(search))),
     ]
     return Page(f"Search {folder.resolve().name}", _intro(search), sections)
+
+
+def _objective(search: SearchFiles) -> str:
+    """What is wanted of a ticket beside accuracy: sparsity or bytes."""
+    return search.answer.objective if search.answer else str(search.search.get("objective", "sparsity"))
 
 
 def _intro(search: SearchFiles) -> str:
@@ -39,17 +45,18 @@ def _intro(search: SearchFiles) -> str:
     if answer.dense is None:
         return f"The search trained no dense network, so that there is none to match.{more}"
     limit = _limit(search, answer, answer.dense)
-    if answer.sparsest is None:
+    if answer.best is None:
         return f"No ticket of the front matches the best trained dense network. {limit}{more}"
-    best, dense = answer.winners[answer.sparsest], answer.dense
+    best, dense = answer.winners[answer.best], answer.dense
     seeds = f" (means over {best.valid.count} seeds)" if best.valid.count > 1 else ""
     compared = ", ".join(
         f"{name} {answer.metric} {ticket.mean:.4f} against {trained.mean:.4f}"
         for name, ticket, trained in (("validation", best.valid, dense.valid), ("test", best.test, dense.test))
     )
+    size = f"{best.bytes:,.0f} bytes and " if answer.objective == "bytes" and best.bytes is not None else ""
     return (
-        f"The sparsest ticket that matches the best trained dense network has sparsity {best.sparsity:.4f}: "
-        f"{compared}{seeds}. {limit}{more}"
+        f"The {_BEST[answer.objective]} ticket that matches the best trained dense network has {size}sparsity "
+        f"{best.sparsity:.4f}: {compared}{seeds}. {limit}{more}"
     )
 
 
@@ -84,10 +91,11 @@ def _answer(search: SearchFiles) -> Iterator[Block]:
     ]
     winners = [*([answer.dense] if answer.dense else []), *answer.winners]
     bytes_of = {trial.key: trial.values.get("bytes") for trial in search.trials}
-    sparsest = None if answer.sparsest is None else answer.winners[answer.sparsest]
+    best = None if answer.best is None else answer.winners[answer.best]
     rows = []
     for winner in winners:
-        name = "trained dense" if winner.dense else "sparsest match" if winner is sparsest else "ticket"
+        match = f"{_BEST[answer.objective]} match"
+        name = "trained dense" if winner.dense else match if winner is best else "ticket"
         values = [setting(winner.fields.get(field)) for field in fields]
         judged = "yes" if winner.matches else "no"
         rows.append(
@@ -116,16 +124,18 @@ def _front(search: SearchFiles) -> Iterator[Block]:
     if search.folder.has("front.png"):
         yield Figure("front.png", "Every finished ticket, the front, and the best trained dense network")
         return
+    objective = _objective(search)
     groups: dict[str, tuple[list[float], list[float]]] = {}
     for trial in search.trials:
-        sparsity, valid = number(trial.values, "sparsity"), number(trial.values, "valid")
-        if sparsity is not None and valid is not None:
+        figure, valid = number(trial.values, objective), number(trial.values, "valid")
+        # The dense network's file is hundreds of times larger: tickets would be one point beside it.
+        if figure is not None and valid is not None and not (trial.dense and objective == "bytes"):
             x, y = groups.setdefault("trained dense" if trial.dense else "tickets", ([], []))
-            x.append(sparsity)
+            x.append(figure)
             y.append(valid)
     if groups:
         metric = search.answer.metric if search.answer else "metric"
-        yield Figure(figures.points(groups, "sparsity", f"validation {metric}"), "Finished trials, one seed each")
+        yield Figure(figures.points(groups, objective, f"validation {metric}"), "Finished trials, one seed each")
     else:
         yield Paragraph("No trial is finished yet.")
 

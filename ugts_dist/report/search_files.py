@@ -26,12 +26,13 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Winner:
-    """A ticket of the front, or the best dense network, over its seeds."""
+    """A ticket of the front, or the best dense network, over its seeds; older searches do not tell the bytes."""
 
     key: str
     dense: bool
     fields: dict[str, Any]
     sparsity: float
+    bytes: float | None
     valid: Seeds
     test: Seeds
     matches: bool
@@ -39,11 +40,12 @@ class Winner:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the search has found; `sparsest` is a place among the winners."""
+    """What the search has found; `best` is a place among the winners."""
 
+    objective: str
     dense: Winner | None
     winners: list[Winner]
-    sparsest: int | None
+    best: int | None
     tolerance: float
     metric: str
 
@@ -119,11 +121,14 @@ def _answer(folder: Folder) -> Answer | None:
         return None
     try:
         winners = [_winner(entry) for entry in values["winners"]]
-        sparsest = values["sparsest"]
-        if sparsest is not None and (type(sparsest) is not int or not 0 <= sparsest < len(winners)):
-            raise ValueError(f"sparsest is {sparsest!r}, and it has {len(winners)} winners")
+        objective = values.get("objective", "sparsity")
+        if objective not in ("sparsity", "bytes"):
+            raise ValueError(f"objective is {objective!r:.80}, allowed are sparsity and bytes")
+        best = values["sparsest"] if "sparsest" in values else values["best"]  # the name before there was an objective
+        if best is not None and (type(best) is not int or not 0 <= best < len(winners)):
+            raise ValueError(f"best is {best!r}, and it has {len(winners)} winners")
         dense = None if values["dense"] is None else _winner(values["dense"])
-        return Answer(dense, winners, sparsest, _number(values, "tolerance"), str(values["metric"]))
+        return Answer(objective, dense, winners, best, _number(values, "tolerance"), str(values["metric"]))
     except (KeyError, TypeError, ValueError) as error:
         folder.problems.append(f"{folder.path / 'answer.json'}: damaged ({type(error).__name__}: {error})")
         return None
@@ -140,6 +145,7 @@ def _winner(values: Mapping[str, Any]) -> Winner:
         bool(values["dense"]),
         fields,
         _number(values, "sparsity"),
+        _number(values["bytes"], "mean") if "bytes" in values else None,
         valid,
         test,
         bool(values["matches"]),
