@@ -82,7 +82,7 @@ def resume_with_another_raw_file(folder: Path) -> str:
     options = ("--data.name", "texas", "--data.root", folder, *QUICK, "--run.folder", folder / "run")
     assert ugts("train", *options).code == 0
     (folder / "run/result.json").unlink()
-    edit(nodes, "\n29\t1,0,1", "\n29\t0,0,1")
+    edit(nodes, "\n29\t1,1,1", "\n29\t0,1,1")
     return ugts("train", *options).told
 
 

@@ -73,7 +73,7 @@ def interrupted_before_it_begins(folder: Path) -> str:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)  # it comes before that
 
-    with mock.patch("ugts_dist.training.fit.make_method", press):
+    with mock.patch("ugts_dist.training.trainer.make_method", press):
         return train(store(folder / "data"), folder / "run").told
 
 

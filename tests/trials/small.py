@@ -70,7 +70,7 @@ def edit(file: Path, old: str, new: str) -> None:
 def webkb(raw: Path) -> Path:
     """The raw files of texas, cornell or wisconsin, with 30 nodes in a ring; returns that of the nodes."""
     raw.mkdir(parents=True)
-    rows = [f"{node}\t{int(node % 4 == 1)},0,1\t{node % 3}" for node in range(30)]
+    rows = [f"{node}\t{int(node % 4 == 1)},{int(node % 7 < 3)},1\t{node % 3}" for node in range(30)]
     (raw / webkb_files.FEATURES).write_text("\n".join(["node_id\tfeature\tlabel", *rows]))
     edges = [f"{node}\t{(node + 1) % 30}" for node in range(30)]
     (raw / webkb_files.EDGES).write_text("\n".join(["node_id\tnode_id", *edges]))
