@@ -18,10 +18,12 @@ from ugts_dist.graphs.traits import Traits, density
 DENSE_FROM = 0.25  # part of non-zero features from which columns are standardised
 _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # beyond, a step sees a sample
 _FULL_BATCH_EPOCHS = 400
-_SAMPLED_STEPS = 1500
+_SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels a feature: the fewer, the more is learnt by heart
 _NARROW = 1024  # features up to which twice the width takes little more time
+_SPARSE_FROM = 0.75  # sparsity from which a sampled ticket needs twice the width
+_WIDEST_NODES = 500_000  # of which an evaluation keeps the widest layer's outputs
 _HOMOPHILY = 0.2  # below, neighbours tell little of a node's class
 _TELLING_EDGES = 20  # edges between training nodes from which their homophily is known
 _MARGIN = 0.02  # of accuracy above that of the commonest class, up to which nothing was learnt
@@ -72,7 +74,7 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
         yield _logits(traits)
-        yield _width(traits, sampled)
+        yield _width(config, traits, sampled)
     if not config.batch.size:
         yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
 
@@ -128,9 +130,12 @@ def _logits(traits: Traits) -> Iterator[Choice]:
     yield Choice("supermask.output_rms", round(by_labels * by_classes, 2), reason)
 
 
-def _width(traits: Traits, sampled: bool) -> Iterator[Choice]:
+def _width(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
     """A weight of a ticket takes a bit or less, so that it may have many more of them to choose from."""
-    if sampled:
+    sparsity = config.supermask.sparsity
+    if sampled and sparsity >= _SPARSE_FROM and traits.num_nodes <= _WIDEST_NODES:
+        yield Choice("model.width", 2048, f"sparsity {sparsity:g}: a weight of a ticket takes a bit or less")
+    elif sampled:
         yield Choice("model.width", 1024, "a weight of a ticket takes a bit or less")
     elif traits.num_features <= _NARROW:
         yield Choice("model.width", 512, f"{traits.num_features:,} features: a weight of a ticket takes a bit or less")
@@ -156,6 +161,7 @@ def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice
     yield Choice("optim.lr", 0.03 if is_ticket else 0.003, "few epochs")
     if is_ticket:
         yield Choice("supermask.ramp", 0.25, "few epochs")
+        yield Choice("supermask.weight_init", "balanced", "what all inputs have in common cancels")
 
 
 def advice(config: Config, graph: Graph, valid: float) -> str:
