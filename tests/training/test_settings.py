@@ -85,6 +85,21 @@ def test_large_graphs_are_sampled() -> None:
     assert "batch.size" not in chosen(SEEN)
 
 
+def test_few_features_are_combined_by_square_layers() -> None:
+    few = replace(SEEN, num_features=6)
+    assert chosen(few)["model.skip"] == chosen(few, supermask__method="dense")["model.skip"] == "residual"
+    assert chosen(few, model__depth=16)["model.skip"] == "initial"
+    assert "model.skip" not in chosen(few, model__arch="gin-paper"), "which has none"
+    assert "model.skip" not in chosen(SEEN)
+
+
+def test_a_sparse_ticket_of_a_sampled_graph_is_twice_as_wide() -> None:
+    large = replace(SEEN, num_nodes=200_000, num_edges=3_000_000, num_labels=90_000)
+    widths = [chosen(large, supermask__sparsity=sparsity)["model.width"] for sparsity in (0.5, 0.9)]
+    assert widths == [1024, 2048]
+    assert chosen(replace(large, num_nodes=2_000_000))["model.width"] == 1024, "an evaluation keeps a row for each node"
+
+
 def test_where_neighbours_differ_a_node_is_told_from_them() -> None:
     assert chosen(replace(SEEN, homophily=0.05))["model.arch"] == "sage"
     assert "model.arch" not in chosen(SEEN)
@@ -127,7 +142,7 @@ def store(tmp_path: Path) -> Path:
 def test_a_ticket_of_a_graph_that_nobody_has_tuned_for(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quiet = ["--log.no-tensorboard", "--run.epochs=60", "--model.width", "64"]
+    quiet = ["--log.no-tensorboard", "--run.epochs=60", "--model.width", "64", "--model.skip", "none"]
     reached = {}
     for name, extra in (("fitted", ()), ("plain", ("--no-rules",))):
         main(["train", "--data.name", str(store), "--run.folder", str(tmp_path / name), *quiet, *extra])
@@ -137,9 +152,10 @@ def test_a_ticket_of_a_graph_that_nobody_has_tuned_for(
     assert reached["fitted"] > reached["plain"] + 0.1
     config = load_toml(tmp_path / "fitted/config.toml")
     assert config.data.standardize
-    assert (config.run.epochs, config.model.width) == (60, 64), "they were given"
+    assert (config.run.epochs, config.model.width, config.model.skip) == (60, 64, "none"), "they were given"
     main(["evaluate", str(tmp_path / "fitted")])
-    assert f"test accuracy {reached['fitted']:.3f}" in capsys.readouterr().out
+    again = float(re.findall(r"\ntest accuracy (\S+)", capsys.readouterr().out)[0])
+    assert again == pytest.approx(reached["fitted"], abs=1e-3)
 
 
 def _settings(rank: int, name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels a feature: the fewer, the more is learnt by heart
 _NARROW = 1024  # features up to which twice the width takes little more time
+_FEW_FEATURES = 32  # up to which a sparse first layer keeps about one input of a hidden unit
 _SPARSE_FROM = 0.75  # sparsity from which a sampled ticket needs twice the width
 _WIDEST_NODES = 500_000  # of which an evaluation keeps the widest layer's outputs
 _HOMOPHILY = 0.2  # below, neighbours tell little of a node's class
@@ -70,6 +71,7 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     is_ticket = config.supermask.method != "dense"
     yield _features(traits)
     yield _architecture(traits)
+    yield _few_features(config, traits)
     yield _depth(config)
     yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
@@ -101,6 +103,12 @@ def _depth(config: Config) -> Iterator[Choice]:
         yield Choice("supermask.weight_init", "balanced", reason)
         yield Choice("supermask.floor", 0.3, reason)
         yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
+
+
+def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
+    """A ticket that keeps a tenth of so few inputs can't combine them; square layers behind a linear one can."""
+    if traits.num_features <= _FEW_FEATURES and config.model.depth < DEEP:
+        yield Choice("model.skip", "residual", f"{traits.num_features} features: square layers combine them")
 
 
 def _told(traits: Traits) -> str:
@@ -137,7 +145,7 @@ def _width(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
         yield Choice("model.width", 2048, f"sparsity {sparsity:g}: a weight of a ticket takes a bit or less")
     elif sampled:
         yield Choice("model.width", 1024, "a weight of a ticket takes a bit or less")
-    elif traits.num_features <= _NARROW:
+    elif _FEW_FEATURES < traits.num_features <= _NARROW:
         yield Choice("model.width", 512, f"{traits.num_features:,} features: a weight of a ticket takes a bit or less")
 
 
@@ -161,6 +169,7 @@ def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice
     yield Choice("optim.lr", 0.03 if is_ticket else 0.003, "few epochs")
     if is_ticket:
         yield Choice("supermask.ramp", 0.25, "few epochs")
+    if is_ticket and config.model.depth < DEEP:  # deep ones have them already
         yield Choice("supermask.weight_init", "balanced", "what all inputs have in common cancels")
 
 
