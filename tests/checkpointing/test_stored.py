@@ -1,0 +1,31 @@
+"""A checkpoint that lies here as an older version wrote it: its run is resumed and ends as it did there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ugts_dist.checkpointing import files
+from ugts_dist.checkpointing.identity import Resume
+from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.training.run import run
+
+STORED = Path(__file__).parent / "stored" / "step-00000057"
+
+
+def test_an_older_checkpoint_is_read() -> None:
+    text = (STORED / "state.json").read_text().splitlines()[1]
+    assert json.loads(text)["config"]["optim"]["average"] == 0.0, "a field that is gone"
+    found = files.read(STORED)
+    assert (found.epoch, found.step, found.best_file) == (28, 1, "best.ticket")
+    assert found.tensors["trained"].keys() == {"convs.0.lin.weight", "convs.1.lin.weight"}
+
+
+def test_its_run_ends_as_it_did(tmp_path: Path) -> None:
+    config = Config.from_dict(files.read(STORED).config, "").replace({"run.folder": str(tmp_path / "run")})
+    result, _ = run(config, Ranks(), Resume(source=str(STORED)))
+    assert result.valid == pytest.approx(0.9033, abs=0.02)  # machines round differently
+    assert result.test == pytest.approx(0.9044, abs=0.02)
