@@ -23,7 +23,7 @@ import torch
 from side_by_side import machine, table
 
 from ugts_dist.atomic import write_text
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.state import Best, Checkpoint, Tensors
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks

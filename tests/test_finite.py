@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import zero_if_finite

@@ -64,14 +64,11 @@ def run_on_workers(settings: dict[str, Any]) -> None:
 def _worker(trial: dict[str, Any]) -> None:
     """One rank of the run, in the process group that Ray has made."""
     import ray.train
-    import torch.distributed as dist
     from ray.train.torch import get_device
 
-    from ugts_dist.distributed.ranks import Ranks
+    from ugts_dist.distributed.ranks import ranks_of_group
 
-    context = ray.train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size(), get_device(), dist.group.WORLD)
-    _run(trial, ranks, ray.train.report)
+    _run(trial, ranks_of_group(get_device()), ray.train.report)
 
 
 def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:

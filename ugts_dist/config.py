@@ -40,8 +40,7 @@ _WITHOUT_EFFECT = (
     "run.spill",
     "run.timeout",
 )
-_NOTHING = object()
-# Fields younger than FORMAT of `training.run_key`: as long as they have their default, a run is named as before them.
+# Fields younger than FORMAT of `checkpointing.identity`: with their defaults, a run is named as before them.
 _LATER = {
     "data.standardize": False,
     "model.dropout_at": "every",
@@ -53,8 +52,8 @@ _LATER = {
     "supermask.locked": 0.0,
     "supermask.fold": False,
 }
-# Fields of older versions, with the only value that is still read: the one without effect.
-_REMOVED = {"optim.average": 0.0}
+# Fields of older versions that are still read, with the only value that is: the one without effect.
+_REMOVED = {("optim.average", 0.0)}
 
 
 @dataclass(frozen=True)
@@ -213,9 +212,13 @@ def _section(cls: type, name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
     hints = _types(cls)
-    values = {key: value for key, value in values.items() if _REMOVED.get(f"{name}.{key}", _NOTHING) != value}
+    values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}", value)}
     _refuse_unknown(values, hints, f"field in [{name}]")
     return cls(**{key: _typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
+
+
+def _is_removed(field: str, value: Any) -> bool:
+    return isinstance(value, float) and (field, value) in _REMOVED
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
+
 
 class InputError(ValueError):
     """A mistake in the input, told in one line: the field or file, its value, and what is allowed.
@@ -19,9 +21,6 @@ class RankInputError(InputError):
 
 class InUseError(InputError):
     """Another process holds what this one needs: the same command may succeed once that has ended."""
-
-
-TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 
 class StoppedError(Exception):

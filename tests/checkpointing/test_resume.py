@@ -18,8 +18,7 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, planted_graph
-from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing import run_folder, saver
+from ugts_dist.checkpointing import checkpoint, run_folder, saver
 from ugts_dist.checkpointing.broadcast import initial_scores
 from ugts_dist.checkpointing.identity import Identity, Resume
 from ugts_dist.checkpointing.result_file import read_result

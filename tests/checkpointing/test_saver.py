@@ -12,8 +12,7 @@ import torch
 
 from tests.training.helpers import config
 from ugts_dist.atomic import write_text
-from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing import saver
+from ugts_dist.checkpointing import checkpoint, saver
 from ugts_dist.checkpointing.saver import Saver
 from ugts_dist.checkpointing.state import Best, Progress, Tensors
 from ugts_dist.config import Config
@@ -67,7 +66,7 @@ class Training:
         if is_best:
             self.progress.best = Best(epoch, 0.5, 0.5, 0.5, 0.5, 0.5)
         self.progress.next_epoch()
-        self.saver.after_epoch(self.progress, Network(f"epoch {epoch}") if is_best else None)
+        self.saver.after_epoch(Network(f"epoch {epoch}") if is_best else None)
 
 
 def settings(**changes: Any) -> Config:
@@ -85,7 +84,7 @@ def test_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
     with training.saver as used:
         training.epoch()
         training.epoch(is_best=True)
-        used.finish(training.progress)
+        used.finish()
     assert saved(tmp_path) == [(3, 3.0), (6, 6.0), (8, 8.0)]
     assert (tmp_path / "best.ticket").read_text() == "epoch 1"
 
@@ -116,7 +115,7 @@ def test_the_best_epoch_is_saved_as_it_was(tmp_path: Path, monkeypatch: pytest.M
         used._wait()
         assert saved(tmp_path) == [(4, 4.0)]
         assert (tmp_path / "best.ticket").read_text() == "epoch 0"
-        used.finish(training.progress)
+        used.finish()
     # The second best one was overtaken before it could be written.
     assert saved(tmp_path) == [(4, 4.0), (16, 16.0), (20, 20.0)]
     assert (tmp_path / "best.ticket").read_text() == "epoch 3"
@@ -129,7 +128,7 @@ def test_a_checkpoint_has_the_best_network_of_its_time(tmp_path: Path, monkeypat
     with training.saver as used:
         for is_best in (True, True, False):
             training.epoch(is_best)
-        used.finish(training.progress)
+        used.finish()
     texts = [(path / "best.ticket").read_text() for path in checkpoint.found(tmp_path)]
     assert texts == ["epoch 0", "epoch 1", "epoch 1"]
 
@@ -154,7 +153,7 @@ def test_training_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest
         training.epoch()
         assert len(begun) <= 1
         may_end.append(True)
-        used.finish(training.progress)
+        used.finish()
     assert saved(tmp_path) == [(4, 4.0), (8, 8.0), (12, 12.0)]
 
 
@@ -179,7 +178,7 @@ def test_a_full_disk_does_not_end_the_run(
         assert shown.count("\n") == 1
         full.clear()
         training.epoch(is_best=True)
-        used.finish(training.progress)
+        used.finish()
     assert saved(tmp_path)[-1] == (4, 4.0)
     assert capsys.readouterr().err == ""
 
@@ -193,7 +192,7 @@ def test_the_best_network_that_can_not_be_written_ends_it(tmp_path: Path, monkey
     with training.saver as used:
         training.epoch(is_best=True)
         with pytest.raises(OSError, match="No space left"):
-            used.finish(training.progress)
+            used.finish()
 
 
 def test_a_last_state_that_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +202,6 @@ def test_a_last_state_that_is_not_finite_is_not_saved(tmp_path: Path, capsys: py
         training.epoch(is_best=True)
         training.score /= 0.0
         training.epoch()
-        used.finish(training.progress)
+        used.finish()
     assert saved(tmp_path) == [(4, 4.0)]
     assert "scores are not finite since the last evaluation" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,7 +17,7 @@ from torch.distributed import FileStore  # type: ignore[attr-defined]
 from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.device import agreed_device, own_device
-from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.ranks import Ranks, ranks_of_group
 from ugts_dist.errors import InputError
 from ugts_dist.training.placement import evaluation_device, placed
 from ugts_dist.training.run import run
@@ -48,6 +48,16 @@ def _together(rank: int, world_size: int) -> tuple[int, str]:
 
 def test_a_mistake_of_one_rank_is_every_ranks() -> None:
     assert spawn(3, _together, 3) == [(rank, "rank 1 has no data") for rank in range(3)]
+
+
+def _local(rank: int, machines: list[str]) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ranks, "machine_id", machines[rank])
+        return ranks_of_group(torch.device("cpu")).local_world_size
+
+
+def test_the_ranks_of_each_machine_are_counted() -> None:
+    assert spawn(3, _local, ["a", "b", "a"]) == [2, 1, 2]
 
 
 def _run_into(rank: int, folder: str) -> str:

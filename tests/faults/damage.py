@@ -31,7 +31,7 @@ from tests.faults.damaged_bytes import DAMAGES, MARK, Damage
 from tests.faults.hostile import STATE, checkpoint_tensors, write_state
 from tests.faults.hostile_networks import DENSE, TICKET
 from tests.faults.launch import CONTEXT
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.result_file import read_result
 
 BOUND = 60.0

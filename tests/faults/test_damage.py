@@ -12,7 +12,7 @@ from tests.faults.damage import examined
 from tests.faults.kills import Reference
 from tests.faults.launch import launch, train_arguments
 from tests.faults.observe import kill, outcome, until
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 
 
 @pytest.mark.parametrize("numbers", [range(200), pytest.param(range(200, 2000), marks=pytest.mark.slow)], ids=str)

@@ -17,7 +17,7 @@ import pytest
 from tests.faults.kills import Reference
 from tests.faults.launch import Launch, launch, launch_alone, train_arguments
 from tests.faults.observe import left_over, outcome, until
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 
 FULL = "No space left on device"
 

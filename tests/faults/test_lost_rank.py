@@ -16,7 +16,7 @@ from tests.faults.kills import Reference
 from tests.faults.launch import EPOCHS, Agent, Launch, launch, launch_alone, train_arguments
 from tests.faults.observe import kill, outcome, state, until
 from tests.training.helpers import equal_share
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.supermask import Ticket
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.training.helpers import config, planted_graph
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import load_saved
 from ugts_dist.config_sections import METHODS
 from ugts_dist.distributed.ranks import Ranks

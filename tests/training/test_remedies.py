@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import load_saved
 from ugts_dist.cli import main
 from ugts_dist.config import Config

@@ -93,6 +93,12 @@ def test_few_features_are_combined_by_square_layers() -> None:
     assert "model.skip" not in chosen(SEEN)
 
 
+def test_square_layers_stay_narrow() -> None:
+    large = replace(SEEN, num_nodes=200_000, num_edges=3_000_000, num_labels=90_000)
+    assert "model.width" not in chosen(replace(large, num_features=6)), "a residual makes the first layer square"
+    assert chosen(large, model__depth=3)["model.width"] == 1024, "a layer of 2,048 by 2,048 takes long"
+
+
 def test_a_sparse_ticket_of_a_sampled_graph_is_twice_as_wide() -> None:
     large = replace(SEEN, num_nodes=200_000, num_edges=3_000_000, num_labels=90_000)
     widths = [chosen(large, supermask__sparsity=sparsity)["model.width"] for sparsity in (0.5, 0.9)]

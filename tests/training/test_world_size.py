@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.processes import spawn
 from tests.training.helpers import config, equal_share, fit_rank, planted_graph
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data

@@ -22,7 +22,7 @@ from tests.processes import spawn
 from tests.tuning.helpers import SMALL, search_here, space
 from tuning.manifest import space_of
 from tuning.plan import Trial, list_trials
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.supermask import Ticket

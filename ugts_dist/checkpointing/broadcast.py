@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ugts_dist.checkpointing import files
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.state import Checkpoint, Tensors
 from ugts_dist.distributed.ranks import Ranks
 
@@ -31,7 +31,7 @@ def initial_scores(path: str, ranks: Ranks) -> Checkpoint | None:
     """The checkpoint that `run.init_scores` names, on every rank; None where it is empty. Collective."""
     if not path:
         return None
-    own = ranks.raise_together(lambda: files.at(Path(path), best=True) if ranks.is_main else None)
+    own = ranks.raise_together(lambda: checkpoint.at(Path(path), best=True) if ranks.is_main else None)
     return broadcast_checkpoint(own, ranks)
 
 

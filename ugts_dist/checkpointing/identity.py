@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.atomic import write_text
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import data_of
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config, load_toml, place_fields

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.atomic import write_file, write_text
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.folder_names import (
     LAUNCH,
     is_fresh,

@@ -24,7 +24,7 @@ from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.terminal import note
 
 
-class Saved(Protocol):
+class NetworkSnapshot(Protocol):
     """A network as it was at some moment; saving it needs nothing of the run, so that a thread can do it."""
 
     def save(self, path: Path) -> int:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ugts_dist.atomic import flush
-from ugts_dist.checkpointing import files as checkpoint
-from ugts_dist.checkpointing.saved_network import Saved
+from ugts_dist.checkpointing import checkpoint
+from ugts_dist.checkpointing.saved_network import NetworkSnapshot
 from ugts_dist.checkpointing.state import Checkpoint, Progress, Tensors
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
@@ -29,7 +29,7 @@ from ugts_dist.terminal import note
 _PART_OF_TIME = 0.02  # that saving the best epochs may take
 
 
-class Trainer(Protocol):
+class Stateful(Protocol):
     """What is saved."""
 
     @property
@@ -59,7 +59,7 @@ class Saver:
         folder: Path,
         config: Config,
         ranks: Ranks,
-        trainer: Trainer,
+        trainer: Stateful,
         data: DataChecksum | None = None,
         seconds: float = 0.0,
     ) -> None:
@@ -70,12 +70,12 @@ class Saver:
         self._agreement = StopAgreement(self._request, ranks)
         self._listening = self._request.listening()
         self._thread = ThreadPoolExecutor(1, "saving")
-        self._job: Future[Saved | None] | None = None
+        self._job: Future[NetworkSnapshot | None] | None = None
         self._failed = False  # whether the last thing to be written could not be
         self._started = time.perf_counter() - seconds
         self._last_save = time.monotonic()
         self._best_from = 0.0  # when the best epoch may be saved again
-        self._network: Saved | None = None  # the best one, where it is not on disk yet
+        self._network: NetworkSnapshot | None = None  # the best one, where it is not on disk yet
         self._best: Checkpoint | None = None  # the same of its checkpoint
         self._free: list[Tensors] = []  # memory of snapshots that are written
 
@@ -114,8 +114,8 @@ class Saver:
         if stop:
             self._stop(stop)
 
-    def after_epoch(self, progress: Progress, network: Saved | None) -> None:
-        """An epoch is over, `progress` stands at the next one; `network` is given where it was the best so far."""
+    def after_epoch(self, network: NetworkSnapshot | None) -> None:
+        """An epoch is over; `network` is given where it was the best so far."""
         if not self._ranks.is_main or network is None:
             return
         self._network = network
@@ -125,7 +125,7 @@ class Saver:
             self._best = self._snapshot([0.0] * self._ranks.world_size, is_best=True)
         self._flush_best()
 
-    def finish(self, progress: Progress) -> Path:
+    def finish(self) -> Path:
         """Write what is not yet written, and the last state. Raises OSError where the best network can't be."""
         path = self._folder / self._trainer.file
         if self._ranks.is_main:
@@ -203,7 +203,7 @@ class Saver:
             if self._network is None:  # else there is a better one since
                 self._network = unsaved
 
-    def _write(self, network: Saved | None, snapshot: Checkpoint | None) -> Saved | None:
+    def _write(self, network: NetworkSnapshot | None, snapshot: Checkpoint | None) -> NetworkSnapshot | None:
         """In the thread: the best network first, which the checkpoint holds too.
 
         Returns it where it is to be tried again. What can't be written is told.

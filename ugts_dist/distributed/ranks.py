@@ -6,7 +6,7 @@ import gc
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar, cast
@@ -155,8 +155,8 @@ def ranks_from_environment(device: Device = "auto", timeout: float = 600.0) -> I
                 world_size=world_size,
                 timeout=timedelta(seconds=timeout),
             )
-            local = _local_world_size(world_size)
-        yield Ranks(rank, world_size, place, dist.group.WORLD, launcher=launcher, local_world_size=local)
+            ranks = ranks_of_group(place, launcher)
+        yield ranks
     except RuntimeError as error:
         if not is_of_collective(error):
             raise
@@ -175,9 +175,10 @@ def _in_use(device: torch.device) -> torch.device:
     return device
 
 
-def _local_world_size(world_size: int) -> int:
-    """Ranks on this machine. Counted, because launchers other than torchrun do not say it. Collective."""
-    own = f"{socket.gethostname()} {boot_id()}"
-    found: list[str] = [""] * world_size
-    dist.all_gather_object(found, own)
-    return found.count(own)
+def ranks_of_group(device: torch.device, launcher: Launcher | None = None) -> Ranks:
+    """This process among those of the default process group, which is there already. Collective.
+
+    The ranks of this machine are counted, because launchers other than torchrun do not say how many they are.
+    """
+    own = Ranks(dist.get_rank(), dist.get_world_size(), device, dist.group.WORLD, launcher=launcher or Launcher())
+    return replace(own, local_world_size=own.machines().count(own.machine_id))

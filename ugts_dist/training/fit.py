@@ -107,10 +107,10 @@ def fit(
                 metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
-            saver.after_epoch(progress, network)
+            saver.after_epoch(network)
             if on_epoch is not None and metrics is not None:
                 on_epoch(epoch, metrics)
-        path, seconds = saver.finish(progress), saver.seconds
+        path, seconds = saver.finish(), saver.seconds
 
     best = progress.best
     return Result(

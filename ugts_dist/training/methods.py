@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ugts_dist.checkpointing.saved_network import Saved, provenance
+from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
@@ -64,7 +64,7 @@ class Method(Protocol):
         """The global threshold that is set now, under its name; nothing where there is none."""
         ...
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Saved:
+    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> NetworkSnapshot:
         """The network as it is now, found on these data."""
         ...
 

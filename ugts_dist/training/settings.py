@@ -141,11 +141,14 @@ def _logits(traits: Traits) -> Iterator[Choice]:
 def _width(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
     """A weight of a ticket takes a bit or less, so that it may have many more of them to choose from."""
     sparsity = config.supermask.sparsity
-    if sampled and sparsity >= _SPARSE_FROM and traits.num_nodes <= _WIDEST_NODES:
+    if traits.num_features <= _FEW_FEATURES:
+        return  # square layers: a wider one takes long
+    is_small = traits.num_nodes <= _WIDEST_NODES and config.model.depth <= 2
+    if sampled and sparsity >= _SPARSE_FROM and is_small:
         yield Choice("model.width", 2048, f"sparsity {sparsity:g}: a weight of a ticket takes a bit or less")
     elif sampled:
         yield Choice("model.width", 1024, "a weight of a ticket takes a bit or less")
-    elif _FEW_FEATURES < traits.num_features <= _NARROW:
+    elif traits.num_features <= _NARROW:
         yield Choice("model.width", 512, f"{traits.num_features:,} features: a weight of a ticket takes a bit or less")
 
 

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ugts_dist.checkpointing import files as checkpoint
+from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.state import Best, Checkpoint, Tensors
 from ugts_dist.errors import InputError
 
