@@ -76,7 +76,7 @@ class TicketSearch:
 
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         options = config.supermask
-        scope, ramp = options.parts
+        scope, ramp = options.effective_scope, options.effective_schedule
         self.model = model
         self.schedule = Schedule(
             options.sparsity, config.ramp_epochs, 3 if ramp == "cubic" else 1, options.initial_sparsity
@@ -91,9 +91,9 @@ class TicketSearch:
             scope=scope,
             rescale=options.rescale,
             ranking=options.ranking,
-            floor=options.floor,
-            first=model.inputs() if options.input_sparsity else (),
-            first_sparsity=options.input_sparsity,
+            min_layer_density=options.min_layer_density,
+            input_layers=model.input_layers() if options.input_sparsity else (),
+            input_sparsity=options.input_sparsity,
             coats=options.coats,
             signed=options.signed,
             pruned=options.pruned,
