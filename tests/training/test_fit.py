@@ -26,12 +26,12 @@ def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
     graph = planted_graph()
     result = fit(config(run__epochs=30), graph, Ranks(), tmp_path)
     assert result.test > 0.8
-    settings, fill, saved, _ = load_saved(tmp_path / "best.ticket")
-    model = fill(build_model(settings, graph)).eval()
+    saved = load_saved(tmp_path / "best.ticket")
+    model = saved.fill(build_model(saved.config, graph)).eval()
     block = graph_block(graph, torch.device("cpu"))
     predicted = model(full_features(graph, torch.device("cpu")), [block, block]).argmax(1)
-    assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved["test"]
-    assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved["valid"]
+    assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved.metrics["test"]
+    assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved.metrics["valid"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ugts_dist.checkpointing.network_files import DENSE, TICKET
 from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
@@ -72,7 +73,7 @@ class Method(Protocol):
 class TicketSearch:
     """Frozen weights, trained scores."""
 
-    file = "best.ticket"
+    file = TICKET
 
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         options = config.supermask
@@ -150,7 +151,7 @@ class DenseNetwork:
 class DenseTraining:
     """Trained weights, no mask: the network that a ticket has to match."""
 
-    file = "best.safetensors"
+    file = DENSE
 
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         self.model = model
