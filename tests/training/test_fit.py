@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from tests.training.helpers import config, planted_graph
 from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import load_saved
-from ugts_dist.config_sections import METHODS
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
+from ugts_dist.methods import METHODS
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch, build_model

@@ -68,7 +68,7 @@ def with_choices(config: Config, choices: Sequence[Choice]) -> Config:
 def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     """The choices of each rule, which hold together or not at all."""
     sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
-    is_ticket = config.supermask.method != "dense"
+    is_ticket = config.supermask.masks
     yield _features(traits)
     yield _architecture(traits)
     yield _few_features(config, traits)
@@ -99,7 +99,7 @@ def _depth(config: Config) -> Iterator[Choice]:
         return
     yield Choice("model.skip", "initial", reason)
     yield Choice("model.dropout_at", "input", reason)
-    if config.supermask.method != "dense":
+    if config.supermask.masks:
         yield Choice("supermask.weight_init", "balanced", reason)
         yield Choice("supermask.floor", 0.3, reason)
         yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
@@ -190,7 +190,7 @@ def advice(config: Config, graph: Graph, valid: float) -> str:
 
 
 def _remedy(config: Config, graph: Graph) -> str:
-    ticket, model = config.supermask.method != "dense", config.model
+    ticket, model = config.supermask.masks, config.model
     if model.depth >= DEEP and model.skip == "none":
         deep = "--model.skip initial --model.dropout-at input"
         return f"{deep} --supermask.weight-init balanced --supermask.floor 0.3" if ticket else deep
