@@ -3,7 +3,7 @@
 #   image.sh [TAG]
 # See kuberay-rayjob.md.
 set -euo pipefail
-tag=${1:-ugts-dist:0.1.0}
+tag=${1:-ugts-dist:0.2.0}
 home=$(cd "$(dirname "$0")/.." && pwd)
 
 fail() {

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from ugts_dist.config_limits import MAX_COATS, MAX_SEED, require, require_count, require_scale
+from ugts_dist.methods import METHODS, Ramp, Scope
 
-Method = Literal["ugts", "edge-popup", "no-global", "no-gradual", "dense"]
-Scope = Literal["global", "layer"]
-Ramp = Literal["linear", "cubic", "constant"]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
-METHODS: dict[str, tuple[Scope, Ramp]] = {
-    "ugts": ("global", "linear"),
-    "no-global": ("layer", "linear"),
-    "no-gradual": ("global", "constant"),
-    "edge-popup": ("layer", "constant"),
-    "dense": ("global", "constant"),
-}
-"""Each method's scope of the threshold and schedule of the sparsity (Table 5 of the paper)."""
+_METHODS_HELP = " ".join(f"{name}: {method.summary}." for name, method in METHODS.items())
 
 
 @dataclass(frozen=True)
 class SupermaskConfig:
     """How the ticket is searched."""
 
-    method: Method = "ugts"
-    """ugts: one global threshold, gradual sparsity. edge-popup: one threshold per layer, full sparsity from the start.
-    no-global, no-gradual: the two ablations between them. dense: no mask, the weights are trained."""
+    method: Annotated[MethodName, tyro.conf.arg(help=_METHODS_HELP)] = "ugts"
+    """One of `METHODS`: what is compared with which threshold, and how the sparsity rises."""
     sparsity: float = 0.9
     """Target sparsity: the fraction of weights masked to zero."""
     initial_sparsity: float = 0.0
@@ -119,9 +115,14 @@ class SupermaskConfig:
     @property
     def effective_scope(self) -> Scope:
         """The scope of the threshold; the method's own if `scope` is `auto`."""
-        return METHODS[self.method][0] if self.scope == "auto" else self.scope
+        return METHODS[self.method].scope if self.scope == "auto" else self.scope
 
     @property
     def effective_schedule(self) -> Ramp:
         """How the sparsity rises; as the method has it if `schedule` is `auto`."""
-        return METHODS[self.method][1] if self.schedule == "auto" else self.schedule
+        return METHODS[self.method].schedule if self.schedule == "auto" else self.schedule
+
+    @property
+    def masks(self) -> bool:
+        """Whether weights are masked: a ticket is searched, not a dense network trained."""
+        return METHODS[self.method].masks

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+from tests.graphs.helpers import snapshot
 from tests.report.parsed import Parsed
 from ugts_dist.cli import main
 from ugts_dist.config import Config
+from ugts_dist.report.markdown import write_page
 from ugts_dist.report.page import Cell, Page, Section, Table
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a reproduction."""
-    there = tmp_path / "page"
+    """Of a run that is not finished."""
+    there = tmp_path / "mine"
+    there.mkdir()
+    (there / "config.toml").write_text(Config().to_toml())
+    return there
+
+
+@pytest.fixture
+def reproduction(tmp_path: Path) -> Path:
+    """The folder of a reproduction."""
+    there = tmp_path / "reproduction"
     there.mkdir()
     table = Table(["", "Cora"], [["published", "81.5"], ["ours", Cell("82.1 (+0.6)", "better")]])
-    page = Page("The paper, reproduced", "Intro.", [Section("Table 1", "", [table])])
-    (there / "page.json").write_text(json.dumps(page.to_dict()))
+    write_page(Page("The paper, reproduced", "Intro.", [Section("Table 1", "", [table])]), there)
     return there
 
 
@@ -41,8 +50,8 @@ def test_the_page_is_written_into_the_folder_and_its_path_printed(
     main(["report", str(folder)])
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     parsed = Parsed.of(folder / "report.html")
-    assert parsed.tables == [[["", "Cora"], ["published", "81.5"], ["ours", "▲ 82.1 (+0.6)"]]]
-    assert sorted(file.name for file in folder.iterdir()) == ["page.json", "report.html"]
+    assert "This run is not finished" in parsed.text
+    assert sorted(file.name for file in folder.iterdir()) == ["config.toml", "report.html"]
 
 
 def test_an_earlier_report_is_replaced_with_the_same_bytes(folder: Path) -> None:
@@ -90,14 +99,22 @@ def test_a_file_that_can_not_be_written_is_told(folder: Path, capsys: pytest.Cap
     assert "can't be written (File name too long)" in refused(capsys, str(folder), "--out", str(folder / name))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"title": "t", "sections": [{}]}', "\xff"])
-def test_a_damaged_page_is_refused(folder: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "page.json").write_bytes(text.encode("latin-1"))
-    assert str(folder / "page.json") in refused(capsys, str(folder))
-    assert not (folder / "report.html").exists()
+def test_the_page_of_a_reproduction_is_there_already(
+    reproduction: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(reproduction)
+    main(["report", str(reproduction)])
+    assert capsys.readouterr().out == f"{reproduction / 'index.html'}\n"
+    assert "is there already" in refused(capsys, str(reproduction), "--out", str(tmp_path / "x.html"))
+    assert snapshot(reproduction) == before
+    assert not (tmp_path / "x.html").exists()
 
 
-def test_a_run_is_recognised(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text(Config().to_toml())
-    main(["report", str(tmp_path)])
-    assert "This run is not finished" in Parsed.of(tmp_path / "report.html").text
+@pytest.mark.parametrize("content", [None, "<html>mine</html>"])
+def test_a_reproduction_without_its_page_is_told_how_it_is_written(
+    tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    if content is not None:
+        (tmp_path / "index.html").write_text(content)
+    assert f"`ugts reproduce NAME --draw --folder {tmp_path}`" in refused(capsys, str(tmp_path))

@@ -143,10 +143,10 @@ def report_with_a_pipe(folder: Path) -> str:
     return f"{ugts('report', folder).told} {(folder / 'report.html').read_text(encoding='utf-8')}"
 
 
-@case(r"^exit 2: ugts: \S*page\.json: cannot be read as a page of `ugts reproduce` \(not a regular file\)")
+@case(r"^exit 2: ugts: \S*: neither a run .*`ugts reproduce NAME --draw --folder ")
 def page_that_is_a_pipe(folder: Path) -> str:
     """A report of a reproduction whose page is a pipe."""
-    os.mkfifo(folder / "page.json")
+    os.mkfifo(folder / "index.html")
     return ugts("report", folder).told
 
 

@@ -25,6 +25,7 @@ from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, 
 from ugts_dist.experiments.traces import find_trace, observe_or_tell
 from ugts_dist.graphs.configured import load_data
 from ugts_dist.report.markdown import write_page
+from ugts_dist.report.owned import PAGE
 from ugts_dist.report.page import Section
 from ugts_dist.terminal import note
 
@@ -52,7 +53,7 @@ def reproduce(options: ReproduceOptions) -> Path:
         if not options.draw:
             _run(study, store, known, options)
         write(studies, store, folder, known)
-    return folder / "index.html"
+    return folder / PAGE
 
 
 def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> None:
@@ -70,9 +71,7 @@ def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> 
 def write(studies: Sequence[Study], store: Path, folder: Path, known: Known) -> None:
     """The page of what is finished, as HTML and Markdown, and the figures behind it as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = make_page([_section(study, store, folder, known) for study in studies])
-    write_page(page, folder)
-    write_text(folder / "page.json", json.dumps(page.to_dict(), indent=1) + "\n")
+    write_page(make_page([_section(study, store, folder, known) for study in studies]), folder)
 
 
 def _section(study: Study, store: Path, folder: Path, known: Known) -> Section:

@@ -9,19 +9,25 @@ from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
 from ugts_dist.report.html import render
 from ugts_dist.report.options import ReportOptions
-from ugts_dist.report.owned import check_ours
+from ugts_dist.report.owned import PAGE, check_ours, is_ours
 from ugts_dist.report.page import Page
 from ugts_dist.report.run import run_page
 from ugts_dist.report.search import search_page
-from ugts_dist.text_files import read_json
 
-REPRODUCTION, SEARCH, RUN = "page.json", "space.toml", "config.toml"
+SEARCH, RUN = "space.toml", "config.toml"
 
 
 def write_report(options: ReportOptions) -> Path:
-    """Write the page; returns its file. Raises InputError for every mistake, before anything is written."""
+    """Write the page, unless it is there, as that of a reproduction; returns its file.
+
+    Raises InputError for every mistake, before anything is written.
+    """
     folder = Path(options.path)
     out = Path(options.out) if options.out else folder / "report.html"
+    if is_ours(folder / PAGE):
+        if options.out:
+            raise InputError(f"--out is {out}, but the page of a reproduction is there already: {folder / PAGE}")
+        return folder / PAGE
     page = page_of_folder(folder)
     check_ours(out)
     try:
@@ -34,16 +40,14 @@ def write_report(options: ReportOptions) -> Path:
 
 
 def page_of_folder(folder: Path) -> Page:
-    """What the folder is shows in its files. Raises InputError where it is none of the three."""
+    """The page of a run or a search, as the folder's files show. Raises InputError where it is neither."""
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; allowed is that of a run, a search or a reproduction")
-    if (folder / REPRODUCTION).exists():
-        file = folder / REPRODUCTION
-        return Page.from_dict(read_json(file, "a page of `ugts reproduce`"), str(file))
     if (folder / SEARCH).exists():
         return search_page(folder)
     if (folder / RUN).exists():
         return run_page(folder)
     raise InputError(
-        f"{folder}: neither a run ({RUN}) nor a search ({SEARCH}) nor a reproduction ({REPRODUCTION}) is in it"
+        f"{folder}: neither a run ({RUN}) nor a search ({SEARCH}) nor the page of a reproduction ({PAGE}) is in it; "
+        f"the page is written by `ugts reproduce NAME --draw --folder {folder}`"
     )

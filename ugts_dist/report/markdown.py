@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.errors import InputError
 from ugts_dist.report.html import render
-from ugts_dist.report.owned import MARK, check_ours
+from ugts_dist.report.owned import MARK, PAGE, check_ours
 from ugts_dist.report.page import Block, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.text import cell_text, legend, paragraphs
 from ugts_dist.terminal import escaped
@@ -27,7 +27,7 @@ def write_page(page: Page, folder: Path) -> None:
     Raises InputError, before anything is written, where one of the two is there and not ours, and where a figure can't
     be read.
     """
-    html, readme = folder / "index.html", folder / "README.md"
+    html, readme = folder / PAGE, folder / "README.md"
     check_ours(html)
     check_ours(readme)
     figures = list(_figures(block for section in page.sections for block in section.blocks))

@@ -10,7 +10,10 @@ import tyro
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """One HTML page about a run, a search or a reproduction; it holds its figures and loads nothing."""
+    """One HTML page about a run or a search; it holds its figures and loads nothing.
+
+    Of a reproduction, whose page `ugts reproduce` writes, it says where that is.
+    """
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")]
     """Folder of a run, finished or not, of a search, or of a reproduction."""

@@ -1,4 +1,4 @@
-"""A page as data: what is told, without how it looks. It can be written as HTML and as Markdown, and kept as JSON.
+"""A page as data: what is told, without how it looks. It can be written as HTML and as Markdown.
 
 In the texts of pages, sections and paragraphs an empty line ends a paragraph, and what stands between two backquotes
 is code; nothing else is markup.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from ugts_dist.errors import InputError
 
@@ -118,16 +118,3 @@ class Page:
     title: str
     intro: str = ""
     sections: Sequence[Section] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; `from_dict` gives a page with the same ones."""
-        from ugts_dist.report.page_json import plain_page
-
-        return plain_page(self)
-
-    @classmethod
-    def from_dict(cls, values: Any, source: str = "page") -> Page:
-        """From what JSON held. Raises InputError, in one line, which names `source` and the place in it."""
-        from ugts_dist.report.page_json import page_of
-
-        return page_of(values, source)

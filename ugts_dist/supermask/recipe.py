@@ -69,7 +69,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed."""
+    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed.
+
+    Attributes:
+        rank: the name of the function that ranks scores, where there is one.
+    """
 
     scope: Scope = "global"
     rescale: bool = False
@@ -81,6 +85,7 @@ class Options:
     signed: bool = False
     pruned: float = 0.0
     locked: float = 0.0
+    rank: str = ""
 
     def __post_init__(self) -> None:
         arguments.one_of("scope", self.scope, get_args(Scope))
@@ -102,9 +107,9 @@ class Options:
         return Form(self.coats, self.signed, self.pruned, self.locked)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option, as a `state_dict` stores it; of the form only what is not the default."""
+        """Every option, as a `state_dict` stores it; of form and rank only what is not the default."""
         held = {_STORED.get(name, name): value for name, value in asdict(self).items() if name not in _FORM}
-        return held | self.form.to_json()
+        return {name: value for name, value in held.items() if name != "rank" or value} | self.form.to_json()
 
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> Options:

@@ -141,7 +141,7 @@ def plain_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             continue
         if not isinstance(value, Tensor):
             raise ValueError(f"{name} is {type(value).__name__}, allowed in a model with a ticket are tensors")
-        if value.dtype not in DTYPES.values():
-            allowed = ", ".join(map(str, DTYPES.values()))
+        if value.dtype not in DTYPES:
+            allowed = ", ".join(map(str, DTYPES))
             raise ValueError(f"{name} is {value.dtype}, allowed in a model with a ticket are {allowed}")
         yield name, value

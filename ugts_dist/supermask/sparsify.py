@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ugts_dist.supermask import arguments
 from ugts_dist.supermask.entry import Entry
 from ugts_dist.supermask.frozen import frozen_ranks
 from ugts_dist.supermask.masked import Supermask
-from ugts_dist.supermask.masked_weight import MaskedWeight, refuse_other_states
+from ugts_dist.supermask.masked_weight import MaskedWeight, Rank, refuse_other_states
 from ugts_dist.supermask.recipe import Options, Ranking, Recipe, Scope
 from ugts_dist.supermask.sites import Site, find_sites, plain_tensors
 from ugts_dist.supermask.weights import Init, random_tensor
@@ -31,6 +31,7 @@ def sparsify(
     scope: Scope = "global",
     rescale: bool = False,
     ranking: Ranking = "score",
+    rank: Rank | None = None,
     min_layer_density: float = 0.0,
     input_layers: Iterable[str] = (),
     input_sparsity: float = 0.0,
@@ -54,6 +55,8 @@ def sparsify(
         rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
             a dense layer and never adapt. The paper does not.
         ranking: compare the scores themselves, or their magnitudes.
+        rank: function of each weight's scores (or magnitudes), whose result is compared instead: from `[*shape]` to the
+            same shape, deterministic, differentiable. For signed masks its results are positive.
         min_layer_density: lowest density of a layer, as a fraction of `1 - sparsity`, whatever the global threshold.
             0, as in the paper, can empty a layer; 1 gives every layer the same density.
         input_layers: names of weights, such as those that read the features, with their own threshold. They are masked
@@ -92,6 +95,7 @@ def sparsify(
         signed,
         pruned,
         locked,
+        "" if rank is None else getattr(rank, "__qualname__", type(rank).__qualname__),
     )
     arguments.one_of("score_init", score_init, get_args(Init))
     arguments.positive("score_scale", score_scale)
@@ -103,11 +107,18 @@ def sparsify(
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
     entries: dict[str, Entry] = {}
+    scores = {
+        site.name: random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
+        for site in sites
+    }
+    if rank is not None:
+        for score in scores.values():
+            _check_rank(rank, score.abs() if ranking == "magnitude" else score)
     for site in sites:
-        score = random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
+        score = scores.pop(site.name)
         frozen = frozen_ranks(recipe.seed, site.name, site.parameter.shape, options.form)
         device = site.parameter.device
-        masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device))
+        masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device), rank)
         entries[site.name] = _install(site, masked)
     for first, *others in recipe.fold:
         for name in others:
@@ -125,6 +136,13 @@ def _check_input_layers(options: Options, names: Collection[str]) -> None:
     arguments.known("input_layers", given, names)
     if given and (options.scope == "layer" or set(given) == set(names)):
         raise ValueError(f"input_layers is {', '.join(given)}, allowed with scope 'global' and beside other weights")
+
+
+def _check_rank(rank: Rank, score: Tensor) -> None:
+    found = rank(score)
+    if found.shape != score.shape or not found.isfinite().all():
+        told = f"{'finite' if found.isfinite().all() else 'not finite'} and of shape {tuple(found.shape)}"
+        raise ValueError(f"rank gives what is {told}, allowed is what is finite and of shape {tuple(score.shape)}")
 
 
 @torch.no_grad()
