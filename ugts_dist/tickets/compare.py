@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist.config import flat
+from ugts_dist.config_names import current_fields
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import Ticket
 
@@ -101,7 +102,7 @@ def _differences(first: Ticket, second: Ticket) -> Iterator[Difference]:
         ("shared ", first.shared, second.shared),
         ("gain ", first.gains, second.gains),
         ("scale ", first.scales, second.scales),
-        ("", flat(first.config), flat(second.config)),
+        ("", current_fields(flat(first.config)), current_fields(flat(second.config))),
         ("metric ", first.metrics, second.metrics),
         ("provenance ", flat(first.provenance), flat(second.provenance)),
     ]
