@@ -47,7 +47,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "sage-dense": {**DENSE, "model.arch": "sage"},
     "sage-0.5": {**SAGE, "model.width": 1024, "supermask.sparsity": 0.5},
     "sage-0.9": {**SAGE, "model.width": 1024, "supermask.sparsity": 0.9},
-    "sage-0.9-wide": {**SAGE, "model.width": 3072, "supermask.sparsity": 0.9},
+    "sage-0.9-wide": {**SAGE, "model.width": 3072, "supermask.sparsity": 0.9, "optim.lr": 0.01},
+    "gat-dense": {**DENSE, "model.arch": "gat"},
+    "gat-0.5": {**GCN, "model.arch": "gat", "model.width": 1024, "supermask.sparsity": 0.5},
+    "gat-0.9": {**GCN, "model.arch": "gat", "model.width": 1024, "supermask.sparsity": 0.9},
+    "gcn-0.95": {**GCN, "model.width": 2048, "supermask.sparsity": 0.95},
+    "gcn-0.99": {**GCN, "model.width": 2048, "supermask.sparsity": 0.99},
+    "sage-0.95": {**SAGE, "model.width": 2048, "supermask.sparsity": 0.95, "optim.lr": 0.01},
+    "sage-0.99": {**SAGE, "model.width": 2048, "supermask.sparsity": 0.99, "optim.lr": 0.01},
 }
 
 Rows = dict[str, dict[str, dict[str, float]]]

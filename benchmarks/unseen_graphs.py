@@ -46,14 +46,19 @@ def atoms(name: str) -> Graph:
     return _both_ways(name, graphs.x[:, :SHAPES].float(), graphs.edge_index + offset, graphs.x[:, RING])
 
 
-def blocks(shares: list[float], homophily: float, features: Callable[[Tensor, torch.Generator], Tensor]) -> Graph:
-    """Classes of such shares; of a node's edges a part `homophily` stays in its class, the rest goes anywhere else."""
+def blocks(
+    shares: list[float],
+    homophily: float,
+    features: Callable[[Tensor, torch.Generator], Tensor],
+    num_nodes: int = BLOCK_NODES,
+) -> Graph:
+    """Classes of such shares; of a node's edges a fraction `homophily` stays in its class, the rest goes elsewhere."""
     generator = torch.Generator().manual_seed(1)
     weights = torch.tensor(shares)
-    y = torch.multinomial(weights, BLOCK_NODES, replacement=True, generator=generator)
-    source = torch.randint(BLOCK_NODES, (BLOCK_NODES * BLOCK_DEGREE // 2,), generator=generator)
+    y = torch.multinomial(weights, num_nodes, replacement=True, generator=generator)
+    source = torch.randint(num_nodes, (num_nodes * BLOCK_DEGREE // 2,), generator=generator)
     stays = torch.rand(source.numel(), generator=generator) < homophily
-    target = torch.randint(BLOCK_NODES, source.shape, generator=generator)
+    target = torch.randint(num_nodes, source.shape, generator=generator)
     for label in range(weights.numel()):
         inside, chosen = (y == label).nonzero().flatten(), stays & (y[source] == label)
         target[chosen] = inside[torch.randint(inside.numel(), (int(chosen.sum()),), generator=generator)]
@@ -93,6 +98,7 @@ UNSEEN: dict[str, Callable[[], Graph]] = {
     "blocks-apart": lambda: blocks(EVEN, 0.0, gaussian(32, 3.0)),
     "blocks-rare": lambda: blocks([0.94, 0.06], 0.6, gaussian(16, 2.0)),
     "blocks-few": lambda: blocks([0.5, 0.3, 0.2], 0.6, gaussian(3, 1.5)),
+    "blocks-few-large": lambda: blocks([0.5, 0.3, 0.2], 0.5, gaussian(3, 1.0), 130_000),
     "blocks-many": lambda: blocks([1.0] * 40, 0.6, gaussian(64, 3.0)),
 }
 

@@ -13,6 +13,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tuning.plan import Trial
 from tuning.search_options import SearchOptions
 from ugts_dist.config import Config
+from ugts_dist.methods import METHODS
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 TIME = "epochs_after_ramp"
@@ -59,7 +60,7 @@ class AshaBySparsity(FIFOScheduler):
 
     def _band(self, trial: Any) -> ASHAScheduler | None:
         config = trial.config["trial"]["config"]
-        if config["supermask"]["method"] == "dense":
+        if not METHODS[config["supermask"]["method"]].masks:
             return None
         number: Hashable = band_of(config["supermask"]["sparsity"])
         if self._search.objective == "bytes":

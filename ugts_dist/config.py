@@ -89,7 +89,7 @@ class Config:
                 self.supermask.input_sparsity == 0, "supermask.input_sparsity", self.supermask.input_sparsity, allowed
             )
 
-        if self.run.select == "after-ramp" and self.supermask.method != "dense":
+        if self.run.select == "after-ramp" and self.supermask.masks:
             allowed = f"a ramp of fewer epochs than run.epochs ({self.run.epochs}), as run.select is after-ramp"
             require(self.ramp_epochs < self.run.epochs, "supermask.ramp", self.supermask.ramp, allowed)
 
@@ -97,7 +97,7 @@ class Config:
     def label(self) -> str:
         """Method and sparsity, for people."""
         method = self.supermask.method
-        return method if method == "dense" else f"{method}-{self.supermask.sparsity:g}"
+        return f"{method}-{self.supermask.sparsity:g}" if self.supermask.masks else method
 
     @property
     def data_name(self) -> str:

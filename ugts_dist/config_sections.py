@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from ugts_dist.config_limits import (
     MAX_COATS,
@@ -21,23 +23,18 @@ from ugts_dist.config_limits import (
     require_count,
     require_scale,
 )
+from ugts_dist.methods import METHODS, Ramp, Scope
 
-Method = Literal["ugts", "edge-popup", "no-global", "no-gradual", "dense"]
-Scope = Literal["global", "layer"]
-Ramp = Literal["linear", "cubic", "constant"]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
+
+_METHODS_HELP = " ".join(f"{name}: {method.summary}." for name, method in METHODS.items())
 
 PLACE = "a file or folder of this machine"
 Place = Annotated[str, PLACE]
 """What is of one machine and of one person: a saved network does not tell it, and can't choose it."""
-
-METHODS: dict[str, tuple[Scope, Ramp]] = {
-    "ugts": ("global", "linear"),
-    "no-global": ("layer", "linear"),
-    "no-gradual": ("global", "constant"),
-    "edge-popup": ("layer", "constant"),
-    "dense": ("global", "constant"),
-}
-"""A method is a preset of two parts: the scope of the threshold and the schedule of the sparsity (Table 5)."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +139,8 @@ class ModelConfig:
 class SupermaskConfig:
     """How the ticket is searched."""
 
-    method: Method = "ugts"
-    """ugts: one global threshold, gradual sparsity. edge-popup: a threshold a layer, full sparsity at once.
-    no-global, no-gradual: the two ablations between them. dense: no mask, the weights are trained."""
+    method: Annotated[MethodName, tyro.conf.arg(help=_METHODS_HELP)] = "ugts"
+    """One of `METHODS`: what is compared with which threshold, and how the sparsity rises."""
     sparsity: float = 0.9
     """Target: the fraction of weights masked to zero."""
     initial_sparsity: float = 0.0
@@ -235,11 +231,16 @@ class SupermaskConfig:
     @property
     def parts(self) -> tuple[Scope, Ramp]:
         """Scope and schedule, the method's own where they are `auto`."""
-        scope, schedule = METHODS[self.method]
+        method = METHODS[self.method]
         return (
-            scope if self.scope == "auto" else self.scope,
-            schedule if self.schedule == "auto" else self.schedule,
+            method.scope if self.scope == "auto" else self.scope,
+            method.schedule if self.schedule == "auto" else self.schedule,
         )
+
+    @property
+    def masks(self) -> bool:
+        """Whether weights are masked: a ticket is searched, not a dense network trained."""
+        return METHODS[self.method].masks
 
 
 @dataclass(frozen=True)

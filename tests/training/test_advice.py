@@ -46,6 +46,18 @@ def test_the_remedy_is_what_the_run_lacks(changes: dict[str, Any], remedy: str) 
     assert f"try {remedy}" in line
 
 
+def test_layers_without_a_weight_are_named() -> None:
+    line = advice(Config(), planted_graph(), 0.2, ["convs.1.lin.weight"])
+    assert "try --supermask.floor 0.3 (no weight of convs.1.lin.weight is left)" in line
+
+
+def test_a_run_looks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_store(planted_graph(600), tmp_path / "store")
+    train = ["train", "--data.name", str(tmp_path / "store"), *QUIET, "--supermask.sparsity", "0.9999"]
+    main([*train, "--run.folder", str(tmp_path / "a")])
+    assert "no weight of " in capsys.readouterr().err
+
+
 def test_of_a_single_class_a_right_answer_is_no_failure() -> None:
     graph = planted_graph()
     assert advice(Config(), replace(graph, y=torch.zeros_like(graph.y)), 1.0) == ""

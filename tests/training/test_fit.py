@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from tests.training.helpers import config, planted_graph
 from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import load_saved
-from ugts_dist.config_sections import METHODS
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
+from ugts_dist.methods import METHODS
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch, build_model
@@ -26,12 +26,12 @@ def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
     graph = planted_graph()
     result = fit(config(run__epochs=30), graph, Ranks(), tmp_path)
     assert result.test > 0.8
-    settings, fill, saved, _ = load_saved(tmp_path / "best.ticket")
-    model = fill(build_model(settings, graph)).eval()
+    saved = load_saved(tmp_path / "best.ticket")
+    model = saved.fill(build_model(saved.config, graph)).eval()
     block = graph_block(graph, torch.device("cpu"))
     predicted = model(full_features(graph, torch.device("cpu")), [block, block]).argmax(1)
-    assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved["test"]
-    assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved["valid"]
+    assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved.metrics["test"]
+    assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved.metrics["valid"]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed."""
+    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed.
+
+    Attributes:
+        rank: the name of the function that ranks scores, where there is one.
+    """
 
     scope: Scope = "global"
     rescale: bool = False
@@ -78,6 +82,7 @@ class Options:
     signed: bool = False
     pruned: float = 0.0
     locked: float = 0.0
+    rank: str = ""
 
     def __post_init__(self) -> None:
         arguments.one_of("scope", self.scope, get_args(Scope))
@@ -98,9 +103,9 @@ class Options:
         return Form(self.coats, self.signed, self.pruned, self.locked)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option, but for the form only what is not the default: states of binary masks stay what they were."""
-        held = asdict(self)
-        return {name: value for name, value in held.items() if name not in _FORM} | self.form.to_json()
+        """Every option, but of form and rank only what is not the default: states of before there were any stay."""
+        held = {name: value for name, value in asdict(self).items() if name not in _FORM}
+        return {name: value for name, value in held.items() if name != "rank" or value} | self.form.to_json()
 
 
 @dataclass(frozen=True)

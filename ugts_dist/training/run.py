@@ -17,7 +17,7 @@ from ugts_dist.checkpointing.identity import Identity, Resume, located
 from ugts_dist.checkpointing.result_file import NAME as RESULT
 from ugts_dist.checkpointing.result_file import write_result
 from ugts_dist.checkpointing.run_folder import RunFolder, open_folder, remove_if_new
-from ugts_dist.checkpointing.saved_network import Named, note_other_data, open_saved, saved_file
+from ugts_dist.checkpointing.saved_network import Named, load_saved
 from ugts_dist.checkpointing.saver import command_to_go_on
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config
@@ -28,6 +28,7 @@ from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
+from ugts_dist.supermask import Ticket
 from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.placement import check_size
@@ -76,7 +77,7 @@ def run(
             raise
         if ranks.is_main:
             write_result(opened.path, result.to_dict())
-            if isinstance(data, Graph) and (line := advice(config, data, result.valid)):
+            if isinstance(data, Graph) and (line := advice(config, data, result.valid, _masked_layers(result))):
                 note(line)
     return result, opened.path
 
@@ -99,6 +100,13 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
     return with_choices(config, choices), [str(choice) for choice in choices]
 
 
+def _masked_layers(result: Result) -> list[str]:
+    """Names of the ticket's weights that are masked as a whole."""
+    if not result.path.endswith(".ticket"):
+        return []
+    return [name for name, mask in Ticket.load(Path(result.path)).masks.items() if not mask.any()]
+
+
 def _known_result(values: dict[str, Any], folder: Path) -> Result:
     try:
         # The folder may have been moved.
@@ -112,10 +120,9 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
-    file = saved_file(path)
-    saved = ranks.raise_together(lambda: open_saved(file, named or Named()))
+    saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
-    note_other_data(file, saved.data, data, ranks)
+    saved.note_other_data(data, ranks)
     task = make_task(data)
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
