@@ -20,7 +20,9 @@ TIME = "epochs_after_ramp"
 _BANDS_PER_DECADE = 4
 # What the number of bytes depends on beside the sparsity.
 _OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip")]
-_OF_SIZE += [("supermask", name) for name in ("coats", "signed", "pruned", "locked", "floor", "input_sparsity")]
+_OF_SIZE += [
+    ("supermask", name) for name in ("coats", "signed", "pruned", "locked", "min_layer_density", "input_sparsity")
+]
 
 
 class AshaBySparsity(FIFOScheduler):

@@ -32,9 +32,9 @@ def sparsify(
     rescale: bool = False,
     ranking: Ranking = "score",
     rank: Rank | None = None,
-    floor: float = 0.0,
-    first: Iterable[str] = (),
-    first_sparsity: float = 0.0,
+    min_layer_density: float = 0.0,
+    input_layers: Iterable[str] = (),
+    input_sparsity: float = 0.0,
     coats: int = 1,
     signed: bool = False,
     pruned: float = 0.0,
@@ -55,12 +55,13 @@ def sparsify(
         rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
             a dense layer and never adapt. The paper does not.
         ranking: compare the scores themselves, or their magnitudes.
-        rank: compare what this function makes of each weight's scores (or magnitudes), `[*shape]` to the same shape,
-            the same for the same scores; gradients pass through it. For signed masks it gives positive numbers.
-        floor: part of its even share, `1 - sparsity` of its weights, that each layer keeps at least, whatever the
-            global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
-        first: names of weights, such as those that read the features, with a threshold of their own: they are masked
-            before all others, up to the sparsity `first_sparsity`. For scope `global`.
+        rank: function of each weight's scores (or magnitudes), whose result is compared instead: from `[*shape]` to the
+            same shape, deterministic, differentiable. For signed masks its results are positive.
+        min_layer_density: lowest density of a layer, as a fraction of `1 - sparsity`, whatever the global threshold.
+            0, as in the paper, can empty a layer; 1 gives every layer the same density.
+        input_layers: names of weights, such as those that read the features, with their own threshold. They are masked
+            first, up to `input_sparsity`. Needs scope `global`.
+        input_sparsity: sparsity of the input layers, in [0, 1).
         coats: nested thresholds on each score, up to 64; a weight counts as often as its score reaches one. Their
             sparsities lie evenly between that of the step, which is the first one's, and 1. 1 is a binary mask.
         signed: what is kept has the sign of its score, which can so turn a weight around (Koster et al., ICLR 2022);
@@ -87,9 +88,9 @@ def sparsify(
         scope,
         rescale,
         ranking,
-        floor,
-        arguments.names("first", first),
-        first_sparsity,
+        min_layer_density,
+        arguments.names("input_layers", input_layers),
+        input_sparsity,
         coats,
         signed,
         pruned,
@@ -99,7 +100,7 @@ def sparsify(
     arguments.one_of("score_init", score_init, get_args(Init))
     arguments.positive("score_scale", score_scale)
     sites = find_sites(model)
-    _check_first(options, [site.name for site in sites])
+    _check_input_layers(options, [site.name for site in sites])
     recipe.check_fold({site.name: site.parameter.shape for site in sites})
     for _ in plain_tensors(model):
         pass  # it raises for what no ticket holds
@@ -130,10 +131,11 @@ def sparsify(
     return Supermask(model, entries, recipe, options, process_group)
 
 
-def _check_first(options: Options, names: Collection[str]) -> None:
-    arguments.known("first", options.first, names)
-    if options.first and (options.scope == "layer" or set(options.first) == set(names)):
-        raise ValueError(f"first is {', '.join(options.first)}, allowed with scope 'global' and beside other weights")
+def _check_input_layers(options: Options, names: Collection[str]) -> None:
+    given = options.input_layers
+    arguments.known("input_layers", given, names)
+    if given and (options.scope == "layer" or set(given) == set(names)):
+        raise ValueError(f"input_layers is {', '.join(given)}, allowed with scope 'global' and beside other weights")
 
 
 def _check_rank(rank: Rank, score: Tensor) -> None:

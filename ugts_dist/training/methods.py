@@ -78,7 +78,7 @@ class TicketSearch:
 
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         options = config.supermask
-        scope, ramp = options.parts
+        scope, ramp = options.effective_scope, options.effective_schedule
         method = METHODS[options.method]
         self.model = model
         self.schedule = Schedule(
@@ -94,9 +94,9 @@ class TicketSearch:
             scope=scope,
             rescale=options.rescale,
             ranking=options.ranking,
-            floor=options.floor,
-            first=model.inputs() if options.input_sparsity else (),
-            first_sparsity=options.input_sparsity,
+            min_layer_density=options.min_layer_density,
+            input_layers=model.input_layers() if options.input_sparsity else (),
+            input_sparsity=options.input_sparsity,
             coats=options.coats,
             signed=options.signed,
             pruned=options.pruned,

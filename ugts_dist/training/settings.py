@@ -101,7 +101,7 @@ def _depth(config: Config) -> Iterator[Choice]:
     yield Choice("model.dropout_at", "input", reason)
     if config.supermask.masks:
         yield Choice("supermask.weight_init", "balanced", reason)
-        yield Choice("supermask.floor", 0.3, reason)
+        yield Choice("supermask.min_layer_density", 0.3, reason)
         yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
 
 
@@ -195,9 +195,9 @@ def _remedy(config: Config, graph: Graph, masked: Sequence[str]) -> str:
     ticket, model = config.supermask.masks, config.model
     if model.depth >= DEEP and model.skip == "none":
         deep = "--model.skip initial --model.dropout-at input"
-        return f"{deep} --supermask.weight-init balanced --supermask.floor 0.3" if ticket else deep
+        return f"{deep} --supermask.weight-init balanced --supermask.min-layer-density 0.3" if ticket else deep
     if masked:
-        return f"--supermask.floor 0.3 (no weight of {', '.join(masked)} is left)"
+        return f"--supermask.min-layer-density 0.3 (no weight of {', '.join(masked)} is left)"
     if not config.data.standardize and density(graph.x) >= DENSE_FROM:
         return "--data.standardize"
     if ticket and config.supermask.output_rms < 1.0:
