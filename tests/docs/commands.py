@@ -22,7 +22,20 @@ from ugts_dist.report.options import ReportOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 # Programs that are not ours: bash reads the line, and no more is known here.
-FOREIGN = {".", "cd", "ray", "kubectl", "enroot", "pytest", "pre-commit", "export", "mkdocs", "nvidia-smi", "sysctl", "df"}
+FOREIGN = {
+    ".",
+    "cd",
+    "ray",
+    "kubectl",
+    "enroot",
+    "pytest",
+    "pre-commit",
+    "export",
+    "mkdocs",
+    "nvidia-smi",
+    "sysctl",
+    "df",
+}
 PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "train": lambda args: parse_train(args).run_config(),
     "evaluate": lambda args: parse(EvaluateOptions, args, "evaluate"),
