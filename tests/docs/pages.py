@@ -74,7 +74,4 @@ def _blocks(page: Path) -> Iterator[Block]:
 
 def _kind(line: str) -> Kind:
     mark = MARK.match(line)
-    if mark is None:
-        return "unmarked"
-    kind = mark[1] or mark[3]
-    return kind  # type: ignore[return-value]
+    return (mark[1] or mark[3]) if mark else "unmarked"  # type: ignore[return-value]

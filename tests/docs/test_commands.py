@@ -86,7 +86,8 @@ def _run_here(args: list[str], block: Block) -> None:
     try:
         main(args)
     except SystemExit as stop:
-        assert not stop.code, f"{block.place}: ugts {' '.join(args)} ended with {stop.code}"
+        if stop.code:
+            pytest.fail(f"{block.place}: ugts {' '.join(args)} ended with {stop.code}")
 
 
 def _run_snippet(block: Block, names: dict[str, Any]) -> None:
