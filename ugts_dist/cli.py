@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ugts_dist
 from tuning.options import TuneOptions
-from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
+from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.ending import told_in_one_line
@@ -86,7 +86,7 @@ def ticket(args: Sequence[str]) -> None:
 
 
 def analyse(args: Sequence[str]) -> None:
-    options = parse_one_of(ANALYSES, AnalyseOptions, args, "analyse")
+    options = parse_one_of(tuple(ANALYSES), AnalyseOptions, args, "analyse")
     from ugts_dist.analysis.commands import run
 
     run(options.command)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Self
 
 import rich.progress
 from rich.console import Console
@@ -32,7 +32,7 @@ class Log:
     ) -> None:
         self._writer: Any = None
         self._file = open(folder / "metrics.jsonl", "ab", buffering=0) if is_main else None  # noqa: SIM115
-        self._display: Display = Silent()
+        self._display = Display()
         if is_main and config.progress:
             console = Console(stderr=True)
             if console.is_terminal:
@@ -79,35 +79,29 @@ class Log:
                 self._writer.add_scalar(name, value, number)
 
 
-class Display(Protocol):
-    """What a training tells, as long as it is entered."""
+class Display:
+    """What a training tells, as long as it is entered; by itself nothing."""
 
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """So many epochs are done, perhaps a part of one; `metrics` where the last one was measured."""
-
-
-class Silent:
-    """Tells nothing."""
-
-    def __enter__(self) -> Silent:
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self.stop()
+
+    def start(self) -> None:
+        """Before the first epoch."""
+
+    def stop(self) -> None:
+        """After the last one, or an error."""
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        pass
+        """So many epochs are done, perhaps a part of one; `metrics` where the last one was measured."""
 
 
-class Bar:
+class Bar(Display):
     """A bar on a terminal. On a narrow one the metrics are shortened or left out: epochs and time left always show."""
 
     def __init__(self, label: str, metric: str, epochs: int, first: int, console: Console) -> None:
@@ -124,13 +118,10 @@ class Bar:
         )
         self._task = self._progress.add_task(self._label, total=epochs, completed=first, note="")
 
-    def __enter__(self) -> Bar:
+    def start(self) -> None:
         self._progress.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         self._progress.stop()
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
@@ -149,7 +140,7 @@ class Bar:
         return next((text for text in map("  ".join, notes) if len(text) <= room), "")
 
 
-class Lines:
+class Lines(Display):
     """A line of a log at each measured epoch, but not sooner than `every` seconds after the last one."""
 
     def __init__(
@@ -159,14 +150,6 @@ class Lines:
         self._begin = clock()
         self._next = self._begin + _FIRST_LINE
         self._metrics: Mapping[str, float] = {}
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
         """Print a line if it is time for one; the first measured epoch is told at once."""
