@@ -12,15 +12,15 @@ from pathlib import Path
 
 import ugts_dist
 from tuning.options import TuneOptions
-from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
+from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.ending import told_in_one_line
-from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.report.options import ReportOptions
-from ugts_dist.terminal import say
+from ugts_dist.terminal import log_to_stderr, say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 # PyG's import uses it, of which newer versions of torch warn. Here, so that processes that are spawned do the same.
@@ -86,7 +86,7 @@ def ticket(args: Sequence[str]) -> None:
 
 
 def analyse(args: Sequence[str]) -> None:
-    options = parse_one_of(ANALYSES, AnalyseOptions, args, "analyse")
+    options = parse_one_of(tuple(ANALYSES), AnalyseOptions, args, "analyse")
     from ugts_dist.analysis.commands import run
 
     run(options.command)
@@ -161,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
     # the small ones otherwise, as each large tensor is mapped anew.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    log_to_stderr()
     with told_in_one_line():
         _command(args)
 
@@ -172,9 +173,7 @@ def _command(args: Sequence[str]) -> None:
     if args[0] == "--version":
         say(_versions())
         return
-    if args[0] not in COMMANDS:
-        meant = did_you_mean(args[0], COMMANDS)
-        raise InputError(f"unknown command {args[0]!r}{meant}, allowed are {', '.join(COMMANDS)}")
+    refuse_unknown(args[:1], COMMANDS, "unknown command")
     COMMANDS[args[0]][0](args[1:])
 
 
