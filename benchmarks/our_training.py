@@ -24,7 +24,7 @@ def main() -> None:
         config = _config(options, ranks.world_size)
         training = make_trainer(config, NodeTask(open_store(options.store)), ranks)
         epochs = itertools.chain.from_iterable(map(training.batches.epoch, range(_EPOCHS)))
-        for batch in record.steps(epochs, options.steps, options.parts):
+        for batch in record.steps(epochs, options.steps, options.micro_batches):
             record.seeds(batch.y.numel())
             training.step(batch, config.supermask.sparsity)
         write_record(record, options.out)
@@ -41,7 +41,7 @@ def _config(options: argparse.Namespace, world_size: int) -> Config:
             "optim.lr": options.lr,
             "batch.size": options.batch * world_size,
             "batch.fan_out": options.fan_out,
-            "batch.parts": options.parts,
+            "batch.micro_batches": options.micro_batches,
             "batch.backend": options.backend,
             "run.seed": options.seed,
             "run.epochs": _EPOCHS,
@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--method", default="ugts")
     parser.add_argument("--sparsity", type=float, default=0.5)
-    parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--micro-batches", type=int, default=1)
     parser.add_argument("--backend", default="ours")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()

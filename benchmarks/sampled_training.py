@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(1)  # as in every rank; `machine` tells it
     graph = open_store(options.store)
     store = sum(path.stat().st_size for path in options.store.iterdir())
-    ours = [sys.executable, "our_training.py", "--parts", str(options.parts)]
+    ours = [sys.executable, "our_training.py", "--micro-batches", str(options.micro_batches)]
     sides = {
         PEER: [options.peer_python, "pyg_recipe.py", "--workers", str(options.peer_workers)],
         "ours, dense": [*ours, "--method", "dense"],
@@ -57,7 +57,8 @@ def main() -> None:
     )
     print(
         f"Median of {options.rounds} rounds of {options.steps} steps; the store has {_gib(store)}; "
-        f"our batches are cut into {options.parts} part(s), PyG's sampled by {options.peer_workers} worker(s) a rank\n"
+        f"our batches are cut into {options.micro_batches} micro-batch(es), "
+        f"PyG's sampled by {options.peer_workers} worker(s) a rank\n"
     )
     header = ["", "seeds/s", "times as fast", "loading", "start-up, s", "private and store", "of PyG's", "resident"]
     header += ["GPU"] * (options.device == "cuda")
@@ -134,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fan-out", type=int, nargs="+", default=[15, 10, 5], help="seed nodes' own first")
     parser.add_argument("--width", type=int, default=256, help="between the layers")
     parser.add_argument("--lr", type=float, default=0.003, help="of Adam")
-    parser.add_argument("--parts", type=int, default=1, help="that our ranks cut a batch into, to save memory")
+    parser.add_argument("--micro-batches", type=int, default=1, help="that our ranks cut a batch into, to save memory")
     parser.add_argument("--sparsity", type=float, default=0.5, help="of our ticket")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -8,16 +8,17 @@ import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ugts_dist import config_sections, config_supermask
 from ugts_dist.cli import main
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
-from ugts_dist.config_sections import Method
 from ugts_dist.errors import InputError
+from ugts_dist.methods import METHODS
 
 SECTIONS = {field.name: get_type_hints(Config)[field.name] for field in dataclasses.fields(Config)}
 FIELDS = [(section, field.name) for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
@@ -143,7 +144,7 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("optim.weight_decay", [-0.1, 1e39, math.inf, math.nan]),
     ("batch.size", [-1, 2**63]),
     ("batch.threads", [-2, 10**9]),
-    ("batch.parts", [0, -1, 2**63]),
+    ("batch.micro_batches", [0, -1, 2**63]),
     ("batch.fan_out", [[0], [-2], [5, 0], [2**63, 5]]),
     ("run.seed", [-1, 2**63]),
     ("run.epochs", [0, -1, 10**10]),
@@ -294,7 +295,7 @@ def test_the_papers_preset_is_the_papers_method() -> None:
     """Table 4 of Huang et al. (2022), and the initialisation of its code."""
     config = load_preset("cora-gcn-paper")
     assert (config.optim.lr, config.optim.weight_decay, config.run.epochs, config.ramp_epochs) == (0.01, 0.0, 400, 200)
-    assert config.supermask.parts == ("global", "linear")
+    assert (config.supermask.effective_scope, config.supermask.effective_schedule) == ("global", "linear")
     assert not config.supermask.calibrate
     assert not config.supermask.rescale
 
@@ -313,11 +314,13 @@ def test_parts_of_the_methods() -> None:
         "edge-popup": ("layer", "constant"),
         "dense": ("global", "constant"),
     }
-    assert set(expected) == set(get_args(Method))
+    assert set(expected) == set(METHODS)
     for method, parts in expected.items():
-        assert Config().replace({"supermask.method": method}).supermask.parts == parts
+        found = Config().replace({"supermask.method": method}).supermask
+        assert (found.effective_scope, found.effective_schedule) == parts
     changes = {"supermask.method": "edge-popup", "supermask.scope": "global", "supermask.schedule": "cubic"}
-    assert Config().replace(changes).supermask.parts == ("global", "cubic")
+    found = Config().replace(changes).supermask
+    assert (found.effective_scope, found.effective_schedule) == ("global", "cubic")
 
 
 def test_the_ramp_is_half_the_epochs_as_in_the_paper() -> None:
@@ -371,9 +374,8 @@ def documented(source: str) -> set[tuple[str, str]]:
 def test_every_field_is_explained_in_the_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ugts_dist.config_sections
-
-    texts = documented(Path(ugts_dist.config_sections.__file__).read_text())
+    texts = documented(Path(config_sections.__file__).read_text())
+    texts |= documented(Path(config_supermask.__file__).read_text())
     assert {(SECTIONS[section].__name__, name) for section, name in FIELDS} <= texts
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as stop:

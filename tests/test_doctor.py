@@ -16,10 +16,10 @@ from tests.graphs.helpers import random_graph, snapshot, write_planetoid
 from tests.supermask.test_weights import GOLDEN
 from ugts_dist import supermask
 from ugts_dist.cli import main
-from ugts_dist.doctor import found, machine, report, samplers, selftest
-from ugts_dist.doctor.isolated import Probes
+from ugts_dist.doctor import machine, probes, report, selftest
+from ugts_dist.doctor.isolated import ask
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, kernels
+from ugts_dist.graphs import catalogue, kernels, store_check
 from ugts_dist.graphs.store_writer import write_store
 
 
@@ -62,49 +62,28 @@ def alive(path: Path) -> bool:
         return not path.exists()
 
 
-def test_every_way_to_fail_is_told_and_the_next_probe_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_to_fail_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "some_probes.py").write_text(PROBES)
     monkeypatch.syspath_prepend(tmp_path)
-    with Probes((), timeout=2.0) as probes:
-        assert probes.ask("builtins:sorted", [3, 1, 2]).value == [1, 2, 3]
-        assert probes.ask("os:abort").problem == "killed by SIGABRT"
-        assert probes.ask("os:_exit", 3).problem == "ended with code 3"
-        assert probes.ask("builtins:int", "x").problem.startswith("ValueError: invalid literal for int()")
-        assert probes.ask("some_probes:refuse", "x is 1, allowed is 2").problem == "x is 1, allowed is 2"
-        assert probes.ask("no_such_module:f").problem == "ModuleNotFoundError: No module named 'no_such_module'"
-        assert probes.ask("some_probes:hang_with_a_child", str(tmp_path / "pid")).problem == "no answer within 2 s"
-        for name in ("pid", "pid.child"):
-            deadline = time.monotonic() + 5.0  # a process that is killed takes a moment to go
-            while alive(tmp_path / name) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert not alive(tmp_path / name)
-        assert probes.ask("builtins:len", [1]).value == 1
-
-
-def test_a_failing_import_is_the_answer_to_every_probe() -> None:
-    with Probes(("os", "no_such_module")) as probes:
-        assert probes.imported.problem == "ModuleNotFoundError: No module named 'no_such_module'"
-        assert probes.ask("builtins:len", [1]) == probes.imported
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [("import time; time.sleep(60)", "no answer within 0.5 s"), ("import os; os.abort()", "SIGABRT")],
-)
-def test_an_import_that_hangs_or_crashes_is_told(
-    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "unhealthy.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    with Probes(("unhealthy",), timeout=0.5) as probes:
-        assert problem in probes.imported.problem
+    assert ask("builtins:sorted", [3, 1, 2]).value == [1, 2, 3]
+    assert ask("builtins:print", "no reply").value is None
+    assert ask("os:abort").problem == "killed by SIGABRT"
+    assert ask("os:_exit", 3).problem == "ended with code 3"
+    assert ask("builtins:int", "x").problem.startswith("ValueError: invalid literal for int()")
+    assert ask("some_probes:refuse", "x is 1, allowed is 2").problem == "x is 1, allowed is 2"
+    assert ask("no_such_module:f").problem == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert ask("some_probes:hang_with_a_child", str(tmp_path / "pid"), timeout=2).problem == "no answer within 2 s"
+    for name in ("pid", "pid.child"):
+        deadline = time.monotonic() + 5.0  # a process that is killed takes a moment to go
+        while alive(tmp_path / name) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not alive(tmp_path / name)
 
 
 def test_a_probe_is_no_rank_and_writes_outside_the_working_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    with Probes(()) as probes:
-        assert probes.ask("os:getenv", "RANK").value is None
-        assert not Path(probes.ask("os:getcwd").value).is_relative_to(home)
+    assert ask("os:getenv", "RANK").value is None
+    assert not Path(ask("os:getcwd").value).is_relative_to(home)
 
 
 # The machine
@@ -175,7 +154,7 @@ def test_a_machine_that_tells_nothing_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_torch_is_described_as_it_describes_itself() -> None:
-    build = machine.torch_build()
+    build = probes.torch_build()
     assert build["version"] == torch.__version__
     assert len(build["gpus"]) == torch.cuda.device_count()
     assert bool(build["gpu_problem"]) == (not torch.cuda.is_available())
@@ -184,12 +163,13 @@ def test_torch_is_described_as_it_describes_itself() -> None:
 # Data
 
 
-def test_raw_files_are_found_complete_and_incomplete(tmp_path: Path) -> None:
+def test_raw_files_are_found_complete_and_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("UGTS_DATA", "second")
     write_planetoid(first / "planetoid/Cora/raw", "cora")
     write_planetoid(second / "planetoid/Cora/raw", "cora")
     (second / "planetoid/Cora/raw/ind.cora.graph").unlink()
-    entries = found.datasets([str(first), str(second), str(tmp_path / "nowhere")])
+    entries = probes.datasets("first", str(tmp_path))["datasets"]
     assert {entry["name"] for entry in entries} == set(catalogue.NAMES)
     cora = [entry for entry in entries if entry["name"] == "cora"]
     assert [(entry["state"], entry["missing"]) for entry in cora] == [
@@ -209,10 +189,10 @@ def test_stores_are_opened_and_a_damaged_one_is_named(tmp_path: Path) -> None:
         write_store(graph, tmp_path / name)
     (tmp_path / "bad" / "x.npy").unlink()
     (tmp_path / "no store").mkdir()
-    bad, good = found.stores(str(tmp_path))
+    bad, good = probes.stores(str(tmp_path), "/")["stores"]
     assert "x.npy" in bad["problem"]
     assert (good["problem"], good["num_nodes"], good["num_edges"]) == ("", 60, graph.num_edges)
-    assert found.stores(str(tmp_path / "nowhere")) == []
+    assert probes.stores("nowhere", str(tmp_path)) == {"folder": str(tmp_path / "nowhere"), "stores": []}
 
 
 def test_a_large_store_that_no_run_has_checked_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,13 +200,13 @@ def test_a_large_store_that_no_run_has_checked_is_not_read(tmp_path: Path, monke
     values = np.load(tmp_path / "large/indptr.npy", mmap_mode="r+")
     values[10] = 10**12
     values.flush()
-    (entry,) = found.stores(str(tmp_path))
+    (entry,) = probes.stores(str(tmp_path), "/")["stores"]
     assert "indptr.npy: has a decrease after node 10" in entry["problem"]
-    monkeypatch.setattr(found, "_READ_BYTES", 1000)
-    (entry,) = found.stores(str(tmp_path))
+    monkeypatch.setattr(probes, "_READ_BYTES", 1000)
+    (entry,) = probes.stores(str(tmp_path), "/")["stores"]
     assert (entry["problem"], entry["num_nodes"]) == ("", 60)
-    monkeypatch.setattr(found, "is_checked", lambda folder: True)
-    (entry,) = found.stores(str(tmp_path))
+    monkeypatch.setattr(store_check, "is_checked", lambda folder: True)
+    (entry,) = probes.stores(str(tmp_path), "/")["stores"]
     assert "indptr.npy" in entry["problem"]
 
 
@@ -245,7 +225,7 @@ def write_package(root: Path, name: str, text: str) -> None:
 
 
 def test_our_own_sampler_works() -> None:
-    assert samplers.ours() == "works"
+    assert probes.sampler() == "works"
 
 
 def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +334,4 @@ def test_no_time_at_all_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_names_that_are_written_twice_agree() -> None:
-    assert report.DATA_VARIABLE == catalogue.DATA_VARIABLE
-    assert f"{report.CACHE}/data" == catalogue.DEFAULT_ROOT
     assert set(report.PACKAGES) == set(kernels.BACKENDS)

@@ -13,13 +13,16 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from tuning.plan import Trial
 from tuning.search_options import SearchOptions
 from ugts_dist.config import Config
+from ugts_dist.methods import METHODS
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 TIME = "epochs_after_ramp"
 _BANDS_PER_DECADE = 4
 # What the number of bytes depends on beside the sparsity.
 _OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip")]
-_OF_SIZE += [("supermask", name) for name in ("coats", "signed", "pruned", "locked", "floor", "input_sparsity")]
+_OF_SIZE += [
+    ("supermask", name) for name in ("coats", "signed", "pruned", "locked", "min_layer_density", "input_sparsity")
+]
 
 
 class AshaBySparsity(FIFOScheduler):
@@ -59,7 +62,7 @@ class AshaBySparsity(FIFOScheduler):
 
     def _band(self, trial: Any) -> ASHAScheduler | None:
         config = trial.config["trial"]["config"]
-        if config["supermask"]["method"] == "dense":
+        if not METHODS[config["supermask"]["method"]].masks:
             return None
         number: Hashable = band_of(config["supermask"]["sparsity"])
         if self._search.objective == "bytes":

@@ -17,6 +17,7 @@ from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search, refuse_unknown
 from ugts_dist.checkpointing.identity import located, located_value
 from ugts_dist.config import Config, load_preset, load_toml
+from ugts_dist.config_names import current_fields, field_names, note_old_names, stored_fields
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
 
@@ -96,7 +97,11 @@ class Space:
         search = {name: value for name, value in self.search.to_dict().items() if name not in without_effect}
         if self.search.objective == "sparsity":  # what all searches had before there was another one
             del search["objective"]
-        parts = [[part.base.determining(), part.to_plain()] for part in (self.tickets, self.dense) if part is not None]
+        parts = [
+            [part.base.determining(), stored_fields(part.to_plain())]
+            for part in (self.tickets, self.dense)
+            if part is not None
+        ]
         return hashlib.sha256(json.dumps([FORMAT, parts, search], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -181,12 +186,18 @@ def _base(values: Mapping[str, Any], source: str, where: str, beside: Path) -> C
             return load_preset(values["preset"]) if "preset" in values else load_toml(beside / values["config"])
         except InputError as error:
             raise InputError(f"{source}: [{where}] {error}") from None
+    note_old_names(field_names(values))
     return Config.from_dict(values, f"{source}: [{where}]")
 
 
 def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domain]:
     hints, with_effect = _hints(), Config().with_effect()
     domains: dict[str, Domain] = {}
+    note_old_names(values)
+    try:
+        values = current_fields(values)
+    except InputError as error:
+        raise InputError(f"{source}: [{where}]: {error}") from None
     for name, value in values.items():
         refuse_unknown([name], hints, f"{source}: unknown field in [{where}]")
         if name in _OURS:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.config_names import RENAMED, current_fields, current_name, note_old_names
 from ugts_dist.errors import InputError, did_you_mean
 from ugts_dist.terminal import escaped
 
@@ -71,6 +72,12 @@ class TrainArguments(Config):
         """Whether the settings that are not given are to be chosen by what is seen of the data."""
         return self.rules and not (self.preset or self.config) and self.resume in ("auto", "never")
 
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """The fields of `--resume.override`, under their current names."""
+        note_old_names(self.resume_override)
+        return tuple(map(current_name, self.resume_override))
+
     def run_config(self) -> Config:
         """The configuration alone."""
         config = Config(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)})
@@ -78,7 +85,11 @@ class TrainArguments(Config):
 
 
 def parse_train(args: Sequence[str]) -> TrainArguments:
-    """Run folder, preset or file first, since they are the defaults of all other options."""
+    """Read the run folder, preset or file first, since it gives the defaults of all other options.
+
+    Raises InputError for wrong arguments. Old names of fields are read.
+    """
+    args = _with_current_names(args)
     if args and not args[0].startswith("-"):
         of_run = TrainArguments(**vars(config_of_run(Path(args[0]))), rules=False)
         return parse(TrainArguments, args[1:], "train", of_run)
@@ -111,10 +122,25 @@ def _base(preset: str, config: str, resume: str) -> Config:
     return Config()
 
 
+def _with_current_names(args: Sequence[str]) -> list[str]:
+    """The arguments with the current names of renamed fields: `--batch.parts=2` is `--batch.micro-batches=2`."""
+    names = [_field_of(arg) for arg in args]
+    note_old_names(names)
+    current_fields(dict.fromkeys(names))  # raises for a field under both names
+    return [
+        f"--{RENAMED[name].replace('_', '-')}{arg[len(name) + 2 :]}" if name in RENAMED else arg
+        for name, arg in zip(names, args, strict=True)
+    ]
+
+
+def _field_of(arg: str) -> str:
+    """The field of an option: "model.width" of `--model.width=8`; empty for any other argument."""
+    return arg[2:].partition("=")[0].replace("-", "_") if arg.startswith("--") else ""
+
+
 def _given(args: Sequence[str]) -> tuple[str, ...]:
-    """The fields that stand among the arguments: `--model.width=8` and `--log.no-progress` give one each."""
-    names = (arg[2:].partition("=")[0].replace("-", "_") for arg in args if arg.startswith("--"))
-    return tuple(name.replace(".no_", ".") for name in names if "." in name)
+    """The fields that the arguments give: `--model.width=8` and `--log.no-progress` give one each."""
+    return tuple(name.replace(".no_", ".") for name in map(_field_of, args) if "." in name)
 
 
 def _asks_for_help(args: Sequence[str]) -> bool:

@@ -38,7 +38,7 @@ def train(args: Sequence[str]) -> None:
         reasons: list[str] = []
         if arguments.fits_data:
             config, reasons = fit_settings(config, ranks, arguments.given)
-        resume = Resume(arguments.resume, arguments.resume_override)
+        resume = Resume(arguments.resume, arguments.overridden)
         result, folder = run(config, ranks, resume, reasons=reasons)
     if ranks.is_main:
         say(f"run folder {folder}")

@@ -1,6 +1,6 @@
-"""The configuration of a run: one dataclass per component, checked on construction, TOML in and out.
+"""The configuration of a run: one dataclass per section, checked on construction, read from and written to TOML.
 
-Nothing heavy is imported here, so that `--help` answers at once.
+This module imports nothing heavy, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from ugts_dist import config_names
 from ugts_dist.config_limits import MAX_COUNT, MAX_SEED, require
 from ugts_dist.config_sections import (
     PLACE,
@@ -25,8 +26,8 @@ from ugts_dist.config_sections import (
     ModelConfig,
     OptimConfig,
     RunConfig,
-    SupermaskConfig,
 )
+from ugts_dist.config_supermask import SupermaskConfig
 from ugts_dist.errors import InputError, did_you_mean
 from ugts_dist.text_files import parse_toml, read_toml
 
@@ -40,7 +41,7 @@ _WITHOUT_EFFECT = (
     "run.spill",
     "run.timeout",
 )
-# Fields younger than FORMAT of `checkpointing.identity`: with their defaults, a run is named as before them.
+# Fields added after FORMAT of `checkpointing.identity`. At these defaults a run's key leaves them out.
 _LATER = {
     "data.standardize": False,
     "model.dropout_at": "every",
@@ -52,7 +53,7 @@ _LATER = {
     "supermask.locked": 0.0,
     "supermask.fold": False,
 }
-# Fields of older versions that are still read, with the only value that is: the one without effect.
+# Removed fields that are still read, with the only accepted value: the one without effect.
 _REMOVED = {("optim.average", 0.0)}
 
 
@@ -79,29 +80,30 @@ class Config:
             require(len(fan_out) == self.model.depth, "batch.fan_out", fan_out, allowed)
         else:
             require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
-            require(self.batch.parts == 1, "batch.parts", self.batch.parts, "1, as batch.size is 0 (full batch)")
+            allowed = "1, as batch.size is 0 (full batch)"
+            require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)
         if self.model.norm == "pairnorm":
             allowed = "1, as the statistics of model.norm pairnorm are those of a whole batch"
-            require(self.batch.parts == 1, "batch.parts", self.batch.parts, allowed)
+            require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)
         if self.model.depth == 1 and self.model.skip == "none":
             allowed = "0 for model.depth 1, which has no other layer"
             require(
                 self.supermask.input_sparsity == 0, "supermask.input_sparsity", self.supermask.input_sparsity, allowed
             )
 
-        if self.run.select == "after-ramp" and self.supermask.method != "dense":
+        if self.run.select == "after-ramp" and self.supermask.masks:
             allowed = f"a ramp of fewer epochs than run.epochs ({self.run.epochs}), as run.select is after-ramp"
             require(self.ramp_epochs < self.run.epochs, "supermask.ramp", self.supermask.ramp, allowed)
 
     @property
     def label(self) -> str:
-        """Method and sparsity, for people."""
+        """Method and sparsity, to show."""
         method = self.supermask.method
-        return method if method == "dense" else f"{method}-{self.supermask.sparsity:g}"
+        return f"{method}-{self.supermask.sparsity:g}" if self.supermask.masks else method
 
     @property
     def data_name(self) -> str:
-        """The dataset, also of a store that was given by its path."""
+        """The dataset's name; for the path of a store, its last part."""
         return self.data.name.rstrip("/").rpartition("/")[2]
 
     @property
@@ -111,28 +113,30 @@ class Config:
     @property
     def ramp_epochs(self) -> int:
         """Adjustments until the sparsity reaches its target (n of Eq. 5)."""
-        return 0 if self.supermask.parts[1] == "constant" else round(self.supermask.ramp * self.run.epochs)
+        return 0 if self.supermask.effective_schedule == "constant" else round(self.supermask.ramp * self.run.epochs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, as TOML and JSON hold them."""
+        """Nested plain values, ready for TOML and JSON."""
         plain = dataclasses.asdict(self)
         plain["batch"]["fan_out"] = list(self.batch.fan_out)
         return plain
 
     def determining(self) -> dict[str, Any]:
-        """The fields that determine a run's result, as {"section.field": value}.
+        """The fields that determine a run's result, {"section.field": value}, as its key hashes them.
 
-        Not among them: its folders, where it computes, what it logs and keeps, where the data's files lie.
+        Folders, device, logs and checkpoints are not among them. Renamed fields have their old names, so that a run
+        keeps its key.
         """
-        return {name: value for name, value in self.with_effect().items() if (name, value) not in _LATER.items()}
+        fields = {name: value for name, value in self.with_effect().items() if (name, value) not in _LATER.items()}
+        return config_names.stored_fields(fields)
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
-        """The fields that determine a result and differ: {"section.field": (own value, the other's)}."""
+        """The fields that determine a result and differ: {"section.field": (own value, other value)}."""
         theirs = other.with_effect()
         return {name: (value, theirs[name]) for name, value in self.with_effect().items() if theirs[name] != value}
 
     def with_effect(self) -> dict[str, Any]:
-        """Every field that can change a result, whatever its value: {"section.field": value}."""
+        """Every field that can change a result: {"section.field": value}."""
         return {
             f"{section}.{name}": value
             for section, fields in self.to_dict().items()
@@ -141,11 +145,11 @@ class Config:
         }
 
     def portable(self) -> dict[str, Any]:
-        """The same without the places of this machine: what a saved network tells of its run."""
-        return self.without_places().replace({"data.name": self.data_name}).to_dict()
+        """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
+        return config_names.stored_sections(self.without_places().replace({"data.name": self.data_name}).to_dict())
 
     def without_places(self) -> Config:
-        """The same with every field of type `Place` empty; `data.name` may still be a path."""
+        """A copy with every field of type `Place` empty. `data.name` may still be a path."""
         return self.replace(dict.fromkeys(place_fields(), ""))
 
     def to_toml(self) -> str:
@@ -153,21 +157,22 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str) -> Config:
-        """From nested plain values; missing fields get their defaults.
+        """A configuration from nested plain values. Missing fields get their defaults; old names of fields are read.
 
-        Raises InputError, which names `source` where that is not empty.
+        Raises InputError, which names `source` if that is not empty.
         """
         sections = _types(cls)
         try:
+            values = config_names.current_sections(values)
             _refuse_unknown(values, sections, "section")
             return cls(**{name: _section(sections[name], name, values[name]) for name in values})
         except InputError as error:
             raise InputError(f"{source}: {error}" if source else str(error)) from None
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with some fields changed: {"supermask.sparsity": 0.5}."""
+        """A copy with some fields changed: {"supermask.sparsity": 0.5}. Old names of fields are read."""
         values = self.to_dict()
-        for key, value in changes.items():
+        for key, value in config_names.current_fields(changes).items():
             section, _, name = key.partition(".")
             values.setdefault(section, {})[name] = value
         return Config.from_dict(values, "")
@@ -175,7 +180,7 @@ class Config:
 
 @functools.cache
 def place_fields() -> tuple[str, ...]:
-    """The fields that name a place on this machine: "section.field"."""
+    """The fields that hold a path on this machine: "section.field"."""
     return tuple(
         f"{section}.{name}"
         for section, kind in get_type_hints(Config).items()
@@ -185,18 +190,24 @@ def place_fields() -> tuple[str, ...]:
 
 
 def load_toml(path: str | Path) -> Config:
-    """A configuration file. Raises InputError for one that is missing, not TOML, or wrong."""
-    return Config.from_dict(read_toml(path, "a configuration"), str(path))
+    """A configuration file. Prints a note about each old name of a field.
+
+    Raises InputError for a file that is missing, not TOML, or wrong.
+    """
+    values = read_toml(path, "a configuration")
+    config = Config.from_dict(values, str(path))
+    config_names.note_old_names(config_names.field_names(values))
+    return config
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the program."""
+    """The names of the built-in presets."""
     folder = resources.files("ugts_dist") / "presets"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_preset(name: str) -> Config:
-    """A configuration by name. Raises InputError for an unknown one."""
+    """A preset by name. Raises InputError for an unknown name."""
     names = preset_names()
     if name not in names:
         raise InputError(f"--preset {name}: unknown{did_you_mean(name, names)}; allowed are {', '.join(names)}")
@@ -222,7 +233,7 @@ def _is_removed(field: str, value: Any) -> bool:
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """The value if it has the annotated type; whole numbers pass as floats, lists as tuples."""
+    """The value if it has the annotated type. Whole numbers pass as floats, lists as tuples."""
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise InputError(f"{where} is {_shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
@@ -239,7 +250,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 
 def _refuse_unusable(where: str, value: Any) -> None:
-    """Raises InputError for whole numbers beyond 64 bits, and for texts with a NUL, which no file's name has."""
+    """Raise InputError for whole numbers beyond 64 bits, and for texts with a NUL, which no file name can have."""
     for item in value if isinstance(value, tuple) else [value]:
         if type(item) is int:
             require(abs(item) <= MAX_SEED, where, _shown(value), "a whole number of 64 bits")
@@ -255,6 +266,6 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], what: s
 
 
 def _shown(value: object) -> str:
-    """A value for people, cut where a file has something endless."""
+    """A value to show, cut if it is very long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""The sections of a configuration, each checked on construction; the text under a field is its help."""
+"""The sections of a configuration but [supermask], checked on construction; the docstring of a field is its help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ugts_dist.config_limits import (
-    MAX_COATS,
     MAX_COUNT,
     MAX_DEPTH,
     MAX_EPOCHS,
@@ -22,51 +21,39 @@ from ugts_dist.config_limits import (
     require_scale,
 )
 
-Method = Literal["ugts", "edge-popup", "no-global", "no-gradual", "dense"]
-Scope = Literal["global", "layer"]
-Ramp = Literal["linear", "cubic", "constant"]
-
 PLACE = "a file or folder of this machine"
 Place = Annotated[str, PLACE]
-"""What is of one machine and of one person: a saved network does not tell it, and can't choose it."""
-
-METHODS: dict[str, tuple[Scope, Ramp]] = {
-    "ugts": ("global", "linear"),
-    "no-global": ("layer", "linear"),
-    "no-gradual": ("global", "constant"),
-    "edge-popup": ("layer", "constant"),
-    "dense": ("global", "constant"),
-}
-"""A method is a preset of two parts: the scope of the threshold and the schedule of the sparsity (Table 5)."""
+"""A path on one machine. Saved networks leave it out, and opening one never sets it."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which graph."""
+    """The graph."""
 
     name: str = "digits"
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin, amazon-computers, amazon-photo,
-    coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (labels of whole graphs); what `ugts prepare` wrote, such
-    as ogbn-arxiv or products-like; or a store's path."""
+    coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (graph labels); a name given to `ugts prepare`, such as
+    ogbn-arxiv or products-like; or a store's path."""
     root: Place = ""
-    """Folder with the raw files, only read. Empty: $UGTS_DATA, or else a download into ~/.cache/ugts_dist/data."""
+    """Folder of the raw files, which are only read. Empty: $UGTS_DATA; if that is not set, a download into
+    ~/.cache/ugts_dist/data."""
     split: int = 0
-    """Which split: 0 to 9 for texas, cornell and wisconsin, the seed of the split for graphs without an official
-    one; 0 for public splits. Of cora, citeseer and pubmed any other number draws training and validation nodes anew
-    from these two, to choose settings by; the test nodes stay."""
+    """Split number. texas, cornell, wisconsin: 0 to 9. Graphs without an official split: the seed of a random one.
+    cora, citeseer, pubmed: 0 is the public split; any other number redraws training and validation nodes from the
+    public two, for choosing settings, and keeps the test nodes."""
     row_normalize: bool = True
-    """Divide each node's features by their sum, where that is above 1 (PyG's NormalizeFeatures). Of a prepared
-    graph, features stay as they are."""
+    """Divide each node's features by their sum if that exceeds 1 (PyG's NormalizeFeatures). Prepared graphs keep
+    their features."""
     standardize: bool = False
-    """Bring each column of the features to mean 0 and standard deviation 1, over all nodes. For features that are not
-    mostly zeros, above all where columns have different units. Each process takes a copy of the features in memory, and
-    a prediction for another graph takes that graph's own means."""
+    """Scale each feature column to mean 0 and standard deviation 1 over all nodes. Useful for dense features,
+    especially in different units. Each process holds a copy of the features in memory. Predictions for another graph
+    use that graph's own means."""
     feature_noise: float = 0.0
-    """Part of the nodes without a training label whose features are replaced by coin tosses (Bernoulli 0.5)."""
+    """Fraction of the nodes without a training label whose features are replaced by Bernoulli(0.5) noise."""
     edge_noise: float = 0.0
-    """Part of the directed edges that get another end, drawn from all nodes."""
+    """Fraction of the directed edges whose end is replaced by a random node."""
     left_out: float = 0.0
-    """Part of the classes, drawn at random, whose nodes' labels are left out of training, validation and test."""
+    """Fraction of the classes, drawn at random, whose labels are left out of training, validation and test."""
 
     def __post_init__(self) -> None:
         require(0.0 <= self.feature_noise <= 1.0, "data.feature_noise", self.feature_noise, "[0, 1]")
@@ -77,37 +64,37 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network; without biases."""
+    """The network. It has no biases."""
 
     arch: Literal["gcn", "gin", "gin-paper", "gat", "sage"] = "gcn"
-    """Kind of layer; gin-paper is the paper's own GIN (mean aggregation, no MLP, ReLU at the end)."""
+    """Layer type. gin-paper is the paper's own GIN (mean aggregation, no MLP, final ReLU)."""
     depth: int = 2
-    """Number of convolutions, input and output ones included."""
+    """Number of convolutions, including the first and the last."""
     width: int = 256
-    """Width between the layers (GAT: of all heads together)."""
+    """Hidden width (GAT: of all heads together)."""
     heads: int = 1
-    """Attention heads of GAT; the last layer averages them."""
+    """Attention heads of GAT. The last layer averages them."""
     dropout: float = 0.0
-    """Dropout of each layer's input while training."""
+    """Dropout rate of each layer's input during training."""
     dropout_at: Literal["every", "input"] = "every"
-    """input: only of the network's input, which leaves deep networks trainable."""
+    """every: at each layer's input. input: only at the network's input, which keeps deep networks trainable."""
     skip: Literal["none", "residual", "initial", "jumping"] = "none"
-    """Connections past layers. residual: each layer's output is mixed with a part of its input; initial: with a part
-    of the first hidden layer (GCNII); jumping: the output sees all layers, side by side (jumping knowledge). With any
-    of them a linear layer stands before the convolutions, and one after them."""
+    """Skip connections. residual: each layer mixes its output with its input. initial: with the first hidden layer
+    (GCNII). jumping: the output layer reads all layers, concatenated (jumping knowledge). Each of them adds a linear
+    layer before the convolutions and one after them."""
     alpha: float = 0.1
-    """That part, of residual and initial connections; the output counts 1 - alpha."""
+    """Weight of a residual or initial connection; the layer's output has weight 1 - alpha."""
     identity: float = 0.0
-    """GCNII's identity mapping, of gcn and gat with residual or initial connections: layer k (1, 2, ...) hands on its
-    input as it is beside the linear map of it, whose part is log(identity / k + 1); 0: the linear map alone."""
+    """Lambda of GCNII's identity mapping, for gcn and gat with residual or initial connections. Layer k (1, 2, ...)
+    maps h to (1 - b) h + b W h with b = log(identity / k + 1). 0: to W h."""
     norm: Literal["none", "nodenorm", "pairnorm"] = "none"
-    """Normalisation of each hidden layer's outputs, before ReLU and without trained parameters. nodenorm: of each
-    node's features; pairnorm: over all nodes (in a sampled batch, over those that a rank has of it)."""
+    """Normalisation of each hidden layer's output, before ReLU and without trained parameters. nodenorm: over each
+    node's features. pairnorm: over all nodes (in a sampled batch: over the rank's nodes)."""
     graph_dropout: Literal["none", "dropnode", "dropedge"] = "none"
-    """What is left out of the graph in each training step, the same in all layers: dropnode: all edges of some nodes;
-    dropedge: some of the directed edges."""
+    """What each training step leaves out of the graph, the same for all layers. dropnode: all edges of random nodes.
+    dropedge: random directed edges."""
     graph_dropout_rate: float = 0.2
-    """The part of the nodes or edges that is left out."""
+    """Fraction of the nodes or edges that is left out."""
 
     def __post_init__(self) -> None:
         require_count("model.depth", self.depth, 1, MAX_DEPTH)
@@ -139,125 +126,21 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class SupermaskConfig:
-    """How the ticket is searched."""
-
-    method: Method = "ugts"
-    """ugts: one global threshold, gradual sparsity. edge-popup: a threshold a layer, full sparsity at once.
-    no-global, no-gradual: the two ablations between them. dense: no mask, the weights are trained."""
-    sparsity: float = 0.9
-    """Target: the fraction of weights masked to zero."""
-    initial_sparsity: float = 0.0
-    """Where a rising schedule begins; that of the other run where this one starts from its scores."""
-    scope: Literal["auto", "global", "layer"] = "auto"
-    """Threshold over all layers or one a layer; auto: the method's own."""
-    schedule: Literal["auto", "linear", "cubic", "constant"] = "auto"
-    """How the sparsity rises; auto: the method's own."""
-    ramp: float = 0.5
-    """Part of the epochs over which the sparsity rises (0.5: it reaches its target half-way, as in the paper)."""
-    seed: int = -1
-    """Seed of the frozen weights and first scores; -1: the run's seed."""
-    weight_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"] = (
-        "signed-constant"
-    )
-    """Distribution of the frozen weights. balanced: constant magnitude and, for each output, as many of either sign,
-    which deep networks need."""
-    score_init: Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"] = (
-        "kaiming-uniform"
-    )
-    """Distribution of the first scores."""
-    score_scale: float = 1.0
-    """The first scores are multiplied by this."""
-    rescale: bool = True
-    """Multiply what is kept of a layer by density^-1/2, so that its outputs keep their scale as weights vanish."""
-    ranking: Literal["score", "magnitude"] = "score"
-    """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup."""
-    coats: int = 1
-    """Nested thresholds on each score: a weight counts as often as its score reaches one (multicoated supermasks).
-    Their sparsities lie evenly between the target and 1; 1: a binary mask."""
-    signed: bool = False
-    """What is kept has the sign of its score, which can so turn a weight around (signed supermasks); for ranking
-    magnitude."""
-    pruned: float = 0.0
-    """Part of each layer's weights that is masked for good, drawn from the seed: a ticket has no bits for it, and
-    training can't bring it back. Counts towards the sparsity."""
-    locked: float = 0.0
-    """Part of each layer's weights that is kept for good, likewise."""
-    fold: bool = False
-    """Convolutions of equal shape share their random weights, which are held once; each has its own scores and mask."""
-    floor: float = 0.0
-    """Part of its even share, 1 - sparsity of its weights, that each layer keeps at least; 0: nothing, as in the
-    paper; 1: the same density in every layer."""
-    input_sparsity: float = 0.0
-    """Sparsity of the weights that read the features, with a threshold of their own: they are masked before all others,
-    up to this part. Worth a try where features are many and labels few. 0: one threshold for all layers, as in the
-    paper."""
-    calibrate: bool = True
-    """Scale each layer's frozen weights once, so that its outputs start with root mean square 1."""
-    calibrate_at: float = 0.0
-    """Sparsity at which the outputs are measured."""
-    output_rms: float = 0.1
-    """Root mean square of the logits after calibration."""
-    attention_rms: float = 0.01
-    """Root mean square of attention logits after calibration; small, as random attention is nothing but noise."""
-
-    def __post_init__(self) -> None:
-        require(0.0 <= self.sparsity < 1.0, "supermask.sparsity", self.sparsity, "[0, 1)")
-        require(0.0 <= self.initial_sparsity < 1.0, "supermask.initial_sparsity", self.initial_sparsity, "[0, 1)")
-        require(0.0 <= self.calibrate_at < 1.0, "supermask.calibrate_at", self.calibrate_at, "[0, 1)")
-        require(0.0 <= self.ramp <= 1.0, "supermask.ramp", self.ramp, "[0, 1]")
-        require(0.0 <= self.floor <= 1.0, "supermask.floor", self.floor, "[0, 1]")
-        require_count("supermask.coats", self.coats, 1, MAX_COATS)
-        self._check_frozen()
-        if self.signed:
-            allowed = "magnitude, as supermask.signed is true"
-            require(self.ranking == "magnitude", "supermask.ranking", self.ranking, allowed)
-        require(0.0 <= self.input_sparsity < 1.0, "supermask.input_sparsity", self.input_sparsity, "[0, 1)")
-        if self.parts[0] == "layer":
-            allowed = "0 with a threshold for each layer"
-            require(self.input_sparsity == 0.0, "supermask.input_sparsity", self.input_sparsity, allowed)
-        require_scale("supermask.score_scale", self.score_scale)
-        require_scale("supermask.attention_rms", self.attention_rms)
-        require_scale("supermask.output_rms", self.output_rms)
-        require(-1 <= self.seed <= MAX_SEED, "supermask.seed", self.seed, f"0 to {MAX_SEED}, or -1")
-
-    def _check_frozen(self) -> None:
-        allowed = f"0 to supermask.sparsity, {self.sparsity:g}"
-        require(0.0 <= self.pruned <= self.sparsity, "supermask.pruned", self.pruned, allowed)
-        require(0.0 <= self.locked < 1.0, "supermask.locked", self.locked, "[0, 1)")
-        for name in ("sparsity", "initial_sparsity", "calibrate_at"):
-            value = getattr(self, name)
-            allowed = f"0 to 1 - supermask.{name}, {1.0 - value:g}"
-            require(self.locked <= 1.0 - value + 1e-9, "supermask.locked", self.locked, allowed)
-        allowed = f"less than 1 - supermask.pruned, {1.0 - self.pruned:g}"
-        require(self.pruned + self.locked < 1.0, "supermask.locked", self.locked, allowed)
-
-    @property
-    def parts(self) -> tuple[Scope, Ramp]:
-        """Scope and schedule, the method's own where they are `auto`."""
-        scope, schedule = METHODS[self.method]
-        return (
-            scope if self.scope == "auto" else self.scope,
-            schedule if self.schedule == "auto" else self.schedule,
-        )
-
-
-@dataclass(frozen=True)
 class OptimConfig:
-    """How the scores are trained (or the weights, with method dense). The optimiser is Adam."""
+    """How Adam trains the scores (with method dense: the weights)."""
 
     lr: float = 0.01
     """Learning rate."""
     weight_decay: float = 0.0
     """L2 penalty."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the epochs; cosine: down to 0 at the last."""
+    """Learning rate over the epochs. cosine: it falls to 0 in the last epoch."""
     precision: Literal["float32", "medium", "bfloat16"] = "float32"
-    """Of features and layers; scores, thresholds, loss and optimiser are always float32. medium: float32, but the
-    matrix products of training may round what they multiply, to bfloat16 on a CPU or TF32 on a GPU, where that is
-    faster (PyTorch's float32_matmul_precision); evaluation never does."""
+    """Precision of features and layers. Scores, thresholds, loss and optimiser are always float32. medium: float32,
+    but training may round the inputs of matrix products to bfloat16 (CPU) or TF32 (GPU) if that is faster (PyTorch's
+    float32_matmul_precision); evaluation does not."""
     compress: bool = False
-    """Average the gradients over ranks in bfloat16: half the traffic."""
+    """Average the gradients over ranks in bfloat16, which halves the traffic."""
 
     def __post_init__(self) -> None:
         require_scale("optim.lr", self.lr)
@@ -266,28 +149,29 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """Full batch or sampled mini-batches."""
+    """Full-batch training or sampled mini-batches."""
 
     size: int = 0
-    """Seed nodes a step, over all ranks together (graphs, where they have the labels); 0: all in each step."""
+    """Seed nodes per step, over all ranks (graphs, if the labels belong to graphs). 0: all of them."""
     fan_out: tuple[int, ...] = ()
-    """In-neighbours drawn for each node, seed nodes' first, one number a layer; -1: all."""
-    parts: int = 1
-    """Parts that a rank's seed nodes of a step are cut into, computed one by one: less memory, same gradient."""
+    """In-neighbours sampled per node: one number per layer, beginning at the seed nodes. -1: all."""
+    micro_batches: int = 1
+    """Micro-batches that a rank cuts its seed nodes of a step into. They run one after the other and accumulate the
+    gradient: less memory, same gradient."""
     backend: Literal["ours", "pyg-lib", "torch-sparse"] = "ours"
-    """What samples. With ours, batches depend on neither ranks nor threads; the others draw from the process's
-    generator and have to be installed."""
+    """Sampler. With ours, batches depend neither on ranks nor on threads. The others need to be installed and use the
+    process's random generator."""
     placement: Literal["auto", "host", "device"] = "auto"
-    """Where graph and features lie: host memory, one copy a machine, or each rank's GPU. auto: the GPU if they fit."""
+    """Memory for graph and features. host: one copy per machine. device: each rank's GPU. auto: the GPU if they fit."""
     threads: int = -1
-    """Threads that sample ahead while the last batch trains; 0: none, -1: as many as cores are spare, up to two."""
+    """Threads that sample the next batches during training. 0: none. -1: one per spare core, up to two."""
     norm: Literal["full", "sampled"] = "full"
-    """Degrees of GCN's and GIN's sums in a sampled batch: those of the whole graph, which makes the sum unbiased, or
-    those within the batch, as in PyG."""
+    """Degrees that normalise the sums of GCN and GIN in a sampled batch. full: degrees in the whole graph, which makes
+    the sums unbiased. sampled: degrees within the batch, as in PyG."""
 
     def __post_init__(self) -> None:
         require_count("batch.size", self.size, 0, MAX_COUNT)
-        require_count("batch.parts", self.parts, 1, MAX_COUNT)
+        require_count("batch.micro_batches", self.micro_batches, 1, MAX_COUNT)
         require(-1 <= self.threads <= MAX_THREADS, "batch.threads", self.threads, f"0 to {MAX_THREADS}, or -1")
         known = all(k == -1 or 0 < k <= MAX_FAN_OUT for k in self.fan_out)
         require(known, "batch.fan_out", list(self.fan_out), f"1 to {MAX_FAN_OUT} for each layer, or -1")
@@ -295,29 +179,29 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run."""
+    """Seed, length, folder and device of a run."""
 
     seed: int = 0
-    """Determines weights, scores, batches and dropout."""
+    """Seed of weights, scores, batches and dropout."""
     epochs: int = 400
     """Passes over the training nodes."""
     evaluate_every: int = 1
-    """Epochs between two evaluations; the last epoch is always evaluated."""
+    """Epochs between evaluations. The last epoch is always evaluated."""
     patience: int = 0
-    """Epochs without a better validation metric, after the ramp, at which training ends early; 0: never."""
+    """Stop after this many epochs without a better validation metric, counted after the ramp. 0: never."""
     select: Literal["after-ramp", "any"] = "after-ramp"
-    """Which epochs may be the best one, by validation accuracy: those at the target sparsity, or any."""
+    """Epochs from which the best is chosen by validation metric. after-ramp: those at the target sparsity. any: all."""
     folder: Place = ""
-    """Where the run is written: a new folder, or that of the same run, which goes on. Empty: one under runs/, that of
-    the same run where it was stopped, else a new one."""
+    """Folder of the run: a new folder, or the folder of the same run, which is then resumed. Empty: a folder under
+    runs/, that of the same run if it was stopped, otherwise a new one."""
     init_scores: Place = ""
     """Start from the scores of another run with the same frozen weights: its folder, or one of its checkpoints."""
     spill: Place = ""
-    """Folder whose disk holds the layers' outputs of all nodes during an evaluation. Empty: they are kept in memory."""
+    """Folder for the layer outputs of all nodes during an evaluation. Empty: they stay in memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto: the GPU of the rank, where there is one."""
+    """Device. auto: the rank's GPU if it has one, otherwise the CPU."""
     timeout: float = 600.0
-    """Seconds after which ranks give up waiting for one that does not answer, and name it."""
+    """Seconds to wait for a rank that does not answer. Then the run ends with an error that names the rank."""
 
     def __post_init__(self) -> None:
         require(0 < self.timeout <= MAX_SECONDS, "run.timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
@@ -329,16 +213,16 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """What is kept of a run that is under way, so that it can go on. None of it changes the result."""
+    """When checkpoints are written, from which a run is resumed. No field changes the result."""
 
     every_minutes: float = 5.0
-    """Minutes between two checkpoints; 0: by steps alone."""
+    """Minutes between checkpoints. 0: count steps only."""
     every_steps: int = 0
-    """Steps between two checkpoints; 0: by time alone."""
+    """Steps between checkpoints. 0: measure time only."""
     at_best: bool = True
-    """Also at each new best epoch, as often as that takes less than 2 % of the time."""
+    """Also write one at each new best epoch, as long as this takes less than 2 % of the time."""
     keep_last: int = 2
-    """How many are kept, beside the best epoch's; 0: none is written."""
+    """Checkpoints to keep, in addition to the best epoch's. 0: write none."""
 
     def __post_init__(self) -> None:
         require(0 <= self.every_minutes < math.inf, "checkpoint.every_minutes", self.every_minutes, "0 or more")
@@ -348,14 +232,14 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What is shown and kept."""
+    """What a run shows and logs."""
 
     progress: bool = True
-    """Progress on standard error: a bar on a terminal, lines elsewhere."""
+    """Show progress on standard error: a bar on a terminal, lines elsewhere."""
     every_seconds: float = 30.0
-    """Seconds between two of these lines, at least; 0: a line for each measured epoch."""
+    """Least number of seconds between these lines. 0: a line for each evaluated epoch."""
     tensorboard: bool = True
-    """TensorBoard events in the run folder."""
+    """Write TensorBoard events to the run folder."""
 
     def __post_init__(self) -> None:
         require(0 <= self.every_seconds < math.inf, "log.every_seconds", self.every_seconds, "0 or more")

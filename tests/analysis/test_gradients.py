@@ -97,7 +97,7 @@ def test_scores_keep_their_gradients() -> None:
 def test_the_parts_of_a_step_add_up() -> None:
     norms = []
     for parts in (1, 3):
-        settings = config(batch__parts=parts, batch__fan_out=[-1, -1], batch__size=60)
+        settings = config(batch__micro_batches=parts, batch__fan_out=[-1, -1], batch__size=60)
         training = make_trainer(settings, NodeTask(planted_graph()), Ranks())
         training.mask(0.5)
         norms.append(found_norms(training, settings))

@@ -79,7 +79,7 @@ def _look_as_rank(rank: int, world_size: int) -> dict[str, Any]:
 
 
 def _look(ranks: Ranks) -> dict[str, Any]:
-    settings = config(**DEPTH, batch__parts=2)
+    settings = config(**DEPTH, batch__micro_batches=2)
     subject = subject_of(settings, ranks, 301)  # no world size divides it
     step = batches_of_a_step(subject.task.batches(settings, ranks), 0)
     weights = dict(subject.model.named_parameters())

@@ -19,7 +19,7 @@ from ugts_dist.training.trainer import make_trainer
 @pytest.mark.parametrize("parts", [1, 3])
 def test_what_is_pruned_stays_zero_and_the_rest_is_trained(parts: int) -> None:
     task, ranks = NodeTask(planted_graph()), Ranks()
-    settings = config(supermask__method="dense", run__epochs=3, optim__weight_decay=1e-3, batch__parts=parts)
+    settings = config(supermask__method="dense", run__epochs=3, optim__weight_decay=1e-3, batch__micro_batches=parts)
     measure = task.evaluator(settings, ranks)
     state = pruning.pruned(make_trainer(settings, task, ranks).method.model.state_dict(), 0.7)
     tuned = pruning.tuned(state, settings, task, ranks, measure)

@@ -41,7 +41,7 @@ EPOCHS = 12
 KINDS = {
     "mini-batch": config(),
     "full-batch": config(batch__size=0, batch__fan_out=[]),
-    "parts": config(batch__parts=2, model__dropout=0.3),
+    "parts": config(batch__micro_batches=2, model__dropout=0.3),
     "rarely-evaluated": config(run__evaluate_every=5, optim__schedule="cosine"),
     "edge-popup-gat": config(supermask__method="edge-popup", model__arch="gat"),
     "dense": config(supermask__method="dense", optim__weight_decay=5e-4),

@@ -80,9 +80,11 @@ def test_threads_do_not_matter(threads: int) -> None:
         assert_same(list(loader.epoch(epoch)), list(plain.epoch(epoch)))
 
 
-def test_parts_of_a_step_have_its_seeds_and_its_draws() -> None:
-    whole, parts = list(make().epoch(1)), list(make(parts=3).epoch(1))
-    assert [(batch.step, batch.part) for batch in parts] == [(batch.step, k) for batch in whole for k in range(3)]
+def test_micro_batches_of_a_step_have_its_seeds_and_its_draws() -> None:
+    whole, parts = list(make().epoch(1)), list(make(micro_batches=3).epoch(1))
+    assert [(batch.step, batch.micro_batch) for batch in parts] == [
+        (batch.step, k) for batch in whole for k in range(3)
+    ]
     for number, batch in enumerate(whole):
         own = parts[3 * number : 3 * number + 3]
         seeds = torch.cat([part.n_id[: part.batch_size] for part in own])
@@ -91,10 +93,10 @@ def test_parts_of_a_step_have_its_seeds_and_its_draws() -> None:
         assert edges[0] == edges[1] | edges[2] | edges[3]
 
 
-def test_more_parts_than_seeds_are_refused() -> None:
-    told = r"^batch\.parts: 5 parts of 3 seed nodes of a rank; allowed: 1 to 3$"
+def test_more_micro_batches_than_seeds_are_refused() -> None:
+    told = r"^batch\.micro_batches is 5, allowed is 1 to 3, the seed nodes of a rank in a step$"
     with pytest.raises(InputError, match=told):
-        make(world_size=5, parts=5)
+        make(world_size=5, micro_batches=5)
 
 
 def test_batches_wait_in_bounded_number_and_in_order() -> None:

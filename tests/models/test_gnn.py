@@ -51,7 +51,7 @@ def test_inputs_are_the_weights_with_a_column_for_each_feature(arch: Arch, skip:
     model = GNN(
         arch, 11, CLASSES, 3, width=12, heads=2, remedies=DeepGNNOptions("none" if arch == "gin-paper" else skip)
     )
-    assert model.inputs() == [name for name, value in model.named_parameters() if value.shape[-1] == 11]
+    assert model.input_layers() == [name for name, value in model.named_parameters() if value.shape[-1] == 11]
 
 
 def _pyg(arch: Arch, a: int, b: int, last: bool) -> nn.Module:

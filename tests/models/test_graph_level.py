@@ -106,7 +106,7 @@ def test_calibration_gives_each_layer_its_level(arch: Arch) -> None:
     calibrate(mask, lambda: logits(model), model.calibrated(), levels=levels)
     assert {name for names in model.calibrated().values() for name in names} == set(mask.weights())
     assert model.outputs() == [model.head]
-    assert model.inputs() == [name for name in mask.weights() if name.startswith("encoder.")]
+    assert model.input_layers() == [name for name in mask.weights() if name.startswith("encoder.")]
     seen: dict[nn.Module, float] = {}
     for module in model.calibrated():
         module.register_forward_hook(lambda m, _, out: seen.update({m: float(out.detach().square().mean().sqrt())}))

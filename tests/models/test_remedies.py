@@ -176,8 +176,8 @@ def test_the_first_convolution_behind_a_linear_layer_is_prepared_too() -> None:
         ),
         ({"model.arch": "sage", "model.skip": "initial", "model.identity": 0.5}, "model.identity is 0.5, allowed is 0"),
         (
-            {"model.norm": "pairnorm", "batch.size": 9, "batch.fan_out": [3, 3], "batch.parts": 2},
-            "batch.parts is 2, allowed is 1",
+            {"model.norm": "pairnorm", "batch.size": 9, "batch.fan_out": [3, 3], "batch.micro_batches": 2},
+            "batch.micro_batches is 2, allowed is 1",
         ),
     ],
 )

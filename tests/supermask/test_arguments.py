@@ -44,14 +44,14 @@ X, EDGES = graph()
         ({"rescale": "no"}, "rescale is 'no', allowed is True or False"),
         ({"signed": 1}, "signed is 1, allowed is True or False"),
         ({"signed": True}, "ranking is 'score', allowed is 'magnitude' for signed masks"),
-        ({"floor": math.nan}, r"floor is nan, allowed is \[0, 1\]"),
-        ({"floor": 1.1}, r"floor is 1\.1, allowed is \[0, 1\]"),
-        ({"floor": "1"}, r"floor is '1', allowed is \[0, 1\]"),
-        ({"first": "first.weight"}, "first is 'first.weight', allowed is a collection of names"),
-        ({"first": [0]}, r"first is \[0\], allowed is a collection of names"),
-        ({"first": 3}, "first is 3, allowed is a collection of names"),
-        ({"first_sparsity": math.nan}, r"first_sparsity is nan, allowed is \[0, 1\)"),
-        ({"first_sparsity": True}, r"first_sparsity is True, allowed is \[0, 1\)"),
+        ({"min_layer_density": math.nan}, r"min_layer_density is nan, allowed is \[0, 1\]"),
+        ({"min_layer_density": 1.1}, r"min_layer_density is 1\.1, allowed is \[0, 1\]"),
+        ({"min_layer_density": "1"}, r"min_layer_density is '1', allowed is \[0, 1\]"),
+        ({"input_layers": "first.weight"}, "input_layers is 'first.weight', allowed is a collection of names"),
+        ({"input_layers": [0]}, r"input_layers is \[0\], allowed is a collection of names"),
+        ({"input_layers": 3}, "input_layers is 3, allowed is a collection of names"),
+        ({"input_sparsity": math.nan}, r"input_sparsity is nan, allowed is \[0, 1\)"),
+        ({"input_sparsity": True}, r"input_sparsity is True, allowed is \[0, 1\)"),
     ],
 )
 def test_options_of_sparsify(options: dict[str, Any], message: str) -> None:
@@ -64,9 +64,9 @@ def test_options_of_sparsify(options: dict[str, Any], message: str) -> None:
 
 
 def test_numbers_of_numpy_and_torch_are_taken_for_what_they_are() -> None:
-    plain = sparsify(Plain(), 5, floor=0.5).fingerprint()
+    plain = sparsify(Plain(), 5, min_layer_density=0.5).fingerprint()
     for seed in (np.int64(5), np.uint8(5), torch.tensor(5)):
-        mask = sparsify(Plain(), seed, floor=np.float32(0.5), score_scale=np.float64(2.0))  # type: ignore[arg-type]
+        mask = sparsify(Plain(), seed, min_layer_density=np.float32(0.5), score_scale=np.float64(2.0))  # type: ignore[arg-type]
         mask.step(np.float32(0.5))  # type: ignore[arg-type]
         assert mask.fingerprint() == plain
         assert type(mask.recipe.seed) is int
@@ -76,7 +76,7 @@ def test_numbers_of_numpy_and_torch_are_taken_for_what_they_are() -> None:
 def test_first_may_be_any_iterable() -> None:
     masks = []
     for first in (["first.weight"], {"first.weight"}, (name for name in ["first.weight"])):
-        mask = sparsify(Plain(), first=first, first_sparsity=0.9)
+        mask = sparsify(Plain(), input_layers=first, input_sparsity=0.9)
         mask.step(0.3)
         masks.append(mask.masks()["first.weight"])
     assert torch.equal(masks[0], masks[1])

@@ -57,7 +57,12 @@ def test_each_coat_is_the_binary_mask_of_its_own_sparsity(
 ) -> None:
     if scope == "layer":
         first = ()
-    options = {"scope": scope, "first": first, "first_sparsity": 0.6 if first else 0.0, "floor": floor}
+    options = {
+        "scope": scope,
+        "input_layers": first,
+        "input_sparsity": 0.6 if first else 0.0,
+        "min_layer_density": floor,
+    }
     make = NETWORKS["gat with batch norm"]
     mask = with_scores(sparsify(make(), seed, coats=coats, **options), scales)  # type: ignore[arg-type]
     mask.step(sparsity)

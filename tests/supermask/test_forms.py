@@ -219,7 +219,7 @@ def test_the_state_of_binary_masks_names_no_form() -> None:
 
 
 def _whole_of(rank: int, form: dict[str, Any]) -> list[Any]:
-    mask = sparsify(NETWORKS[NETWORK](), seed=3, rescale=True, floor=0.2, **form)
+    mask = sparsify(NETWORKS[NETWORK](), seed=3, rescale=True, min_layer_density=0.2, **form)
     found = []
     for sparsity in (0.0, 0.35, 0.9):
         mask.step(sparsity)

@@ -67,9 +67,9 @@ def test_no_weight_is_both(size: int, pruned: float, share: float) -> None:
 def test_what_is_pruned_is_masked_and_what_is_locked_is_kept(
     sparsity: float, scope: Scope, first: bool, floor: float, pruned: float, locked: float, seed: int
 ) -> None:
-    options: dict[str, Any] = {"scope": scope, "floor": floor, "pruned": pruned, "locked": locked}
+    options: dict[str, Any] = {"scope": scope, "min_layer_density": floor, "pruned": pruned, "locked": locked}
     if first and scope == "global":
-        options |= {"first": ["convs.0.lin.weight"], "first_sparsity": 0.9}
+        options |= {"input_layers": ["convs.0.lin.weight"], "input_sparsity": 0.9}
     mask = sparsify(NETWORKS[NETWORK](), seed, **options)
     with torch.no_grad():  # one layer has much higher scores
         mask.scores()[-1].mul_(30.0)
@@ -95,7 +95,7 @@ def test_what_is_pruned_is_masked_and_what_is_locked_is_kept(
         size, out, kept = (sum(counts) for counts in zip(*_counts(names, places), strict=True))
         masked = min(max(round(sparsity * size), out), size - kept)
         assert sum(int((~masks[name]).sum()) for name in names) == masked
-        if not floor and "first" not in options:
+        if not floor and "input_layers" not in options:
             order = sorted((*rank, name, i) for name in names for i, rank in enumerate(ranks[name]))
             assert {(name, i) for _, _, name, i in order[masked:]} == {
                 (name, i) for name in names for i in masks[name].nonzero().flatten().tolist()

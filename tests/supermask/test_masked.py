@@ -73,7 +73,7 @@ def test_the_lowest_scores_of_all_layers_are_masked(ranking: Ranking, sparsity: 
 def test_a_floor_keeps_the_best_of_each_layer_and_the_global_rest(
     sparsity: float, floor: float, scales: list[float], seed: int
 ) -> None:
-    mask = sparsify(pyg.GAT(FEATURES, 8, 2, 4), seed, floor=floor)
+    mask = sparsify(pyg.GAT(FEATURES, 8, 2, 4), seed, min_layer_density=floor)
     scores = dict(zip(mask.weights(), mask.scores(), strict=True))
     with torch.no_grad():
         for score, scale in zip(scores.values(), scales, strict=True):
@@ -93,7 +93,10 @@ def test_a_floor_keeps_the_best_of_each_layer_and_the_global_rest(
 
 
 def test_a_whole_floor_is_a_threshold_a_layer() -> None:
-    even, layers = (sparsify(pyg.GCN(10, 10, 3, 10), floor=1.0), sparsify(pyg.GCN(10, 10, 3, 10), scope="layer"))
+    even, layers = (
+        sparsify(pyg.GCN(10, 10, 3, 10), min_layer_density=1.0),
+        sparsify(pyg.GCN(10, 10, 3, 10), scope="layer"),
+    )
     for mask in (even, layers):
         mask.step(0.9)
     assert all(torch.equal(found, layers.masks()[name]) for name, found in even.masks().items())
@@ -101,16 +104,18 @@ def test_a_whole_floor_is_a_threshold_a_layer() -> None:
 
 @given(
     sparsity=st.floats(0.0, 0.999),
-    first_sparsity=st.floats(0.0, 0.999),
+    input_sparsity=st.floats(0.0, 0.999),
     floor=st.sampled_from([0.0, 0.4, 1.0]),
     scales=st.lists(st.sampled_from([0.001, 0.1, 1.0, 30.0]), min_size=6, max_size=6),
     seed=st.integers(0, 1000),
 )
 def test_what_is_first_is_masked_before_all_others(
-    sparsity: float, first_sparsity: float, floor: float, scales: list[float], seed: int
+    sparsity: float, input_sparsity: float, floor: float, scales: list[float], seed: int
 ) -> None:
     first = ["convs.0.lin.weight", "convs.0.att_src"]
-    mask = sparsify(pyg.GAT(FEATURES, 8, 2, 4), seed, floor=floor, first=first, first_sparsity=first_sparsity)
+    mask = sparsify(
+        pyg.GAT(FEATURES, 8, 2, 4), seed, min_layer_density=floor, input_layers=first, input_sparsity=input_sparsity
+    )
     scores = dict(zip(mask.weights(), mask.scores(), strict=True))
     with torch.no_grad():
         for score, scale in zip(scores.values(), scales, strict=True):
@@ -122,7 +127,7 @@ def test_what_is_first_is_masked_before_all_others(
     order = []
     own = sorted((value, name, i) for name in first for i, value in enumerate(scores[name].detach().flatten().tolist()))
     for place, (value, name, i) in enumerate(own):
-        order.append((0 if place < round(first_sparsity * len(own)) else 2, value, name, i))
+        order.append((0 if place < round(input_sparsity * len(own)) else 2, value, name, i))
     for name in scores.keys() - set(first):
         values = scores[name].detach().flatten().tolist()
         kept = int(floor * (1.0 - sparsity) * len(values) + 1e-6)
@@ -134,7 +139,7 @@ def test_what_is_first_is_masked_before_all_others(
 
 
 def test_the_threshold_is_that_of_what_is_not_first() -> None:
-    mask = sparsify(pyg.GCN(FEATURES, 16, 3, 4), first=["convs.0.lin.weight"], first_sparsity=0.9)
+    mask = sparsify(pyg.GCN(FEATURES, 16, 3, 4), input_layers=["convs.0.lin.weight"], input_sparsity=0.9)
     mask.step(0.5)
     others = torch.cat([score.detach().flatten() for score in mask.scores()[1:]])
     of_others = round(0.5 * mask.num_weights) - round(0.9 * mask.scores()[0].numel())
@@ -145,10 +150,22 @@ def test_the_threshold_is_that_of_what_is_not_first() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"first": ["convs.0.weight"]}, r"first is 'convs\.0\.weight', allowed are convs\.0\.lin\.weight, convs\.1"),
-        ({"first": ["convs.0.lin.weight"], "scope": "layer"}, "allowed with scope 'global' and beside other weights"),
-        ({"first": ["convs.0.lin.weight", "convs.1.lin.weight"]}, "allowed with scope 'global' and beside other"),
-        ({"first": ["convs.0.lin.weight"], "first_sparsity": 1.0}, r"first_sparsity is 1\.0, allowed is \[0, 1\)"),
+        (
+            {"input_layers": ["convs.0.weight"]},
+            r"is 'convs\.0\.weight', allowed are convs\.0\.lin\.weight, convs\.1",
+        ),
+        (
+            {"input_layers": ["convs.0.lin.weight"], "scope": "layer"},
+            "allowed with scope 'global' and beside other weights",
+        ),
+        (
+            {"input_layers": ["convs.0.lin.weight", "convs.1.lin.weight"]},
+            "allowed with scope 'global' and beside other",
+        ),
+        (
+            {"input_layers": ["convs.0.lin.weight"], "input_sparsity": 1.0},
+            r"input_sparsity is 1\.0, allowed is \[0, 1\)",
+        ),
     ],
 )
 def test_what_cannot_be_first_is_refused_and_the_model_left_alone(options: dict[str, Any], message: str) -> None:
@@ -422,11 +439,11 @@ def test_a_model_is_not_masked_twice() -> None:
 # Over ranks
 
 
-def _train(rank: int, floor: float, first_sparsity: float) -> tuple[list[str], list[int]]:
+def _train(rank: int, floor: float, input_sparsity: float) -> tuple[list[str], list[int]]:
     """Masks after a few steps, as bits; the group that is up is used without being named."""
     model = pyg.GCN(FEATURES, 16, 3, 4)
-    first = ["convs.0.lin.weight"] if first_sparsity else []
-    mask = sparsify(model, scope="global", floor=floor, first=first, first_sparsity=first_sparsity)
+    first = ["convs.0.lin.weight"] if input_sparsity else []
+    mask = sparsify(model, scope="global", min_layer_density=floor, input_layers=first, input_sparsity=input_sparsity)
     optimizer = torch.optim.Adam(mask.scores(), lr=0.1)
     thresholds, masked = [], []
     for step in range(4):
@@ -440,9 +457,9 @@ def _train(rank: int, floor: float, first_sparsity: float) -> tuple[list[str], l
     return thresholds, masked
 
 
-@pytest.mark.parametrize(("floor", "first_sparsity"), [(0.0, 0.0), (0.5, 0.0), (0.5, 0.6)])
-def test_ranks_agree_with_one_process_bit_for_bit(floor: float, first_sparsity: float) -> None:
-    alone = _train(0, floor, first_sparsity)
-    assert spawn(2, _train, floor, first_sparsity) == [alone, alone]
+@pytest.mark.parametrize(("floor", "input_sparsity"), [(0.0, 0.0), (0.5, 0.0), (0.5, 0.6)])
+def test_ranks_agree_with_one_process_bit_for_bit(floor: float, input_sparsity: float) -> None:
+    alone = _train(0, floor, input_sparsity)
+    assert spawn(2, _train, floor, input_sparsity) == [alone, alone]
     total = 16 * (FEATURES + 16 + 4)
     assert alone[1] == [round(0.25 * step * total) for step in range(4)]

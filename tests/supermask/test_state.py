@@ -19,7 +19,7 @@ from tests.supermask.networks import FEATURES, NETWORKS, graph, randomise
 from ugts_dist import Supermask, Ticket, calibrate, sparsify
 
 X, EDGES = graph()
-OPTIONS: dict[str, Any] = {"seed": 3, "weight_init": "signed-constant", "rescale": True, "floor": 0.1}
+OPTIONS: dict[str, Any] = {"seed": 3, "weight_init": "signed-constant", "rescale": True, "min_layer_density": 0.1}
 
 
 def trained(network: str, **options: Any) -> Supermask:
@@ -85,8 +85,11 @@ def test_another_model_goes_on_from_a_state(network: str, kind: str, tmp_path: P
         ({"rescale": False}, r"rescale True \(here False\)"),
         ({"scope": "layer"}, r"scope 'global' \(here 'layer'\)"),
         ({"ranking": "magnitude"}, r"ranking 'score' \(here 'magnitude'\)"),
-        ({"floor": 0.0}, r"floor 0.1 \(here 0.0\)"),
-        ({"first": ["convs.0.lin.weight"], "first_sparsity": 0.5}, r"first \(\) .*, first_sparsity 0.0 \(here 0.5\)"),
+        ({"min_layer_density": 0.0}, r"min_layer_density 0.1 \(here 0.0\)"),
+        (
+            {"input_layers": ["convs.0.lin.weight"], "input_sparsity": 0.5},
+            r"input_layers \(\) .*, input_sparsity 0.0 \(here 0.5\)",
+        ),
     ],
 )
 @pytest.mark.parametrize("strict", [True, False])

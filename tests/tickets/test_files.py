@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ugts_dist.errors import InputError
-from ugts_dist.tickets.files import in_folder, new_file
+from ugts_dist.tickets.files import new_file
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -51,13 +51,3 @@ def test_a_dangling_link_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which exists"), new_file(tmp_path / "a"):
         pass
     assert (tmp_path / "a").is_symlink()
-
-
-def test_what_a_folder_has(tmp_path: Path) -> None:
-    assert in_folder(tmp_path / "none", "x") == tmp_path / "none"
-    with pytest.raises(InputError, match="no x or y in this folder"):
-        in_folder(tmp_path, "x", "y")
-    (tmp_path / "y").touch()
-    assert in_folder(tmp_path, "x", "y") == tmp_path / "y"
-    (tmp_path / "x").touch()
-    assert in_folder(tmp_path, "x", "y") == tmp_path / "x"

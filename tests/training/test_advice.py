@@ -48,7 +48,7 @@ def test_the_remedy_is_what_the_run_lacks(changes: dict[str, Any], remedy: str) 
 
 def test_layers_without_a_weight_are_named() -> None:
     line = advice(Config(), planted_graph(), 0.2, ["convs.1.lin.weight"])
-    assert "try --supermask.floor 0.3 (no weight of convs.1.lin.weight is left)" in line
+    assert "try --supermask.min-layer-density 0.3 (no weight of convs.1.lin.weight is left)" in line
 
 
 def test_a_run_looks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ def _fit(settings: Config, folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
 
 def test_parts_of_a_step_give_its_gradient(tmp_path: Path) -> None:
     whole, masks = _fit(config(), tmp_path / "whole")
-    cut, found = _fit(config(batch__parts=7), tmp_path / "cut")
+    cut, found = _fit(config(batch__micro_batches=7), tmp_path / "cut")
     assert cut.epoch == whole.epoch
     assert equal_share(found, masks) >= 0.999
 
@@ -98,7 +98,7 @@ def test_parts_of_a_step_give_its_gradient(tmp_path: Path) -> None:
 def test_parts_on_two_ranks(tmp_path: Path) -> None:
     _, masks = _fit(config(), tmp_path / "whole")
     (tmp_path / "ranks").mkdir()
-    results = spawn(2, fit_rank, 2, config(batch__parts=3), str(tmp_path / "ranks"))
+    results = spawn(2, fit_rank, 2, config(batch__micro_batches=3), str(tmp_path / "ranks"))
     assert equal_share(results[0][1], masks) >= 0.999
 
 

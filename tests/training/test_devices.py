@@ -41,7 +41,7 @@ class Computed:
 
 
 def computed(arch: str, changes: dict[str, Any], graph: Graph, device: str) -> Computed:
-    settings, ranks = config(model__arch=arch, batch__parts=1, **changes), Ranks(device=torch.device(device))
+    settings, ranks = config(model__arch=arch, batch__micro_batches=1, **changes), Ranks(device=torch.device(device))
     task = NodeTask(graph)
     training = make_trainer(settings, task, ranks)
     training.mask(0.5)

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from tests.training.helpers import config, planted_graph
 from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import load_saved
-from ugts_dist.config_sections import METHODS
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
+from ugts_dist.methods import METHODS
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch, build_model
@@ -26,12 +26,12 @@ def test_a_ticket_predicts_as_it_did_in_the_run(tmp_path: Path) -> None:
     graph = planted_graph()
     result = fit(config(run__epochs=30), graph, Ranks(), tmp_path)
     assert result.test > 0.8
-    settings, fill, saved, _ = load_saved(tmp_path / "best.ticket")
-    model = fill(build_model(settings, graph)).eval()
+    saved = load_saved(tmp_path / "best.ticket")
+    model = saved.fill(build_model(saved.config, graph)).eval()
     block = graph_block(graph, torch.device("cpu"))
     predicted = model(full_features(graph, torch.device("cpu")), [block, block]).argmax(1)
-    assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved["test"]
-    assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved["valid"]
+    assert float((predicted == graph.y)[graph.test].double().mean()) == result.test == saved.metrics["test"]
+    assert float((predicted == graph.y)[graph.valid].double().mean()) == result.valid == saved.metrics["valid"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_every_method_learns(method: str, full: bool, tmp_path: Path) -> None:
     total = (graph.num_features + graph.num_classes) * 32
     if method == "dense":
         assert result.sparsity == 0.0
-    elif settings.supermask.parts[0] == "global":
+    elif settings.supermask.effective_scope == "global":
         assert round(result.sparsity * total) == round(0.8 * total)
     else:
         layers = [graph.num_features * 32, graph.num_classes * 32]
@@ -179,7 +179,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         {"supermask__scope": "layer"},
         {"supermask__coats": 3, "supermask__pruned": 0.5, "supermask__locked": 0.05},
         {"supermask__signed": True, "supermask__ranking": "magnitude"},
-        {"supermask__floor": 0.3, "supermask__input_sparsity": 0.9, "model__skip": "initial"},
+        {"supermask__min_layer_density": 0.3, "supermask__input_sparsity": 0.9, "model__skip": "initial"},
         {"supermask__method": "edge-popup", "model__graph_dropout": "dropedge", "model__graph_dropout_rate": 0.2},
         {"supermask__method": "dense", "model__norm": "nodenorm"},
         {"batch__size": 0, "batch__fan_out": []},
@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     ids=lambda changes: "-".join(name.split("__")[1] for name in changes) or "plain",
 )
 def test_a_step_never_waits_for_the_gpu(arch: str, changes: dict[str, object]) -> None:
-    settings = config(model__arch=arch, batch__parts=1, **changes)
+    settings = config(model__arch=arch, batch__micro_batches=1, **changes)
     training = make_trainer(settings, make_task(planted_graph()), Ranks(device=torch.device("cuda")))
     batches = [next(training.batches.epoch(epoch)) for epoch in range(5)]
     losses = [training.step(batch, 0.3) for batch in batches[:3]]

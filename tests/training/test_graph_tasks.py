@@ -230,7 +230,7 @@ def test_the_command_line_tells_the_metric(
     [
         ({"batch__fan_out": [-1, 3]}, r"batch\.fan_out is \[-1, 3\], allowed is -1 for each layer"),
         ({"batch__size": 1}, r"batch\.size: 1 is the number of seed nodes a step over all ranks; allowed: 2"),
-        ({"batch__parts": 2}, r"batch\.parts is 2, allowed is 1"),
+        ({"batch__micro_batches": 2}, r"batch\.micro_batches is 2, allowed is 1"),
         ({"data__split": 2}, r"data\.split: 2 is not a split of ogbg-molbace"),
     ],
 )

@@ -27,7 +27,6 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Dropout
 from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tickets.export import export
-from ugts_dist.tickets.saved import load
 from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.fit import fit
 from ugts_dist.training.graph_tasks import GraphTask
@@ -206,7 +205,7 @@ def test_a_run_from_the_command_line(remedy: str, method: str, tmp_path: Path) -
     wide = ["--batch.fan-out", "5", "5", "5", "5", f"--supermask.method={method}", f"--run.folder={folder}"]
     main(["train", "--preset", "digits", *options, *small, *quiet, *wide])
     result = json.loads((folder / "result.json").read_text())
-    saved = load(folder)
+    saved = load_saved(folder)
     network = saved.network()
     assert isinstance(network, GNN)
     graph = load_graph(saved.config)
@@ -228,7 +227,7 @@ def test_a_ticket_gives_the_logits_that_it_was_saved_with(remedy: str, tmp_path:
         mask.scale(name, 0.5 + 0.25 * number)
     mask.step(0.6)
     Ticket.of(mask, settings.portable(), {"valid": 0.5}).save(tmp_path / "a.ticket")
-    found = load(tmp_path / "a.ticket").network()
+    found = load_saved(tmp_path / "a.ticket").network()
     assert isinstance(found, GNN)
     torch.testing.assert_close(whole_forward(found, graph), whole_forward(model, graph))
 

@@ -181,10 +181,10 @@ _WRONG: dict[str, tuple[Any, str]] = {
     "scope": ("glbal", "scope is 'glbal', allowed is global, layer"),
     "ranking": ("magn", "ranking is 'magn', allowed is score, magnitude"),
     "score_scale": (0.0, "score_scale is 0.0, allowed is a number from 2^-64 to 2^64"),
-    "first": ("weight", "first is 'weight', allowed is a collection of names"),
+    "input_layers": ("weight", "input_layers is 'weight', allowed is a collection of names"),
     "seed": (True, "seed is True, allowed is a whole number from -9223372036854775808 to 18446744073709551615"),
     "weight_init": ("normal", "weight_init is 'normal', allowed is kaiming-uniform"),
-    "floor": (math.nan, "floor is nan, allowed is [0, 1]"),
+    "min_layer_density": (math.nan, "min_layer_density is nan, allowed is [0, 1]"),
 }
 
 

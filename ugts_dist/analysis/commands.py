@@ -26,7 +26,8 @@ from ugts_dist.analysis.publish import Finding, Place, publish
 from ugts_dist.analysis.robustness import NOISES, under_noise, without_noise
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, open_training_config
-from ugts_dist.checkpointing.saved_network import Named, saved_file
+from ugts_dist.checkpointing.network_files import network_file
+from ugts_dist.checkpointing.saved_network import Named
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
 
@@ -48,7 +49,7 @@ def run(options: AnalysisOptions) -> None:
     with ranks_from_environment(options.device, options.timeout) as ranks:
         path, named = Path(options.path), Named(options.graph, options.root)
         config = ranks.raise_together(lambda: open_config(path, named))
-        place = Place.of(options, NAMES[type(options)], saved_file(path), config)
+        place = Place.of(options, NAMES[type(options)], network_file(path), config)
         ranks.raise_together(lambda: place.check() if ranks.is_main else None)
         present = _measured(options, named, config, ranks)
     # The other ranks are gone: what the main one does now may take its time.

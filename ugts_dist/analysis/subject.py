@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ugts_dist.checkpointing.saved_network import Named, note_other_data, open_saved, saved_file
+from ugts_dist.checkpointing.saved_network import Named, load_saved
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -66,15 +66,14 @@ def open_subject(path: Path, ranks: Ranks, named: Named | None = None, spill: st
 
 def open_config(path: Path, named: Named | None = None) -> Config:
     """The configuration of a saved network of nodes, which tells where its data lie. Raises InputError."""
-    return _of_nodes(path, open_saved(saved_file(path), named or Named()).config)
+    return _of_nodes(path, load_saved(path).with_data(named or Named()).config)
 
 
 def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
     """The same, with the scores that the run started from, if the folder of the run tells of some."""
-    file = saved_file(path)
-    saved, beside = open_saved(file, named), file.parent / "config.toml"
-    config = _of_nodes(path, saved.config)
-    note_other_data(file, saved.data, load_graph(config), ranks)
+    saved = load_saved(path).with_data(named)
+    config, beside = _of_nodes(path, saved.config), saved.path.parent / "config.toml"
+    saved.note_other_data(load_graph(config), ranks)
     start = load_toml(beside).run.init_scores if beside.exists() else ""
     return config.replace({"run.init_scores": start})
 
@@ -117,14 +116,13 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
 
 
 def _opened(path: Path, ranks: Ranks, named: Named, spill: str) -> Subject:
-    file = saved_file(path)
-    saved = open_saved(file, named)
+    saved = load_saved(path).with_data(named)
     config = saved.config
     graph, unknown = load_open_graph(_of_nodes(path, config))
-    note_other_data(file, saved.data, graph, ranks)
+    saved.note_other_data(graph, ranks)
     model = saved.fill(build_model(config, graph)).to(ranks.device)
     assert isinstance(model, GNN)
-    return Subject(file, config.replace({"run.spill": spill}), graph, unknown, model, ranks)
+    return Subject(saved.path, config.replace({"run.spill": spill}), graph, unknown, model, ranks)
 
 
 def _of_nodes(path: Path, config: Config) -> Config:

@@ -14,12 +14,13 @@ from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import data_of
 from ugts_dist.checkpointing.state import Checkpoint
-from ugts_dist.config import Config, load_toml, place_fields
+from ugts_dist.config import Config, place_fields
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.supermask.ticket_file import read_ticket_file
 from ugts_dist.tensor_file import read_tensor_file
+from ugts_dist.text_files import read_toml
 
 FORMAT = 1  # raised when a change of the program changes what a configuration gives
 DATA = "data"  # what --resume.override calls the data themselves
@@ -172,7 +173,8 @@ def located_value(name: str, value: str) -> str:
 
 def settings_of(folder: Path) -> Config:
     """The configuration of the run in a folder. Raises InputError where it has none that can be read."""
-    return located(load_toml(folder / "config.toml"))
+    file = folder / "config.toml"
+    return located(Config.from_dict(read_toml(file, "a configuration"), str(file)))
 
 
 def run_key(config: Config) -> str:

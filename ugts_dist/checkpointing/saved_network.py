@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
 
 import ugts_dist
+from ugts_dist.checkpointing.network_files import network_file
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -32,58 +33,152 @@ class NetworkSnapshot(Protocol):
         ...
 
 
-class SavedNetwork(NamedTuple):
+_HEAD = "head.weight"  # of networks of whole graphs
+_INPUT = {  # the weight whose second axis is the width of a layer's input
+    "gcn": "lin.weight",
+    "sage": "lin_l.weight",
+    "gin": "nn.0.weight",
+    "gin-paper": "nn.weight",
+    "gat": "lin.weight",
+}
+_OUTPUT = {  # the weight, and its axis that is the width of the last layer's output
+    "gcn": ("lin.weight", 0),
+    "sage": ("lin_l.weight", 0),
+    "gin": ("nn.2.weight", 0),
+    "gin-paper": ("nn.weight", 0),
+    "gat": ("att_src", 2),
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """The data that the reader of a saved network names.
+
+    Attributes:
+        graph: a dataset, or the path of a store; empty: those that the network was found on.
+        root: folder of the raw files; empty: as in the run beside the network, or else the usual one.
+    """
+
+    graph: str = ""
+    root: str = ""
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
     """A saved ticket or dense network.
 
     Attributes:
+        path: its file.
         config: that it was found with. It names no place of this machine, from whomever the file comes.
-        fill: writes its weights into a new model.
+        shapes: of its weights, by name.
+        fill: writes its weights into a new network; raises InputError for one that it does not fit.
         metrics: that it was saved with.
         data: that it was found on, where it tells.
     """
 
+    path: Path
     config: Config
+    shapes: Mapping[str, tuple[int, ...]]
     fill: Callable[[Network], Network]
     metrics: dict[str, float]
     data: DataChecksum | None
 
+    @property
+    def is_graph_level(self) -> bool:
+        """Whether it predicts for whole graphs instead of nodes."""
+        return _HEAD in self.shapes
+
+    @property
+    def num_features(self) -> int:
+        """Width of a node's features. Raises InputError where the weights are not those of the configuration."""
+        if self._has_connections:
+            return self._axis("connections.input.weight", 1)
+        return self._axis(f"convs.0.{_INPUT[self.config.model.arch]}", 1)
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or labels of a graph. Raises InputError where the weights are not those of the configuration."""
+        if self.is_graph_level:
+            return self._axis(_HEAD, 0)
+        if self._has_connections:
+            return self._axis("connections.output.weight", 0)
+        name, axis = _OUTPUT[self.config.model.arch]
+        return self._axis(f"convs.{self.config.model.depth - 1}.{name}", axis)
+
+    def network(self) -> Network:
+        """The network, rebuilt on the CPU. Raises InputError where file and configuration do not fit together."""
+        num_features = 0 if self.is_graph_level else self.num_features
+        return self.fill(_new_network(self.config, self.is_graph_level, num_features, self.num_outputs))
+
+    def with_data(self, named: Named) -> SavedNetwork:
+        """The same, with the data that its reader names, or else the run beside its file: see `config_with_data`."""
+        return replace(self, config=config_with_data(self.config, self.path, named))
+
+    def note_other_data(self, data: Data, ranks: Ranks) -> None:
+        """A line of the main rank where the network is used on other data than it was found on: in what they differ.
+
+        No line where the network does not tell what it was found on.
+        """
+        if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
+            note(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
+
+    @property
+    def _has_connections(self) -> bool:
+        """Whether linear layers stand before and after the convolutions."""
+        return self.config.model.skip != "none"
+
+    def _axis(self, name: str, axis: int) -> int:
+        shape = self.shapes.get(name, ())
+        if len(shape) <= axis:
+            raise _misfit(self.path, f"{name} is of shape {shape}")
+        return shape[axis]
+
 
 def load_saved(path: Path) -> SavedNetwork:
-    """A saved ticket or dense network.
+    """A .ticket file, a dense network (.safetensors), or what the folder of a run has of them.
 
-    Raises InputError, in one line, for a file that is neither, or whose tensors are not those of its configuration;
-    so the network that it asks for is no larger than the file tells.
+    Raises InputError, in one line, for anything else, and for tensors that are not those of the configuration; so the
+    network that it asks for is no larger than the file tells.
     """
+    path = network_file(path)
     if path.suffix != ".safetensors":
-        ticket = Ticket.load(path)
-        if not ticket.config:
-            raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
-        config = Config.from_dict(ticket.config, str(path))
-        _check_shapes(path, config, ticket.masks | ticket.unmasked)
-
-        def fill(model: Network) -> Network:
-            try:
-                ticket.apply(model)
-            except (ValueError, RuntimeError) as error:
-                raise _misfit(path, str(error)) from None
-            return model
-
-        return SavedNetwork(config.without_places(), fill, ticket.metrics, data_of(ticket.provenance))
+        return of_ticket(Ticket.load(path), path)
     header, state = read_tensor_file(path, "dense", "a dense network (.safetensors)")
     described, metrics = header.get("config"), header.get("metrics")
     if not isinstance(described, dict) or not _are_numbers(metrics):
         raise InputError(f"{path}: a dense network without configuration or metrics; allowed are those of `ugts train`")
-    dense_config = Config.from_dict(described, str(path))
-    _check_shapes(path, dense_config, state)
+    return _checked(path, described, state, lambda model: model.load_state_dict(state), metrics, header)
 
-    def fill_dense(model: Network) -> Network:
+
+def of_ticket(ticket: Ticket, path: Path) -> SavedNetwork:
+    """A ticket that was read from a file. Raises InputError as `load_saved`, and for one without a configuration."""
+    if not ticket.config:
+        raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
+    tensors = ticket.masks | ticket.unmasked
+    return _checked(path, ticket.config, tensors, ticket.apply, ticket.metrics, {"provenance": ticket.provenance})
+
+
+def _checked(
+    path: Path,
+    described: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    write: Callable[[Network], object],
+    metrics: dict[str, float],
+    header: Mapping[str, Any],
+) -> SavedNetwork:
+    """What a file tells, once its tensors are known to be those of its configuration."""
+    config = Config.from_dict(described, str(path))
+    _check_shapes(path, config, tensors)
+
+    def fill(model: Network) -> Network:
         try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
+            write(model)
+        except (ValueError, RuntimeError) as error:
             raise _misfit(path, str(error)) from None
         return model
 
-    return SavedNetwork(dense_config.without_places(), fill_dense, metrics, data_of(header.get("provenance")))
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(header.get("provenance")))
 
 
 def _misfit(path: Path, reason: str) -> InputError:
@@ -101,7 +196,7 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
     if config.model.depth > len(tensors):
         raise _misfit(path, f"model.depth is {config.model.depth}, but it has {len(tensors)} tensors")
     try:
-        narrow, wide = (_shapes(config, "head.weight" in tensors, width) for width in (1, 2))
+        narrow, wide = (_shapes(config, _HEAD in tensors, width) for width in (1, 2))
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
         raise _misfit(path, str(error)) from None
     for name in sorted(narrow.keys() | tensors.keys()):
@@ -117,46 +212,19 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
 
 def _shapes(config: Config, graph_level: bool, width: int) -> dict[str, tuple[int, ...]]:
     """The shapes of the configured network's tensors for data of `width` features and outputs."""
-    m = config.model
     with torch.device("meta"):
-        model: Network
-        if graph_level:
-            model = GraphNetwork(m.arch, width, m.depth, m.width, m.heads)
-        else:
-            model = GNN.of(m, width, width)
+        model = _new_network(config, graph_level, width, width)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-@dataclass(frozen=True)
-class Named:
-    """The data that the reader of a saved network names.
-
-    Attributes:
-        graph: a dataset, or the path of a store; empty: those that the network was found on.
-        root: folder of the raw files; empty: as in the run beside the network, or else the usual one.
-    """
-
-    graph: str = ""
-    root: str = ""
+def _new_network(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> Network:
+    m = config.model
+    if graph_level:
+        return GraphNetwork(m.arch, num_outputs, m.depth, m.width, m.heads)
+    return GNN.of(m, num_features, num_outputs)
 
 
-def saved_file(path: Path) -> Path:
-    """The file itself, or the ticket or dense network in the folder of a run. Raises InputError where it has none."""
-    if not path.is_dir():
-        return path
-    for name in ("best.ticket", "best.safetensors"):
-        if (path / name).exists():
-            return path / name
-    raise InputError(f"{path}: no best.ticket or best.safetensors in this folder")
-
-
-def open_saved(file: Path, named: Named) -> SavedNetwork:
-    """As `load_saved`, with a configuration by which the data can be loaded. Raises InputError as `with_data` does."""
-    saved = load_saved(file)
-    return saved._replace(config=with_data(saved.config, file, named))
-
-
-def with_data(config: Config, file: Path, named: Named) -> Config:
+def config_with_data(config: Config, file: Path, named: Named) -> Config:
     """The configuration of a saved network, with the data that its reader names, or that the run beside it names.
 
     Else the network itself may name a dataset or a prepared graph, but no place on the reader's disk. Raises
@@ -173,15 +241,6 @@ def with_data(config: Config, file: Path, named: Named) -> Config:
             raise InputError(f"{file}: {error}; name the graph yourself: --graph NAME or PATH") from None
     data |= {"root": named.root} if named.root else {}
     return config.replace({f"data.{key}": value for key, value in data.items()})
-
-
-def note_other_data(file: Path, there: DataChecksum | None, data: Data, ranks: Ranks) -> None:
-    """A line of the main rank where a network is used on other data than it was found on: in what they differ.
-
-    No line where the network does not tell what it was found on.
-    """
-    if there is not None and ranks.is_main and (found := there.difference(DataChecksum.of(data))):
-        note(f"note: {file} was found on other data than this {data.name}: {found} differ")
 
 
 def provenance(data: DataChecksum) -> dict[str, Any]:

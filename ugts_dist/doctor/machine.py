@@ -1,4 +1,4 @@
-"""Versions, devices and memory of this machine. Nothing heavy is imported here but by `torch_build`, a probe."""
+"""Versions, processor and memory of this machine. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ import math
 import os
 import platform
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ugts_dist
 
 _PACKAGES = (
-    "torch",
-    "torch-geometric",
-    "ogb",
-    "numpy",
-    "scipy",
-    "pyarrow",
-    "safetensors",
-    "scikit-learn",
-    "ray",
-    "pyg-lib",
-    "torch-sparse",
-    "torch-scatter",
+    *("torch", "torch-geometric", "ogb", "numpy", "scipy", "pyarrow", "safetensors", "scikit-learn", "ray"),
+    *("pyg-lib", "torch-sparse", "torch-scatter"),
 )
 ROOT = Path("/")
 _NO_LIMIT = 1 << 60  # bytes; what version 1 of cgroups says instead of "max" is above
@@ -32,11 +23,8 @@ _NO_LIMIT = 1 << 60  # bytes; what version 1 of cgroups says instead of "max" is
 
 def versions() -> dict[str, str | None]:
     """Version of this program, Python and each package; None where it is not installed."""
-    return {
-        "ugts_dist": ugts_dist.__version__,
-        "python": platform.python_version(),
-        **{package: installed(package) for package in _PACKAGES},
-    }
+    packages = {package: installed(package) for package in _PACKAGES}
+    return {"ugts_dist": ugts_dist.__version__, "python": platform.python_version(), **packages}
 
 
 def installed(package: str) -> str | None:
@@ -49,10 +37,10 @@ def installed(package: str) -> str | None:
 
 def cpu(root: Path = ROOT) -> dict[str, Any]:
     """The processor, and how many cores of it this process may use."""
-    text = _read(root / "proc/cpuinfo")
-    names = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    lines = _read(root / "proc/cpuinfo").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cpu_quota(root)
+    quota = min(_cpu_quotas(root), default=None)
     return {
         "model": next(names, platform.processor() or platform.machine()),
         "cores": os.cpu_count() or 1,
@@ -65,13 +53,13 @@ def cpu(root: Path = ROOT) -> dict[str, Any]:
 def memory(root: Path = ROOT) -> dict[str, int | None]:
     """Bytes in total and available, the limit of the cgroup (None: none), /dev/shm, and how many files may be open."""
     lines = (line.split() for line in _read(root / "proc/meminfo").splitlines())
-    kilobytes = {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) >= 2}
+    sizes = {words[0]: int(words[1]) * 1024 for words in lines if len(words) >= 2}
     shared = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return {
-        "total": kilobytes["MemTotal"] * 1024 if "MemTotal" in kilobytes else None,
-        "available": kilobytes["MemAvailable"] * 1024 if "MemAvailable" in kilobytes else None,
-        "cgroup_limit": _memory_limit(root),
+        "total": sizes.get("MemTotal:"),
+        "available": sizes.get("MemAvailable:"),
+        "cgroup_limit": min(_memory_limits(root), default=None),
         "shm_size": shared.f_blocks * shared.f_frsize if shared else None,
         "shm_free": shared.f_bavail * shared.f_frsize if shared else None,
         "open_files": None if soft == resource.RLIM_INFINITY else soft,
@@ -81,78 +69,35 @@ def memory(root: Path = ROOT) -> dict[str, int | None]:
 def huge_pages(root: Path = ROOT) -> dict[str, str | None]:
     """The chosen setting of transparent huge pages, for private memory and for shared memory."""
     folder = root / "sys/kernel/mm/transparent_hugepage"
-    return {"private": _chosen(folder / "enabled"), "shared": _chosen(folder / "shmem_enabled")}
+    # The kernel puts it in brackets: `always [madvise] never`.
+    chosen = {
+        name: [word[1:-1] for word in _read(folder / file).split() if word.startswith("[")]
+        for name, file in (("private", "enabled"), ("shared", "shmem_enabled"))
+    }
+    return {name: words[0] if words else None for name, words in chosen.items()}
 
 
 def nvidia_driver(root: Path = ROOT) -> str | None:
     """Version of the loaded NVIDIA driver, None where there is none."""
     first = _read(root / "proc/driver/nvidia/version").partition("\n")[0]
-    return next((word for word in first.split() if word.count(".") >= 1 and word[0].isdigit()), None)
+    return next((word for word in first.split() if "." in word and word[0].isdigit()), None)
 
 
-def torch_build() -> dict[str, Any]:
-    """A probe: how torch was built, which back ends of torch.distributed it has, and the GPUs that it can use.
-
-    Memory is in bytes. `gpu_problem` says why a build for CUDA finds none.
-    """
-    import torch
-    import torch.distributed as dist
-
-    return {
-        "version": torch.__version__,
-        "cuda": torch.version.cuda,
-        "hip": torch.version.hip,
-        "gloo": dist.is_available() and dist.is_gloo_available(),
-        "nccl": _nccl_version(torch) if dist.is_available() and dist.is_nccl_available() else None,
-        "gpus": [_gpu(torch, index) for index in range(torch.cuda.device_count())],
-        "gpu_problem": _gpu_problem(torch),
-    }
-
-
-def _gpu(torch: Any, index: int) -> dict[str, Any]:
-    properties = torch.cuda.get_device_properties(index)
-    free, total = torch.cuda.mem_get_info(index)
-    capability = f"{properties.major}.{properties.minor}"
-    return {"name": properties.name, "capability": capability, "memory_free": free, "memory_total": total}
-
-
-def _gpu_problem(torch: Any) -> str:
-    if torch.cuda.is_available():
-        return ""
-    if torch.version.cuda is None and torch.version.hip is None:
-        return "torch is built for the CPU only"
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        return str(error).strip().partition("\n")[0]
-    return "torch finds none"
-
-
-def _nccl_version(torch: Any) -> str:
-    return ".".join(map(str, torch.cuda.nccl.version()))
-
-
-def _cpu_quota(root: Path) -> float | None:
-    """The fewest cores that one of the cgroups grants, None where none sets a limit."""
-    quotas = []
+def _cpu_quotas(root: Path) -> Iterator[float]:
+    """The cores that each of the cgroups grants, where it sets a limit."""
     for folder in _cgroups(root, "cpu"):
-        words = _read(folder / "cpu.max").split() or [
-            _read(folder / "cpu.cfs_quota_us").strip(),
-            _read(folder / "cpu.cfs_period_us").strip(),
-        ]
-        if all(word.isdigit() for word in words) and int(words[1]) > 0:
-            quotas.append(int(words[0]) / int(words[1]))
-    return min(quotas, default=None)
+        text = _read(folder / "cpu.max")  # version 1 has two files
+        words = (text or f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}").split()
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]) > 0:
+            yield int(words[0]) / int(words[1])
 
 
-def _memory_limit(root: Path) -> int | None:
-    """The smallest limit in bytes among the cgroups that this process is in."""
-    limits = []
+def _memory_limits(root: Path) -> Iterator[int]:
+    """In bytes, of each of the cgroups that sets one."""
     for folder in _cgroups(root, "memory"):
         word = (_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")).strip()
         if word.isdigit() and int(word) < _NO_LIMIT:
-            limits.append(int(word))
-    return min(limits, default=None)
+            yield int(word)
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:
@@ -166,11 +111,6 @@ def _cgroups(root: Path, controller: str) -> list[Path]:
             own = Path(path.lstrip("/"))
             folders += [top / part for part in (own, *own.parents)]
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
-
-
-def _chosen(path: Path) -> str | None:
-    """The word in brackets: `always [madvise] never`."""
-    return next((word[1:-1] for word in _read(path).split() if word.startswith("[")), None)
 
 
 def _read(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ugts_dist.errors import InputError
 
@@ -25,3 +26,9 @@ class DoctorOptions:
     def __post_init__(self) -> None:
         if not self.timeout > 0:
             raise InputError(f"--timeout is {self.timeout}, allowed is above 0")
+        for name, folder, held in (
+            ("root", self.root, "raw files of datasets"),
+            ("stores", self.stores, "graph stores"),
+        ):
+            if folder and not Path(folder).is_dir():
+                raise InputError(f"--{name} is {folder}, which is no folder; allowed is a folder with {held}")

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ugts_dist.doctor import machine
-from ugts_dist.doctor.isolated import TIMEOUT_SECONDS, Answer, Probes
+from ugts_dist.doctor.isolated import TIMEOUT_SECONDS, Answer, ask
 from ugts_dist.doctor.options import DoctorOptions
-from ugts_dist.errors import InputError
 
-DATA_VARIABLE, STORES_VARIABLE = "UGTS_DATA", "UGTS_STORES"
-CACHE = "~/.cache/ugts_dist"
 PACKAGES = ("pyg-lib", "torch-sparse")
 
 _HERE = "ugts_dist.doctor"
-_PRELOAD = (f"{_HERE}.samplers", f"{_HERE}.found", f"{_HERE}.selftest", "ugts_dist.training.run")
-_MEET_CUDA = ("training", "same_samples")  # training on a CPU too: torch's optimisers ask for the GPUs that there are
 _WORLD_SIZE = 2
+_AT_A_TIME = 4  # probes; each imports torch
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,12 @@ class Check:
 class Report:
     """Everything that the doctor found; sizes in bytes. `problems` names probes that themselves did not return."""
 
-    versions: dict[str, str | None] = field(default_factory=dict)
+    versions: dict[str, str | None] = field(default_factory=machine.versions)
     torch: dict[str, Any] = field(default_factory=dict)
-    cpu: dict[str, Any] = field(default_factory=dict)
-    nvidia_driver: str | None = None
-    memory: dict[str, int | None] = field(default_factory=dict)
-    huge_pages: dict[str, str | None] = field(default_factory=dict)
+    cpu: dict[str, Any] = field(default_factory=machine.cpu)
+    nvidia_driver: str | None = field(default_factory=machine.nvidia_driver)
+    memory: dict[str, int | None] = field(default_factory=machine.memory)
+    huge_pages: dict[str, str | None] = field(default_factory=machine.huge_pages)
     backends: list[Check] = field(default_factory=list)
     data_roots: list[str] = field(default_factory=list)
     datasets: list[dict[str, Any]] = field(default_factory=list)
@@ -70,37 +66,32 @@ class Report:
 
 
 def examine(options: DoctorOptions) -> Report:
-    """Ask every probe. Reads only; what the self-test writes goes into temporary folders.
+    """Ask every probe. Reads only; what the self-test writes goes into temporary folders."""
+    report = Report()
 
-    Raises InputError where `root` or `stores` is given and is no folder.
-    """
-    timeout = options.timeout
-    report = Report(
-        versions=machine.versions(),
-        cpu=machine.cpu(),
-        nvidia_driver=machine.nvidia_driver(),
-        memory=machine.memory(),
-        huge_pages=machine.huge_pages(),
-        backends=examine_packages(timeout),
-        data_roots=_data_roots(options.root),
-        stores_folder=_stores_folder(options.stores),
-    )
-    # CUDA does not start in the fork of a process that has asked for it, as some imports do: `fresh` imports nothing.
-    with Probes(_PRELOAD, timeout) as probes, Probes((), timeout) as fresh:
-        if probes.imported.problem:
-            report.problems["importing torch and PyG"] = probes.imported.problem
-            return report
-        report.torch = _value(report, "torch", fresh.ask(f"{_HERE}.machine:torch_build")) or {}
-        gpus = len(report.torch.get("gpus", ()))
-        report.backends.insert(0, Check.of("ours", probes.ask(f"{_HERE}.samplers:ours")))
-        report.datasets = _value(report, "datasets", probes.ask(f"{_HERE}.found:datasets", report.data_roots)) or []
-        report.stores = _value(report, "stores", probes.ask(f"{_HERE}.found:stores", report.stores_folder)) or []
-        if not options.quick:
-            report.self_test.append(Check.of("imports", replace(probes.imported, value="torch, PyG and this program")))
-            for name, function, args in _self_tests(gpus):
-                where = fresh if gpus and function in _MEET_CUDA else probes
-                answer = where.ask(f"{_HERE}.selftest:{function}", *args)
-                report.self_test.append(Check.of(name, answer))
+    def value(name: str, answer: Answer) -> dict[str, Any]:
+        if answer.problem:
+            report.problems[name] = answer.problem
+        return answer.value or {}
+
+    def asked(probe: str, *args: Any) -> Answer:
+        return ask(f"{_HERE}.{probe}", *args, timeout=options.timeout)
+
+    report.torch = value("torch", asked("probes:torch_build"))
+    if not report.torch:
+        return report
+    tests = {} if options.quick else dict(_self_tests(len(report.torch["gpus"])))
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        ours = pool.submit(asked, "probes:sampler")
+        datasets = pool.submit(asked, "probes:datasets", options.root, os.getcwd())
+        stores = pool.submit(asked, "probes:stores", options.stores, os.getcwd())
+        self_test = {name: pool.submit(asked, *test) for name, test in tests.items()}
+        report.backends = [Check.of("ours", ours.result()), *examine_packages(options.timeout)]
+        found = value("datasets", datasets.result())
+        report.data_roots, report.datasets = found.get("roots", []), found.get("datasets", [])
+        found = value("stores", stores.result())
+        report.stores_folder, report.stores = found.get("folder", ""), found.get("stores", [])
+        report.self_test = [Check.of(name, answer.result()) for name, answer in self_test.items()]
     return report
 
 
@@ -112,42 +103,20 @@ def examine_packages(timeout: float = TIMEOUT_SECONDS) -> list[Check]:
 def _examine_package(name: str, version: str | None, timeout: float) -> Check:
     if version is None:
         return Check(name, False, f"{name} is not installed", 0.0)
-    with Probes(("torch",), timeout) as probes:
-        answer = probes.ask(f"{_HERE}.samplers:package", name)
-    if answer.problem.startswith("RuntimeError: "):
-        answer = replace(answer, problem=answer.problem.removeprefix("RuntimeError: "))
-    elif answer.problem:
+    answer = ask(f"{_HERE}.probes:package", name, timeout=timeout)
+    if answer.problem and not answer.problem.startswith(name):
         versions = f"{name} {version} with torch {machine.installed('torch')}"
-        answer = replace(answer, problem=f"{versions} does not load: {answer.problem}")
+        answer = Answer(None, f"{versions} does not load: {answer.problem}", answer.seconds)
     return Check.of(name, answer)
 
 
-def _self_tests(gpus: int) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
-    """Name, function and arguments of each self-test."""
-    yield "threshold equals a sort", "threshold", ()
-    yield "processes all-reduce (gloo)", "all_reduce", (_WORLD_SIZE,)
-    yield "weights as ever", "weights", ()
-    yield "training on cpu", "training", ("cpu",)
+def _self_tests(gpus: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Name of each self-test; its function and arguments."""
+    yield "imports", ("probes:imports",)
+    yield "threshold equals a sort", ("selftest:threshold",)
+    yield "processes all-reduce (gloo)", ("selftest:all_reduce", _WORLD_SIZE)
+    yield "weights as ever", ("selftest:weights",)
+    yield "training on cpu", ("selftest:training", "cpu")
     for device in (f"cuda:{index}" for index in range(gpus)):
-        yield f"training on {device}", "training", (device,)
-        yield f"same samples on {device}", "same_samples", (device,)
-
-
-def _value(report: Report, probe: str, answer: Answer) -> Any:
-    if answer.problem:
-        report.problems[probe] = answer.problem
-    return answer.value
-
-
-def _data_roots(root: str) -> list[str]:
-    if root and not Path(root).is_dir():
-        raise InputError(f"--root is {root}, which is no folder; allowed is a folder with raw files of datasets")
-    given = [root, os.environ.get(DATA_VARIABLE, ""), f"{CACHE}/data"]
-    return list(dict.fromkeys(str(Path(place).expanduser().absolute()) for place in given if place))
-
-
-def _stores_folder(stores: str) -> str:
-    if stores and not Path(stores).is_dir():
-        raise InputError(f"--stores is {stores}, which is no folder; allowed is a folder with graph stores")
-    place = stores or os.environ.get(STORES_VARIABLE, "") or f"{CACHE}/stores"
-    return str(Path(place).expanduser().absolute())
+        yield f"training on {device}", ("selftest:training", device)
+        yield f"same samples on {device}", ("selftest:same_samples", device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -103,24 +103,24 @@ def _verdict(report: Report) -> Text:
 
 
 def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    table = _table(title, ("", ""))
-    for name, value in rows:
-        table.add_row(plain(name), plain(value))
-    return table
+    return _table(title, ((plain(name), plain(value)) for name, value in rows))
 
 
-def _checks(title: str, checks: Sequence[Check]) -> Table:
-    table = _table(title, ("", "", "", "s"))
-    for check in checks:
+def _checks(title: str, checks: Iterable[Check]) -> Table:
+    def row(check: Check) -> tuple[Text, ...]:
         state = Text("ok", style="green") if check.ok else Text("failed" if check.seconds else "no", style="red")
-        table.add_row(plain(check.name), state, plain(check.detail), f"{check.seconds:.1f}")
-    return table
+        return plain(check.name), state, plain(check.detail), Text(f"{check.seconds:.1f}")
+
+    return _table(title, map(row, checks))
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=plain(title), title_justify="left", title_style="bold", show_header=False, expand=False)
-    for number, _ in enumerate(columns):
-        table.add_column(overflow="fold", no_wrap=number == 0)
+def _table(title: str, rows: Iterable[tuple[Text, ...]]) -> Table:
+    table = Table(title=plain(title), title_justify="left", title_style="bold", show_header=False)
+    table.add_column(no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    for column in table.columns:
+        column.overflow = "fold"
     return table
 
 

@@ -13,11 +13,12 @@ from ugts_dist.checkpointing.folder_names import new_folder
 from ugts_dist.config import Config, load_preset
 from ugts_dist.console import output
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.methods import METHODS
 from ugts_dist.terminal import say
 from ugts_dist.training.run import run
 
 SPARSITIES = (0.5, 0.9, 0.99)
-METHODS = ("edge-popup", "ugts")
+TICKETS = ("edge-popup", "ugts")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def _configs(seed: int) -> list[Config]:
         dense,
         *(
             base.replace({"supermask.method": method, "supermask.sparsity": sparsity})
-            for method in METHODS
+            for method in TICKETS
             for sparsity in SPARSITIES
         ),
     ]
@@ -70,10 +71,14 @@ def _table(rows: list[Row], world_size: int) -> Table:
         table.add_column(heading, justify="left" if not heading else "right")
     dense = rows[0].bytes
     for row in rows:
-        label = {"dense": "trained dense", "edge-popup": "Edge-Popup", "ugts": "UGTs"}[row.method]
+        label = _label(row.method)
         share = f"{row.bytes / dense:.1%}"
         table.add_row(label, f"{row.test:.3f}", f"{row.sparsity:.4f}", f"{row.bytes:,}", share)
     return table
+
+
+def _label(method: str) -> str:
+    return METHODS[method].title if METHODS[method].masks else "trained dense"
 
 
 def _plot(rows: list[Row], path: Path) -> None:
@@ -83,10 +88,10 @@ def _plot(rows: list[Row], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.axhline(rows[0].test, color="black", linestyle="--", label="trained dense")
-    for method, label in (("edge-popup", "Edge-Popup"), ("ugts", "UGTs")):
+    axes.axhline(rows[0].test, color="black", linestyle="--", label=_label("dense"))
+    for method in TICKETS:
         points = [(row.target, row.test) for row in rows if row.method == method]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+        axes.plot(*zip(*points, strict=True), marker="o", label=_label(method))
     axes.set(xlabel="sparsity", ylabel="test accuracy", title="Tickets with untrained weights, digits")
     axes.legend()
     figure.savefig(path, dpi=150)

@@ -88,7 +88,7 @@ class SeedPlan:
         return order
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """What is sampled at once: one of the equal parts of a rank's seeds at a global step."""
 
     step: int
@@ -101,18 +101,19 @@ class SeedLoader(NeighborLoader):
     Batches depend on the plan, the sampler and the step alone: not on the threads that sample ahead. Each is a
     ``Data`` with what ``data`` has for its nodes (``x``, ``y``, ``degree``) and ``n_id``, the sampled nodes, seeds
     first; ``hops``, the sampler's; ``edge_index``, ``num_sampled_nodes`` and ``num_sampled_edges`` as PyG has them;
-    ``batch_size``, its number of seeds; ``step``, and ``part``.
+    ``batch_size``, its number of seeds; ``step``, and ``micro_batch``, its number within the step.
 
     Args:
         data: ``graph_data(graph)``, or fewer of its node arrays.
         plan: which seeds this rank has.
         sampler: draws their neighbours.
         epochs: how many epochs may be asked for.
-        parts: batches that a step is cut into, to be computed one after the other. Raises InputError where a rank
-            has fewer seeds in some step.
+        micro_batches: batches that a step is cut into, to be computed one after the other.
         threads: that sample ahead, 0 for none; at most two batches a thread wait.
         finish: what else the threads do with a batch.
         scope: entered for the making of each batch, by the thread that makes it.
+
+    Raises: InputError if a rank has fewer seeds in some step than micro-batches.
     """
 
     def __init__(
@@ -121,17 +122,19 @@ class SeedLoader(NeighborLoader):
         plan: SeedPlan,
         sampler: NodeSampler,
         epochs: int,
-        parts: int = 1,
+        micro_batches: int = 1,
         threads: int = 0,
         finish: Callable[[Data], Any] | None = None,
         scope: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         fewest = plan.nodes.numel() // plan.steps_per_epoch // plan.world_size
-        if parts > fewest:
-            raise InputError(f"batch.parts: {parts} parts of {fewest} seed nodes of a rank; allowed: 1 to {fewest}")
+        if micro_batches > fewest:
+            raise InputError(
+                f"batch.micro_batches is {micro_batches}, allowed is 1 to {fewest}, the seed nodes of a rank in a step"
+            )
         self.plan = plan
         self.epochs = epochs
-        self.parts = parts
+        self.micro_batches = micro_batches
         self.threads = threads
         self._finish = finish
         self._scope = scope
@@ -157,24 +160,24 @@ class SeedLoader(NeighborLoader):
         return iter(self)
 
     def __iter__(self) -> Iterator[Any]:
-        parts = [Part(step, number) for step in self._steps for number in range(self.parts)]
-        return ahead(self._produce, parts, self.threads)
+        items = [MicroBatch(step, number) for step in self._steps for number in range(self.micro_batches)]
+        return ahead(self._produce, items, self.threads)
 
-    def _produce(self, part: Part) -> Any:
+    def _produce(self, item: MicroBatch) -> Any:
         with self._scope():
-            return self.filter_fn(self.collate_fn(part))
+            return self.filter_fn(self.collate_fn(item))
 
-    def collate_fn(self, part: Part) -> tuple[Part, Sample]:
-        """Sample around this part of the rank's share of a step."""
-        seeds = self.plan.seeds(part.step)
-        first, last = _share(seeds.numel(), part.number, self.parts)
-        return part, self.node_sampler.sample(part.step, seeds[first:last])
+    def collate_fn(self, item: MicroBatch) -> tuple[MicroBatch, Sample]:
+        """Sample around the seeds of one micro-batch."""
+        seeds = self.plan.seeds(item.step)
+        first, last = _share(seeds.numel(), item.number, self.micro_batches)
+        return item, self.node_sampler.sample(item.step, seeds[first:last])
 
-    def filter_fn(self, sampled: tuple[Part, Sample]) -> Any:
+    def filter_fn(self, sampled: tuple[MicroBatch, Sample]) -> Any:
         """Look up features, labels and degrees of the sampled nodes."""
-        part, sample = sampled
+        item, sample = sampled
         batch = super().filter_fn(sample.output())
-        batch.step, batch.part, batch.hops = part.step, part.number, sample.hops
+        batch.step, batch.micro_batch, batch.hops = item.step, item.number, sample.hops
         return batch if self._finish is None else self._finish(batch)
 
 

@@ -173,7 +173,7 @@ class GNN(nn.Module):
                     groups.setdefault((name, tuple(weight.shape)), []).append(f"convs.{k}.{name}")
         return [names for names in groups.values() if len(names) > 1]
 
-    def inputs(self) -> list[str]:
+    def input_layers(self) -> list[str]:
         """Names of the weights that read the features."""
         return next(iter(self.calibrated().values()))
 

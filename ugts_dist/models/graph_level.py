@@ -59,7 +59,7 @@ class GraphNetwork(nn.Module):
         logits: Tensor = self.head(global_mean_pool(hidden, graph, num_graphs))
         return logits
 
-    def inputs(self) -> list[str]:
+    def input_layers(self) -> list[str]:
         """Names of the weights that read the features: the tables of the encoder."""
         return [f"encoder.atom_embedding_list.{k}.weight" for k in range(len(self.encoder.atom_embedding_list))]
 
@@ -73,7 +73,7 @@ class GraphNetwork(nn.Module):
         The tables of the encoder are one layer: its output is the sum of their rows.
         """
         convs = {module: [f"gnn.{name}" for name in names] for module, names in self.gnn.calibrated().items()}
-        return {self.encoder: self.inputs(), **convs, self.head: ["head.weight"]}
+        return {self.encoder: self.input_layers(), **convs, self.head: ["head.weight"]}
 
     def attention(self) -> list[nn.Module]:
         """The modules among the calibrated ones whose output is half of an attention logit."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ugts_dist.config import Config
+from ugts_dist.methods import METHODS
 from ugts_dist.report import figures
 from ugts_dist.report.analyses import analyses
 from ugts_dist.report.files import number
@@ -13,13 +14,6 @@ from ugts_dist.report.page import Block, Code, Details, Figure, Page, Paragraph,
 from ugts_dist.report.run_files import Network, RunFiles, Sizes, read_run
 from ugts_dist.report.text import flat, told
 
-_METHODS = {
-    "ugts": "UGTs",
-    "edge-popup": "Edge-Popup",
-    "no-global": "UGTs without the global threshold",
-    "no-gradual": "UGTs without gradual sparsity",
-    "dense": "trained dense network",
-}
 _ARCHITECTURES = {"gcn": "GCN", "sage": "GraphSAGE", "gat": "GAT", "gin": "GIN", "gin-paper": "GIN (paper)"}
 _MOST_ROWS = 400
 _LONGEST = 200
@@ -53,8 +47,8 @@ def _model(config: Config) -> str:
 
 
 def _method(config: Config) -> str:
-    method = _METHODS[config.supermask.method]
-    return method if config.supermask.method == "dense" else f"{method} at sparsity {config.supermask.sparsity:g}"
+    title, sparsity = METHODS[config.supermask.method].title, config.supermask.sparsity
+    return f"{title} at sparsity {sparsity:g}" if config.supermask.masks else title
 
 
 def _intro(run: RunFiles) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ugts_dist.checkpointing.network_files import DENSE, TICKET
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
 from ugts_dist.report.files import Folder, number
@@ -17,8 +18,6 @@ from ugts_dist.supermask.coding import entropy_bytes
 from ugts_dist.supermask.ticket_file import MASKS, read_ticket_file
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.text_files import parse_json
-
-_TICKET, _DENSE = "best.ticket", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,9 @@ def _config(folder: Folder, network: Network | None) -> Config | None:
 
 def _network(folder: Folder) -> Network | None:
     try:
-        if folder.has(_TICKET):
-            return _ticket(folder.path / _TICKET)
-        return _dense(folder.path / _DENSE) if folder.has(_DENSE) else None
+        if folder.has(TICKET):
+            return _ticket(folder.path / TICKET)
+        return _dense(folder.path / DENSE) if folder.has(DENSE) else None
     except (InputError, OSError) as error:
         folder.problems.append(str(error))
         return None

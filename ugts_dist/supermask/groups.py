@@ -23,60 +23,60 @@ class Plan:
     """What is masked at one sparsity.
 
     Attributes:
-        groups: the global one, or what is not `first`, comes first.
-        floors: how many weights of each layer are kept whatever the threshold of its group.
+        groups: the global one comes first; with input layers, that of the other layers.
+        least_kept: how many weights each layer keeps, whatever the threshold of its group.
     """
 
     groups: list[Group]
-    floors: list[int]
+    least_kept: list[int]
 
 
 def plan(sparsity: float, sizes: Mapping[str, int], options: Options) -> Plan:
     """Of weights of these names and sizes. What is pruned is always masked, and what is locked never."""
     form = options.form
     layers = [_layer(sparsity, name, size, options, form) for name, size in sizes.items()]
-    return Plan(_groups(sparsity, layers, options), [layer.floor for layer in layers])
+    return Plan(_groups(sparsity, layers, options), [layer.least_kept for layer in layers])
 
 
 class _Layer(NamedTuple):
     """A weight tensor.
 
     Attributes:
-        floor: how many weights are kept whatever the threshold; none of what is first.
-        least, most: how many can be masked, whatever the threshold, and but for the floor.
+        least_kept: how many weights it keeps, whatever the threshold; 0 for an input layer.
+        least, most: how many weights can be masked, without regard to `least_kept`.
     """
 
     size: int
-    is_first: bool
-    floor: int
+    is_input: bool
+    least_kept: int
     least: int
     most: int
 
 
 def _layer(sparsity: float, name: str, size: int, options: Options, form: Form) -> _Layer:
     pruned, locked = frozen_counts(size, form)
-    is_first = name in options.first
-    floor = 0 if is_first else int(options.floor * (1.0 - sparsity) * size + 1e-6)
-    return _Layer(size, is_first, min(floor, size - pruned), pruned, size - locked)
+    is_input = name in options.input_layers
+    least_kept = 0 if is_input else int(options.min_layer_density * (1.0 - sparsity) * size + 1e-6)
+    return _Layer(size, is_input, min(least_kept, size - pruned), pruned, size - locked)
 
 
 def _groups(sparsity: float, layers: list[_Layer], options: Options) -> list[Group]:
     if options.scope == "layer":
         return [Group([i], _masked(sparsity, [layer])) for i, layer in enumerate(layers)]
     masked = _masked(sparsity, layers)
-    first = [layer for layer in layers if layer.is_first]
-    rest = [layer for layer in layers if not layer.is_first]
-    if not first:
+    inputs = [layer for layer in layers if layer.is_input]
+    rest = [layer for layer in layers if not layer.is_input]
+    if not inputs:
         return [Group(list(range(len(layers))), masked)]
-    wanted = min(round(options.first_sparsity * sum(layer.size for layer in first)), masked)
-    of_rest = sum(min(layer.most, layer.size - layer.floor) for layer in rest)
-    least = max(masked - of_rest, sum(layer.least for layer in first))
-    most = min(sum(layer.most for layer in first), masked - sum(layer.least for layer in rest))
-    of_first = min(max(wanted, least), most)
+    wanted = min(round(options.input_sparsity * sum(layer.size for layer in inputs)), masked)
+    of_rest = sum(min(layer.most, layer.size - layer.least_kept) for layer in rest)
+    least = max(masked - of_rest, sum(layer.least for layer in inputs))
+    most = min(sum(layer.most for layer in inputs), masked - sum(layer.least for layer in rest))
+    of_inputs = min(max(wanted, least), most)
     places: dict[bool, list[int]] = {True: [], False: []}
     for i, layer in enumerate(layers):
-        places[layer.is_first].append(i)
-    return [Group(places[False], masked - of_first), Group(places[True], of_first)]
+        places[layer.is_input].append(i)
+    return [Group(places[False], masked - of_inputs), Group(places[True], of_inputs)]
 
 
 def _masked(sparsity: float, layers: list[_Layer]) -> int:

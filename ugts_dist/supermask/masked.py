@@ -93,19 +93,18 @@ class Supermask:
 
     @torch.no_grad()
     def step(self, sparsity: float) -> None:
-        """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, ties aside. With several coats
-        each has a threshold for a sparsity of its own, the first for this one.
+        """Set the thresholds so that exactly `round(sparsity * N)` weights are masked, apart from ties.
 
-        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). The weights that are
-        `first` are masked before all others, up to their own sparsity. With a floor the best weights of each other
-        layer, up to its floor, are masked last of all. With a process group every rank must call it, and each gets the
-        same bits.
+        N counts all masked weights (scope `global`) or those of each layer (scope `layer`). Input layers are masked
+        first, up to `input_sparsity`. Each other layer keeps its best weights up to `min_layer_density`; these are
+        masked last. Pruned weights are masked at every sparsity, locked weights at none. With several coats each has
+        its own sparsity; that of the first is `sparsity`.
 
-        What is pruned is masked at every sparsity, and what is locked at none.
+        With a process group every rank must call it, and all get the same bits.
 
-        Raises: ValueError for a sparsity outside [0, 1), and above 1 - `locked`. FloatingPointError for scores that are
-        not finite, where they are on the CPU; on a GPU the host does not wait to learn of it, and `masks`, `sparsity`
-        and `Ticket.of` raise.
+        Raises: ValueError for a sparsity outside [0, 1) or above 1 - `locked`. FloatingPointError for scores on the CPU
+        that are not finite. Scores on a GPU are not checked here, so that the host need not wait; `masks`, `sparsity`
+        and `Ticket.of` check them.
         """
         sparsity = arguments.fraction("sparsity", sparsity, below_one=True)
         if sparsity > 1.0 - self.options.locked + 1e-9:
@@ -137,7 +136,7 @@ class Supermask:
         return kth_smallest(groups, ranks, self.process_group).view(len(plans), -1)
 
     def _of_layers(self, thresholds: Tensor, one: Plan) -> Tensor:
-        """Each layer's threshold, `[num_layers]`, from those of the groups; above every score where all are masked."""
+        """Each layer's threshold, `[num_layers]`, from those of the groups; infinite if all weights are masked."""
         of_layer = {i: g for g, group in enumerate(one.groups) for i in group.places}
         places = [of_layer[i] for i in range(len(of_layer))]
         own = thresholds[sent(places, torch.int64, thresholds.device)]
@@ -147,9 +146,9 @@ class Supermask:
         return own.masked_fill_(sent(emptied, torch.bool, own.device), torch.inf) if any(emptied) else own
 
     def _set_thresholds(self, thresholds: Tensor) -> None:
-        """All layers at once, from `[coats, num_layers]`: on a GPU each kernel costs more to start than to run."""
+        """Set all layers at once, from `[coats, num_layers]`: on a GPU each kernel costs more to start than to run."""
         masked = [entry.masked for entry in self._entries.values()]
-        # Floors are whole numbers, which can leave a coat's threshold a score below that of the coat before.
+        # Rounding in `min_layer_density` can put a coat's threshold one score below that of the coat before.
         own = thresholds[0] if self.options.coats == 1 else thresholds.cummax(0).values.T
         torch._foreach_copy_([weight.threshold for weight in masked], list(own.unbind()))
         if self.options.rescale:
@@ -160,22 +159,24 @@ class Supermask:
             torch._foreach_copy_([weight.scale for weight in masked], list(scales.unbind()))
 
     def _protected(self, ranked: list[Tensor], plans: list[Plan]) -> Tensor | None:
-        """The least score of each layer that its floor keeps, `[num_plans, num_layers]`; None without a floor."""
-        floors = [k for one in plans for k in one.floors]
-        if not any(floors):
+        """The lowest score that `min_layer_density` keeps in each layer, `[num_plans, num_layers]`; None if it is 0."""
+        kept = [k for one in plans for k in one.least_kept]
+        if not any(kept):
             return None
         scores = ranked * len(plans)
-        places = [score.numel() - max(1, k) for score, k in zip(scores, floors, strict=True)]
+        places = [score.numel() - max(1, k) for score, k in zip(scores, kept, strict=True)]
         least = kth_smallest([[score] for score in scores], places, self.process_group)
-        nothing = [k == 0 for k in floors]
+        nothing = [k == 0 for k in kept]
         if any(nothing):
             least.masked_fill_(sent(nothing, torch.bool, least.device), torch.inf)
         return least.view(len(plans), -1)
 
     @property
     def threshold(self) -> Tensor | None:
-        """The global threshold of the last step, of all weights but those that are `first`; None before it, after a
-        `state_dict` was loaded, and with a threshold for each layer."""
+        """The global threshold of the last step, which input layers do not share.
+
+        None before a step, after a `state_dict` was loaded, and with one threshold per layer.
+        """
         own = next(iter(self._entries.values())).masked.threshold
         if self._set is None or self._set[0] is not own or self._set[1] != own._version:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ugts_dist.supermask.coats import count_reached, thresholds_of
 from ugts_dist.supermask.recipe import Options, Recipe, WeightState
 from ugts_dist.supermask.threshold import CHUNK
 
+Rank = Callable[[Tensor], Tensor]
 _STATE = "_extra_state"  # torch's own name for what `get_extra_state` returns
 
 
@@ -59,7 +61,9 @@ class MaskedWeight(nn.Module):
     scale: Tensor
     frozen: Tensor | None
 
-    def __init__(self, score: Tensor, recipe: Recipe, options: Options, frozen: Tensor | None) -> None:
+    def __init__(
+        self, score: Tensor, recipe: Recipe, options: Options, frozen: Tensor | None, rank: Rank | None = None
+    ) -> None:
         super().__init__()
         self.score = nn.Parameter(score)
         self.recipe = recipe
@@ -67,6 +71,7 @@ class MaskedWeight(nn.Module):
         self.gain = 1.0
         self.is_folded = False  # then the weight comes without its gain, as others share it
         self.by_magnitude = options.ranking == "magnitude"
+        self.rank = rank
         self.signed = options.signed
         self.register_buffer("threshold", score.new_full((), _lowest_threshold(frozen)))
         if options.coats > 1:  # before the first step the mask is 1 everywhere
@@ -75,9 +80,10 @@ class MaskedWeight(nn.Module):
         self.register_buffer("frozen", frozen, persistent=False)  # it comes from the seed
 
     def ranked(self) -> Tensor:
-        """What is compared with the threshold: the score, or its magnitude as in the original Edge-Popup. It is
-        infinite where a weight is masked or kept for good."""
+        """What is compared with the threshold: the score, its magnitude as in the original Edge-Popup, or what `rank`
+        makes of it. It is infinite where a weight is masked or kept for good."""
         ranked = self.score.abs() if self.by_magnitude else self.score
+        ranked = ranked if self.rank is None else self.rank(ranked)
         return ranked if self.frozen is None else ranked + self.frozen
 
     def mask(self) -> Tensor:

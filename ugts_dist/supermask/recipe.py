@@ -19,6 +19,9 @@ Ranking = Literal["score", "magnitude"]
 MAX_GAIN = 2.0**64  # and its inverse; with MAX_SCALE every weight stays finite in float32
 _MAX_STATE = 2**24  # bytes
 _FORM = {field.name for field in fields(Form)}
+# A `state_dict` keeps these options under their old names, so that its bytes and older checkpoints stay valid.
+_STORED = {"min_layer_density": "floor", "input_layers": "first", "input_sparsity": "first_sparsity"}
+_CURRENT = {old: new for new, old in _STORED.items()}
 
 
 @dataclass(frozen=True)
@@ -66,27 +69,33 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed."""
+    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed.
+
+    Attributes:
+        rank: the name of the function that ranks scores, where there is one.
+    """
 
     scope: Scope = "global"
     rescale: bool = False
     ranking: Ranking = "score"
-    floor: float = 0.0
-    first: tuple[str, ...] = ()
-    first_sparsity: float = 0.0
+    min_layer_density: float = 0.0
+    input_layers: tuple[str, ...] = ()
+    input_sparsity: float = 0.0
     coats: int = 1
     signed: bool = False
     pruned: float = 0.0
     locked: float = 0.0
+    rank: str = ""
 
     def __post_init__(self) -> None:
         arguments.one_of("scope", self.scope, get_args(Scope))
         arguments.flag("rescale", self.rescale)
         arguments.one_of("ranking", self.ranking, get_args(Ranking))
-        object.__setattr__(self, "floor", arguments.fraction("floor", self.floor, below_one=False))
-        object.__setattr__(self, "first", arguments.names("first", self.first))
-        share = arguments.fraction("first_sparsity", self.first_sparsity, below_one=True)
-        object.__setattr__(self, "first_sparsity", share)
+        density = arguments.fraction("min_layer_density", self.min_layer_density, below_one=False)
+        object.__setattr__(self, "min_layer_density", density)
+        object.__setattr__(self, "input_layers", arguments.names("input_layers", self.input_layers))
+        sparsity = arguments.fraction("input_sparsity", self.input_sparsity, below_one=True)
+        object.__setattr__(self, "input_sparsity", sparsity)
         for name, value in vars(self.form).items():  # as plain numbers
             object.__setattr__(self, name, value)
         if self.signed and self.ranking != "magnitude":
@@ -98,9 +107,14 @@ class Options:
         return Form(self.coats, self.signed, self.pruned, self.locked)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option, but for the form only what is not the default: states of binary masks stay what they were."""
-        held = asdict(self)
-        return {name: value for name, value in held.items() if name not in _FORM} | self.form.to_json()
+        """Every option, as a `state_dict` stores it; of form and rank only what is not the default."""
+        held = {_STORED.get(name, name): value for name, value in asdict(self).items() if name not in _FORM}
+        return {name: value for name, value in held.items() if name != "rank" or value} | self.form.to_json()
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Options:
+        """The inverse of `to_dict`. Raises ValueError for values that are not allowed, TypeError for unknown names."""
+        return cls(**{_CURRENT.get(name, name): value for name, value in held.items()})
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ class WeightState:
             held = json.loads(tensor.cpu().numpy().tobytes())
             gain = check_gain(float.fromhex(held.pop("gain")))
             recipe = Recipe(held.pop("seed"), held.pop("weight_init"), held.pop("fold", ()))
-            return cls(recipe, Options(**held), gain)
+            return cls(recipe, Options.from_dict(held), gain)
         except (AttributeError, KeyError, TypeError, OverflowError, RecursionError, UnicodeDecodeError) as error:
             raise ValueError(f"it is not what sparsify wrote ({type(error).__name__}: {error})") from None
 

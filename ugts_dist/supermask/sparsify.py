@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ugts_dist.supermask import arguments
 from ugts_dist.supermask.entry import Entry
 from ugts_dist.supermask.frozen import frozen_ranks
 from ugts_dist.supermask.masked import Supermask
-from ugts_dist.supermask.masked_weight import MaskedWeight, refuse_other_states
+from ugts_dist.supermask.masked_weight import MaskedWeight, Rank, refuse_other_states
 from ugts_dist.supermask.recipe import Options, Ranking, Recipe, Scope
 from ugts_dist.supermask.sites import Site, find_sites, plain_tensors
 from ugts_dist.supermask.weights import Init, random_tensor
@@ -31,9 +31,10 @@ def sparsify(
     scope: Scope = "global",
     rescale: bool = False,
     ranking: Ranking = "score",
-    floor: float = 0.0,
-    first: Iterable[str] = (),
-    first_sparsity: float = 0.0,
+    rank: Rank | None = None,
+    min_layer_density: float = 0.0,
+    input_layers: Iterable[str] = (),
+    input_sparsity: float = 0.0,
     coats: int = 1,
     signed: bool = False,
     pruned: float = 0.0,
@@ -54,10 +55,13 @@ def sparsify(
         rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
             a dense layer and never adapt. The paper does not.
         ranking: compare the scores themselves, or their magnitudes.
-        floor: part of its even share, `1 - sparsity` of its weights, that each layer keeps at least, whatever the
-            global threshold: 0 is the paper's, which can empty a layer; 1 gives every layer the same density.
-        first: names of weights, such as those that read the features, with a threshold of their own: they are masked
-            before all others, up to the sparsity `first_sparsity`. For scope `global`.
+        rank: function of each weight's scores (or magnitudes), whose result is compared instead: from `[*shape]` to the
+            same shape, deterministic, differentiable. For signed masks its results are positive.
+        min_layer_density: lowest density of a layer, as a fraction of `1 - sparsity`, whatever the global threshold.
+            0, as in the paper, can empty a layer; 1 gives every layer the same density.
+        input_layers: names of weights, such as those that read the features, with their own threshold. They are masked
+            first, up to `input_sparsity`. Needs scope `global`.
+        input_sparsity: sparsity of the input layers, in [0, 1).
         coats: nested thresholds on each score, up to 64; a weight counts as often as its score reaches one. Their
             sparsities lie evenly between that of the step, which is the first one's, and 1. 1 is a binary mask.
         signed: what is kept has the sign of its score, which can so turn a weight around (Koster et al., ICLR 2022);
@@ -81,23 +85,40 @@ def sparsify(
     """
     recipe = Recipe(seed, weight_init, fold)  # type: ignore[arg-type]  # it makes tuples of any collections
     options = Options(
-        scope, rescale, ranking, floor, arguments.names("first", first), first_sparsity, coats, signed, pruned, locked
+        scope,
+        rescale,
+        ranking,
+        min_layer_density,
+        arguments.names("input_layers", input_layers),
+        input_sparsity,
+        coats,
+        signed,
+        pruned,
+        locked,
+        "" if rank is None else getattr(rank, "__qualname__", type(rank).__qualname__),
     )
     arguments.one_of("score_init", score_init, get_args(Init))
     arguments.positive("score_scale", score_scale)
     sites = find_sites(model)
-    _check_first(options, [site.name for site in sites])
+    _check_input_layers(options, [site.name for site in sites])
     recipe.check_fold({site.name: site.parameter.shape for site in sites})
     for _ in plain_tensors(model):
         pass  # it raises for what no ticket holds
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
     entries: dict[str, Entry] = {}
+    scores = {
+        site.name: random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
+        for site in sites
+    }
+    if rank is not None:
+        for score in scores.values():
+            _check_rank(rank, score.abs() if ranking == "magnitude" else score)
     for site in sites:
-        score = random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
+        score = scores.pop(site.name)
         frozen = frozen_ranks(recipe.seed, site.name, site.parameter.shape, options.form)
         device = site.parameter.device
-        masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device))
+        masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device), rank)
         entries[site.name] = _install(site, masked)
     for first, *others in recipe.fold:
         for name in others:
@@ -110,10 +131,18 @@ def sparsify(
     return Supermask(model, entries, recipe, options, process_group)
 
 
-def _check_first(options: Options, names: Collection[str]) -> None:
-    arguments.known("first", options.first, names)
-    if options.first and (options.scope == "layer" or set(options.first) == set(names)):
-        raise ValueError(f"first is {', '.join(options.first)}, allowed with scope 'global' and beside other weights")
+def _check_input_layers(options: Options, names: Collection[str]) -> None:
+    given = options.input_layers
+    arguments.known("input_layers", given, names)
+    if given and (options.scope == "layer" or set(given) == set(names)):
+        raise ValueError(f"input_layers is {', '.join(given)}, allowed with scope 'global' and beside other weights")
+
+
+def _check_rank(rank: Rank, score: Tensor) -> None:
+    found = rank(score)
+    if found.shape != score.shape or not found.isfinite().all():
+        told = f"{'finite' if found.isfinite().all() else 'not finite'} and of shape {tuple(found.shape)}"
+        raise ValueError(f"rank gives what is {told}, allowed is what is finite and of shape {tuple(score.shape)}")
 
 
 @torch.no_grad()

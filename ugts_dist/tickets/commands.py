@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ugts_dist.checkpointing.network_files import TICKET, network_file
 from ugts_dist.supermask import Ticket
 from ugts_dist.terminal import say
-from ugts_dist.tickets.files import TICKET, in_folder
 from ugts_dist.tickets.options import DiffOptions, ExportOptions, ShowOptions
 
 
@@ -54,4 +54,4 @@ def _export(options: ExportOptions) -> None:
 
 
 def _file(path: str) -> Path:
-    return in_folder(Path(path), TICKET)
+    return network_file(Path(path), TICKET)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.config_names import current_fields
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import Ticket
 from ugts_dist.tickets.summary import flat
@@ -101,7 +102,7 @@ def _differences(first: Ticket, second: Ticket) -> Iterator[Difference]:
         ("shared ", first.shared, second.shared),
         ("gain ", first.gains, second.gains),
         ("scale ", first.scales, second.scales),
-        ("", flat(first.config), flat(second.config)),
+        ("", current_fields(flat(first.config)), current_fields(flat(second.config))),
         ("metric ", first.metrics, second.metrics),
         ("provenance ", flat(first.provenance), flat(second.provenance)),
     ]

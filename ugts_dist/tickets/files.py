@@ -1,4 +1,4 @@
-"""Files that are found in the folder of a run, and files that are written once."""
+"""Files that are written once."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ugts_dist.errors import InputError
-
-TICKET, DENSE = "best.ticket", "best.safetensors"  # in the folder of a run
-
-
-def in_folder(path: Path, *names: str) -> Path:
-    """The file itself, or the first of `names` that the folder of a run has. Raises InputError where it has none."""
-    if not path.is_dir():
-        return path
-    for name in names:
-        if (path / name).exists():
-            return path / name
-    raise InputError(f"{path}: no {' or '.join(names)} in this folder")
 
 
 def check_new(path: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
+from ugts_dist.checkpointing.saved_network import SavedNetwork, of_ticket
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import Ticket
-from ugts_dist.tickets.saved import Saved, of_ticket
 
 _CLASSES = {"gcn": "GCN", "sage": "GraphSAGE", "gat": "GAT", "gin": "GIN"}
 
@@ -63,7 +63,7 @@ def plain_model(ticket: Ticket, path: Path) -> PlainModel:
     return PlainModel(_CLASSES[m.arch], arguments | {"bias": False}, state)
 
 
-def _gin_state(state: dict[str, Tensor], saved: Saved) -> dict[str, Tensor]:
+def _gin_state(state: dict[str, Tensor], saved: SavedNetwork) -> dict[str, Tensor]:
     depth, width = saved.config.model.depth, saved.config.model.width
     renamed: dict[str, Tensor] = {}
     for k in range(depth):

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch_geometric.loader import DataLoader
 
-from ugts_dist.checkpointing.saved_network import Named, note_other_data, with_data
+from ugts_dist.checkpointing.saved_network import Named, SavedNetwork, config_with_data, load_saved
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -34,7 +34,6 @@ from ugts_dist.tickets.prediction_files import (
     node_table,
     write_tables,
 )
-from ugts_dist.tickets.saved import Saved, load
 from ugts_dist.training.graph_tasks import forward, graph_batch
 from ugts_dist.training.placement import evaluation_device
 
@@ -61,7 +60,7 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
     that exists; later, where the file can't be written.
     """
     saved, data, network, names = ranks.raise_together(lambda: _checked(options))
-    note_other_data(saved.path, saved.data, data, ranks)
+    saved.note_other_data(data, ranks)
     chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
     rows = in_order(chunks, saved.num_outputs, ranks)
     make_table: MakeTable = graph_table if isinstance(data, GraphSet) else partial(node_table, names=names)
@@ -86,13 +85,13 @@ def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Ten
     dist.send(torch.zeros(1, dtype=torch.int64), 0, group=ranks.process_group)
 
 
-def _checked(options: PredictOptions) -> tuple[Saved, Data, Network, Names]:
+def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Names]:
     """The network and the data, once they are known to fit each other, and what nodes and classes are called."""
     check_new(Path(options.out))
     check_ending(Path(options.out))
-    saved = load(Path(options.path))
+    saved = load_saved(Path(options.path))
     network = saved.network()
-    config = with_data(saved.config, saved.path, Named(options.graph, options.root))
+    config = config_with_data(saved.config, saved.path, Named(options.graph, options.root))
     data = load_data(config.replace(_OTHER_GRAPH) if options.graph else config)
     if isinstance(data, GraphSet) != saved.is_graph_level:
         kinds = ("nodes of one graph", "whole graphs")
@@ -108,13 +107,13 @@ def _checked(options: PredictOptions) -> tuple[Saved, Data, Network, Names]:
     return saved, data, network, _names(saved, config, data)
 
 
-def _names(saved: Saved, config: Config, data: Data) -> Names:
+def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
     """The nodes are called as in the graph that is predicted for, the classes as in the one that was learnt from."""
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
     try:
-        learnt_from = with_data(saved.config, saved.path, Named()).data.name
+        learnt_from = saved.with_data(Named()).config.data.name
     except InputError:  # that graph is not here
         return Names(ids)
     return Names(ids, class_names(learnt_from, saved.num_outputs))

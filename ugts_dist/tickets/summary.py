@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ugts_dist.config_names import current_sections
 from ugts_dist.supermask import Ticket
 from ugts_dist.supermask.coding import Mask, entropy_bytes
 
@@ -87,7 +88,7 @@ def summarise(ticket: Ticket, path: Path) -> Summary:
         layers=layers,
         metrics=ticket.metrics,
         provenance=ticket.provenance,
-        config=ticket.config,
+        config=current_sections(ticket.config),
     )
 
 

@@ -36,7 +36,7 @@ class Batch:
         rows: which of the output rows are this rank's seed nodes, `[num_seeds]`.
         y: labels of the seed nodes, `[num_seeds]`.
         num_seeds_of_all: seed nodes of this step on all ranks together, by which the loss is divided.
-        is_last: whether the step ends with this batch; it has several where its seeds are cut into parts.
+        is_last: whether the step ends with this batch; a step has several if its seeds are cut into micro-batches.
     """
 
     step: int
@@ -134,7 +134,7 @@ class SampledBatches:
             self._plan,
             self._sampler,
             config.run.epochs,
-            config.batch.parts,
+            config.batch.micro_batches,
             spare_threads(config, ranks),
             self._thinned_batch,
             partial(own_stream, ranks.device),
@@ -169,7 +169,7 @@ class SampledBatches:
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
             self._plan.step_size(int(data.step)),
-            is_last=int(data.part) == config.batch.parts - 1,
+            is_last=int(data.micro_batch) == config.batch.micro_batches - 1,
         )
 
     def _prepared(self, batch: Batch) -> Batch:

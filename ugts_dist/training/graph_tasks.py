@@ -140,8 +140,10 @@ class GraphTask:
         if any(k != -1 for k in config.batch.fan_out):
             allowed = "-1 for each layer, as all neighbours within a graph are used"
             raise InputError(f"batch.fan_out is {list(config.batch.fan_out)}, allowed is {allowed}")
-        if config.batch.parts != 1:
-            raise InputError(f"batch.parts is {config.batch.parts}, allowed is 1, as graphs are not cut into parts")
+        if config.batch.micro_batches != 1:
+            raise InputError(
+                f"batch.micro_batches is {config.batch.micro_batches}, allowed is 1 for datasets of graphs"
+            )
         for field in ("skip", "norm", "graph_dropout"):
             found = getattr(config.model, field)
             if found != "none":

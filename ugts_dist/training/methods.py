@@ -10,18 +10,20 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ugts_dist.checkpointing.network_files import DENSE, TICKET
 from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.methods import METHODS
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
 
 
-class Method(Protocol):
+class TrainingMethod(Protocol):
     """One way to fit a network.
 
     Attributes:
@@ -72,11 +74,12 @@ class Method(Protocol):
 class TicketSearch:
     """Frozen weights, trained scores."""
 
-    file = "best.ticket"
+    file = TICKET
 
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         options = config.supermask
-        scope, ramp = options.parts
+        scope, ramp = options.effective_scope, options.effective_schedule
+        method = METHODS[options.method]
         self.model = model
         self.schedule = Schedule(
             options.sparsity, config.ramp_epochs, 3 if ramp == "cubic" else 1, options.initial_sparsity
@@ -91,12 +94,13 @@ class TicketSearch:
             scope=scope,
             rescale=options.rescale,
             ranking=options.ranking,
-            floor=options.floor,
-            first=model.inputs() if options.input_sparsity else (),
-            first_sparsity=options.input_sparsity,
+            min_layer_density=options.min_layer_density,
+            input_layers=model.input_layers() if options.input_sparsity else (),
+            input_sparsity=options.input_sparsity,
             coats=options.coats,
             signed=options.signed,
             pruned=options.pruned,
+            rank=method.rank if method.has_rank else None,
             locked=options.locked,
             fold=model.folds() if options.fold else (),
             process_group=ranks.process_group,
@@ -150,7 +154,7 @@ class DenseNetwork:
 class DenseTraining:
     """Trained weights, no mask: the network that a ticket has to match."""
 
-    file = "best.safetensors"
+    file = DENSE
 
     def __init__(self, model: Network, config: Config, ranks: Ranks) -> None:
         self.model = model
@@ -192,9 +196,9 @@ def build_model(config: Config, graph: Graph) -> GNN:
     return GNN.of(config.model, graph.num_features, graph.num_classes)
 
 
-def make_method(config: Config, model: Network, ranks: Ranks) -> Method:
+def make_method(config: Config, model: Network, ranks: Ranks) -> TrainingMethod:
     """The method that the configuration asks for, around a plain model, which it moves to the rank's device."""
-    kind = DenseTraining if config.supermask.method == "dense" else TicketSearch
+    kind = TicketSearch if config.supermask.masks else DenseTraining
     return kind(model.to(ranks.device), config, ranks)
 
 

@@ -132,7 +132,7 @@ def check_size(config: Config, network: torch.nn.Module, ranks: Ranks) -> None:
         network: as it will be trained, on the meta device.
     """
     # Weights, gradients and two moments of each; of a ticket the scores and the masked weights too, and what is frozen.
-    dense = config.supermask.method == "dense"
+    dense = not config.supermask.masks
     frozen = not dense and config.supermask.pruned + config.supermask.locked > 0
     copies = (4 if dense else 6) + frozen
     num_weights = sum(parameter.numel() for parameter in network.parameters())

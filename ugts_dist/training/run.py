@@ -17,7 +17,7 @@ from ugts_dist.checkpointing.identity import Identity, Resume, located
 from ugts_dist.checkpointing.result_file import NAME as RESULT
 from ugts_dist.checkpointing.result_file import write_result
 from ugts_dist.checkpointing.run_folder import RunFolder, open_folder, remove_if_new
-from ugts_dist.checkpointing.saved_network import Named, note_other_data, open_saved, saved_file
+from ugts_dist.checkpointing.saved_network import Named, load_saved
 from ugts_dist.checkpointing.saver import command_to_go_on
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config
@@ -120,10 +120,9 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
-    file = saved_file(path)
-    saved = ranks.raise_together(lambda: open_saved(file, named or Named()))
+    saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
-    note_other_data(file, saved.data, data, ranks)
+    saved.note_other_data(data, ranks)
     task = make_task(data)
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))

@@ -1,0 +1,86 @@
+"""Renamed fields of a configuration: files, options and saved networks with an old name are still read.
+
+Two vocabularies meet here. People read and write the current names. Hashes and saved networks keep the old ones: the
+key of a run must not change with a name, and the preset dictionary of a ticket's header (`supermask.ticket_dictionary`)
+is frozen with the old names, so that writing them costs no bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ugts_dist.errors import InputError
+from ugts_dist.terminal import note
+
+RENAMED = {
+    "batch.parts": "batch.micro_batches",
+    "supermask.floor": "supermask.min_layer_density",
+}
+_OLD = {new: old for old, new in RENAMED.items()}
+
+
+def current_name(field: str) -> str:
+    """The name of a field today: "supermask.floor" is "supermask.min_layer_density"."""
+    return RENAMED.get(field, field)
+
+
+def stored_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat fields {"section.field": value} under the names that hashes and saved networks use."""
+    return {_OLD.get(name, name): value for name, value in values.items()}
+
+
+def current_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat fields {"section.field": value} under their current names.
+
+    Raises InputError if a field is given under both of its names.
+    """
+    for old, new in RENAMED.items():
+        if old in values and new in values:
+            raise InputError(f"{old} and {new} are the same field; remove {old}, its old name")
+    return {current_name(name): value for name, value in values.items()}
+
+
+def stored_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested configuration {"section": {"field": value}} under the names that saved networks use."""
+    return _by_section(sections, stored_fields)
+
+
+def current_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested configuration under its current names; what is not a section stays as it is.
+
+    Raises InputError if a field is given under both of its names.
+    """
+    return _by_section(sections, current_fields)
+
+
+def note_old_names(fields: Iterable[str]) -> None:
+    """Print one line for each old name among "section.field" names, once a process and on the main rank only."""
+    for field in fields:
+        if field in RENAMED and os.environ.get("RANK", "0") == "0":
+            _note_once(field)
+
+
+def field_names(sections: Mapping[str, Any]) -> list[str]:
+    """The names "section.field" of a nested configuration."""
+    return [f"{name}.{field}" for name, own in sections.items() if isinstance(own, Mapping) for field in own]
+
+
+@functools.cache
+def _note_once(old: str) -> None:
+    note(f"{old} is now {RENAMED[old]}; the old name is still read")
+
+
+def _by_section(sections: Mapping[str, Any], rename: Any) -> dict[str, Any]:
+    """Apply a renaming of flat fields to each section. No field moves to another section."""
+    return {
+        name: {
+            field.partition(".")[2]: value
+            for field, value in rename({f"{name}.{field}": value for field, value in own.items()}).items()
+        }
+        if isinstance(own, Mapping)
+        else own
+        for name, own in sections.items()
+    }

@@ -1,0 +1,13 @@
+"""UGTs with a threshold for each layer: an ablation (Table 5 of Huang et al. 2022)."""
+
+from __future__ import annotations
+
+from ugts_dist.methods.base import Method
+
+
+class NoGlobal(Method):
+    """Gradual sparsity alone."""
+
+    title = "UGTs without the global threshold"
+    summary = "a threshold a layer, gradual sparsity"
+    scope = "layer"
