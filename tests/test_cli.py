@@ -67,7 +67,7 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("trian", "unknown command 'trian' (did you mean train?), allowed are train, evaluate"),
+        ("trian", "unknown command 'trian' (did you mean train?); allowed are train, evaluate"),
         ("--preset digits", "unknown command '--preset'"),
         ("train --preset cora-gnc", "--preset cora-gnc: unknown (did you mean cora-gcn?); allowed are "),
         ("train --preset digit", "--preset digit: unknown (did you mean digits?); allowed are "),
@@ -119,7 +119,7 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("predict a.ticket --out a --timeout 0", "--timeout is 0.0, allowed is above 0"),
         ("predict none.ticket --out .", "--out is ., which exists; allowed is a new file"),
         ("ticket", "expected one of {show, diff, export}"),
-        ("ticket shwo a.ticket", "unknown command ticket 'shwo' (did you mean show?), allowed are show, diff, export"),
+        ("ticket shwo a.ticket", "unknown command ticket 'shwo' (did you mean show?); allowed are show, diff, export"),
         ("ticket show", "missing from ugts ticket show: FILE A .ticket file"),
         ("ticket show a.ticket --jsn", "--jsn (did you mean --json?)"),
         ("ticket show none.ticket", "none.ticket: no such file"),

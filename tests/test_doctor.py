@@ -323,7 +323,7 @@ def test_a_folder_that_is_not_there_is_a_mistake(option: str, capsys: pytest.Cap
     with pytest.raises(SystemExit) as stop:
         main(["doctor", option, "nowhere"])
     assert stop.value.code == 2
-    assert f"{option} is nowhere, which is no folder" in capsys.readouterr().err
+    assert f"{option} is nowhere, allowed is a folder" in capsys.readouterr().err
 
 
 def test_no_time_at_all_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from ugts_dist.config_limits import require
 from ugts_dist.errors import InputError
 
 
@@ -45,7 +46,6 @@ class TuneOptions:
         name = self.resume or self.name
         if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise InputError(f"--name is {name!r}, allowed are letters, digits, points and hyphens")
-        if self.cpus < 0:
-            raise InputError(f"--cpus is {self.cpus}, allowed is 0 or more")
-        if self.cpus and self.address:
-            raise InputError(f"--cpus is {self.cpus}, allowed is 0 with --address, whose cluster has its own")
+        require(self.cpus >= 0, "--cpus", self.cpus, "0 or more")
+        allowed = "0 with --address, whose cluster has its own"
+        require(not (self.cpus and self.address), "--cpus", self.cpus, allowed)

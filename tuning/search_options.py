@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from tuning.answer import Objective
-from ugts_dist.config import KINDS
-from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.config import typed
+from ugts_dist.config_limits import require
+from ugts_dist.errors import InputError, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,19 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         if self.kind == "grid":
-            _require(self.trials == 0, "trials", self.trials, "0 for a grid, which has as many as combinations")
+            require(self.trials == 0, "search.trials", self.trials, "0 for a grid, which has as many as combinations")
         else:
-            _require(self.trials >= 1, "trials", self.trials, f"1 or more, as kind is {self.kind}")
+            require(self.trials >= 1, "search.trials", self.trials, f"1 or more, as kind is {self.kind}")
         for name, least in (("grace", 1), ("reduction", 2), ("workers", 1), ("cpus", 1), ("winners", 0), ("seeds", 1)):
-            _require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
-        _require(self.failures >= 0, "failures", self.failures, "0 or more")
-        _require(0 <= self.gpus < math.inf, "gpus", self.gpus, "0 or more")
-        _require(self.margin == -1.0 or 0 <= self.margin < 1, "margin", self.margin, "[0, 1), or -1")
+            require(getattr(self, name) >= least, f"search.{name}", getattr(self, name), f"{least} or more")
+        require(self.failures >= 0, "search.failures", self.failures, "0 or more")
+        require(0 <= self.gpus < math.inf, "search.gpus", self.gpus, "0 or more")
+        require(self.margin == -1.0 or 0 <= self.margin < 1, "search.margin", self.margin, "[0, 1), or -1")
         if self.warm_start:
-            _require(self.scheduler == "none", "scheduler", self.scheduler, "none, as warm_start needs every trial")
-            _require(self.kind != "optuna", "kind", self.kind, "grid or random, as warm_start is true")
+            require(
+                self.scheduler == "none", "search.scheduler", self.scheduler, "none, as warm_start needs every trial"
+            )
+            require(self.kind != "optuna", "search.kind", self.kind, "grid or random, as warm_start is true")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -78,34 +81,8 @@ def parse_search(values: Mapping[str, Any], source: str) -> SearchOptions:
     """From a table of a space file. Raises InputError."""
     hints = get_type_hints(SearchOptions)
     refuse_unknown(values, hints, f"{source}: unknown field in [search]")
-    checked = {name: _typed(value, hints[name], f"{source}: search.{name}") for name, value in values.items()}
+    checked = {name: typed(value, hints[name], f"{source}: search.{name}") for name, value in values.items()}
     try:
         return SearchOptions(**checked)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-
-
-def refuse_unknown(names: Iterable[str], known: Iterable[str], complaint: str) -> None:
-    """Raises InputError for the first name that is not known, with the one that was perhaps meant."""
-    allowed = list(known)
-    for name in names:
-        if name not in allowed:
-            listed = f"; allowed are {', '.join(allowed)}" if len(allowed) <= 20 else ""
-            raise InputError(f"{complaint} {name!r}{did_you_mean(name, allowed)}{listed}")
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    if get_args(hint):
-        if value not in get_args(hint):
-            raise InputError(f"{where} is {value!r}, allowed are {', '.join(get_args(hint))}")
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{where} is {value!r}, allowed is {KINDS[hint]}")
-    return value
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise InputError(f"search.{name} is {value}, allowed is {allowed}")

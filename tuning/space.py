@@ -14,11 +14,11 @@ from typing import Any, get_origin, get_type_hints
 import tomli_w
 
 from tuning.domains import Domain, Interval, Values, parse_domain
-from tuning.search_options import SearchOptions, parse_search, refuse_unknown
+from tuning.search_options import SearchOptions, parse_search
 from ugts_dist.checkpointing.identity import located, located_value
-from ugts_dist.config import Config, load_preset, load_toml
+from ugts_dist.config import Config, flat, load_preset, load_toml
 from ugts_dist.config_names import current_fields, field_names, note_old_names, stored_fields
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
 
 FORMAT = 1
@@ -229,8 +229,7 @@ def _possible(part: Part, name: str) -> tuple[Any, ...]:
     """The values that a field can have, of an interval none."""
     domain = part.fields.get(name)
     if domain is None:
-        section, _, field = name.partition(".")
-        return (getattr(getattr(part.base, section), field),)
+        return (flat(part.base.to_dict())[name],)
     return domain.values if isinstance(domain, Values) else ()
 
 

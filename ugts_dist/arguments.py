@@ -15,9 +15,9 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.config import Config, flat, load_preset, load_toml, preset_names
 from ugts_dist.config_names import RENAMED, current_fields, current_name, note_old_names
-from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.terminal import escaped
 
 Arguments = TypeVar("Arguments")
@@ -149,8 +149,8 @@ def _asks_for_help(args: Sequence[str]) -> bool:
 
 def _escaped(config: Config) -> Config:
     """The configuration for its help, which has the values as they are."""
-    fields = ((f"{section}.{name}", value) for section, own in config.to_dict().items() for name, value in own.items())
-    return config.replace({name: escaped(value) for name, value in fields if isinstance(value, str)})
+    fields = flat(config.to_dict())
+    return config.replace({name: escaped(value) for name, value in fields.items() if isinstance(value, str)})
 
 
 def config_of_run(folder: Path) -> Config:
@@ -190,9 +190,8 @@ def _wide(args: Sequence[str]) -> Iterator[None]:
 
 def parse_one_of(known: Sequence[str], kind: type[Arguments], args: Sequence[str], command: str) -> Arguments:
     """The same for a command that has commands of its own."""
-    if args and args[0] not in (*known, "-h", "--help"):
-        meant = did_you_mean(args[0], known)
-        raise InputError(f"unknown command {command} {args[0]!r}{meant}, allowed are {', '.join(known)}")
+    if not _asks_for_help(args[:1]):
+        refuse_unknown(args[:1], known, f"unknown command {command}")
     return parse(kind, args, command)
 
 

@@ -16,7 +16,7 @@ from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.ending import told_in_one_line
-from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.report.options import ReportOptions
@@ -172,9 +172,7 @@ def _command(args: Sequence[str]) -> None:
     if args[0] == "--version":
         say(_versions())
         return
-    if args[0] not in COMMANDS:
-        meant = did_you_mean(args[0], COMMANDS)
-        raise InputError(f"unknown command {args[0]!r}{meant}, allowed are {', '.join(COMMANDS)}")
+    refuse_unknown(args[:1], COMMANDS, "unknown command")
     COMMANDS[args[0]][0](args[1:])
 
 

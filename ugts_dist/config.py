@@ -28,7 +28,7 @@ from ugts_dist.config_sections import (
     RunConfig,
 )
 from ugts_dist.config_supermask import SupermaskConfig
-from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.text_files import parse_toml, read_toml
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -138,10 +138,9 @@ class Config:
     def with_effect(self) -> dict[str, Any]:
         """Every field that can change a result: {"section.field": value}."""
         return {
-            f"{section}.{name}": value
-            for section, fields in self.to_dict().items()
-            for name, value in fields.items()
-            if section not in ("log", "checkpoint") and f"{section}.{name}" not in _WITHOUT_EFFECT
+            name: value
+            for name, value in flat(self.to_dict()).items()
+            if not name.startswith(("log.", "checkpoint.")) and name not in _WITHOUT_EFFECT
         }
 
     def portable(self) -> dict[str, Any]:
@@ -164,7 +163,7 @@ class Config:
         sections = _types(cls)
         try:
             values = config_names.current_sections(values)
-            _refuse_unknown(values, sections, "section")
+            refuse_unknown(values, sections, "unknown section")
             return cls(**{name: _section(sections[name], name, values[name]) for name in values})
         except InputError as error:
             raise InputError(f"{source}: {error}" if source else str(error)) from None
@@ -176,6 +175,14 @@ class Config:
             section, _, name = key.partition(".")
             values.setdefault(section, {})[name] = value
         return Config.from_dict(values, "")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names: `{"a": {"b": 1}}` is `{"a.b": 1}`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 @functools.cache
@@ -224,16 +231,19 @@ def _section(cls: type, name: str, values: Any) -> Any:
         raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
     hints = _types(cls)
     values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}", value)}
-    _refuse_unknown(values, hints, f"field in [{name}]")
-    return cls(**{key: _typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
+    refuse_unknown(values, hints, f"unknown field in [{name}]")
+    return cls(**{key: typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
 
 
 def _is_removed(field: str, value: Any) -> bool:
     return isinstance(value, float) and (field, value) in _REMOVED
 
 
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """The value if it has the annotated type. Whole numbers pass as floats, lists as tuples."""
+def typed(value: Any, hint: Any, where: str) -> Any:
+    """The value if it has the annotated type. Whole numbers pass as floats, lists as tuples.
+
+    Raises InputError, which names `where`.
+    """
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise InputError(f"{where} is {_shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
@@ -256,13 +266,6 @@ def _refuse_unusable(where: str, value: Any) -> None:
             require(abs(item) <= MAX_SEED, where, _shown(value), "a whole number of 64 bits")
         elif type(item) is str:
             require("\0" not in item, where, _shown(value), "a text without NUL")
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
-    for name in values:
-        if name not in known:
-            meant = did_you_mean(name, known)
-            raise InputError(f"unknown {what} {_shown(name)}{meant}; allowed are {', '.join(known)}")
 
 
 def _shown(value: object) -> str:

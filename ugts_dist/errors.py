@@ -8,6 +8,9 @@ from collections.abc import Iterable
 TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
 
 
+_MOST_LISTED = 20
+
+
 class InputError(ValueError):
     """A mistake in the input, told in one line: the field or file, its value, and what is allowed.
 
@@ -36,6 +39,26 @@ class InterruptedRunError(StoppedError):
 
 class LostRankError(RuntimeError):
     """Other ranks have died or do not answer; the message names them. The command line exits with code 1."""
+
+
+def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str, others: str = "") -> None:
+    """Raise InputError for the first name that is not known, with the one that was perhaps meant.
+
+    Args:
+        what: what the name should be, such as "unknown field in [model]".
+        others: what is allowed beside the known names. Where these are very many, none is listed.
+    """
+    allowed = list(known)
+    for name in names:
+        if name not in allowed:
+            listed = ", ".join([*allowed, others] if others else allowed)
+            told = f"; allowed are {listed}" if len(allowed) <= _MOST_LISTED else ""
+            raise InputError(f"{what} {_short(repr(name))}{did_you_mean(name, allowed)}{told}")
+
+
+def _short(text: str) -> str:
+    """For people, cut where a file has something endless."""
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -102,7 +102,7 @@ def test_an_analysis_replaces_its_own_files_only(
     ("args", "message"),
     [
         ("", "expected one of {mad, gradients"),
-        ("smooth a.ticket", "unknown command analyse 'smooth', allowed are mad, gradients, training"),
+        ("smooth a.ticket", "unknown command analyse 'smooth'; allowed are mad, gradients, training"),
         ("mad", "missing from ugts analyse mad: TICKET A .ticket file"),
         ("mad none.ticket", "none.ticket: no such file"),
         ("mad .", ".: no best.ticket or best.safetensors in this folder"),

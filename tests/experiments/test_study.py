@@ -191,7 +191,7 @@ def test_a_wrong_study_is_refused_in_one_line(changes: dict[str, Any], message: 
 
 
 def test_an_unknown_study_is_refused() -> None:
-    with pytest.raises(InputError, match=r"unknown table or figure 'table9' .*, allowed are table1, .*, all"):
+    with pytest.raises(InputError, match=r"unknown table or figure 'table9' .*; allowed are table1, .*, all"):
         load_study("table9")
 
 

@@ -11,8 +11,9 @@ from scipy.stats import entropy
 
 from tests.tickets.helpers import config_of, masked_weights, saved, ticket_of
 from ugts_dist.cli import main
+from ugts_dist.config import flat
 from ugts_dist.supermask import Ticket, sparsify
-from ugts_dist.tickets.summary import flat, summarise
+from ugts_dist.tickets.summary import summarise
 
 
 @pytest.mark.parametrize("arch", ["gcn", "gat"])

@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.trials.case import Case, case, ugts
 
 MISTAKES: Mapping[str, str] = {
-    "unknown": r"unknown command 'unknown', allowed are train, ",
+    "unknown": r"unknown command 'unknown'; allowed are train, ",
     "trian": r"unknown command 'trian' \(did you mean train\?\)",
-    "ticket shwo a": r"unknown command ticket 'shwo' \(did you mean show\?\), allowed are show, diff, export$",
+    "ticket shwo a": r"unknown command ticket 'shwo' \(did you mean show\?\); allowed are show, diff, export$",
     "analyse robustnes a": r"unknown command analyse 'robustnes' \(did you mean robustness\?\)",
     "train --preset cora-gnc": r"--preset cora-gnc: unknown \(did you mean cora-gcn\?\); allowed are ",
     "train --preset": r"--preset: a value is missing$",
@@ -23,7 +23,7 @@ MISTAKES: Mapping[str, str] = {
     "train --model.arch x": r"--model\.arch is 'x', allowed are 'gcn', ",
     "train --supermask.rescale False": r"--supermask\.rescale takes no value, but 'False' follows it; allowed are ",
     "tune --space cora-gnc": r"--space: no file and no preset 'cora-gnc' \(did you mean cora-gcn\?\)",
-    "reproduce tabel1": r"unknown table or figure 'tabel1' \(did you mean table1\?\), allowed are ",
+    "reproduce tabel1": r"unknown table or figure 'tabel1' \(did you mean table1\?\); allowed are ",
     "predict": r"Missing from ugts predict: TICKET A \.ticket file",
 }
 

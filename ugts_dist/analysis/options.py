@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ugts_dist.config_limits import MAX_SECONDS
-from ugts_dist.errors import InputError
+from ugts_dist.config_limits import MAX_SECONDS, require
 
 ANALYSES = ("mad", "gradients", "training", "tsne", "ood", "robustness", "calibration")
 
@@ -34,7 +33,7 @@ class AnalysisOptions:
     """Seconds after which ranks give up waiting for one that does not answer, and name it."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.timeout <= MAX_SECONDS, "--timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
+        require(0 < self.timeout <= MAX_SECONDS, "--timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class TrainingOptions(AnalysisOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.every >= 1, "--every", self.every, "1 or more")
+        require(self.every >= 1, "--every", self.every, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ class TsneOptions(AnalysisOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.layer >= 0, "--layer", self.layer, "0 or more")
-        _require(1.0 <= self.perplexity < math.inf, "--perplexity", self.perplexity, "1 or more")
-        _require(self.classes >= 1, "--classes", self.classes, "1 or more")
-        _require(self.points >= 4, "--points", self.points, "4 or more")
-        _require(0 <= self.seed < 2**32, "--seed", self.seed, "0 to 2^32 - 1")
+        require(self.layer >= 0, "--layer", self.layer, "0 or more")
+        require(1.0 <= self.perplexity < math.inf, "--perplexity", self.perplexity, "1 or more")
+        require(self.classes >= 1, "--classes", self.classes, "1 or more")
+        require(self.points >= 4, "--points", self.points, "4 or more")
+        require(0 <= self.seed < 2**32, "--seed", self.seed, "0 to 2^32 - 1")
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ class RobustnessOptions(AnalysisOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         ok = bool(self.fractions) and all(0.0 <= part <= 1.0 for part in self.fractions)
-        _require(ok, "--fractions", list(self.fractions), "one or more numbers in [0, 1]")
-        _require(self.draws >= 1, "--draws", self.draws, "1 or more")
+        require(ok, "--fractions", list(self.fractions), "one or more numbers in [0, 1]")
+        require(self.draws >= 1, "--draws", self.draws, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class CalibrationOptions(AnalysisOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(1 <= self.bins <= 10_000, "--bins", self.bins, "1 to 10000")
+        require(1 <= self.bins <= 10_000, "--bins", self.bins, "1 to 10000")
 
 
 @tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes)
@@ -141,8 +140,3 @@ class AnalyseOptions:
         | Annotated[RobustnessOptions, tyro.conf.subcommand("robustness")]
         | Annotated[CalibrationOptions, tyro.conf.subcommand("calibration")]
     )
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise InputError(f"{name} is {value}, allowed is {allowed}")

@@ -14,7 +14,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.saved_network import data_of
 from ugts_dist.checkpointing.state import Checkpoint
-from ugts_dist.config import Config, place_fields
+from ugts_dist.config import Config, flat, place_fields
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.checksum import DataChecksum
@@ -157,9 +157,8 @@ def _identity_of_network(file: Path) -> Identity | None:
 
 def located(config: Config) -> Config:
     """The same, with absolute paths; the folder of the run stays as it is, since whoever moves it says where it is."""
-    names = ("data.name", *place_fields())
-    values = {name: getattr(getattr(config, name.partition(".")[0]), name.partition(".")[2]) for name in names}
-    return config.replace({name: located_value(name, value) for name, value in values.items()})
+    values = flat(config.to_dict())
+    return config.replace({name: located_value(name, values[name]) for name in ("data.name", *place_fields())})
 
 
 def located_value(name: str, value: str) -> str:

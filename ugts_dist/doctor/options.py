@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ugts_dist.errors import InputError
+from ugts_dist.config_limits import require
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,6 @@ class DoctorOptions:
     """Seconds that each check may take; what takes longer has failed."""
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise InputError(f"--timeout is {self.timeout}, allowed is above 0")
-        for name, folder, held in (
-            ("root", self.root, "raw files of datasets"),
-            ("stores", self.stores, "graph stores"),
-        ):
-            if folder and not Path(folder).is_dir():
-                raise InputError(f"--{name} is {folder}, which is no folder; allowed is a folder with {held}")
+        require(self.timeout > 0, "--timeout", self.timeout, "above 0")
+        for name, folder in (("--root", self.root), ("--stores", self.stores)):
+            require(not folder or Path(folder).is_dir(), name, folder, "a folder that exists")

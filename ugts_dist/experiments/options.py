@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ugts_dist.errors import InputError
+from ugts_dist.config_limits import require
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,6 @@ class ReproduceOptions:
 
     def __post_init__(self) -> None:
         for name, value in (("seeds", self.seeds), ("workers", self.workers)):
-            if value < 0:
-                raise InputError(f"--{name} is {value}, allowed is 0 or more")
-        if self.workers and self.address:
-            raise InputError(
-                f"--workers is {self.workers}, allowed is 0 with --address: the cluster's CPUs count there"
-            )
+            require(value >= 0, f"--{name}", value, "0 or more")
+        allowed = "0 with --address: the cluster's CPUs count there"
+        require(not (self.workers and self.address), "--workers", self.workers, allowed)

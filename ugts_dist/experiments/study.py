@@ -29,7 +29,7 @@ from importlib import resources
 from typing import Any
 
 from ugts_dist.config import Config, load_preset
-from ugts_dist.errors import InputError, did_you_mean
+from ugts_dist.errors import InputError, refuse_unknown
 
 TRACES = ("mad", "gradients")
 MEASURES = ("test", "valid", "ood", *TRACES)
@@ -116,11 +116,7 @@ def study_names() -> list[str]:
 
 def load_study(name: str, seeds: int = 0) -> Study:
     """A study by name; `seeds` bounds the number of runs of a cell. Raises InputError for an unknown one."""
-    names = study_names()
-    if name not in names:
-        raise InputError(
-            f"unknown table or figure {name!r}{did_you_mean(name, names)}, allowed are {', '.join(names)}, all"
-        )
+    refuse_unknown([name], study_names(), "unknown table or figure", others="all")
     folder = resources.files("ugts_dist.experiments")
     values = tomllib.loads((folder / "studies" / f"{name}.toml").read_text(encoding="utf-8"))
     published = tomllib.loads((folder / "published.toml").read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import NoReturn
 
 from torch import Tensor
 
-from ugts_dist.errors import InputError
+from ugts_dist.errors import InputError, did_you_mean
 from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic, webkb
 from ugts_dist.graphs.files import download, missing
 from ugts_dist.graphs.graph import Graph
@@ -72,9 +71,8 @@ def stores_folder() -> Path:
 def refuse_unknown(field: str, name: str, others: str) -> NoReturn:
     """Raise the InputError of a name that is no dataset; ``others`` tells what else is allowed."""
     names = (*NAMES, *PREPARED)
-    close = difflib.get_close_matches(name.lower(), names)
-    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    raise InputError(f"{field}: {name!r} is not a dataset{hint}; allowed: {', '.join(names)}, {others}")
+    meant = did_you_mean(name, names)
+    raise InputError(f"{field}: {name!r} is not a dataset{meant}; allowed: {', '.join(names)}, {others}")
 
 
 def store_folder(name: str) -> Path | None:

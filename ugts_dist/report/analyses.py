@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ugts_dist.config import flat
 from ugts_dist.report.files import Folder
 from ugts_dist.report.page import Block, Details, Figure, Paragraph, Problem, Section, Table
-from ugts_dist.report.text import flat, told
+from ugts_dist.report.text import told
 
 _MOST_ROWS = 200
 _FEW_ROWS = 12

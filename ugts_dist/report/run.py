@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ugts_dist.config import Config
+from ugts_dist.config import Config, flat
 from ugts_dist.methods import METHODS
 from ugts_dist.report import figures
 from ugts_dist.report.analyses import analyses
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.run_files import Network, RunFiles, Sizes, read_run
-from ugts_dist.report.text import flat, told
+from ugts_dist.report.text import told
 
 _ARCHITECTURES = {"gcn": "GCN", "sage": "GraphSAGE", "gat": "GAT", "gin": "GIN", "gin-paper": "GIN (paper)"}
 _MOST_ROWS = 400

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ugts_dist.config import flat
 from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.search_files import Answer, SearchFiles, Seeds, Trial, Winner, read_search
-from ugts_dist.report.text import flat, setting, spread, told
+from ugts_dist.report.text import setting, spread, told
 
 _BEST = {"sparsity": "sparsest", "bytes": "smallest"}
 _OPEN = ("waiting", "running", "lost")

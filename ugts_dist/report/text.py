@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ugts_dist.report.page import Cell, Kind, Table
@@ -57,11 +56,3 @@ def setting(value: Any) -> str:
 def spread(mean: float, deviation: float, count: int) -> str:
     """A mean over seeds and its standard deviation, where there is more than one seed."""
     return f"{mean:.4f} ± {deviation:.4f}" if count > 1 else f"{mean:.4f}"
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one: {"model": {"depth": 2}} is {"model.depth": 2}."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found

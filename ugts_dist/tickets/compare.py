@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.config import flat
 from ugts_dist.config_names import current_fields
 from ugts_dist.errors import InputError
 from ugts_dist.supermask import Ticket
-from ugts_dist.tickets.summary import flat
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +89,6 @@ def summarise(ticket: Ticket, path: Path) -> Summary:
         provenance=ticket.provenance,
         config=current_sections(ticket.config),
     )
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one: {"model": {"depth": 2}} is {"model.depth": 2}."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
 
 
 def _layer(ticket: Ticket, name: str, masks: list[Mask]) -> Layer:

@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ugts_dist.config import flat
 from ugts_dist.console import output, plain
 from ugts_dist.tickets.compare import Comparison, Overlap
-from ugts_dist.tickets.summary import Summary, flat
+from ugts_dist.tickets.summary import Summary
 
 
 def show_summary(summary: Summary) -> None:
