@@ -10,9 +10,8 @@ from tuning.answer import Objective, Point, Spread, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
 from ugts_dist.console import output, plain
+from ugts_dist.report.search_files import BEST
 from ugts_dist.terminal import say
-
-_BEST = {"sparsity": "sparsest matching ticket", "bytes": "smallest matching ticket"}
 
 
 def show(answer: Answer, name: str, folder: Path) -> None:
@@ -69,7 +68,7 @@ def summary(answer: Answer) -> list[str]:
     figure = f"sparsity {best.sparsity:.4f}"
     if answer.objective == "bytes":
         figure = f"{best.bytes.mean:,.0f} bytes, {figure}"
-    return [*lines, f"{_BEST[answer.objective]}: {figure} ({where}), {measured}"]
+    return [*lines, f"{BEST[answer.objective]} matching ticket: {figure} ({where}), {measured}"]
 
 
 def plot(answer: Answer, name: str, path: Path) -> None:
@@ -93,7 +92,7 @@ def plot(answer: Answer, name: str, path: Path) -> None:
         _errorbar(axes, winner, objective)
     if answer.best is not None:
         best = _columns([answer.winners[answer.best].point], objective)
-        axes.plot(*best, "*", color="C3", markersize=14, label=_BEST[objective])
+        axes.plot(*best, "*", color="C3", markersize=14, label=f"{BEST[objective]} matching ticket")
     is_sparsity = objective == "sparsity"
     axes.set(xlabel="sparsity" if is_sparsity else "bytes of the ticket", ylabel=f"validation {answer.metric}")
     axes.set(title=name, xscale="linear" if is_sparsity else "log")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ugts_dist
 from tuning.options import TuneOptions
-from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
+from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.ending import told_in_one_line
@@ -20,7 +20,7 @@ from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.report.options import ReportOptions
-from ugts_dist.terminal import say
+from ugts_dist.terminal import log_to_stderr, say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 # PyG's import uses it, of which newer versions of torch warn. Here, so that processes that are spawned do the same.
@@ -161,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
     # the small ones otherwise, as each large tensor is mapped anew.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    log_to_stderr()
     with told_in_one_line():
         _command(args)
 

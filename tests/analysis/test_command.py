@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ugts_dist.analysis.options import ANALYSES
+from ugts_dist.analysis.kinds import ANALYSES
 from ugts_dist.cli import main
 
 PNG = b"\x89PNG\r\n"

@@ -11,7 +11,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from ugts_dist.analysis.embedding import outputs_to_show, tsne
-from ugts_dist.analysis.options import TsneOptions
+from ugts_dist.analysis.kinds.tsne import Tsne
 from ugts_dist.analysis.subject import open_subject
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -37,7 +37,7 @@ def test_the_nodes_that_are_asked_for(dense_run: Path) -> None:
     graph, logits = subject.graph, subject.evaluator().logits(subject.model)
 
     def shown(**changes: Any) -> Any:
-        return outputs_to_show(subject, TsneOptions(str(dense_run), **changes))
+        return outputs_to_show(subject, Tsne(str(dense_run), **changes))
 
     everything = shown()
     assert torch.equal(everything.nodes, graph.test)
@@ -56,4 +56,4 @@ def test_too_few_nodes_are_refused(dense_run: Path) -> None:
     subject = open_subject(dense_run, Ranks())
     few = dataclasses.replace(subject, graph=dataclasses.replace(subject.graph, train=subject.graph.train[:3]))
     with pytest.raises(InputError, match="--of is train, with 3 nodes to show; allowed are 4 or more"):
-        outputs_to_show(few, TsneOptions(str(dense_run), of="train"))
+        outputs_to_show(few, Tsne(str(dense_run), of="train"))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.report.pages import PNG
 from tests.report.parsed import Parsed, check_self_contained
-from ugts_dist.analysis.findings import robustness_finding
+from ugts_dist.analysis.kinds import robustness
 from ugts_dist.analysis.robustness import Noise, UnderNoise
 from ugts_dist.checkpointing.result_file import read_result, write_result
 from ugts_dist.config import load_preset
@@ -335,7 +335,7 @@ def test_a_table_of_noise_has_the_accuracies(copy: Callable[..., Path]) -> None:
         "features": [UnderNoise(0.0, [0.9]), UnderNoise(0.4, [0.5, 0.7])],
         "edges": [UnderNoise(0.0, [0.9]), UnderNoise(0.4, [0.8, 0.8])],
     }
-    values = {"analysis": "robustness", "result": robustness_finding("net", found).values}
+    values = {"analysis": "robustness", "result": robustness.finding(found).values}
     (folder / "analysis" / "robustness.json").write_text(json.dumps(values))
     page = page_of(folder)
     headings = ["fraction", "accuracies", "mean", "deviation"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ugts_dist.analysis.options import TsneOptions
 from ugts_dist.analysis.subject import Subject, outputs_of
 from ugts_dist.errors import InputError
+
+if TYPE_CHECKING:
+    from ugts_dist.analysis.kinds.tsne import Tsne
 
 _FEWEST = 4
 
@@ -32,7 +34,7 @@ class Outputs:
     x: Tensor
 
 
-def outputs_to_show(subject: Subject, options: TsneOptions) -> Outputs:
+def outputs_to_show(subject: Subject, options: Tsne) -> Outputs:
     """The outputs of the nodes that the options ask for; collective. Raises InputError where they are too few."""
     graph = subject.graph
     nodes: Tensor = getattr(graph, options.of)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ugts_dist.analysis.subject import Subject
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.training.tasks import Batches, Task
 
@@ -45,6 +46,15 @@ def gradient_norms(
         kept = ranks.all_reduce_sum(total).double().square()[tensor != 0]
         squares[_layer(name)] = squares.get(_layer(name), 0.0) + float(kept.sum())
     return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def gradients_of(subject: Subject) -> dict[str, float]:
+    """The norms of a saved network on its graph, at its first step; collective. Raises InputError as a run does."""
+    config, task, ranks = subject.config, subject.task, subject.ranks
+    ranks.raise_together(lambda: task.check(config, ranks))
+    weights = dict(subject.model.named_parameters())
+    step = batches_of_a_step(task.batches(config, ranks), 0)
+    return gradient_norms(subject.model, weights, task, step, ranks)
 
 
 def batches_of_a_step(batches: Batches[Any], epoch: int) -> Iterator[Any]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from ugts_dist.analysis.options import AnalysisOptions
+from ugts_dist.analysis.base import Analysis, Finding
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.checkpointing.identity import run_key
 from ugts_dist.config import Config
@@ -27,43 +25,27 @@ _NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do 
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found, for people.
-
-    Attributes:
-        title: of table and figure.
-        columns: headings of the table.
-        rows: of the table.
-        values: for the JSON file.
-        draw: draws the figure, which is empty.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    values: dict[str, Any]
-    draw: Callable[[Figure], None]
-
-
-@dataclass(frozen=True)
 class Place:
     """Where the files of one analysis of one network go.
 
     Attributes:
         folder: which may not be there yet.
         name: of the analysis, and of its files.
+        title: of the network, for people.
         network: what tells the network's files from those of others.
     """
 
     folder: Path
     name: str
+    title: str
     network: dict[str, str]
 
     @classmethod
-    def of(cls, options: AnalysisOptions, name: str, file: Path, config: Config) -> Place:
+    def of(cls, options: Analysis, name: str, file: Path, config: Config) -> Place:
         """`--out`, else the folder `analysis` beside the file."""
         network = {"file": file.name, "run": run_key(config), "data": config.data_name, "label": config.label}
-        return cls(Path(options.out) if options.out else file.parent / "analysis", name, network)
+        title = f"{config.data_name}, {config.model.arch} of depth {config.model.depth}, {config.label}"
+        return cls(Path(options.out) if options.out else file.parent / "analysis", name, title, network)
 
     @property
     def json(self) -> Path:
@@ -95,8 +77,9 @@ class Place:
             return False
 
 
-def publish(finding: Finding, place: Place, options: AnalysisOptions) -> None:
+def publish(finding: Finding, place: Place, options: Analysis) -> None:
     """Print the table, write the files and say where they are."""
+    finding = replace(finding, title=f"{place.title}: {finding.title}")
     _show(finding)
     chosen = {name: value for name, value in asdict(options).items() if name not in _NOT_OPTIONS}
     told = {"analysis": place.name, "network": place.network, "options": chosen, "result": finding.values}

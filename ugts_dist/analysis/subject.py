@@ -55,6 +55,32 @@ class Subject:
         return make_evaluator(self.graph if graph is None else graph, self.config, self.ranks)
 
 
+@dataclass(frozen=True)
+class Source:
+    """A saved network that every rank is about to open.
+
+    Attributes:
+        path: the file, or the folder of its run.
+        ranks: that share the work.
+        named: the data that the reader names.
+        spill: folder whose disk holds the layers' outputs; empty: memory does.
+    """
+
+    path: Path
+    ranks: Ranks
+    named: Named
+    spill: str
+
+    def subject(self) -> Subject:
+        """The network with its graph; collective. Raises InputError as `open_subject`."""
+        return open_subject(self.path, self.ranks, self.named, self.spill)
+
+    def training_config(self) -> Config:
+        """The configuration by which its run can be repeated; collective. Raises InputError."""
+        config = self.ranks.raise_together(lambda: open_training_config(self.path, self.named, self.ranks))
+        return config.replace({"run.spill": self.spill})
+
+
 def open_subject(path: Path, ranks: Ranks, named: Named | None = None, spill: str = "") -> Subject:
     """A .ticket file, a dense network, or the folder of a run, with its graph; collective.
 

@@ -10,10 +10,9 @@ from ugts_dist.config import flat
 from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
-from ugts_dist.report.search_files import Answer, SearchFiles, Seeds, Trial, Winner, read_search
+from ugts_dist.report.search_files import BEST, Answer, SearchFiles, Seeds, Trial, Winner, read_search
 from ugts_dist.report.text import setting, spread, told
 
-_BEST = {"sparsity": "sparsest", "bytes": "smallest"}
 _OPEN = ("waiting", "running", "lost")
 _FEW_TRIALS = 12
 _MOST_TRIALS = 1000
@@ -56,7 +55,7 @@ def _intro(search: SearchFiles) -> str:
     )
     size = f"{best.bytes:,.0f} bytes and " if answer.objective == "bytes" and best.bytes is not None else ""
     return (
-        f"The {_BEST[answer.objective]} ticket that matches the best trained dense network has {size}sparsity "
+        f"The {BEST[answer.objective]} ticket that matches the best trained dense network has {size}sparsity "
         f"{best.sparsity:.4f}: {compared}{seeds}. {limit}{more}"
     )
 
@@ -95,7 +94,7 @@ def _answer(search: SearchFiles) -> Iterator[Block]:
     best = None if answer.best is None else answer.winners[answer.best]
     rows = []
     for winner in winners:
-        match = f"{_BEST[answer.objective]} match"
+        match = f"{BEST[answer.objective]} match"
         name = "trained dense" if winner.dense else match if winner is best else "ticket"
         values = [setting(winner.fields.get(field)) for field in fields]
         judged = "yes" if winner.matches else "no"

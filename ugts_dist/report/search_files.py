@@ -14,6 +14,8 @@ from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
+BEST = {"sparsity": "sparsest", "bytes": "smallest"}  # the best matching ticket by each objective
+
 
 @dataclass(frozen=True)
 class Seeds:
@@ -122,8 +124,8 @@ def _answer(folder: Folder) -> Answer | None:
     try:
         winners = [_winner(entry) for entry in values["winners"]]
         objective = values.get("objective", "sparsity")
-        if objective not in ("sparsity", "bytes"):
-            raise ValueError(f"objective is {objective!r:.80}, allowed are sparsity and bytes")
+        if objective not in BEST:
+            raise ValueError(f"objective is {objective!r:.80}, allowed are {' and '.join(BEST)}")
         best = values["sparsest"] if "sparsest" in values else values["best"]  # the name before there was an objective
         if best is not None and (type(best) is not int or not 0 <= best < len(winners)):
             raise ValueError(f"best is {best!r}, and it has {len(winners)} winners")

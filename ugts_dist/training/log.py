@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Self
 
 import rich.progress
 from rich.console import Console
@@ -17,7 +18,9 @@ from rich.table import Column
 
 from ugts_dist.checkpointing.state import Progress
 from ugts_dist.config_sections import LogConfig
-from ugts_dist.terminal import escaped, note
+from ugts_dist.terminal import escaped
+
+_log = logging.getLogger(__name__)
 
 _FIRST_LINE = 10.0  # seconds after which there is a line, also where no epoch has been measured yet
 _TIME_WIDTH = 9  # of the time that is left, up to 999 hours
@@ -32,7 +35,7 @@ class Log:
     ) -> None:
         self._writer: Any = None
         self._file = open(folder / "metrics.jsonl", "ab", buffering=0) if is_main else None  # noqa: SIM115
-        self._display: Display = Silent()
+        self._display = Display()
         if is_main and config.progress:
             console = Console(stderr=True)
             if console.is_terminal:
@@ -79,35 +82,29 @@ class Log:
                 self._writer.add_scalar(name, value, number)
 
 
-class Display(Protocol):
-    """What a training tells, as long as it is entered."""
+class Display:
+    """What a training tells, as long as it is entered; by itself nothing."""
 
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """So many epochs are done, perhaps a part of one; `metrics` where the last one was measured."""
-
-
-class Silent:
-    """Tells nothing."""
-
-    def __enter__(self) -> Silent:
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self.stop()
+
+    def start(self) -> None:
+        """Before the first epoch."""
+
+    def stop(self) -> None:
+        """After the last one, or an error."""
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        pass
+        """So many epochs are done, perhaps a part of one; `metrics` where the last one was measured."""
 
 
-class Bar:
+class Bar(Display):
     """A bar on a terminal. On a narrow one the metrics are shortened or left out: epochs and time left always show."""
 
     def __init__(self, label: str, metric: str, epochs: int, first: int, console: Console) -> None:
@@ -124,13 +121,10 @@ class Bar:
         )
         self._task = self._progress.add_task(self._label, total=epochs, completed=first, note="")
 
-    def __enter__(self) -> Bar:
+    def start(self) -> None:
         self._progress.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         self._progress.stop()
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
@@ -149,7 +143,7 @@ class Bar:
         return next((text for text in map("  ".join, notes) if len(text) <= room), "")
 
 
-class Lines:
+class Lines(Display):
     """A line of a log at each measured epoch, but not sooner than `every` seconds after the last one."""
 
     def __init__(
@@ -160,14 +154,6 @@ class Lines:
         self._next = self._begin + _FIRST_LINE
         self._metrics: Mapping[str, float] = {}
 
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
         """Print a line if it is time for one; the first measured epoch is told at once."""
         is_first = metrics is not None and not self._metrics
@@ -176,7 +162,7 @@ class Lines:
             return
         self._next = self._clock() + self._every
         count = f"{done:.3f}" if done % 1 else f"{done:.0f}"
-        note(", ".join([f"{count} of {self._epochs} epochs", *self._told(), f"{self._left(done)} left"]))
+        _log.info(", ".join([f"{count} of {self._epochs} epochs", *self._told(), f"{self._left(done)} left"]))
 
     def _told(self) -> list[str]:
         if not self._metrics:
