@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from ugts_dist.terminal import log_to_stderr
+
 # In every process that a test starts, and in what is made for several tests. Two processes with two threads each on two
 # cores are many times slower, and sum in another order.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -24,6 +26,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 settings.register_profile("fast", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile("fast")
+
+
+log_to_stderr()  # as the command line does
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ugts_dist.errors import InputError, did_you_mean
-from ugts_dist.terminal import escaped, note
+from ugts_dist.terminal import escaped
 from ugts_dist.text_files import parse_json, parse_toml, read_bytes, read_json, read_text, read_toml
 
 
@@ -63,8 +66,29 @@ def test_what_acts_on_a_terminal_is_shown(capsys: pytest.CaptureFixture[str]) ->
     assert escaped("\x1b]0;title\x07 \x9b31m \r\n\t \u202e \u2066 \u200b \udc80") == (
         r"\x1b]0;title\x07 \x9b31m \r\n\t \u202e \u2066 \u200b \udc80"
     )
-    note("two\nlines  and \x1b[2J")
+    logging.getLogger("ugts_dist.any").info("two\nlines  and \x1b[2J")
     assert capsys.readouterr().err == "ugts: two lines and \\x1b[2J\n"
+
+
+def test_who_uses_the_library_decides_what_becomes_of_its_lines() -> None:
+    """Without the command line only warnings are shown, as `logging` does where nothing is set up."""
+    program = (
+        "import logging, sys\n"
+        "if sys.argv[1] == 'redirected': logging.basicConfig(stream=sys.stdout, level=logging.INFO)\n"
+        "if sys.argv[1] == 'silent': logging.getLogger('ugts_dist').setLevel(logging.CRITICAL)\n"
+        "import ugts_dist.config_names\n"
+        "logging.getLogger('ugts_dist.training').info('told')\n"
+        "ugts_dist.config_names.note_old_names(['batch.parts'])\n"
+    )
+
+    def shown(how: str) -> tuple[str, str]:
+        done = subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True)
+        return done.stdout, done.stderr
+
+    old = "batch.parts is now batch.micro_batches; the old name is still read"
+    assert shown("default") == ("", f"{old}\n")
+    assert shown("silent") == ("", "")
+    assert shown("redirected") == (f"INFO:ugts_dist.training:told\nWARNING:ugts_dist.config_names:{old}\n", "")
 
 
 def test_what_was_meant() -> None:

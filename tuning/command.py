@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from tuning.options import TuneOptions
 from tuning.plan import list_dense, list_trials
 from tuning.space import Space, load_space
 from ugts_dist.distributed.ray_cluster import connected
-from ugts_dist.terminal import note
+
+_log = logging.getLogger("ugts_dist.tuning")
 
 
 def tune(options: TuneOptions) -> None:
@@ -32,7 +34,7 @@ def tune(options: TuneOptions) -> None:
         interrupt.listening(),
     ):
         interrupt.look()
-        note(ports_line())
+        _log.info(ports_line())
         from tuning.report import plot, show
         from tuning.results import answer_of, write_results
         from tuning.search import Search

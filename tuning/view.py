@@ -3,6 +3,7 @@ log."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -14,7 +15,9 @@ from rich.table import Column
 
 from tuning.plan import Trial
 from tuning.standing import Standing
-from ugts_dist.terminal import escaped, note
+from ugts_dist.terminal import escaped
+
+_log = logging.getLogger("ugts_dist.tuning")
 
 _WIDE = 120  # columns of a terminal with room for long notes
 _TIMES = 18  # columns of the time that has passed and the time that is left, with a gap
@@ -106,7 +109,7 @@ class View:
         standing, now = self._standing, self._clock()
         if self._is_log and now >= self._next:
             self._next = now + self._every
-            note(standing.line(now))
+            _log.info(standing.line(now))
         total, done = sum(standing.epochs.values()), sum(standing.done.values())
         self._progress.update(self._whole, total=total, completed=done, note=self._counts())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError, InUseError
+from ugts_dist.terminal import log_to_stderr
 
 REPORTS = 30  # of a run, at most: each makes the ranks wait for Ray
 _REPORT_SECONDS = 0.5  # between two reports of a single worker, which takes some hundredths of a second for each
@@ -78,6 +79,7 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
     from ugts_dist.checkpointing.identity import Resume
     from ugts_dist.training.run import run
 
+    log_to_stderr()
     torch.set_num_threads(trial["cpus"])
     config = Config.from_dict(trial["config"], f"trial {trial['key']}")
     try:

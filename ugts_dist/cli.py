@@ -20,7 +20,7 @@ from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.report.options import ReportOptions
-from ugts_dist.terminal import say
+from ugts_dist.terminal import log_to_stderr, say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 # PyG's import uses it, of which newer versions of torch warn. Here, so that processes that are spawned do the same.
@@ -86,7 +86,7 @@ def ticket(args: Sequence[str]) -> None:
 
 
 def analyse(args: Sequence[str]) -> None:
-    options = parse_one_of(tuple(ANALYSES), AnalyseOptions, args, "analyse")
+    options = parse_one_of(ANALYSES, AnalyseOptions, args, "analyse")
     from ugts_dist.analysis.commands import run
 
     run(options.command)
@@ -161,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
     # the small ones otherwise, as each large tensor is mapped anew.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    log_to_stderr()
     with told_in_one_line():
         _command(args)
 

@@ -8,12 +8,14 @@ is frozen with the old names, so that writing them costs no bytes.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ugts_dist.errors import InputError
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 RENAMED = {
     "batch.parts": "batch.micro_batches",
@@ -70,7 +72,7 @@ def field_names(sections: Mapping[str, Any]) -> list[str]:
 
 @functools.cache
 def _note_once(old: str) -> None:
-    note(f"{old} is now {RENAMED[old]}; the old name is still read")
+    _log.warning(f"{old} is now {RENAMED[old]}; the old name is still read")
 
 
 def _by_section(sections: Mapping[str, Any], rename: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import sys
@@ -19,7 +20,8 @@ from ugts_dist.errors import (
     RankInputError,
     StoppedError,
 )
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 _MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
 _INTERRUPTED = 130  # 128 and the number of SIGINT
@@ -74,7 +76,7 @@ def _is_read() -> bool:
 def _end(message: str, code: int, every_rank: bool = False) -> NoReturn:
     """End with one line, which the main rank tells, or each rank that is left."""
     if every_rank or os.environ.get("RANK", "0") == "0":
-        note(message)
+        _log.error(message)
     else:
         time.sleep(_MAIN_RANK_FIRST)
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
@@ -19,6 +20,24 @@ def say(line: object) -> None:
     print(escaped(line), flush=True)
 
 
-def note(line: object) -> None:
-    """Print a line on standard error, escaped, at once; white space and line breaks become single spaces."""
-    print("ugts: " + escaped(" ".join(str(line).split())), file=sys.stderr, flush=True)
+class StandardError(logging.Handler):
+    """Lines on standard error, each at once, after who says it: "ugts", or the record's `speaker`.
+
+    A line is escaped; white space and line breaks become single spaces. Standard error is looked up for each line, as
+    a progress bar on a terminal replaces it to keep lines apart from the bar.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = " ".join(record.getMessage().split())
+        print(escaped(f"{getattr(record, 'speaker', 'ugts')}: {line}"), file=sys.stderr, flush=True)
+
+
+def log_to_stderr() -> None:
+    """Show what is logged on standard error, as the command line and the processes that it starts do.
+
+    Who uses the library decides with the standard library's `logging` what becomes of the logger "ugts_dist".
+    """
+    logger = logging.getLogger("ugts_dist")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [StandardError()]

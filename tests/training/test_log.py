@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.processes import spawn
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.terminal import log_to_stderr
 from ugts_dist.training.fit import share_of_a_rank
 from ugts_dist.training.log import Bar, Lines
 from ugts_dist.training.run import run
@@ -92,6 +93,7 @@ def told_by(rank: int, folder: str) -> str:
     changes = {"data.name": "digits", "model.width": 8, "batch.size": 256, "batch.fan_out": [2, 2], "run.epochs": 2}
     config = Config().replace({**changes, "run.folder": folder, "log.every_seconds": 0.0, "log.tensorboard": False})
     err = io.StringIO()
+    log_to_stderr()
     with contextlib.redirect_stderr(err):
         run(config, Ranks(rank, 2, torch.device("cpu"), dist.group.WORLD))
     return err.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.configured import disturbed, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 
 def refuse_other_data(runs: Iterable[tuple[Path, Config]], allowed: str) -> None:
@@ -32,7 +34,9 @@ def refuse_other_data(runs: Iterable[tuple[Path, Config]], allowed: str) -> None
                 f"allowed are the data of before, or {allowed}"
             )
     if unknown:
-        note(f"note: the data of {unknown} finished run(s) can't be compared with those of now; they are taken as made")
+        _log.warning(
+            f"note: the data of {unknown} finished run(s) can't be compared with those of now; they are taken as made"
+        )
 
 
 class _Checksums:

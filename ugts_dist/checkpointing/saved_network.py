@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 
 class NetworkSnapshot(Protocol):
@@ -120,7 +122,7 @@ class SavedNetwork:
         No line where the network does not tell what it was found on.
         """
         if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
-            note(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
+            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
 
     @property
     def _has_connections(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import time
@@ -24,7 +25,8 @@ from ugts_dist.distributed.stopping import StopAgreement, StopRequest
 from ugts_dist.errors import InterruptedRunError, StoppedError
 from ugts_dist.finite import all_of, diverged, zero_if_finite
 from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 _PART_OF_TIME = 0.02  # that saving the best epochs may take
 
@@ -241,7 +243,7 @@ class Saver:
         raise kind(f"stopped by {name}; it goes on{where} with: {command_to_go_on(self._folder)}")
 
     def _tell(self, message: str) -> None:
-        note(f"{self._folder}: {message}")
+        _log.warning(f"{self._folder}: {message}")
 
 
 def command_to_go_on(folder: Path) -> str:

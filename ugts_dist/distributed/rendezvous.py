@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -16,7 +17,8 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore, rendezvous  # type: ignore[attr-defined]
 
 from ugts_dist.errors import LostRankError, RankInputError
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
 _NOTE_SECONDS = 10.0  # until a waiting rank says for whom it waits
@@ -141,7 +143,7 @@ def _store_of_rank_0(endpoint: Endpoint, timeout: float) -> Any:
 @contextmanager
 def _note_if_late(line: str) -> Iterator[None]:
     """Print the line if the block takes long."""
-    timer = threading.Timer(_NOTE_SECONDS, note, [line])
+    timer = threading.Timer(_NOTE_SECONDS, _log.warning, [line])
     timer.daemon = True
     timer.start()
     try:
@@ -183,7 +185,7 @@ def unique_name(store: Store, rank: int, world_size: int, place: str = "", secon
         if absent and time.monotonic() > deadline:
             raise LostRankError(f"rank {', '.join(map(str, absent))} did not come to {place} within {seconds:g} s")
         if absent and time.monotonic() > note_at:
-            note(f"waiting for {len(absent)} of {world_size} ranks at {place}")
+            _log.warning(f"waiting for {len(absent)} of {world_size} ranks at {place}")
             note_at = deadline  # once
         time.sleep(_POLL_SECONDS if absent else 0.0)
     return word

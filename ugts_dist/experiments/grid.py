@@ -26,6 +26,7 @@ from ugts_dist.distributed.device import own_device
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.distributed.ray_cluster import connected
 from ugts_dist.errors import InputError
+from ugts_dist.terminal import log_to_stderr
 from ugts_dist.training.run import run
 
 Task = Callable[[Config, Path], str]
@@ -153,6 +154,7 @@ def _on_cluster(task: Task, configs: Collection[Config], store: Path, address: s
 
 
 def _on_one_thread(task: Task, config: Config, store: Path) -> str:
+    log_to_stderr()
     _one_thread()
     return task(config, store)
 
@@ -177,6 +179,7 @@ def visible_gpu(number: int, gpus: int, visible: str | None) -> str:
 
 def _begin(numbers: SimpleQueue[int]) -> None:
     """In a new process: one thread, one GPU, and an end with the process that started it, however that ends."""
+    log_to_stderr()
     _one_thread()
     number, gpus = numbers.get(), torch.cuda.device_count()
     if gpus > 1:  # before CUDA starts here, which then knows of one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,8 @@ from ugts_dist.graphs.configured import load_data
 from ugts_dist.report.markdown import write_page
 from ugts_dist.report.owned import PAGE
 from ugts_dist.report.page import Section
-from ugts_dist.terminal import note
+
+_log = logging.getLogger(__name__)
 
 _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out": 0.0}
 
@@ -113,7 +115,9 @@ def _known(options: ReproduceOptions) -> Known:
         return Known()
     if Path(options.known).resolve() == Path(options.folder).resolve():
         raise InputError(f"--known is {options.known!r}, allowed is another folder than --folder")
-    note(f"note: figures in {options.known} do not tell the data that they were found on; they are taken as they are")
+    _log.warning(
+        f"note: figures in {options.known} do not tell the data that they were found on; they are taken as they are"
+    )
     return load_known(Path(options.known))
 
 
@@ -142,7 +146,7 @@ def _with_data(studies: Sequence[Study]) -> list[Study]:
     if not kept:
         raise InputError(next(iter(problems.values())))
     for name, problem in problems.items():
-        note(f"left out: {name} ({problem})")
+        _log.warning(f"left out: {name} ({problem})")
     return kept
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,8 @@ from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_check import CHECKED
 from ugts_dist.graphs.store_files import META
 from ugts_dist.graphs.store_writer import Origin, write_store
-from ugts_dist.terminal import escaped
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 
@@ -99,8 +100,8 @@ def _own(options: PrepareOptions) -> RawGraph:
 
 
 def _tell(options: PrepareOptions) -> Callable[[str], None]:
-    """What prints a line about what was found in the user's files, and what was made of it."""
-    return lambda text: print(escaped(f"prepare {options.name}: {text}"), file=sys.stderr)
+    """What logs a line about what was found in the user's files, and what was made of it."""
+    return lambda text: _log.info(text, extra={"speaker": f"prepare {options.name}"})
 
 
 def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Path:

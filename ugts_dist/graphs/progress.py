@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ugts_dist.terminal import escaped
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def show_progress(title: str) -> Iterator[Callable[[str, float], None]]:
             if stage not in stages:
                 stages[stage] = bars.add_task(escaped(f"{title}: {stage}"), total=1.0)
                 if not console.is_terminal:
-                    print(escaped(f"{title}: {stage}"), file=sys.stderr, flush=True)
+                    _log.info(stage, extra={"speaker": title})
             bars.update(stages[stage], completed=done)
 
         yield show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,10 +15,11 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import diverged
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
-from ugts_dist.terminal import note
 from ugts_dist.training.log import Log
 from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer
+
+_log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -81,7 +83,7 @@ def fit(
         Saver(folder, config, ranks, trainer, checksum, resumed.seconds if resumed else 0.0) as saver,
     ):
         if ranks.is_main and config.log.progress and ranks.world_size > 1:
-            note(share_of_a_rank(config, progress.steps_per_epoch, ranks.world_size))
+            _log.info(share_of_a_rank(config, progress.steps_per_epoch, ranks.world_size))
 
         def after_step(done: Progress) -> None:
             log.step(done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -17,7 +18,9 @@ from rich.table import Column
 
 from ugts_dist.checkpointing.state import Progress
 from ugts_dist.config_sections import LogConfig
-from ugts_dist.terminal import escaped, note
+from ugts_dist.terminal import escaped
+
+_log = logging.getLogger(__name__)
 
 _FIRST_LINE = 10.0  # seconds after which there is a line, also where no epoch has been measured yet
 _TIME_WIDTH = 9  # of the time that is left, up to 999 hours
@@ -159,7 +162,7 @@ class Lines(Display):
             return
         self._next = self._clock() + self._every
         count = f"{done:.3f}" if done % 1 else f"{done:.0f}"
-        note(", ".join([f"{count} of {self._epochs} epochs", *self._told(), f"{self._left(done)} left"]))
+        _log.info(", ".join([f"{count} of {self._epochs} epochs", *self._told(), f"{self._left(done)} left"]))
 
     def _told(self) -> list[str]:
         if not self._metrics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,11 +30,12 @@ from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.supermask import Ticket
-from ugts_dist.terminal import note
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.placement import check_size
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
 from ugts_dist.training.tasks import make_task
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -61,7 +63,7 @@ def run(
             return _known_result(opened.result, opened.path), opened.path
         if ranks.is_main and config.log.progress:
             for reason in reasons:
-                note(reason)
+                _log.info(reason)
         try:
             resumed = broadcast_checkpoint(opened.start, ranks)
             scores = None if resumed is not None else initial_scores(config.run.init_scores, ranks)
@@ -78,7 +80,7 @@ def run(
         if ranks.is_main:
             write_result(opened.path, result.to_dict())
             if isinstance(data, Graph) and (line := advice(config, data, result.valid, _masked_layers(result))):
-                note(line)
+                _log.warning(line)
     return result, opened.path
 
 
@@ -161,7 +163,7 @@ def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
 def _note_other_data(scores: Checkpoint, here: Identity) -> None:
     """Scores may come from other data, such as another split; the line says in what these differ."""
     if scores.data is not None and here.data is not None and (found := scores.data.difference(here.data)):
-        note(f"note: the scores of {scores.path} were found on other data: {found} differ")
+        _log.warning(f"note: the scores of {scores.path} were found on other data: {found} differ")
 
 
 @contextmanager
@@ -174,11 +176,11 @@ def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[Run
             path, result = json.loads(told)
             opened = RunFolder(Path(path), result=result)
         for text in opened.notes:
-            note(text)
+            _log.info(text)
         if opened.start is not None:
             state = opened.start
             where = f"epoch {state.epoch}, step {state.step} of {state.steps_per_epoch}"
-            note(f"{opened.path} goes on at {where}, from {state.path}")
+            _log.info(f"{opened.path} goes on at {where}, from {state.path}")
         elif ranks.is_main and here.config.log.progress and opened.result is None:
-            note(f"run folder {opened.path}")
+            _log.info(f"run folder {opened.path}")
         yield opened
