@@ -8,7 +8,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -188,7 +188,7 @@ def _wide(args: Sequence[str]) -> Iterator[None]:
             os.environ["COLUMNS"] = before
 
 
-def parse_one_of(known: Sequence[str], kind: type[Arguments], args: Sequence[str], command: str) -> Arguments:
+def parse_one_of(known: Collection[str], kind: type[Arguments], args: Sequence[str], command: str) -> Arguments:
     """The same for a command that has commands of its own."""
     if not _asks_for_help(args[:1]):
         refuse_unknown(args[:1], known, f"unknown command {command}")

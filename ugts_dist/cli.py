@@ -86,7 +86,7 @@ def ticket(args: Sequence[str]) -> None:
 
 
 def analyse(args: Sequence[str]) -> None:
-    options = parse_one_of(tuple(ANALYSES), AnalyseOptions, args, "analyse")
+    options = parse_one_of(ANALYSES, AnalyseOptions, args, "analyse")
     from ugts_dist.analysis.commands import run
 
     run(options.command)

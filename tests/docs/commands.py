@@ -12,7 +12,7 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 
 from tests.docs.pages import ROOT
 from tuning.options import TuneOptions
-from ugts_dist.analysis.options import ANALYSES, AnalyseOptions
+from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.cli import COMMANDS
 from ugts_dist.doctor.options import DoctorOptions

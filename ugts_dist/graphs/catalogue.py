@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,27 +13,25 @@ from torch import Tensor
 
 from ugts_dist.errors import InputError, did_you_mean
 from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic, webkb
+from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.files import download, missing
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import is_store, open_store
 from ugts_dist.graphs.store_files import META, read_meta
 
-NAMES = (*planetoid.FOLDERS, *webkb.NAMES, *npz.FILES, "digits")
+# What each dataset is, by its name.
+DATASETS: dict[str, Callable[[str], Dataset]] = {
+    **dict.fromkeys(planetoid.FOLDERS, planetoid.dataset),
+    **dict.fromkeys(webkb.NAMES, webkb.dataset),
+    **dict.fromkeys(npz.FILES, npz.dataset),
+    "digits": digits.dataset,
+}
+NAMES = tuple(DATASETS)
 DATA_VARIABLE = "UGTS_DATA"
 DEFAULT_ROOT = "~/.cache/ugts_dist/data"
 PREPARED = (*ogb_nodes.DATASETS, *synthetic.PRESETS)
 STORES_VARIABLE = "UGTS_STORES"
 DEFAULT_STORES = "~/.cache/ugts_dist/stores"
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """The raw files of a dataset: folder below the root, address of each file, and what reads them."""
-
-    folder: str
-    urls: dict[str, str]
-    read: Callable[[Path, str, int], Graph]
-    num_splits: int | None  # None: a split is drawn for every number
 
 
 def load(name: str, root: str | Path | None = None, split: int = 0, row_normalize: bool = True) -> Graph:
@@ -49,12 +47,12 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
     """
     if (store := store_folder(name)) is not None:
         return _stored(store, split)
-    raw = None if name == "digits" else _raw(name)
-    num_splits = None if raw is None else raw.num_splits
+    dataset = DATASETS[name](name)
+    num_splits = dataset.num_splits
     if split < 0 or (num_splits is not None and split >= num_splits):
         allowed = "0 or more" if num_splits is None else f"0 to {num_splits - 1}"
         raise InputError(f"data.split: {split} is not a split of {name}; allowed: {allowed}")
-    graph = digits.read(name, split) if raw is None else raw.read(_folder(name, raw, root), name, split)
+    graph = dataset.read(_folder(name, dataset, root), name, split)
     return replace(graph, x=_row_normalized(graph.x)) if row_normalize else graph
 
 
@@ -141,36 +139,17 @@ def without_path(name: str) -> str:
 
 def raw_files(name: str) -> tuple[str, tuple[str, ...]]:
     """Folder of a dataset below the root, and the names of its raw files there; an embedded one has none."""
-    if name == "digits":
-        return "", ()
-    raw = _raw(name)
-    return raw.folder, tuple(raw.urls)
+    dataset = DATASETS[name](name)
+    return dataset.folder, tuple(dataset.urls)
 
 
-def _raw(name: str) -> _Raw:
-    from torch_geometric.datasets import Amazon, Coauthor, Planetoid, WebKB  # seconds, and a run needs one at most
-
-    if name in planetoid.FOLDERS:
-        urls = {file: f"{Planetoid.url}/{file}" for file in planetoid.file_names(name)}
-        return _Raw(f"planetoid/{planetoid.FOLDERS[name]}/raw", urls, planetoid.read, num_splits=None)
-    if name in webkb.NAMES:
-        urls = {file: f"{WebKB.url}/new_data/{name}/{file}" for file in (webkb.FEATURES, webkb.EDGES)}
-        urls |= {file: f"{WebKB.url}/splits/{file}" for file in webkb.split_names(name)}
-        return _Raw(f"webkb/{name}/raw", urls, webkb.read, webkb.NUM_SPLITS)
-    source, graph = name.split("-")
-    url = {"amazon": Amazon.url, "coauthor": Coauthor.url}[source]
-    folder = "CS" if graph == "cs" else graph.capitalize()
-    urls = {npz.FILES[name]: url + npz.FILES[name]}
-    return _Raw(f"{source}/{folder}/raw", urls, npz.read, num_splits=None)
-
-
-def _folder(name: str, raw: _Raw, root: str | Path | None) -> Path:
+def _folder(name: str, dataset: Dataset, root: str | Path | None) -> Path:
     """The folder that has all raw files of the dataset; they are downloaded into the default one only."""
     given = root if root is not None else os.environ.get(DATA_VARIABLE) or None
-    folder = data_root(given) / raw.folder
-    absent = missing(folder, tuple(raw.urls))
+    folder = data_root(given) / dataset.folder
+    absent = missing(folder, tuple(dataset.urls))
     if absent and given is None:
-        download(name, folder, {file: raw.urls[file] for file in absent})
+        download(name, folder, {file: dataset.urls[file] for file in absent})
     elif absent:
         origin = "data.root" if root is not None else DATA_VARIABLE
         raise InputError(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from ugts_dist.graphs import splits
+from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.graph import Graph, from_edges
 
 NUM_NEIGHBOURS = 10
 MAX_PIXEL = 16
 
 
-def read(name: str, split: int) -> Graph:
+def dataset(name: str) -> Dataset:
+    """Comes with scikit-learn: there are no raw files."""
+    return Dataset(read)
+
+
+def read(folder: Path, name: str, split: int) -> Graph:
     """1797 images of 8 x 8 pixels, each joined in both directions to the 10 nearest ones.
 
     Distances are between integer pixels and exact; of images equally near, the one with the lower number

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ugts_dist.graphs import splits
+from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.files import csr, load_npz, reading
 from ugts_dist.graphs.graph import Graph, from_edges
 
@@ -18,6 +19,16 @@ FILES = {
     "coauthor-physics": "ms_academic_phy.npz",
 }
 ARRAYS = tuple(f"{matrix}_{part}" for matrix in ("attr", "adj") for part in ("data", "indices", "indptr", "shape"))
+
+
+def dataset(name: str) -> Dataset:
+    """A graph of Amazon or Coauthor."""
+    from torch_geometric.datasets import Amazon, Coauthor  # seconds, and a run needs one dataset
+
+    source, graph = name.split("-")
+    url = {"amazon": Amazon.url, "coauthor": Coauthor.url}[source]
+    folder = "CS" if graph == "cs" else graph.capitalize()
+    return Dataset(read, f"{source}/{folder}/raw", {FILES[name]: url + FILES[name]})
 
 
 def read(folder: Path, name: str, split: int) -> Graph:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.files import csr, reading
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.graphs.splits import redrawn
@@ -29,6 +30,14 @@ PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 def file_names(prefix: str) -> tuple[str, ...]:
     """The raw files of the dataset whose files carry this prefix, e.g. "cora"."""
     return tuple(f"ind.{prefix}.{part}" for part in PARTS)
+
+
+def dataset(name: str) -> Dataset:
+    """Cora, CiteSeer or PubMed."""
+    from torch_geometric.datasets import Planetoid  # seconds, and a run needs one dataset
+
+    urls = {file: f"{Planetoid.url}/{file}" for file in file_names(name)}
+    return Dataset(read, f"planetoid/{FOLDERS[name]}/raw", urls)
 
 
 def read(folder: Path, name: str, split: int) -> Graph:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.files import load_npz, node_ids, reading
 from ugts_dist.graphs.graph import Graph, from_edges
 
@@ -19,6 +20,15 @@ EDGES = "out1_graph_edges.txt"
 def split_names(name: str) -> tuple[str, ...]:
     """The files that hold the masks, one a split."""
     return tuple(f"{name}_split_0.6_0.2_{split}.npz" for split in range(NUM_SPLITS))
+
+
+def dataset(name: str) -> Dataset:
+    """Texas, Cornell or Wisconsin."""
+    from torch_geometric.datasets import WebKB  # seconds, and a run needs one dataset
+
+    urls = {file: f"{WebKB.url}/new_data/{name}/{file}" for file in (FEATURES, EDGES)}
+    urls |= {file: f"{WebKB.url}/splits/{file}" for file in split_names(name)}
+    return Dataset(read, f"webkb/{name}/raw", urls, NUM_SPLITS)
 
 
 def read(folder: Path, name: str, split: int) -> Graph:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.index_type import index_type
 
 # The parts that we use have been stable for years, and tests compare them with dense products.
@@ -160,11 +161,9 @@ class SparseFeatures:
         """A copy of some rows; `rows` are their ids `[num_rows]`."""
         indptr = self.pattern.indptr
         count = indptr.diff()[rows]
-        begin = torch.zeros(rows.numel() + 1, dtype=torch.int64, device=rows.device)
-        torch.cumsum(count, 0, out=begin[1:])
+        begin = row_pointers(count)
         total = int(begin[-1])
-        entries = torch.arange(total, device=rows.device)
-        entries += (indptr[rows] - begin[:-1]).repeat_interleave(count, output_size=total)
+        entries = positions_of_rows(indptr[rows], count, begin, total)
         index = index_type(total, self.pattern.num_cols)
         indices = self.pattern.indices[entries].to(index)
         return SparseFeatures(

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from ugts_dist.config import Config
+from ugts_dist.csr import row_pointers
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.finite import zero_if_finite
@@ -201,9 +202,7 @@ def edge_block(edge_index: Tensor, num_nodes: int, device: torch.device) -> Bloc
     source, destination = edge_index
     degree = torch.bincount(destination, minlength=num_nodes)
     index = index_type(num_nodes, source.numel())
-    indptr = torch.zeros(num_nodes + 1, dtype=index)
-    torch.cumsum(degree, 0, out=indptr[1:])
-    return Block(indptr.to(device), source.to(device, index), degree.to(device))
+    return Block(row_pointers(degree).to(device, index), source.to(device, index), degree.to(device))
 
 
 def _plan(graphs: GraphSet, config: Config, ranks: Ranks) -> SeedPlan:

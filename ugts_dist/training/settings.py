@@ -106,9 +106,15 @@ def _depth(config: Config) -> Iterator[Choice]:
 
 
 def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
-    """A ticket that keeps a tenth of so few inputs can't combine them; square layers after a linear one can."""
-    if traits.num_features <= _FEW_FEATURES and config.model.depth < DEEP:
-        yield Choice("model.skip", "residual", f"{traits.num_features} features: square layers combine them")
+    """A ticket that keeps a tenth of so few inputs can't combine them; square layers after a linear one can.
+
+    The global threshold would mask the square layers completely: their initial scores are smaller than the inputs'.
+    """
+    if traits.num_features > _FEW_FEATURES or config.model.depth >= DEEP:
+        return
+    yield Choice("model.skip", "initial", f"{traits.num_features} features: square layers combine them")
+    if config.supermask.method != "dense":
+        yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
 
 
 def _told(traits: Traits) -> str:
@@ -169,11 +175,20 @@ def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice
     yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
     yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
     yield Choice("optim.schedule", "cosine", "few epochs")
-    yield Choice("optim.lr", 0.03 if is_ticket else 0.003, "few epochs")
+    yield _sampled_rate(traits, is_ticket)
     if is_ticket:
         yield Choice("supermask.ramp", 0.25, "few epochs")
     if is_ticket and config.model.depth < DEEP:  # deep networks have it already
         yield Choice("supermask.weight_init", "balanced", "what all inputs have in common cancels")
+
+
+def _sampled_rate(traits: Traits, is_ticket: bool) -> Choice:
+    """Scores need a higher rate than weights, but square layers train badly if their masks change too fast."""
+    if not is_ticket:
+        return Choice("optim.lr", 0.003, "few epochs")
+    if traits.num_features <= _FEW_FEATURES:
+        return Choice("optim.lr", 0.001, f"{traits.num_features} features: square layers")
+    return Choice("optim.lr", 0.03, "few epochs")
 
 
 def advice(config: Config, graph: Graph, valid: float, masked: Sequence[str] = ()) -> str:
