@@ -1,4 +1,4 @@
-"""The processes that this one starts: out of reach of signals to its group, and the ports on which they listen."""
+"""Child processes: protected from signals to the process group; and the ports on which they listen."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import psutil
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Whatever `subprocess` starts in the block gets a session of its own, and takes SIGTERM.
+    """Within the block, give every process that `subprocess` starts its own session, in which SIGTERM is not blocked.
 
-    `timeout` and Ctrl-C signal a whole process group: this process decides what becomes of those that it started. Its
-    own blocked signals must not be theirs, or they would not end when they are asked to.
+    `timeout` and Ctrl-C signal a whole process group, but this process decides what happens to its children. Blocked
+    signals would be inherited, so that children would not end when asked to.
     """
     start: Callable[..., None] = subprocess.Popen.__init__
 
@@ -40,7 +40,7 @@ def apart() -> Iterator[None]:
 
 
 def listening() -> dict[str, list[int]]:
-    """The TCP ports on which this process and those under it listen, by address, as far as the system shows them."""
+    """The TCP ports on which this process and its descendants listen, by address, if the system shows them."""
     found: dict[str, set[int]] = {}
     here = psutil.Process()
     for process in (here, *here.children(recursive=True)):
