@@ -11,7 +11,7 @@ from torch import Tensor
 from ugts_dist import hashing
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.kernels import BACKENDS, Kernel
-from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample
+from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, bad_seeds
 from ugts_dist.index_type import index_type
 
 _DOMAIN = 0x4B45524E454C  # separates these seeds from our own hashes
@@ -98,9 +98,5 @@ def _check_seeds(seeds: Tensor, num_nodes: int) -> None:
     if seeds.dim() != 1:
         raise InputError(f"seed nodes: shape {tuple(seeds.shape)}; allowed: a list of node ids")
     ordered = seeds.sort().values
-    outside = ordered[(ordered < 0) | (ordered >= num_nodes)]
-    if outside.numel():
-        raise InputError(f"seed nodes: {int(outside[0])} is not a node; allowed: 0 to {num_nodes - 1}")
-    twins = ordered[1:][ordered[1:] == ordered[:-1]]
-    if twins.numel():
-        raise InputError(f"seed nodes: node {int(twins[0])} occurs more than once; allowed: each node once in a batch")
+    if bool(((ordered < 0) | (ordered >= num_nodes)).any() or (ordered[1:] == ordered[:-1]).any()):
+        raise bad_seeds(seeds, num_nodes)

@@ -136,7 +136,7 @@ class NeighborSampler(BaseSampler):
             local[met] = positions
             # One synchronisation with the device finds both mistakes: ids that were clamped, and repeated ones.
             if not bool(((local[met] == positions) & (met == seeds)).all()):
-                raise _bad_seeds(seeds, self.num_nodes)
+                raise bad_seeds(seeds, self.num_nodes)
             for hop, fan in enumerate(self.fan_out):
                 indptr, edge = self._draw(hashing.key(_DOMAIN, self.seed, step, hop), fan, met)
                 source = self.indices.index_select(0, edge)
@@ -223,7 +223,8 @@ def _floyd(start: Tensor, degree: Tensor, count: int) -> Tensor:
     return chosen.t().sort(dim=1).values
 
 
-def _bad_seeds(seeds: Tensor, num_nodes: int) -> InputError:
+def bad_seeds(seeds: Tensor, num_nodes: int) -> InputError:
+    """What is wrong with seed nodes that lead out of the graph or repeat one another."""
     outside = seeds[(seeds < 0) | (seeds >= num_nodes)]
     if outside.numel():
         return InputError(f"seed nodes: {int(outside[0])} is not a node; allowed: 0 to {num_nodes - 1}")
