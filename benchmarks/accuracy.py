@@ -21,6 +21,7 @@ from typing import Any
 
 from ugts_dist.config import Config, load_preset
 from ugts_dist.experiments.grid import finished, run_grid
+from ugts_dist.plots import new_plots, png
 
 GRAPHS = ("cora", "citeseer")
 ARCHS = ("gcn", "gat", "gin")
@@ -141,13 +142,8 @@ def _plot(
     dense: dict[tuple[str, str], Cell],
     rows: dict[tuple[str, str, str, str], list[Cell]],
 ) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     shape = (len(GRAPHS), len(ARCHS))
-    figure, axes = plt.subplots(*shape, figsize=(12, 6), sharex=True, sharey="row", layout="constrained")
+    figure, axes = new_plots(12, 6, *shape, sharex=True, sharey="row")
     style = {"ours": "-", "plain": ":"}
     colour = {"ugts": "tab:blue", "edge-popup": "tab:orange"}
     for i, g in enumerate(GRAPHS):
@@ -170,8 +166,7 @@ def _plot(
             plot.set_xticks(range(len(SPARSITIES)), [str(s) for s in SPARSITIES])
     axes[-1][0].set(xlabel="sparsity", ylabel="test accuracy, %")
     axes[0][-1].legend(fontsize=8)
-    figure.savefig(RESULTS / "sweep.png", dpi=110)
-    plt.close(figure)
+    (RESULTS / "sweep.png").write_bytes(png(figure))
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from measured_files import TICKET, Point
 from side_by_side import table
 
+from ugts_dist.plots import new_plot, png
+
 # Of dense networks, the curves that are drawn: along the sparsities, or for a whole network along its kinds of values.
 _DRAWN = ("whole", "pruned, float16", "pruned, tuned, float16", "pruned, tuned, int4")
 
@@ -98,11 +100,6 @@ def best_rows(measured: Iterable[Measured]) -> list[Row]:
 
 
 def _plot(path: Path, title: str, rows: Sequence[Row]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     curves: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         form = "whole" if row.form.startswith("whole") else row.form
@@ -110,7 +107,7 @@ def _plot(path: Path, title: str, rows: Sequence[Row]) -> None:
             curves[row.variant, form].append(row)
     variants = list(dict.fromkeys(variant for variant, _ in curves))
     styles = {TICKET: "-o", **dict(zip(_DRAWN, ("-s", ":x", "--^", "--v"), strict=True))}
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    figure, axes = new_plot(9, 6)
     for (variant, form), points in curves.items():
         points = sorted(points, key=lambda row: row.bytes)
         axes.errorbar(
@@ -125,5 +122,4 @@ def _plot(path: Path, title: str, rows: Sequence[Row]) -> None:
     axes.set(xscale="log", xlabel="bytes of the file", ylabel="test accuracy, %", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    path.write_bytes(png(figure))

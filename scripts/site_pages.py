@@ -48,6 +48,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def moved(link: re.Match[str]) -> str:
         start, target = link.groups()
+        target = re.sub(r"\.ipynb$", ".md", target)
         if in_docs and target.startswith("../" * (depth + 1)):
             target = target.removeprefix("../")
         elif not in_docs:

@@ -169,7 +169,7 @@ def test_an_existing_folder_is_left_alone(refused: Callable[..., str], folder: P
 
 def test_a_folder_that_can_not_be_made(refused: Callable[..., str], folder: Path) -> None:
     (folder / "file").write_text("mine")
-    assert "run.folder is file/run, which can't be made" in refused("train", "--run.folder", "file/run")
+    assert "run.folder is file/run, which can't be created" in refused("train", "--run.folder", "file/run")
 
 
 def test_mistakes_in_a_configuration_file(refused: Callable[..., str], folder: Path) -> None:

@@ -9,7 +9,9 @@ from rich.table import Table
 from tuning.answer import Objective, Point, Spread, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
+from ugts_dist.atomic import write_file
 from ugts_dist.console import output, plain
+from ugts_dist.plots import new_plot, png
 from ugts_dist.report.search_files import BEST
 from ugts_dist.terminal import say
 
@@ -73,12 +75,7 @@ def summary(answer: Answer) -> list[str]:
 
 def plot(answer: Answer, name: str, path: Path) -> None:
     """Every finished ticket, the front, the dense network with what counts as matching, the best match."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = new_plot(7, 4.5)
     objective = answer.objective
     all_tickets = _columns(answer.points, objective)
     axes.plot(*all_tickets, linestyle="", marker=".", color="silver", label="tickets, one seed")
@@ -97,8 +94,7 @@ def plot(answer: Answer, name: str, path: Path) -> None:
     axes.set(xlabel="sparsity" if is_sparsity else "bytes of the ticket", ylabel=f"validation {answer.metric}")
     axes.set(title=name, xscale="linear" if is_sparsity else "log")
     axes.legend(fontsize="small", loc="lower left" if is_sparsity else "lower right")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    write_file(path, png(figure))
 
 
 def _errorbar(axes: object, winner: Winner, objective: Objective) -> None:

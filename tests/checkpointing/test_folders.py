@@ -94,7 +94,7 @@ def test_a_run_without_checkpoints_keeps_what_it_has() -> None:
     (FIRST / "metrics.jsonl").write_text("{}\n")
     folder, told = taken()
     assert folder == SECOND
-    assert told == f"{FIRST} has no checkpoint to go on from; this is a new run"
+    assert told == f"{FIRST} has no checkpoint to resume from; this is a new run"
     assert (FIRST / "metrics.jsonl").read_text() == "{}\n"
 
 

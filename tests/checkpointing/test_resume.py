@@ -138,7 +138,7 @@ def test_metrics_of_steps_to_come_are_written_once(tmp_path: Path, stop_after: C
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__at_best=False)
     run(settings.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
     stop_after(14)
-    with pytest.raises(StoppedError, match=r"stopped by SIGTERM; it goes on with: ugts train .*/run"):
+    with pytest.raises(StoppedError, match=r"stopped by SIGTERM; to resume: ugts train .*/run"):
         run(settings, Ranks())
     lines = (tmp_path / "alone/metrics.jsonl").read_text().splitlines()
     (tmp_path / "run/metrics.jsonl").write_text("\n".join([*lines[:7], lines[7][:20]]))
@@ -187,8 +187,8 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     run(settings, Ranks())
     shown = capsys.readouterr().err
     assert "step-00000013/scores.safetensors: " in shown
-    assert "passed over" in shown
-    assert "goes on at epoch 3, step 3 of 3" in shown
+    assert "skipped" in shown
+    assert "resumes at epoch 3, step 3 of 3" in shown
     assert_same_run(tmp_path / "run", tmp_path / "alone")
 
 
@@ -295,7 +295,7 @@ def test_other_data_are_refused_unless_they_are_overridden(
         (stopped.replace({"run.folder": str(tmp_path / "branch")}), str(tmp_path / "run")),
     ):
         message = refused(settings, source=source)
-        assert f"a run on other data, labels differ (SHA-256 {was}, now {now}); to go on with these: " in message
+        assert f"a run on other data, labels differ (SHA-256 {was}, now {now}); to resume with these: " in message
         assert message.endswith("--resume.override data")
     assert not (tmp_path / "branch").exists()
     result, _ = run(stopped, Ranks(), Resume(override=("data",)))
@@ -347,7 +347,7 @@ def test_a_checkpoint_without_a_checksum_goes_on_with_a_line(
     run(stopped, Ranks())
     told = [line for line in capsys.readouterr().err.splitlines() if "checksum" in line]
     assert len(told) == 1
-    assert told[0].endswith("has no checksum of its data: it can't be told whether they have changed since")
+    assert told[0].endswith("has no checksum of its data: changes of the data since then can't be detected")
     assert_same_run(tmp_path / "run", tmp_path / "alone")
 
 
@@ -364,7 +364,7 @@ def test_an_edited_configuration_is_refused_with_what_differs(stopped: Config, t
     edit(file, "weight_decay = 0.0", "weight_decay = 0.5")
     message = refused(load_toml(file))
     assert (
-        "a run with optim.lr 0.01 (now 0.5), optim.weight_decay 0.0 (now 0.5); to go on with other values: " in message
+        "a run with optim.lr 0.01 (now 0.5), optim.weight_decay 0.0 (now 0.5); to resume with other values: " in message
     )
     assert message.endswith("--resume.override optim.lr optim.weight_decay")
     edit(file, "lr = 0.5", "lr = 0.01")

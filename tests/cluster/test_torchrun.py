@@ -45,7 +45,7 @@ class Run:
 
     def resumed(self, host: Host) -> list[int]:
         """The steps at which it went on."""
-        return [int(step) for step in re.findall(r"goes on at .* from \S+/step-(\d+)", self.told(host))]
+        return [int(step) for step in re.findall(r"resumes at .* from \S+/step-(\d+)", self.told(host))]
 
     def launch(self, hosts: list[Host], restarts: int) -> list[subprocess.Popen[bytes]]:
         """The same command on every host, as the batch script has it."""

@@ -55,7 +55,7 @@ def test_a_signal_to_the_launcher_saves_the_run_and_asks_to_be_started_again(
     launcher.send_signal(number)
     _, shown = launcher.communicate(timeout=60.0)
     assert launcher.returncode == 75, shown
-    assert f"stopped by {number.name}; it goes on with: ugts train run" in shown
+    assert f"stopped by {number.name}; to resume: ugts train run" in shown
     assert checkpoint.newest(tmp_path / "run")[0] is not None
 
 

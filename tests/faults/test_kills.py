@@ -60,11 +60,11 @@ def test_interrupted_on_the_terminal_the_ranks_save_and_tell_how_to_go_on(tmp_pa
     assert until(lambda: _lines(tmp_path / "run/metrics.jsonl") >= 3)
     os.killpg(one.pid, signal.SIGINT)
     one.wait()
-    assert f"ugts: stopped by SIGINT; it goes on with: ugts train {tmp_path / 'run'}" in one.told()
+    assert f"ugts: stopped by SIGINT; to resume: ugts train {tmp_path / 'run'}" in one.told()
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()]
     again = launch(arguments, tmp_path)
     assert again.wait() == 0, again.told()
-    assert "goes on at epoch" in again.told()
+    assert "resumes at epoch" in again.told()
     assert outcome(tmp_path / "run").differs(alone.outcome) == []
 
 
@@ -85,10 +85,10 @@ def test_torchrun_killed_with_its_ranks(tmp_path: Path, alone: Reference) -> Non
         finally:
             for pid in marked(mark):
                 kill(pid, signal.SIGKILL)
-    assert "stopped by SIGTERM; it goes on with: ugts train" in (tmp_path / "log").read_text()
+    assert "stopped by SIGTERM; to resume: ugts train" in (tmp_path / "log").read_text()
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=BOUND)
     assert done.returncode == 0, done.stderr
-    assert f"{tmp_path / 'run'} goes on at epoch " in done.stderr
+    assert f"{tmp_path / 'run'} resumes at epoch " in done.stderr
     assert outcome(tmp_path / "run").differs(alone.outcome) == []
 
 

@@ -52,7 +52,7 @@ def test_the_launcher_starts_all_ranks_again(tmp_path: Path, alone: Reference) -
     lost = [lose(one, 1, lambda: some_run_trains(tmp_path, 4)), lose(one, 0, lambda: some_run_trains(tmp_path, 12))]
     assert len(set(lost)) == 2
     assert one.wait() == 0, one.told()
-    assert one.told().count("goes on at epoch ") == 2
+    assert one.told().count("resumes at epoch ") == 2
     assert outcome(the_run(tmp_path)).differs(alone.outcome) == []
 
 
@@ -110,7 +110,7 @@ def test_a_single_process_that_is_told_to_stop(tmp_path: Path, one_thread_each: 
     for number, one in zip(signals, launches, strict=True):
         folder = tmp_path / number.name
         assert one.wait() == 75, one.told()
-        assert one.told() == f"ugts: stopped by {number.name}; it goes on with: ugts train {folder}\n"
+        assert one.told() == f"ugts: stopped by {number.name}; to resume: ugts train {folder}\n"
         found, problems = checkpoint.newest(folder)
         assert found is not None
         assert problems == []
@@ -130,7 +130,7 @@ def test_a_launcher_that_is_told_to_stop(tmp_path: Path, alone: Reference) -> No
     assert kill(one.pid, signal.SIGTERM)
     assert until(lambda: all(map(has_ended, ranks)), 25.0), one.told()
     one.wait()
-    assert f"ugts: stopped by SIGTERM; it goes on with: ugts train {tmp_path / 'run'}" in one.told()
+    assert f"ugts: stopped by SIGTERM; to resume: ugts train {tmp_path / 'run'}" in one.told()
     again = launch(train_arguments(tmp_path / "run"), tmp_path)
     assert again.wait() == 0, again.told()
     assert outcome(tmp_path / "run").differs(alone.outcome) == []
@@ -154,7 +154,7 @@ def test_a_machine_less(tmp_path: Path, alone: Reference) -> None:
     second.wait()
     assert first.wait() == 0, first.told()
     folder = the_run(tmp_path)
-    assert "goes on at epoch " in first.told()
+    assert "resumes at epoch " in first.told()
     assert_close(folder, alone)
 
 

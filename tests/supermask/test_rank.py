@@ -85,7 +85,7 @@ def test_a_state_of_another_rank_is_refused() -> None:
 def test_what_is_no_rank_leaves_the_model_as_it_was(rank: Any, told: str) -> None:
     model = network()
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=f"rank gives what is {told}.*, allowed is what is finite and of shape"):
+    with pytest.raises(ValueError, match=f"rank returns values that are {told}.*, allowed are finite ones of shape"):
         sparsify(model, rank=rank)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -201,10 +201,10 @@ def test_a_mask_that_was_taken_out_or_replaced_is_refused() -> None:
         mask.model.more = nn.Linear(3, 3)
 
     for change, message in (
-        (removed, r"convs\.0\.lin\.weight is masked no longer: use the mask before remove_parametrizations"),
-        (replaced, r"convs\.0\.lin\.weight is of a module that the model has no longer: sparsify"),
-        (removed_layer, r"convs\.1\.lin\.weight is of a module that the model has no longer: sparsify"),
-        (added, r"more\.weight is not masked, it came later: sparsify the model as it is now"),
+        (removed, r"convs\.0\.lin\.weight is no longer masked: use the mask before remove_parametrizations"),
+        (replaced, r"convs\.0\.lin\.weight belongs to a module that the model no longer has: sparsify"),
+        (removed_layer, r"convs\.1\.lin\.weight belongs to a module that the model no longer has: sparsify"),
+        (added, r"more\.weight was added after sparsify and is not masked: sparsify the model again"),
     ):
         mask = sparsify(NETWORKS["gcn of two layers"]())
         change(mask)

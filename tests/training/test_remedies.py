@@ -271,5 +271,5 @@ def test_networks_that_pyg_does_not_have_are_exported_as_matrices_alone(remedy: 
 def test_graph_level_runs_have_none(remedy: str) -> None:
     settings = Config().replace({**REMEDIES[remedy], "data.name": "ogbg-molbace"})
     unread: Any = None
-    with pytest.raises(InputError, match=rf"^model\.\w+ is {remedy}, allowed is none for labels of whole graphs$"):
+    with pytest.raises(InputError, match=rf"^model\.\w+ is {remedy}, allowed is none for graph labels$"):
         GraphTask(unread).check(settings, Ranks())

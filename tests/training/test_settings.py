@@ -87,7 +87,9 @@ def test_large_graphs_are_sampled() -> None:
 
 def test_few_features_are_combined_by_square_layers() -> None:
     few = replace(SEEN, num_features=6)
-    assert chosen(few)["model.skip"] == chosen(few, supermask__method="dense")["model.skip"] == "residual"
+    assert chosen(few)["model.skip"] == chosen(few, supermask__method="dense")["model.skip"] == "initial"
+    assert chosen(few)["supermask.min_layer_density"] > 0
+    assert "supermask.min_layer_density" not in chosen(few, supermask__method="dense")
     assert chosen(few, model__depth=16)["model.skip"] == "initial"
     assert "model.skip" not in chosen(few, model__arch="gin-paper"), "which has none"
     assert "model.skip" not in chosen(SEEN)
@@ -95,7 +97,9 @@ def test_few_features_are_combined_by_square_layers() -> None:
 
 def test_square_layers_stay_narrow() -> None:
     large = replace(SEEN, num_nodes=200_000, num_edges=3_000_000, num_labels=90_000)
-    assert "model.width" not in chosen(replace(large, num_features=6)), "a residual makes the first layer square"
+    small, usual = chosen(replace(large, num_features=6)), chosen(large)
+    assert "model.width" not in small, "a skip makes the first layer square"
+    assert small["optim.lr"] < usual["optim.lr"]
     assert chosen(large, model__depth=3)["model.width"] == 1024, "a layer of 2,048 by 2,048 takes long"
 
 

@@ -76,7 +76,7 @@ class Attention(nn.Module):
         return out
 
 
-@case(r"calibration: attention\.out_proj\.weight keep their scale, as no call of their modules was seen$")
+@case(r"calibration: attention\.out_proj\.weight keep their scale: the forward pass does not call their modules$")
 def attention(folder: Path) -> str:
     """MultiheadAttention, which reads the weight of out_proj without calling it"""
     model = Attention()

@@ -41,7 +41,7 @@ def resume_with_another_split(folder: Path) -> str:
     return resumed(folder, valid=lambda valid: valid[:-1]).told
 
 
-@case(r"exit 0: .* goes on at epoch 2")
+@case(r"exit 0: .* resumes at epoch 2")
 def resume_with_other_labels_on_purpose(folder: Path) -> str:
     """A run goes on with other labels, and --resume.override data."""
     return resumed(folder, "data", y=lambda y: y.roll(1)).told

@@ -25,21 +25,21 @@ def resumed_elsewhere(folder: Path, first: Sequence[str], *then: str) -> str:
         return ugts("train", "../here/run", *then).told
 
 
-@case(r"exit 0: ugts: ../here/run goes on at epoch 2")
+@case(r"exit 0: ugts: ../here/run resumes at epoch 2")
 def relative_store(folder: Path) -> str:
     """A run on a store that was given by a relative path goes on in another folder."""
     store(folder / "here/data")
     return resumed_elsewhere(folder, ("--data.name", "./data"))
 
 
-@case(r"exit 0: ugts: ../here/run goes on at epoch 2")
+@case(r"exit 0: ugts: ../here/run resumes at epoch 2")
 def store_in_the_working_directory(folder: Path) -> str:
     """A run on a store in the working directory, given by its name alone, goes on in another folder."""
     store(folder / "here/data")
     return resumed_elsewhere(folder, ("--data.name", "data"))
 
 
-@case(r"exit 0: ugts: ../here/run goes on at epoch 2")
+@case(r"exit 0: ugts: ../here/run resumes at epoch 2")
 def relative_folder_of_stores(folder: Path) -> str:
     """A run on a store in a relative UGTS_STORES goes on in another folder."""
     store(folder / "here/stores/data")
@@ -47,7 +47,7 @@ def relative_folder_of_stores(folder: Path) -> str:
         return resumed_elsewhere(folder, ("--data.name", "data"))
 
 
-@case(r"exit 0: ugts: ../here/run goes on at epoch 2")
+@case(r"exit 0: ugts: ../here/run resumes at epoch 2")
 def relative_root(folder: Path) -> str:
     """A run on raw files in a relative folder goes on in another folder."""
     webkb(folder / "here/raw/webkb/texas/raw")
@@ -72,7 +72,7 @@ def run_and_store_moved(folder: Path) -> str:
     return moved_store(folder)
 
 
-@case(r"exit 0: ugts: \S+/moved/run goes on at epoch 2")
+@case(r"exit 0: ugts: \S+/moved/run resumes at epoch 2")
 def moved_store_that_is_named(folder: Path) -> str:
     """The same, and the place of the store is told."""
     return moved_store(folder, "--data.name", "{}/elsewhere")

@@ -169,7 +169,7 @@ def extra_state(folder: Path) -> str:
     return told(lambda: sparsify(Counting(4, 2)))
 
 
-@case(r"weight is masked no longer: use the mask before remove_parametrizations")
+@case(r"weight is no longer masked: use the mask before remove_parametrizations")
 def removed(folder: Path) -> str:
     """remove_parametrizations before Ticket.of"""
     mask = sparsify(nn.Linear(4, 2))

@@ -55,7 +55,7 @@ def interrupted(folder: Path, times: int) -> Outcome:
     return outcome
 
 
-@case(r"exit 130: .*ugts: stopped by SIGINT; it goes on with: ugts train \S+/run; again: exit 0: .* goes on at epoch")
+@case(r"exit 130: .*ugts: stopped by SIGINT; to resume: ugts train \S+/run; again: exit 0: .* resumes at epoch")
 def interrupted_run(folder: Path) -> str:
     """A run gets Ctrl-C, and goes on with the command that it tells."""
     first = interrupted(folder, 1)
@@ -65,7 +65,7 @@ def interrupted_run(folder: Path) -> str:
     return f"{first.told}; again: {again.told}"
 
 
-@case(r"exit 130: .*ugts: interrupted; it goes on from its last checkpoint, or begins again, with: ugts train \S+/run$")
+@case(r"exit 130: .*ugts: interrupted; to resume from its last checkpoint, or to begin again: ugts train \S+/run$")
 def interrupted_before_it_begins(folder: Path) -> str:
     """A run gets Ctrl-C before its first step."""
 
@@ -83,7 +83,7 @@ def in_folder(folder: Path, *commands: Callable[[], Outcome]) -> str:
         return "; ".join(command().told for command in commands)
 
 
-@case(r"exit 0: .*; exit 0: .* was begun by the same command; .* goes on at epoch 2, .* run folder runs/data-gcn-\S+0 ")
+@case(r"exit 0: .*; exit 0: .* was begun by the same command; .* resumes at epoch 2, .* run folder runs/data-gcn-\S+0 ")
 def same_command_after_a_kill(folder: Path) -> str:
     """The same command without a folder, after its run was killed."""
     data = store(folder / "data")

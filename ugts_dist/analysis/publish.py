@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +16,10 @@ from ugts_dist.checkpointing.identity import run_key
 from ugts_dist.config import Config
 from ugts_dist.console import output, plain
 from ugts_dist.errors import InputError
+from ugts_dist.plots import png
 from ugts_dist.terminal import escaped, say
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
-_DPI = 150
 _NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do not change what is found
 
 
@@ -101,10 +100,7 @@ def _show(finding: Finding) -> None:
 
 
 def _drawn(finding: Finding) -> bytes:
-    """The figure as PNG; a figure without pyplot needs no display and is drawn by Agg."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     finding.draw(figure)
     figure.suptitle(escaped(finding.title).replace("$", r"\$"), fontsize="medium")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
+    return png(figure)

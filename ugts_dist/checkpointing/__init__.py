@@ -1,1 +1,1 @@
-"""What is saved of a run, how it is written and found again, and the folder of the run."""
+"""What a run saves, how it is written and found again, and the run folder."""

@@ -1,4 +1,4 @@
-"""A checkpoint of the main rank on every rank: the others need not see its disk."""
+"""A checkpoint of the main rank on every rank. The other ranks need not see its disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ugts_dist.distributed.ranks import Ranks
 
 
 def broadcast_checkpoint(own: Checkpoint | None, ranks: Ranks) -> Checkpoint | None:
-    """The main rank's checkpoint, or None where it has none. `own` is None on the other ranks. Collective."""
+    """The main rank's checkpoint, or None if it has none. `own` is None on the other ranks. Collective."""
     text = ranks.broadcast_text(_described(own) if own is not None else "")
     if not text:
         return None
@@ -28,7 +28,7 @@ def broadcast_checkpoint(own: Checkpoint | None, ranks: Ranks) -> Checkpoint | N
 
 
 def initial_scores(path: str, ranks: Ranks) -> Checkpoint | None:
-    """The checkpoint that `run.init_scores` names, on every rank; None where it is empty. Collective."""
+    """The checkpoint of `run.init_scores` on every rank; None if that is empty. Collective."""
     if not path:
         return None
     own = ranks.raise_together(lambda: checkpoint.at(Path(path), best=True) if ranks.is_main else None)

@@ -1,15 +1,15 @@
-"""Checkpoints: what is saved of a run under way, how it is written, how it is found and believed again.
+"""Checkpoints: what they contain, how they are written, found and verified.
 
-A checkpoint is a folder `checkpoints/step-00001200`, or `step-00001200-epoch-12` once epoch 12 has been evaluated:
+A checkpoint is a folder `checkpoints/step-00001200`, or `step-00001200-epoch-12` after the evaluation of epoch 12:
 
 - `scores.safetensors`: the trained scores (of a dense network, its weights),
 - `optimizer.safetensors`: Adam's moments and step of each,
 - `best.ticket` (or `best.safetensors`): the best network so far,
-- `state.json`: the rest, with the checksum of itself and of the best network's file.
+- `state.json`: the rest, with a checksum of itself and of the best network's file.
 
-The frozen weights are not saved: they come from seed and gains, and their fingerprint proves it. No state of a random
-number generator is saved either, since there is none: weights, batches, neighbours and dropout are functions of (seed,
-step, node). A folder is written under a temporary name, flushed to disk and renamed. No pickle is ever read.
+Frozen weights are not saved: they follow from seed and gains, and their fingerprint is checked. There is no generator
+state either: weights, batches, neighbours and dropout are functions of (seed, step, node). A folder is written under a
+temporary name, flushed to disk and renamed. No pickle is ever read.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ FORMAT = 1
 FOLDER = "checkpoints"
 _NAME = re.compile(r"step-([0-9]{8,18})(-epoch-[0-9]+)?")
 _TENSOR_FILES = {"trained": "scores.safetensors", "optimizer": "optimizer.safetensors"}
-_STATE_BYTES = 2**22  # a state.json has some kilobytes
-_BEST_BYTES = 2**36  # as much as is read of a network's file
+_STATE_BYTES = 2**22  # of a state.json, which has some kilobytes
+_BEST_BYTES = 2**36  # of a network's file
 _DAMAGE = (OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError)
 
 
 def write(folder: Path, state: Checkpoint, best: Path | None) -> Path:
-    """Write a checkpoint of the run in `folder`, flushed and renamed; `best` is the best network's file as it is now.
+    """Write a checkpoint of the run in `folder`, flush and rename it; `best` is the best network's current file.
 
-    A valid one of the same step is left as it is: to take its place would leave none for a moment.
+    A valid checkpoint of the same step is left as it is, since replacing it would leave none for a moment.
 
-    Raises OSError, and leaves what was there before, where it can't be written.
+    Raises OSError, and leaves the folder as it was, if it can't be written.
     """
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
@@ -65,7 +65,7 @@ def write(folder: Path, state: Checkpoint, best: Path | None) -> Path:
         text = json.dumps(state.to_json(), separators=(",", ":"), allow_nan=False)
         write_text(temporary / "state.json", f"{_digest(text)} {FORMAT}\n{text}\n")
         flush(temporary)
-        if path.exists():  # passed over when the run went on, and now written again
+        if path.exists():  # it was damaged and skipped by the resumed run, which now writes it again
             shutil.rmtree(path)
         temporary.rename(path)
         flush(place)
@@ -76,7 +76,7 @@ def write(folder: Path, state: Checkpoint, best: Path | None) -> Path:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raises InputError, in one line, for one that is damaged in any way, or none at all."""
+    """Read a checkpoint. Raises InputError, in one line, for a damaged or missing one."""
     state = _read_state(path)
     tensors: Tensors = {}
     for kind, name in _TENSOR_FILES.items():
@@ -93,7 +93,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest valid checkpoint of a run's folder, and what is wrong with each newer one."""
+    """The newest valid checkpoint of a run's folder, and the problems of the newer ones."""
     problems: list[str] = []
     for path in reversed(found(folder)):
         try:
@@ -104,7 +104,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def newest_state(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose `state.json` is whole, without its tensors; None where there is none."""
+    """The newest checkpoint with an intact `state.json`, without its tensors; None if there is none."""
     for path in reversed(found(folder)):
         with suppress(InputError):
             return _read_state(path)
@@ -112,9 +112,9 @@ def newest_state(folder: Path) -> Checkpoint | None:
 
 
 def at(path: Path, best: bool = False) -> Checkpoint:
-    """The checkpoint at `path`: itself, or of a run's folder the newest valid one, or that of the best epoch.
+    """The checkpoint at `path`. For the folder of a run: the newest valid one, or that of the best epoch.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     if (path / "state.json").exists() or not path.is_dir():
         return read(path)
@@ -129,24 +129,24 @@ def at(path: Path, best: bool = False) -> Checkpoint:
 
 
 def found(folder: Path) -> list[Path]:
-    """The checkpoints of a run's folder, the oldest first, whether valid or not."""
+    """The checkpoints of a run's folder, oldest first, whether valid or not."""
     place = folder / FOLDER
     entries = list(place.iterdir()) if place.is_dir() else []
     return sorted((entry for entry in entries if _NAME.fullmatch(entry.name)), key=lambda entry: _order(entry.name))
 
 
 def _order(name: str) -> tuple[int, bool]:
-    """By steps; after the evaluation comes after before it."""
+    """The sort key: steps, then before or after the evaluation."""
     match = _NAME.fullmatch(name)
     assert match is not None
     return int(match[1]), match[2] is not None
 
 
 def prune(folder: Path, written: str, keep_last: int) -> None:
-    """Remove what is older than the last `keep_last` up to `written`, but for the best epoch's.
+    """Remove checkpoints older than the last `keep_last` up to `written`, except the best epoch's.
 
-    What is newer than `written` was damaged when the run went on: it is left to whoever wants to look at it. What
-    killed writers left is removed.
+    Checkpoints newer than `written` were damaged when the run resumed. They stay for inspection. Temporary files of
+    killed writers are removed.
     """
     paths = [path for path in found(folder) if _order(path.name) <= _order(written)]
     best = [path for path in paths if _is_best(path)][-1:]
@@ -173,7 +173,7 @@ def _read_state(path: Path) -> Checkpoint:
             raise ValueError(f"format {version[:20]!r}, allowed is {FORMAT}")
         state = Checkpoint.from_json(json.loads(text, parse_constant=_no_constant))
         if state.name != path.name:
-            raise ValueError(f"it is that of {state.name}")
+            raise ValueError(f"it belongs to {state.name}")
     except FileNotFoundError:
         raise InputError(f"{path}: not a checkpoint, it has no state.json") from None
     except _DAMAGE as error:
@@ -198,7 +198,7 @@ def _check_best(file: Path, digest: str) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for the file, which is never written to, only replaced; a copy where links are not to be had."""
+    """Link the file, which is never changed but only replaced; copy it if the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
@@ -216,11 +216,11 @@ def _is_there(path: Path, state: Checkpoint) -> bool:
 
 
 def _open(path: Path) -> BinaryIO:
-    """A regular file to read; a pipe would be waited for, and a device may have no end."""
+    """Open a regular file for reading. Opening a pipe would wait, and a device may be endless."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return file
 
 

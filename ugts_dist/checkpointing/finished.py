@@ -1,4 +1,4 @@
-"""Finished runs that searches and reproductions find again: only on the data that they were made on."""
+"""Finished runs that searches and reproductions reuse, provided that their data are unchanged."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 def refuse_other_data(runs: Iterable[tuple[Path, Config]], allowed: str) -> None:
-    """Compare finished runs, given by folder and configuration, with the data that their configurations name now.
+    """Compare the data of finished runs, given by folder and configuration, with the configured data of today.
 
-    Runs whose data can't be told, or are not here, are taken as they are; a line says how many. Raises InputError,
-    which ends in what else is `allowed`, for the first run on other data.
+    Runs whose data are unknown or not available are accepted; a note says how many. Raises InputError for the first run
+    on other data; its message ends with `allowed`.
     """
     checksums, unknown = _Checksums(), 0
     for folder, config in runs:
@@ -31,23 +31,23 @@ def refuse_other_data(runs: Iterable[tuple[Path, Config]], allowed: str) -> None
         elif found := there.difference(here):
             raise InputError(
                 f"{folder}: a finished run on other data, {found} differ (SHA-256 {there.sha256}, now {here.sha256}); "
-                f"allowed are the data of before, or {allowed}"
+                f"allowed are the same data as before, or {allowed}"
             )
     if unknown:
         _log.warning(
-            f"note: the data of {unknown} finished run(s) can't be compared with those of now; they are taken as made"
+            f"note: the data of {unknown} finished run(s) can't be compared with the current data; they are reused"
         )
 
 
 class _Checksums:
-    """Checksums of the data that configurations name; of several in a row on one graph, that is read once."""
+    """Checksums of configured data. For consecutive runs on one graph, it is read once."""
 
     def __init__(self) -> None:
         self._known: dict[object, DataChecksum | None] = {}
         self._graph: tuple[object, Graph] | None = None
 
     def of(self, config: Config) -> DataChecksum | None:
-        """None where the data are not here."""
+        """The checksum; None if the data are not available."""
         data = config.data
         drawn = data.feature_noise or data.edge_noise or data.left_out
         key = (data, config.run.seed if drawn else 0)

@@ -1,4 +1,4 @@
-"""Which folder a run writes to: one that it is told, one that it has begun before, or a new one."""
+"""The folder that a run writes to: the configured one, one that it has begun before, or a new one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LAUNCH = "launch.json"
 
 
 def new_folder(folder: str, name: str) -> Path:
-    """Make `folder`, which must not exist, or where it is empty a new one under runs/; nothing is written over.
+    """Create `folder`, which must not exist; if it is empty, a new folder under runs/. Nothing is overwritten.
 
-    Raises InputError where it exists or can't be made.
+    Raises InputError if it exists or can't be created.
     """
     number = 1
     while True:
@@ -32,23 +32,23 @@ def new_folder(folder: str, name: str) -> Path:
                 raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder") from None
             number += 1
         except OSError as error:
-            raise InputError(f"run.folder is {path}, which can't be made ({error.strerror})") from None
+            raise InputError(f"run.folder is {path}, which can't be created ({error.strerror})") from None
         else:
             return path
 
 
 def name_of(config: Config) -> str:
-    """What the folder of a run is called under runs/; the next ones of this name end in -2, -3, ..."""
+    """The name of a run's folder under runs/. Further folders of this name end in -2, -3, ..."""
     return f"{config.data_name}-{config.model.arch}-{config.label}-seed{config.run.seed}"
 
 
 def named_folder(config: Config, resume: Resume) -> Path | None:
-    """A folder that is there, where the run has to go on: `run.folder`, or the one that this launch has made before.
+    """The existing folder in which the run has to resume: `run.folder`, or the one that this launch has created before.
 
-    Raises InputError where `run.folder` is not that of a run.
+    Raises InputError if `run.folder` is not the folder of a run.
     """
     folder = config.run.folder
-    # Whoever never resumes means runs of earlier launches: a launcher restarts its ranks in the folder that they made.
+    # `never` refers to runs of earlier launches: a launcher restarts its ranks in the folder that they created.
     if folder and Path(folder).is_dir() and (resume.source != "never" or is_of_this_launch(Path(folder))):
         if not _is_ours(Path(folder)):
             raise InputError(f"run.folder is {folder}, which exists; allowed is a new folder, or that of a run")
@@ -57,9 +57,9 @@ def named_folder(config: Config, resume: Resume) -> Path | None:
 
 
 def stopped_before(here: Identity) -> tuple[Path | None, list[str]]:
-    """The newest run of the same configuration under runs/, where it can go on; and what people should know of that.
+    """The newest resumable run of the same configuration under runs/, and notes about it.
 
-    Only where `run.folder` is empty: the same command goes on with what it has begun.
+    Only for an empty `run.folder`: the same command then resumes what it has begun.
     """
     known = [] if here.config.run.folder else sorted(_of_same_configuration(here.config))
     if not known:
@@ -69,7 +69,7 @@ def stopped_before(here: Identity) -> tuple[Path | None, list[str]]:
         return None, [f"{folder} is finished; this is a new run"]
     state = checkpoint.newest_state(folder)
     if state is None and (folder / "metrics.jsonl").exists():
-        return None, [f"{folder} has no checkpoint to go on from; this is a new run"]
+        return None, [f"{folder} has no checkpoint to resume from; this is a new run"]
     if state is not None and state.data is not None and here.data is not None:
         found = state.data.difference(here.data)
         if found:
@@ -78,39 +78,39 @@ def stopped_before(here: Identity) -> tuple[Path | None, list[str]]:
 
 
 def _of_same_configuration(config: Config) -> Iterator[tuple[float, int, Path]]:
-    """When each was begun, its number, and its folder."""
+    """Start time, number and folder of each run."""
     pattern = re.compile(re.escape(name_of(config)) + "(?:-([0-9]{1,9}))?")
     for folder in Path("runs").iterdir() if Path("runs").is_dir() else ():
         match = pattern.fullmatch(folder.name)
-        with suppress(InputError, OSError):  # not a folder that the program wrote
+        with suppress(InputError, OSError):  # not a folder of this program
             if match and not settings_of(folder).changes(config):
                 yield (folder / "config.toml").stat().st_mtime, int(match[1] or 1), folder
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a run was written here, or was about to be: a kill can leave the folder without its first file."""
+    """Whether a run was written here or was about to be: a kill can leave the folder without its first file."""
     return (folder / "config.toml").exists() or is_fresh(folder)
 
 
 def is_fresh(folder: Path) -> bool:
-    """Whether nothing but a run's first files are here."""
+    """Whether the folder has no other files than the first ones of a run."""
     first = (".lock", "config.toml", LAUNCH, ".config.toml.", ".launch.json.", "events.out.tfevents.")
     return all(entry.name.startswith(first) for entry in folder.iterdir())
 
 
 def launch_id() -> str:
-    """What torchrun calls this launch, the same for all its restarts; empty where it gives no name of its own."""
+    """torchrun's id of this launch, the same for all restarts; empty if it has none."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return "" if name == "none" else name
 
 
 def _of_this_launch(config: Config) -> Path | None:
-    """The unfinished folder that this launch made before the launcher restarted its processes."""
+    """The unfinished folder that this launch created before the launcher restarted its processes."""
     for file in Path("runs").glob(f"*/{LAUNCH}"):
         folder = file.parent
         if not is_of_this_launch(folder) or (folder / "result.json").exists():
             continue
-        with suppress(InputError):  # its configuration is not readable: not a folder that the program wrote
+        with suppress(InputError):  # no readable configuration: not a folder of this program
             if not settings_of(folder).changes(config):
                 return folder
     return None

@@ -1,4 +1,4 @@
-"""What a run may go on with: where it was, by its configuration and its data, and what of them may differ now."""
+"""Identity of a run: the configuration and data that determine its result, and what may differ when it resumes."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ugts_dist.supermask.ticket_file import read_ticket_file
 from ugts_dist.tensor_file import read_tensor_file
 from ugts_dist.text_files import read_toml
 
-FORMAT = 1  # raised when a change of the program changes what a configuration gives
-DATA = "data"  # what --resume.override calls the data themselves
+FORMAT = 1  # to be raised when a change of the program changes the result of a configuration
+DATA = "data"  # the name of the data in --resume.override
 _OVERRIDE = "override.json"
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Whether a run goes on where another was.
+    """Whether and from where a run resumes.
 
     Attributes:
-        source: `auto`, from the newest valid checkpoint of the run's own folder; `never`, a new folder only; else the
-            folder of a run or of one of its checkpoints, from which a new folder goes on.
-        override: fields that may differ from those of the run that goes on; `data`: its data may.
+        source: `auto`: from the newest valid checkpoint of the run's own folder. `never`: always a new folder.
+            Otherwise the folder of a run or of one of its checkpoints, from which a new folder resumes.
+        override: fields that may differ from those of the resumed run; `data` for its data.
     """
 
     source: str = "auto"
     override: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises InputError where a field to override is not one."""
+        """Raise InputError for an unknown field in `override`."""
         known = (*Config().with_effect(), DATA)
         for name in self.override:
             if name not in known:
@@ -53,7 +53,7 @@ class Identity:
     """What determines a run's result.
 
     Attributes:
-        data: None where they are not known, as in files of older versions.
+        data: None if unknown, as in files of older versions.
     """
 
     config: Config
@@ -61,12 +61,12 @@ class Identity:
 
     @classmethod
     def of_checkpoint(cls, state: Checkpoint, path: Path) -> Identity:
-        """That of the run whose checkpoint this is."""
+        """The identity of the run that wrote a checkpoint."""
         return cls(located(Config.from_dict(state.config, str(path))), state.data)
 
 
 def changes(there: Identity, here: Identity) -> dict[str, tuple[Any, Any]]:
-    """The fields that differ, with both values. Of data that are known, the name and the place make no difference."""
+    """The fields that differ, with both values. If both data are known, their name and place are ignored."""
     changed = there.config.changes(here.config)
     if there.data is not None and here.data is not None:
         changed.pop("data.name", None)
@@ -74,47 +74,47 @@ def changes(there: Identity, here: Identity) -> dict[str, tuple[Any, Any]]:
 
 
 def data_of_newest(folder: Path) -> DataChecksum | None:
-    """The data of the run in a folder, by its newest checkpoint; None where that is not known."""
+    """The data of the run in a folder, from its newest checkpoint; None if unknown."""
     state = checkpoint.newest_state(folder)
     return None if state is None else state.data
 
 
 def refuse_differences(path: str, there: Identity, here: Identity, override: Sequence[str]) -> None:
-    """Raise InputError, which names them, where fields differ that are not to be overridden."""
+    """Raise InputError, with the names, for different fields that are not in `override`."""
     changed = {name: values for name, values in changes(there, here).items() if name not in override}
     if changed:
         shown = ", ".join(f"{name} {was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise InputError(
-            f"{path}: a run with {shown}; to go on with other values: --resume.override {' '.join(changed)}"
+            f"{path}: a run with {shown}; to resume with other values: --resume.override {' '.join(changed)}"
         )
 
 
 def refuse_other(path: Path, there: Identity, here: Identity, override: Sequence[str]) -> None:
-    """The same for configuration and data."""
+    """Raise InputError for a different configuration or different data, except in `override`."""
     refuse_differences(str(path), there, here, override)
     if there.data is None or here.data is None or DATA in override:
         return
     if found := there.data.difference(here.data):
         raise InputError(
             f"{path}: a run on other data, {found} differ (SHA-256 {there.data.sha256}, now {here.data.sha256}); "
-            f"to go on with these: --resume.override {DATA}"
+            f"to resume with these: --resume.override {DATA}"
         )
 
 
 def identity_of(start: Checkpoint, folder: Path) -> Identity:
-    """What the run in `folder` is to be from this checkpoint on: as it was, or with what has been overridden since."""
+    """The identity of the run in `folder` from this checkpoint on, including overrides since then."""
     try:
         noted = json.loads((folder / _OVERRIDE).read_text(encoding="utf-8"))
         if noted["checkpoint"] == start.name:
             data = None if noted["data"] is None else DataChecksum.from_dict(noted["data"])
             return Identity(located(Config.from_dict(noted["config"], "")), data)
-    except (OSError, KeyError, TypeError, ValueError):  # there is none, or not one that was written here
+    except (OSError, KeyError, TypeError, ValueError):  # missing, or not written by this program
         pass
     return Identity.of_checkpoint(start, start.path)
 
 
 def note_override(start: Checkpoint, folder: Path, here: Identity) -> None:
-    """Remember what a run goes on with where that differs, in case it ends before its next checkpoint."""
+    """Record the overrides of a resumed run, in case it ends before its next checkpoint."""
     if identity_of(start, folder) != here:
         data = None if here.data is None else here.data.to_dict()
         noted = {"checkpoint": start.name, "config": here.config.to_dict(), "data": data}
@@ -124,20 +124,20 @@ def note_override(start: Checkpoint, folder: Path, here: Identity) -> None:
 def refuse_other_finished(
     folder: Path, result: Mapping[str, Any], here: Identity, override: Sequence[str] = ()
 ) -> None:
-    """As `refuse_other`, for the finished run in a folder, whose result this is.
+    """As `refuse_other`, for the finished run in a folder, with this result.
 
-    What the run was is told by its last checkpoint; where none is kept, by its network; else it can't be told.
+    Its identity is read from its last checkpoint, otherwise from its network. If neither is there, nothing is checked.
     """
     state = checkpoint.newest_state(folder)
     if state is not None:
         refuse_other(folder, Identity.of_checkpoint(state, folder), here, override)
     elif there := _identity_of_network(folder / Path(str(result["path"])).name):
-        # A network does not tell where its data lay, nor from which scores it started.
+        # A network does not store the place of its data, nor its initial scores.
         refuse_other(folder, there, Identity(Config.from_dict(here.config.portable(), ""), here.data), override)
 
 
 def data_of_finished(folder: Path) -> DataChecksum | None:
-    """The data of the finished run in a folder, by its last checkpoint, else by its network; None where unknown."""
+    """The data of the finished run in a folder, from its last checkpoint or its network; None if unknown."""
     data = data_of_newest(folder)
     networks = (folder / name for name in ("best.ticket", "best.safetensors"))
     there = (_identity_of_network(file) for file in networks if file.exists()) if data is None else iter(())
@@ -156,13 +156,13 @@ def _identity_of_network(file: Path) -> Identity | None:
 
 
 def located(config: Config) -> Config:
-    """The same, with absolute paths; the folder of the run stays as it is, since whoever moves it says where it is."""
+    """The configuration with absolute paths. The run's folder stays as it is, since it can be moved."""
     values = flat(config.to_dict())
     return config.replace({name: located_value(name, values[name]) for name in ("data.name", *place_fields())})
 
 
 def located_value(name: str, value: str) -> str:
-    """The same for the value of one field, such as `data.root`; a field that names no place keeps its value."""
+    """The absolute path for the value of one field, such as `data.root`. Other fields keep their value."""
     if name == "data.name":
         return catalogue.located(value)
     if not value or name == "run.folder" or name not in place_fields():
@@ -171,7 +171,7 @@ def located_value(name: str, value: str) -> str:
 
 
 def settings_of(folder: Path) -> Config:
-    """The configuration of the run in a folder. Raises InputError where it has none that can be read."""
+    """The configuration of the run in a folder. Raises InputError if it has none that can be read."""
     file = folder / "config.toml"
     return located(Config.from_dict(read_toml(file, "a configuration"), str(file)))
 

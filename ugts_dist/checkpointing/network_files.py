@@ -10,9 +10,9 @@ TICKET, DENSE = "best.ticket", "best.safetensors"
 
 
 def network_file(path: Path, *names: str) -> Path:
-    """The file itself, or the first of `names` that the folder of a run has; without names a ticket or dense network.
+    """`path` itself if it is a file, or the first of `names` in the folder of a run; by default a ticket or network.
 
-    Raises InputError where the folder has none of them.
+    Raises InputError if the folder has none of them.
     """
     names = names or (TICKET, DENSE)
     if not path.is_dir():

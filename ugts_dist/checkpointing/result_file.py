@@ -1,4 +1,4 @@
-"""`result.json`, what a run found: written last, with a checksum of its values, and read by all who use it."""
+"""`result.json`, the result of a run: written last, with a checksum of its values."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NAME = "result.json"
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write the result of the run in `folder`, whole or not at all."""
+    """Write the result of the run in `folder` atomically."""
     write_text(folder / NAME, json.dumps({**result, "sha256": _sha256(result)}, indent=1))
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The result of the run in `folder`, without the checksum; files of older versions have none.
+    """The result of the run in `folder`, without the checksum, which files of older versions lack.
 
-    Raises FileNotFoundError where there is none, and InputError, which names the file, for a damaged one.
+    Raises FileNotFoundError if there is none, and InputError, with the file's name, for a damaged one.
     """
     file = folder / NAME
     try:
@@ -31,7 +31,7 @@ def read_result(folder: Path) -> dict[str, Any]:
         if "sha256" in result and result.pop("sha256") != _sha256(result):
             raise ValueError("its checksum is wrong")
         if not isinstance(result["path"], str):
-            raise ValueError("path is no name of a file")
+            raise ValueError("path is not a file name")
     except FileNotFoundError:
         raise
     except KeyError as error:
@@ -42,7 +42,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(file: Path, reason: str) -> InputError:
-    return InputError(f"{file}: damaged ({reason}); without this file the run goes on to its end again")
+    return InputError(f"{file}: damaged ({reason}); remove this file to run to the end again")
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a run: made anew, or found again to go on; one run at a time has it."""
+"""The folder of a run: created, or found again to resume; one process at a time holds it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.errors import InputError, InUseError
 
 _TEMPORARY = re.compile(r"\.(config|launch|metrics|override|result|best)\..*[a-z]\.[0-9]+")
-_LOCK_SECONDS = 60.0  # for a run that has been told to stop to save and leave
+_LOCK_SECONDS = 60.0  # for a run that was told to stop, to save and end
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class RunFolder:
     """A run's folder, held by this process.
 
     Attributes:
-        start: where the run goes on; None at its beginning.
-        result: of the run, where it is finished already.
-        notes: what people should know, such as damaged checkpoints.
+        start: the checkpoint to resume from; None at the beginning.
+        result: of the run, if it is finished.
+        notes: messages to the user, such as damaged checkpoints.
     """
 
     path: Path
@@ -65,10 +65,10 @@ class RunFolder:
 
 @contextmanager
 def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
-    """The folder that the run writes to, locked, and where it goes on; on the main rank alone.
+    """Lock the run's folder, and find the checkpoint to resume from. Main rank only.
 
-    Raises InputError for a folder that is another run's or in use, and for a checkpoint of another configuration or of
-    other data.
+    Raises InputError for a folder of another run or in use, and for a checkpoint of another configuration or of other
+    data.
     """
     config = here.config
     resume.check()
@@ -78,7 +78,7 @@ def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
     with ExitStack() as stack:
         path, notes = _held(here, resume, stack)
         if launch_id() and not is_of_this_launch(path):
-            write_text(path / LAUNCH, json.dumps({"id": launch_id()}))  # its restarts go on here
+            write_text(path / LAUNCH, json.dumps({"id": launch_id()}))  # restarts of this launch resume here
         if not (path / "config.toml").exists():
             write_text(path / "config.toml", config.to_toml())
         _remove_temporary(path)
@@ -89,7 +89,7 @@ def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
 
 
 def _held(here: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[str]]:
-    """The folder of the run, locked for as long as the stack, and what people should know of the choice."""
+    """The folder of the run, locked until the stack closes, and notes about the choice."""
     notes: list[str] = []
     path = named_folder(here.config, resume)
     if path is None and resume.source == "auto":
@@ -109,9 +109,9 @@ def _held(here: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[
 
 @contextmanager
 def _locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold the folder; the lock goes with the process, however that ends.
+    """Lock the folder. The lock ends with the process, however that ends.
 
-    Raises InUseError where another process still holds it after some seconds.
+    Raises InUseError if another process still holds it after some seconds.
     """
     try:
         opened = open(path / ".lock", "ab+", buffering=0)  # noqa: SIM115
@@ -125,14 +125,14 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
                 holder = file.read().decode(errors="replace").strip() or "another process"
                 raise InUseError(f"run.folder is {path}, in use by {holder}")
             time.sleep(0.1)
-        with suppress(OSError):  # a full disk, of which whoever writes next will tell
+        with suppress(OSError):  # a full disk; the next write reports it
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
 
 
 def _remove_temporary(path: Path) -> None:
-    """What was being written when a process was killed."""
+    """Remove files that were being written when a process was killed."""
     for entry in path.iterdir():
         if _TEMPORARY.fullmatch(entry.name):
             entry.unlink(missing_ok=True)
@@ -149,7 +149,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | None) -> RunFolder:
-    """Where the run of this folder goes on: its newest valid checkpoint, or `source` where it has none yet."""
+    """The folder with the checkpoint to resume from: its newest valid one, or `source` if it has none yet."""
     known = Identity(settings_of(path), data_of_newest(path))
     refuse_differences(str(path), known, here, resume.override)
     if (path / "result.json").exists() and not changes(known, here):
@@ -158,12 +158,12 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
         return RunFolder(path, result=result)
     start, damaged = checkpoint.newest(path)
     start = source if start is None else start
-    notes = [f"{problem}; passed over" for problem in damaged]
+    notes = [f"{problem}; skipped" for problem in damaged]
     if start is not None:
         there = identity_of(start, path)
         refuse_other(start.path, there, here, resume.override)
         if there.data is None:
-            notes.append(f"{start.path} has no checksum of its data: it can't be told whether they have changed since")
+            notes.append(f"{start.path} has no checksum of its data: changes of the data since then can't be detected")
         epochs = here.config.run.epochs
         if start.epoch > epochs:
             raise InputError(f"run.epochs is {epochs}, allowed is {start.epoch} or more: {start.path}")
@@ -171,7 +171,7 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
 
 
 def _go_on(opened: RunFolder, here: Identity) -> None:
-    """Bring the folder to where the checkpoint was: no metrics and no best network of steps that are to come."""
+    """Reset the folder to the checkpoint: remove metrics and best networks of later steps."""
     path, start, config = opened.path, opened.start, here.config
     if start is not None:
         note_override(start, path, here)
@@ -194,7 +194,7 @@ def _go_on(opened: RunFolder, here: Identity) -> None:
 
 
 def _epoch_of(line: str) -> float:
-    """The epoch of a line of metrics; infinite for one that was cut off."""
+    """The epoch of a line of metrics; infinite for a truncated line."""
     try:
         return int(json.loads(line)["epoch"])
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
@@ -202,6 +202,6 @@ def _epoch_of(line: str) -> float:
 
 
 def remove_if_new(opened: RunFolder) -> None:
-    """Take away the folder of a run that never began."""
+    """Remove the folder of a run that never began."""
     if is_fresh(opened.path):
         shutil.rmtree(opened.path)

@@ -1,4 +1,4 @@
-"""Saved networks: tickets and dense networks, from anybody or from the folder of a run of the reader's own."""
+"""Saved networks: tickets and dense networks, from a file of any origin or from the folder of a run."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _log = logging.getLogger(__name__)
 
 
 class NetworkSnapshot(Protocol):
-    """A network as it was at some moment; saving it needs nothing of the run, so that a thread can do it."""
+    """A network at some moment. Saving it needs nothing of the run, so that a thread can do it."""
 
     def save(self, path: Path) -> int:
-        """Write it under a temporary name, flush it, rename it. Returns its size in bytes."""
+        """Write it to a temporary file, flush it and rename it. Returns the size in bytes."""
         ...
 
 
-_HEAD = "head.weight"  # of networks of whole graphs
+_HEAD = "head.weight"  # of graph-level networks
 _INPUT = {  # the weight whose second axis is the width of a layer's input
     "gcn": "lin.weight",
     "sage": "lin_l.weight",
@@ -54,11 +54,11 @@ _OUTPUT = {  # the weight, and its axis that is the width of the last layer's ou
 
 @dataclass(frozen=True)
 class Named:
-    """The data that the reader of a saved network names.
+    """The data that the user names for a saved network.
 
     Attributes:
-        graph: a dataset, or the path of a store; empty: those that the network was found on.
-        root: folder of the raw files; empty: as in the run beside the network, or else the usual one.
+        graph: a dataset, or the path of a store; empty: the network's own data.
+        root: folder of the raw files; empty: as in the run beside the network, otherwise the default.
     """
 
     graph: str = ""
@@ -71,11 +71,11 @@ class SavedNetwork:
 
     Attributes:
         path: its file.
-        config: that it was found with. It names no place of this machine, from whomever the file comes.
+        config: of its run, without paths of this machine, whatever the file contains.
         shapes: of its weights, by name.
-        fill: writes its weights into a new network; raises InputError for one that it does not fit.
-        metrics: that it was saved with.
-        data: that it was found on, where it tells.
+        fill: writes its weights into a new network; raises InputError if they do not fit.
+        metrics: of its run.
+        data: of its run; None if unknown.
     """
 
     path: Path
@@ -92,14 +92,14 @@ class SavedNetwork:
 
     @property
     def num_features(self) -> int:
-        """Width of a node's features. Raises InputError where the weights are not those of the configuration."""
+        """Number of features per node. Raises InputError if the weights do not fit the configuration."""
         if self._has_connections:
             return self._axis("connections.input.weight", 1)
         return self._axis(f"convs.0.{_INPUT[self.config.model.arch]}", 1)
 
     @property
     def num_outputs(self) -> int:
-        """Classes, or labels of a graph. Raises InputError where the weights are not those of the configuration."""
+        """Number of classes, or of graph labels. Raises InputError if the weights do not fit the configuration."""
         if self.is_graph_level:
             return self._axis(_HEAD, 0)
         if self._has_connections:
@@ -108,25 +108,25 @@ class SavedNetwork:
         return self._axis(f"convs.{self.config.model.depth - 1}.{name}", axis)
 
     def network(self) -> Network:
-        """The network, rebuilt on the CPU. Raises InputError where file and configuration do not fit together."""
+        """The network, rebuilt on the CPU. Raises InputError if file and configuration do not fit together."""
         num_features = 0 if self.is_graph_level else self.num_features
         return self.fill(_new_network(self.config, self.is_graph_level, num_features, self.num_outputs))
 
     def with_data(self, named: Named) -> SavedNetwork:
-        """The same, with the data that its reader names, or else the run beside its file: see `config_with_data`."""
+        """The same network with the data that the user names, or else its run's; see `config_with_data`."""
         return replace(self, config=config_with_data(self.config, self.path, named))
 
     def note_other_data(self, data: Data, ranks: Ranks) -> None:
-        """A line of the main rank where the network is used on other data than it was found on: in what they differ.
+        """Print a note on the main rank, with the differences, if `data` are not the network's own.
 
-        No line where the network does not tell what it was found on.
+        No note if the network's own data are unknown.
         """
         if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
             _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
 
     @property
     def _has_connections(self) -> bool:
-        """Whether linear layers stand before and after the convolutions."""
+        """Whether the network has linear layers before and after the convolutions."""
         return self.config.model.skip != "none"
 
     def _axis(self, name: str, axis: int) -> int:
@@ -137,10 +137,10 @@ class SavedNetwork:
 
 
 def load_saved(path: Path) -> SavedNetwork:
-    """A .ticket file, a dense network (.safetensors), or what the folder of a run has of them.
+    """Read a .ticket file, a dense network (.safetensors), or either of them from the folder of a run.
 
-    Raises InputError, in one line, for anything else, and for tensors that are not those of the configuration; so the
-    network that it asks for is no larger than the file tells.
+    Raises InputError, in one line, for anything else, and for tensors that do not fit the configuration, before a
+    network is allocated.
     """
     path = network_file(path)
     if path.suffix != ".safetensors":
@@ -153,7 +153,7 @@ def load_saved(path: Path) -> SavedNetwork:
 
 
 def of_ticket(ticket: Ticket, path: Path) -> SavedNetwork:
-    """A ticket that was read from a file. Raises InputError as `load_saved`, and for one without a configuration."""
+    """The network of a ticket that was read. Raises InputError as `load_saved`, and for one without configuration."""
     if not ticket.config:
         raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
     tensors = ticket.masks | ticket.unmasked
@@ -168,7 +168,7 @@ def _checked(
     metrics: dict[str, float],
     header: Mapping[str, Any],
 ) -> SavedNetwork:
-    """What a file tells, once its tensors are known to be those of its configuration."""
+    """Build the result after a check that the tensors fit the configuration."""
     config = Config.from_dict(described, str(path))
     _check_shapes(path, config, tensors)
 
@@ -194,7 +194,7 @@ def _are_numbers(values: Any) -> TypeGuard[dict[str, float]]:
 
 
 def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> None:
-    """Raise InputError where the configured network has other tensors; before anything is allocated for it."""
+    """Raise InputError if the configured network has other tensors; before anything is allocated for it."""
     if config.model.depth > len(tensors):
         raise _misfit(path, f"model.depth is {config.model.depth}, but it has {len(tensors)} tensors")
     try:
@@ -205,7 +205,7 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
         if name not in tensors or name not in narrow:
             raise _misfit(path, f"{name!r:.99} is in one of them only")
         found = tuple(tensors[name].shape)
-        # The axes on which the two agree are up to the configuration, the others to the data.
+        # Axes on which both agree depend on the configuration, the others on the data.
         if len(found) != len(narrow[name]) or any(
             a == b != axis for a, b, axis in zip(narrow[name], wide[name], found, strict=True)
         ):
@@ -227,10 +227,10 @@ def _new_network(config: Config, graph_level: bool, num_features: int, num_outpu
 
 
 def config_with_data(config: Config, file: Path, named: Named) -> Config:
-    """The configuration of a saved network, with the data that its reader names, or that the run beside it names.
+    """The configuration of a saved network, with the data that the user names or that the run beside it names.
 
-    Else the network itself may name a dataset or a prepared graph, but no place on the reader's disk. Raises
-    InputError where it does.
+    Otherwise the network's own configuration may name a dataset or a prepared graph, but no path. Raises InputError if
+    it does.
     """
     beside = file.parent / "config.toml"
     data = load_toml(beside).to_dict()["data"] if beside.exists() else {}
@@ -246,12 +246,12 @@ def config_with_data(config: Config, file: Path, named: Named) -> Config:
 
 
 def provenance(data: DataChecksum) -> dict[str, Any]:
-    """Checksum of the data, and the versions; plain values, for JSON."""
+    """Checksum of the data and versions of the software; JSON values."""
     return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
 
 
 def data_of(provenance: Any) -> DataChecksum | None:
-    """The data that a saved network was found on; None where it does not tell, or in a way that is not known here."""
+    """The data that a network was trained on; None if they are missing or in an unknown format."""
     try:
         return DataChecksum.from_dict(provenance["data"])
     except (KeyError, TypeError, ValueError):

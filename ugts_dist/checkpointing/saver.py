@@ -1,4 +1,4 @@
-"""Saving while the run goes on: a thread of the main rank writes checkpoints and the best network."""
+"""Saving during training: a thread of the main rank writes checkpoints and the best network."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ugts_dist.graphs.checksum import DataChecksum
 
 _log = logging.getLogger(__name__)
 
-_PART_OF_TIME = 0.02  # that saving the best epochs may take
+_PART_OF_TIME = 0.02  # fraction of the time for saving best epochs
 
 
 class Stateful(Protocol):
-    """What is saved."""
+    """A training whose state can be saved."""
 
     @property
     def file(self) -> str:
@@ -40,7 +40,7 @@ class Stateful(Protocol):
         ...
 
     def tensors(self) -> Tensors:
-        """What training changes, as it is now."""
+        """The tensors that training changes, at this moment."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,11 +49,11 @@ class Stateful(Protocol):
 
 
 class Saver:
-    """Decides with all ranks when to save; on the main one it copies what is to be saved, and a thread writes it.
+    """Decides with all ranks when to save. The main rank copies the state, and a thread writes the copy.
 
-    Training waits for the copy only. The best epoch is saved when it comes, unless saving has taken its share of the
-    time; then it is kept in memory until it may be written, at the latest at the end. What can't be written is told,
-    and the run goes on with the older checkpoints intact.
+    Training waits for the copy only. A new best epoch is saved at once, unless saving has used its fraction of the
+    time. Then it stays in memory until it may be written, at the latest at the end. A failed write prints a warning;
+    the run goes on, and older checkpoints stay intact.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Saver:
         data: DataChecksum | None = None,
         seconds: float = 0.0,
     ) -> None:
-        """`data` is the data of the run; `seconds` is the time that it has taken before it was resumed."""
+        """`data` are the data of the run; `seconds` is the time that it took before it was resumed."""
         self._folder, self._config, self._ranks, self._trainer, self._data = folder, config, ranks, trainer, data
         self._options = config.checkpoint
         self._request = StopRequest(ranks.launcher)
@@ -73,13 +73,13 @@ class Saver:
         self._listening = self._request.listening()
         self._thread = ThreadPoolExecutor(1, "saving")
         self._job: Future[NetworkSnapshot | None] | None = None
-        self._failed = False  # whether the last thing to be written could not be
+        self._failed = False  # whether the last write failed
         self._started = time.perf_counter() - seconds
         self._last_save = time.monotonic()
-        self._best_from = 0.0  # when the best epoch may be saved again
-        self._network: NetworkSnapshot | None = None  # the best one, where it is not on disk yet
-        self._best: Checkpoint | None = None  # the same of its checkpoint
-        self._free: list[Tensors] = []  # memory of snapshots that are written
+        self._best_from = 0.0  # the time from which the best epoch may be saved again
+        self._network: NetworkSnapshot | None = None  # the best one, if it is not on disk yet
+        self._best: Checkpoint | None = None  # its checkpoint
+        self._free: list[Tensors] = []  # memory of snapshots that were written
 
     def __enter__(self) -> Saver:
         self._listening.__enter__()
@@ -93,14 +93,14 @@ class Saver:
 
     @property
     def seconds(self) -> float:
-        """Since the run began, without the time between its parts."""
+        """Seconds of this run, without the time between its parts."""
         return time.perf_counter() - self._started
 
     def after_step(self, progress: Progress) -> None:
-        """Save where that is due.
+        """Save if a checkpoint is due.
 
-        Raises StoppedError, with everything saved, where the run is to stop; and FloatingPointError, on all ranks,
-        where there is nothing worth saving as numbers are no longer finite.
+        Raises StoppedError, after saving, if the run has to stop; FloatingPointError, on all ranks, if numbers are no
+        longer finite, in which case nothing is saved.
         """
         every = self._options.every_steps
         due = self._options.keep_last > 0 and every > 0 and progress.steps % every == 0
@@ -117,7 +117,7 @@ class Saver:
             self._stop(stop)
 
     def after_epoch(self, network: NetworkSnapshot | None) -> None:
-        """An epoch is over; `network` is given where it was the best so far."""
+        """Save at the end of an epoch; `network` is given if it is the best so far."""
         if not self._ranks.is_main or network is None:
             return
         self._network = network
@@ -128,7 +128,7 @@ class Saver:
         self._flush_best()
 
     def finish(self) -> Path:
-        """Write what is not yet written, and the last state. Raises OSError where the best network can't be."""
+        """Write what is not written yet, and the last state. Raises OSError if the best network can't be written."""
         path = self._folder / self._trainer.file
         if self._ranks.is_main:
             self._wait()
@@ -143,7 +143,7 @@ class Saver:
         return path
 
     def _save_last(self) -> None:
-        """The state after the last epoch, which is not evaluated where training ended early."""
+        """The state after the last epoch, which has no evaluation if training ended early."""
         if bool(zero_if_finite(all_of(self._trainer.tensors())).isnan()):
             self._tell("scores are not finite since the last evaluation; the last checkpoint is an older one")
             return
@@ -159,7 +159,7 @@ class Saver:
         return self._job is None or self._job.done()
 
     def _flush_best(self) -> None:
-        """Have the best network and its checkpoint written, if saving has not taken its share of the time."""
+        """Write the best network and its checkpoint, unless saving has used its fraction of the time."""
         if not self._is_idle() or time.monotonic() < self._best_from:
             return
         self._wait()
@@ -171,7 +171,7 @@ class Saver:
         return taken
 
     def _losses(self, progress: Progress) -> list[float]:
-        """Each rank's loss so far. Raises FloatingPointError on all ranks unless all is finite on each."""
+        """Each rank's loss so far. Raises FloatingPointError on all ranks unless all of them are finite."""
         tensors = self._trainer.tensors()
         losses = torch.zeros(self._ranks.world_size, dtype=torch.float64)
         losses[self._ranks.rank] = float(progress.loss + zero_if_finite(all_of(tensors), progress.loss.device))
@@ -180,7 +180,7 @@ class Saver:
         return [float(loss) for loss in losses]
 
     def _snapshot(self, losses: list[float], is_best: bool) -> Checkpoint:
-        """A copy of the state as it is now."""
+        """A copy of the current state."""
         state = self._trainer.state_dict()
         state["tensors"] = _copied(state["tensors"], self._free.pop() if self._free else {})
         return Checkpoint(
@@ -199,16 +199,16 @@ class Saver:
         self._job = self._thread.submit(self._write, network, snapshot)
 
     def _wait(self) -> None:
-        """Until the thread has written; what it could not write is told."""
+        """Wait for the thread, and print a warning about a failed write."""
         if self._job is not None:
             unsaved, self._job = self._job.result(), None
-            if self._network is None:  # else there is a better one since
+            if self._network is None:  # otherwise there is a better one since then
                 self._network = unsaved
 
     def _write(self, network: NetworkSnapshot | None, snapshot: Checkpoint | None) -> NetworkSnapshot | None:
-        """In the thread: the best network first, which the checkpoint holds too.
+        """Write in the thread: the best network first, since the checkpoint contains it.
 
-        Returns it where it is to be tried again. What can't be written is told.
+        Returns the network if it is to be tried again. A failed write prints a warning.
         """
         started = time.monotonic()
         path = self._folder / self._trainer.file
@@ -218,7 +218,7 @@ class Saver:
                 network.save(path)
                 network = None
             if snapshot is not None:
-                flush(self._folder / "metrics.jsonl")  # so that a loss of power leaves them no older than the scores
+                flush(self._folder / "metrics.jsonl")  # after a power failure they must not be older than the scores
                 best = path if snapshot.best.epoch >= 0 else None
                 checkpoint.write(self._folder, snapshot, best)
                 checkpoint.prune(self._folder, snapshot.name, self._options.keep_last)
@@ -236,23 +236,23 @@ class Saver:
         name, kind = signal.Signals(number).name, InterruptedRunError if number == signal.SIGINT else StoppedError
         if self._ranks.is_main:
             self._wait()
-        self._ranks.barrier()  # the launcher ends the main rank, which may still write, soon after another one has left
+        self._ranks.barrier()  # after one rank has left, the launcher ends the main rank, which may still be writing
         if not self._options.keep_last:
             raise kind(f"stopped by {name}; nothing was saved, as checkpoint.keep_last is 0")
         where = ", from an older checkpoint" if self._failed else ""
-        raise kind(f"stopped by {name}; it goes on{where} with: {command_to_go_on(self._folder)}")
+        raise kind(f"stopped by {name}; to resume{where}: {command_to_go_on(self._folder)}")
 
     def _tell(self, message: str) -> None:
         _log.warning(f"{self._folder}: {message}")
 
 
 def command_to_go_on(folder: Path) -> str:
-    """What a person types to go on with a run."""
+    """The shell command that resumes a run."""
     return f"ugts train {shlex.quote(str(folder))}"
 
 
 def _copied(tensors: Mapping[str, Mapping[str, Tensor]], memory: Tensors) -> Tensors:
-    """The tensors as they are now, on the CPU, in the memory of an earlier copy where that fits."""
+    """A copy of the tensors on the CPU, in the memory of an earlier copy if that fits."""
     copies: Tensors = {}
     for kind, group in tensors.items():
         known = memory.get(kind, {})

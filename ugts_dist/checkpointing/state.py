@@ -1,4 +1,4 @@
-"""The state of a run: `Progress` while it trains, its `Best` epoch, and the `Checkpoint` that is saved."""
+"""The state of a run: its `Progress` in training, its `Best` epoch, and the saved `Checkpoint`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Tensors = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch so far by the validation metric, the earliest of equals.
+    """The best epoch so far by the validation metric; the earliest one in a tie.
 
     Attributes:
-        epoch, valid, test, sparsity: of the best among the epochs that were admitted; epoch -1 before there is one.
+        epoch, valid, test, sparsity: of the best admitted epoch; epoch -1 before the first one.
         valid_any, test_any: of the best of all epochs.
     """
 
@@ -36,7 +36,7 @@ class Best:
     test_any: float = math.nan
 
     def after(self, epoch: int, measured: dict[str, float], sparsity: Callable[[], float], admitted: bool) -> Best:
-        """The best one once `epoch` is evaluated too; `sparsity` is asked for only if it is this one."""
+        """The best epoch after the evaluation of `epoch`; `sparsity` is called only if it is the new best."""
         valid, test = measured["valid"], measured["test"]
         valid_any, test_any = self.valid_any, self.test_any
         if valid > valid_any:
@@ -48,14 +48,14 @@ class Best:
 
 @dataclass
 class Progress:
-    """Where a run stands. Changed by the loop as it goes.
+    """The progress of a run. The training loop changes it.
 
     Attributes:
         steps_per_epoch: of this run.
-        loss: this rank's sum of the losses of this epoch, a scalar on the rank's device that nobody has waited for.
-        epoch: the present one.
-        step: steps of it that are done.
-        best: so far.
+        loss: this rank's sum of the losses of this epoch, a scalar on the rank's device.
+        epoch: the current epoch.
+        step: number of finished steps of this epoch.
+        best: the best epoch so far.
         measured: the last evaluation.
     """
 
@@ -68,31 +68,31 @@ class Progress:
 
     @property
     def steps(self) -> int:
-        """Done since the run began."""
+        """Number of finished steps since the run began."""
         return self.epoch * self.steps_per_epoch + self.step
 
     def next_epoch(self) -> None:
-        """The present epoch is over, its evaluation too."""
+        """Begin the next epoch, after the evaluation of the current one."""
         self.epoch, self.step = self.epoch + 1, 0
         self.loss.zero_()
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is saved of a run. All fields but `tensors` and `path` stand in `state.json`.
+    """The saved state of a run. `state.json` has all fields but `tensors` and `path`.
 
     Attributes:
-        epoch, step: the present epoch, and how many of its steps are done.
+        epoch, step: the current epoch, and the number of its finished steps.
         losses: of each rank, the sum of its losses in this epoch.
         seconds: of training and evaluation so far.
         gains, fingerprint: of the frozen weights.
         is_best: whether the best epoch has just been evaluated.
-        config: the configuration of the run, as `Config.to_dict` gives it.
-        best_file: name of the best network's file in the checkpoint; empty where there is none yet.
+        config: the configuration of the run, from `Config.to_dict`.
+        best_file: name of the best network's file in the checkpoint; empty before the first one.
         best_sha256: its checksum.
         data: the data of the run; None in checkpoints of versions that did not save it.
         tensors: what training changes: scores or weights, and Adam's moments.
-        path: the folder, where the checkpoint has been read from one.
+        path: the folder, for a checkpoint that was read.
     """
 
     epoch: int
@@ -119,7 +119,7 @@ class Checkpoint:
         return f"{steps}-epoch-{self.epoch - 1}" if self.step == 0 and self.epoch > 0 else steps
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values of all but tensors and path; NaN, which JSON does not have, as null."""
+        """Plain values of all fields but tensors and path. NaN, which JSON lacks, becomes null."""
         plain = {name: getattr(self, name) for name in _json_names()}
         plain["best"] = {name: None if math.isnan(value) else value for name, value in vars(self.best).items()}
         plain["gains"] = {name: value.hex() for name, value in self.gains.items()}
@@ -128,9 +128,9 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Checkpoint:
-        """The checkpoint again, without its tensors.
+        """Inverse of `to_json`; the tensors are missing.
 
-        Raises KeyError, TypeError or ValueError for anything that `to_json` does not give.
+        Raises KeyError, TypeError or ValueError for values that `to_json` does not return.
         """
         names = set(_json_names())
         values = {"data": None, **values}
@@ -165,12 +165,12 @@ class Checkpoint:
 
 
 def _json_names() -> list[str]:
-    """The fields that stand in `state.json`."""
+    """The fields that `state.json` has."""
     return [field.name for field in dataclasses.fields(Checkpoint) if field.name not in ("tensors", "path")]
 
 
 def _gains(values: Any) -> dict[str, float]:
-    """Gains that weights can have: one of 0 or of any other magnitude that `check_gain` refuses was never written."""
+    """Gains of weights. Raises ValueError for values that `check_gain` refuses."""
     return {str(name): check_gain(float.fromhex(value)) for name, value in dict(values).items()}
 
 

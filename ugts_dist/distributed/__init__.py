@@ -1,1 +1,1 @@
-"""The processes of a run: ranks and their collectives, devices, rendezvous, who failed, when to stop, Ray."""
+"""The processes of a run: ranks and collectives, devices, rendezvous, failed ranks, stopping, launchers, Ray."""

@@ -15,10 +15,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def own_device(device: Device = "auto") -> torch.device:
-    """The GPU of this rank, or the CPU. `auto` takes the CPU where a machine has fewer GPUs than ranks.
+    """The GPU of this rank, or the CPU. `auto` uses the CPU on a machine with fewer GPUs than ranks.
 
-    Raises InputError where CUDA is asked for and there are too few GPUs, and RankInputError for a local rank that
-    is no number.
+    Raises InputError if CUDA is required and there are too few GPUs, and RankInputError for a local rank that is not a
+    number.
     """
     wanted, gpus = whole_number("LOCAL_WORLD_SIZE", 1, default=1), torch.cuda.device_count()
     if device == "cuda" and gpus == 0:
@@ -31,11 +31,11 @@ def own_device(device: Device = "auto") -> torch.device:
 
 
 def agreed_device(store: Store, rank: int, world_size: int, wanted: Device) -> torch.device:
-    """`own_device` of this rank, after every rank has reported one of the same type.
+    """`own_device` of this rank, after every rank has reported a device of the same type.
 
     The ranks report through the store, because a process group needs to know the type of its devices.
 
-    Raises InputError, the same on every rank, where `own_device` does on some rank and where the types differ.
+    Raises InputError, the same on every rank, if `own_device` raises it on some rank or the types differ.
     """
     device, problem = torch.device("cpu"), ""
     try:
@@ -45,7 +45,7 @@ def agreed_device(store: Store, rank: int, world_size: int, wanted: Device) -> t
     store.set(f"own/{rank}", json.dumps([device.type, problem, f"rank {rank} on {socket.gethostname()}"]))
     reports = [json.loads(store.get(f"own/{other}")) for other in range(world_size)]
     store.set(f"read/{rank}", "yes")
-    if rank == 0:  # it may hold the store, which must stay until every rank has read it
+    if rank == 0:  # it may host the store, which has to stay until every rank has read it
         for other in range(world_size):
             store.get(f"read/{other}")
     for _, found, who in reports:

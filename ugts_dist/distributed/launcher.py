@@ -1,4 +1,4 @@
-"""The launcher that started this process, such as torchrun: it may die before its ranks."""
+"""The launcher that started this process, such as torchrun. It can die before its ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHECK_SECONDS = 0.5
 
 
 class Launcher:
-    """The parent process, where it is torchrun. Its death gives its ranks another parent."""
+    """The parent process, if it is torchrun. When it dies, its ranks get another parent."""
 
     def __init__(self) -> None:
         self._process = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else 0
@@ -29,7 +29,7 @@ class Launcher:
 
 @contextmanager
 def ends_with_launcher(launcher: Launcher) -> Iterator[None]:
-    """End this process when the launcher dies within the block: it would wait for other ranks for minutes."""
+    """End this process if the launcher dies within the block; it would wait minutes for other ranks."""
     over = threading.Event()
 
     def watch() -> None:

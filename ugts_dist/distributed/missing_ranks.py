@@ -23,14 +23,14 @@ def is_of_collective(error: RuntimeError) -> bool:
 
 
 class MissingRanks:
-    """Reports of the ranks in the rendezvous store, which outlives any rank where the launcher holds it."""
+    """Reports of the ranks in the rendezvous store, which outlives all ranks if the launcher hosts it."""
 
     def __init__(self, store: Store, rank: int, world_size: int) -> None:
         self._store, self._rank, self._world_size = store, rank, world_size
         store.set(f"who/{rank}", f"rank {rank} (process {os.getpid()} on {socket.gethostname()})")
 
     def describe(self, timeout: float) -> str:
-        """One line that names the ranks that do not report; `timeout` is that of the collectives, in seconds."""
+        """One line with the ranks that do not report; `timeout` is that of the collectives, in seconds."""
         try:
             with _without_sigterm():
                 self._store.set(f"here/{self._rank}", "yes")
@@ -38,7 +38,7 @@ class MissingRanks:
         except (RuntimeError, ValueError):
             return "a collective failed, and the launcher that knows the other ranks is gone"
         if not names:
-            return "a collective failed on every rank, though all of them answer: the network between them broke"
+            return "a collective failed on every rank, but all of them answer: the network between them failed"
         return f"{', '.join(names)} died, or did not answer for {timeout:g} s"
 
     def _absent(self) -> list[str]:
@@ -56,7 +56,7 @@ class MissingRanks:
 
 @contextmanager
 def _without_sigterm() -> Iterator[None]:
-    """Ignore SIGTERM: the launcher sends it to all ranks once it has lost one, before they have named that rank."""
+    """Ignore SIGTERM. A launcher that has lost a rank sends it to all others before they have named that rank."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

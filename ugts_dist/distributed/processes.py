@@ -1,4 +1,4 @@
-"""The processes that this one starts: out of reach of signals to its group, and the ports on which they listen."""
+"""Child processes: protected from signals to the process group; and the ports on which they listen."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LISTENS = "0A"  # TCP_LISTEN in the kernel's tables
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Whatever `subprocess` starts in the block gets a session of its own, and takes SIGTERM.
+    """Within the block, give every process that `subprocess` starts its own session, in which SIGTERM is not blocked.
 
-    `timeout` and Ctrl-C signal a whole process group: this process decides what becomes of those that it started. Its
-    own blocked signals must not be theirs, or they would not end when they are asked to.
+    `timeout` and Ctrl-C signal a whole process group, but this process decides what happens to its children. Blocked
+    signals would be inherited, so that children would not end when asked to.
     """
     start: Callable[..., None] = subprocess.Popen.__init__
 
@@ -44,7 +44,7 @@ def apart() -> Iterator[None]:
 
 
 def listening() -> dict[str, list[int]]:
-    """The TCP ports on which this process and those under it listen, by address. Empty on a system without /proc."""
+    """The TCP ports on which this process and its descendants listen, by address. Empty on a system without /proc."""
     sockets = {link for process in _family() for link in _open_files(process)}
     found: dict[str, set[int]] = {}
     for table in ("tcp", "tcp6"):
@@ -58,12 +58,12 @@ def listening() -> dict[str, list[int]]:
 
 
 def _family() -> set[int]:
-    """This process and all under it."""
+    """This process and its descendants."""
     parents: dict[int, int] = {}
     with contextlib.suppress(OSError):
         for entry in _PROC.iterdir():
             if entry.name.isdigit():
-                with contextlib.suppress(OSError):  # it has ended since
+                with contextlib.suppress(OSError):  # it has ended
                     parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
     family = {os.getpid()}
     while more := {process for process, parent in parents.items() if parent in family} - family:
@@ -75,13 +75,13 @@ def _open_files(process: int) -> set[str]:
     links = set()
     with contextlib.suppress(OSError):
         for link in (_PROC / str(process) / "fd").iterdir():
-            with contextlib.suppress(OSError):  # closed since
+            with contextlib.suppress(OSError):  # it was closed
                 links.add(os.readlink(link))
     return links
 
 
 def _address(words: str) -> str:
-    """From the kernel's table: words of 32 bits, each in the machine's own order."""
+    """Parse an address of the kernel's table: words of 32 bits, each in the machine's byte order."""
     numbers = [int(words[i : i + 8], 16) for i in range(0, len(words), 8)]
     address = ipaddress.ip_address(struct.pack(f"={len(numbers)}I", *numbers))
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -40,10 +40,10 @@ class Ranks:
     """This process among those of the run. One object, passed around.
 
     Attributes:
-        process_group: None where the run is a single process.
-        machine: name of the machine, for people; two machines may have the same name.
-        boot: tells machines of one name apart; empty where nothing does.
-        launcher: what started this process.
+        process_group: None for a run with a single process.
+        machine: name of the machine, to show; two machines may have the same name.
+        boot: distinguishes machines of the same name; may be empty.
+        launcher: the launcher that started this process.
         local_world_size: number of ranks on this machine.
     """
 
@@ -62,15 +62,15 @@ class Ranks:
 
     @property
     def machine_id(self) -> str:
-        """An identity that the ranks of one machine, which share its memory, have in common, and no others."""
+        """An identity that exactly the ranks of one machine, which share its memory, have in common."""
         return f"{self.machine} {self.boot}"
 
     def share(self, size: int) -> tuple[int, int]:
-        """This rank's contiguous part of `range(size)`: every item is in exactly one rank's part."""
+        """This rank's contiguous part of `range(size)`. Every item is in exactly one rank's part."""
         return self.share_of(size, self.rank)
 
     def share_of(self, size: int, rank: int) -> tuple[int, int]:
-        """The part of any rank."""
+        """The part of rank `rank`."""
         return size * rank // self.world_size, size * (rank + 1) // self.world_size
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
@@ -111,17 +111,17 @@ class Ranks:
         return self.all_gather_object(self.machine_id)
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has called this."""
         if self.process_group is not None:
             dist.barrier(group=self.process_group)
 
     def raise_together(self, action: Callable[[], Value]) -> Value:
-        """The result of `action`; an InputError on any rank is raised on every rank, the first rank's first."""
+        """The result of `action`. An InputError on any rank is raised on every rank; the lowest rank's comes first."""
         value, problem = None, None
         try:
             value = action()
         except InputError as error:
-            problem = type(error)(str(error))  # without its traceback, which can't be sent
+            problem = type(error)(str(error))  # without its traceback, which can't be pickled
         for found in self.all_gather_object(problem):
             if found is not None:
                 raise found
@@ -130,12 +130,12 @@ class Ranks:
 
 @contextmanager
 def ranks_from_environment(device: Device = "auto", timeout: float = 600.0) -> Iterator[Ranks]:
-    """The ranks that `torchrun` started, or this process alone; the process group ends with the block.
+    """The ranks that `torchrun` started, or this process alone. The process group ends with the block.
 
     A collective that takes longer than `timeout` seconds fails.
 
-    Raises InputError where `endpoint_from_environment` does and, on every rank, where `agreed_device` does, and
-    LostRankError, which names them, where other ranks have died or do not answer.
+    Raises InputError as `endpoint_from_environment` does and, on every rank, as `agreed_device` does; LostRankError,
+    with their names, if other ranks have died or do not answer.
     """
     endpoint = endpoint_from_environment()
     if endpoint is None:
@@ -162,7 +162,7 @@ def ranks_from_environment(device: Device = "auto", timeout: float = 600.0) -> I
             raise
         raise LostRankError(missing.describe(timeout)) from error
     finally:
-        # What DDP keeps in cycles must go before the group: freed after it, its reducer ends the group's threads while
+        # DDP's reference cycles must be freed before the group: later, its reducer would end the group's threads while
         # it holds the interpreter's lock, for which they wait.
         gc.collect()
         if dist.is_initialized():
@@ -176,9 +176,9 @@ def _in_use(device: torch.device) -> torch.device:
 
 
 def ranks_of_group(device: torch.device, launcher: Launcher | None = None) -> Ranks:
-    """This process among those of the default process group, which is there already. Collective.
+    """This process among those of the default process group, which must exist. Collective.
 
-    The ranks of this machine are counted, because launchers other than torchrun do not say how many they are.
+    It counts the ranks of this machine, because only torchrun tells their number.
     """
     own = Ranks(dist.get_rank(), dist.get_world_size(), device, dist.group.WORLD, launcher=launcher or Launcher())
     return replace(own, local_world_size=own.machines().count(own.machine_id))

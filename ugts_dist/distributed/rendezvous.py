@@ -1,4 +1,4 @@
-"""Rendezvous: the ranks of one start find each other, and get a store that no earlier start has written into."""
+"""Rendezvous: the ranks of one start find each other, and get a store that no earlier start has written to."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ugts_dist.errors import LostRankError, RankInputError
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
-_NOTE_SECONDS = 10.0  # until a waiting rank says for whom it waits
-_STORE_SECONDS = 10.0  # torchrun's store is there before its ranks are; if it does not answer at once, it is gone
-_SECONDS = 600.0  # machines start at different times; where a rank has died, its launcher ends the others before that
+_NOTE_SECONDS = 10.0  # until a waiting rank prints a note
+_STORE_SECONDS = 10.0  # torchrun's store exists before its ranks; if it does not answer soon, it is gone
+_SECONDS = 600.0  # machines start at different times; if a rank dies, its launcher ends the others earlier
 
 
 class Store(Protocol):
@@ -53,7 +53,7 @@ class Endpoint:
 def endpoint_from_environment() -> Endpoint | None:
     """The endpoint that a launcher such as torchrun has set in the environment; None for a single process.
 
-    Raises RankInputError where a variable is missing or has an impossible value.
+    Raises RankInputError if a variable is missing or has an impossible value.
     """
     if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
         return None
@@ -66,9 +66,9 @@ def endpoint_from_environment() -> Endpoint | None:
 
 
 def whole_number(name: str, least: int, most: int | None = None, default: int | None = None) -> int:
-    """The number in an environment variable; `default` where it is not set.
+    """The number in an environment variable; `default` if it is not set.
 
-    Raises RankInputError for anything but a whole number from `least` to `most`, and for none where there is no
+    Raises RankInputError for anything but a whole number from `least` to `most`, and for an unset variable without a
     default.
     """
     if default is not None and name not in os.environ:
@@ -93,11 +93,11 @@ def _variable(name: str, allowed: str) -> str:
 
 
 def open_store(endpoint: Endpoint, timeout: float) -> Any:
-    """The store of this start, after all ranks have come; `timeout`, in seconds, also holds for its later answers.
+    """The store of this start, after all ranks have arrived. `timeout`, in seconds, is also that of later answers.
 
-    The store of torchrun outlives the ranks and keeps what earlier starts wrote, hence a prefix of its own.
+    The store of torchrun outlives the ranks and keeps the entries of earlier starts, so this one gets its own prefix.
 
-    Raises LostRankError where another rank does not come, and RankInputError where rank 0 can't listen.
+    Raises LostRankError if another rank does not arrive, and RankInputError if rank 0 can't listen.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         store, seconds = _store_of_launcher(endpoint, timeout), _SECONDS
@@ -118,7 +118,7 @@ def _store_of_launcher(endpoint: Endpoint, timeout: float) -> Any:
 
 
 def _store_of_rank_0(endpoint: Endpoint, timeout: float) -> Any:
-    """As torch's rendezvous makes it, but rank 0 does not wait here: `unique_name` says which ranks are missing."""
+    """The store of torch's rendezvous, but rank 0 does not wait here: `unique_name` tells which ranks are missing."""
     late = f"waiting for rank 0 of {endpoint.world_size} ranks at {endpoint.place}"
     try:
         with _note_if_late(late) if endpoint.rank > 0 else nullcontext():
@@ -155,13 +155,13 @@ def _note_if_late(line: str) -> Iterator[None]:
 def unique_name(store: Store, rank: int, world_size: int, place: str = "", seconds: float = _SECONDS) -> str:
     """A name that all ranks of this start share and that no earlier start had.
 
-    Each rank writes a random word; rank 0 answers every word with the name, and the rank confirms. Rank 0 also
-    answers the word of a dead rank of an earlier start, but nobody confirms that. `TORCHELASTIC_RESTART_COUNT` would
-    not do: it differs between machines, because each counts only the failures of its own ranks.
+    Each rank writes a random word; rank 0 answers every word with the name, and the rank confirms. Rank 0 also answers
+    words of dead ranks of earlier starts, but nobody confirms these. `TORCHELASTIC_RESTART_COUNT` is no replacement: it
+    differs between machines, because each counts only the failures of its own ranks.
 
-    A rank that waits for long says so. `place` is the address, for messages.
+    A rank that waits long prints a note. `place` is the address, for messages.
 
-    Raises LostRankError where a rank does not come within `seconds`.
+    Raises LostRankError if a rank does not arrive within `seconds`.
     """
     word = uuid.uuid4().hex
     deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""Stopping between two steps: the signals, a launcher that has died, and how the ranks agree on the step."""
+"""Stopping between two steps: signals, a dead launcher, and how the ranks agree on the step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SAVING = b"\nugts: the run is saved after this step, and ends; Ctrl-C again end
 
 
 class StopRequest:
-    """Whether this process has been asked to stop: by a signal, or by the death of its launcher."""
+    """Whether this process has to stop: because of a signal, or because its launcher died."""
 
     def __init__(self, launcher: Launcher | None = None) -> None:
         self._signal = 0
@@ -31,9 +31,9 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Only record SIGTERM, SIGUSR1 and SIGINT within the block. No effect outside the main thread.
+        """Within the block, only record SIGTERM, SIGUSR1 and SIGINT. No effect outside the main thread.
 
-        A second Ctrl-C ends a process without a launcher at once; a launcher repeats the first one by itself. An
+        Without a launcher, a second Ctrl-C ends the process at once; a launcher repeats the first one by itself. An
         ignored SIGINT, as in the background of a shell, stays ignored.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -44,7 +44,7 @@ class StopRequest:
         try:
             yield
         except RuntimeError as error:
-            if is_of_collective(error):  # the launcher ends all ranks once it has lost one; the others name it first
+            if is_of_collective(error):  # the launcher ends all ranks after it has lost one; the others name it first
                 before[signal.SIGTERM] = signal.SIG_IGN
             raise
         finally:
@@ -53,7 +53,7 @@ class StopRequest:
 
     @property
     def number(self) -> int:
-        """The signal, or 0; a launcher's death counts as SIGTERM."""
+        """The signal, or 0. The death of the launcher counts as SIGTERM."""
         if self._launcher.is_gone:
             return signal.SIGTERM
         return self._signal
@@ -62,7 +62,7 @@ class StopRequest:
         if number == signal.SIGINT and not self._launcher.is_known:
             if self._signal == signal.SIGINT:
                 raise KeyboardInterrupt
-            os.write(2, _SAVING)  # the signal may have interrupted print, which can't be entered twice
+            os.write(2, _SAVING)  # the signal may have interrupted print, which is not reentrant
         self._signal = number
 
 
@@ -83,7 +83,7 @@ class StopAgreement:
     def __init__(self, request: StopRequest, ranks: Ranks) -> None:
         self._request, self._ranks = request, ranks
         self._next = 0
-        self._last_step: int | None = None  # the steps before a resume were not timed here
+        self._last_step: int | None = None  # steps before a resume have no times
         self._last_time = time.monotonic()
 
     def is_due(self, step: int) -> bool:
@@ -91,7 +91,7 @@ class StopAgreement:
         return step >= self._next
 
     def decide(self, step: int, steps_per_epoch: int, save: bool) -> Decision:
-        """The decision of all ranks; `save` counts on the main rank only. Collective."""
+        """The decision of all ranks. `save` counts on the main rank only. Collective."""
         if self._ranks.world_size == 1:
             return Decision(self._request.number, save)
         mine = [self._request.number, int(save), self._interval(step)] if self._ranks.is_main else []
@@ -99,12 +99,12 @@ class StopAgreement:
         stop, wanted, interval = self._ranks.all_reduce_max(agreed).tolist()
         self._next = step + interval
         if interval < steps_per_epoch:
-            # An epoch takes seconds, its evaluation perhaps minutes: decide before that begins.
+            # Decide before the evaluation at the end of an epoch, which may take minutes.
             self._next = min(self._next, (step // steps_per_epoch + 1) * steps_per_epoch)
         return Decision(int(stop), bool(wanted))
 
     def _interval(self, step: int) -> int:
-        """Steps of about a second, by the time since the last decision, and at most twice as many as since then."""
+        """Number of steps in about a second, from the time since the last decision, at most twice the steps since."""
         now, done = time.monotonic(), 1 if self._last_step is None else step - self._last_step
         wanted = round(done * _SECONDS_BETWEEN / max(now - self._last_time, 1e-9))
         self._last_step, self._last_time = step, now

@@ -1,7 +1,7 @@
-"""Exact evaluation: all nodes, all neighbours, layer by layer; the ranks share the nodes of each layer.
+"""Exact evaluation: all nodes, all neighbours, layer by layer. The ranks share the nodes of each layer.
 
-Memory is bounded: a layer is computed in chunks of nodes, and of all that a layer makes only what the next one reads
-is kept for every node, once a machine (or once a GPU).
+Memory is bounded: a layer is computed in chunks of nodes. For every node only the input of the next layer is kept, once
+per machine (or once per GPU).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ OnLayer = Callable[[int, Tensor], None]
 
 
 class Evaluator:
-    """Accuracy on the validation and test nodes, each counted exactly once whatever the world size."""
+    """Accuracy on the validation and test nodes. Each is counted exactly once for any world size."""
 
     def __init__(self, graph: Graph, ranks: Ranks, device: torch.device | None = None, spill: str = "") -> None:
-        """`device` is where to compute if not on that of the ranks; `spill` as in `NodeTables`."""
+        """`device`: where to compute, by default the ranks' device. `spill`: see `NodeTables`."""
         self._graph, self._ranks = graph, ranks
         self._device = ranks.device if device is None else device
         self._start, self._stop = ranks.share(graph.num_nodes)
@@ -47,13 +47,13 @@ class Evaluator:
         self._sizes = {"valid": graph.valid.numel(), "test": graph.test.numel()}
         self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES else None
         self._chunks = list(_chunks(graph, self._start, self._stop))
-        # A small graph's only block is kept, with all that its layers computed of it once.
+        # The only block of a small graph is kept, with what its layers have cached.
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
 
     def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
-        """Accuracy by split, and the sum over ranks of `loss`; one reduction and one wait for both.
+        """Accuracy by split, and the sum of `loss` over ranks; one reduction and one wait for both.
 
-        The sum is NaN where a logit is not finite.
+        The sum is NaN if a logit is not finite.
         """
         loss = loss.detach().to(self._device)
         chunks = []
@@ -87,10 +87,10 @@ class Evaluator:
 
     @torch.no_grad()
     def outputs(self, model: GNN, on_layer: OnLayer | None = None) -> Iterator[Tensor]:
-        """Logits of this rank's nodes in order, chunk by chunk: `[rows, num_classes]`; collective until the first.
+        """Logits of this rank's nodes in order, chunk by chunk: `[rows, num_classes]`. Collective until the first.
 
-        `on_layer` is called with the number of each hidden layer and its outputs, chunk by chunk as well, before the
-        logits that are made of them.
+        `on_layer` is called with the number of each hidden layer and its outputs, chunk by chunk, before the logits
+        that follow from them.
         """
         if self._device != self._ranks.device:
             model = copy.deepcopy(model).to(self._device)
@@ -103,14 +103,14 @@ class Evaluator:
             yield x if skip_state is None else skip_state.logits(rows, x)
 
     def _entered(self, model: GNN, skip_state: SkipState) -> Iterator[Messages]:
-        """What the nodes send in the first convolution, where a linear layer stands before it."""
+        """The messages of the first convolution if a linear layer comes before it."""
         for start, stop in self._pieces():
             yield model.messages(0, skip_state.start(self._own_rows(start, stop), self._features(start, stop)))
 
     def _layer(
         self, model: GNN, k: int, messages: Messages, skip_state: SkipState | None, on_layer: OnLayer | None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """The outputs of layer `k` chunk by chunk, and which of this rank's rows they are."""
+        """The outputs of layer `k` chunk by chunk, and the rows of this rank that they belong to."""
         norm = model.pair_norm(k)
         chunks: Iterator[Tensor] = (model.aggregate_messages(k, messages, block) for block in self._blocks())
         if norm is not None:
@@ -123,7 +123,7 @@ class Evaluator:
             yield rows, x
 
     def _pair_normalised(self, norm: PairNorm, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Chunks of a layer's outputs with norm and ReLU; the ranks add up what the norm needs of all nodes."""
+        """Apply norm and ReLU to a layer's outputs; the ranks add up the norm's statistics over all nodes."""
         table, sums = None, []
         for (start, stop), x in zip(self._chunks, chunks, strict=True):
             table = self._tables.own(x.shape[1]) if table is None else table
@@ -135,22 +135,22 @@ class Evaluator:
             yield norm.normalised(table[self._own_rows(start, stop)], total, self._graph.num_nodes).relu_()
 
     def _first_messages(self, model: GNN) -> Messages:
-        """What the nodes send in the first layer: their features as they lie, where the layer takes them so."""
+        """The messages of the first layer: the stored features themselves if the layer accepts them."""
         one = self._features(self._start, self._start + 1)
         if model.messages(0, one)[0] is one:
             table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
             if table.dtype == torch.float32:
                 return (table,)
-            # A sum has the type of what it sums, hence a float32 copy, no wider than the layer's output.
+            # A sum has the dtype of its terms, hence a float32 copy, no wider than the layer's output.
             return self._filled((self._graph.x[a:b].to(self._device).float(),) for a, b in self._pieces())
         return self._filled(model.messages(0, self._features(*rows)) for rows in self._pieces())
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
-        """This rank's nodes, a bounded number at a time."""
+        """This rank's nodes, in ranges of bounded size."""
         return pieces(self._start, self._stop, _CHUNK_ROWS)
 
     def _filled(self, chunks: Iterator[Messages]) -> tuple[Tensor, ...]:
-        """Tables for all nodes, of which this rank's chunks are its rows, in order."""
+        """Tables for all nodes, filled with this rank's chunks, its rows in order."""
         tables: list[Tensor] = []
         start = self._start
         for chunk in chunks:
@@ -170,7 +170,7 @@ class Evaluator:
         return self._x[start:stop].float()
 
     def _own_rows(self, start: int, stop: int) -> slice:
-        """Which of this rank's rows some of its nodes are."""
+        """The positions of some nodes among this rank's rows."""
         return slice(start - self._start, stop - self._start)
 
     def _blocks(self) -> Iterator[Block]:
@@ -180,12 +180,12 @@ class Evaluator:
         return block_of_rows(self._graph, self._degree, start, stop)
 
     def _own(self, nodes: Tensor) -> Tensor:
-        """Which of this rank's rows are among `nodes`."""
+        """The positions among this rank's rows of those of `nodes` that it has."""
         return nodes[(nodes >= self._start) & (nodes < self._stop)] - self._start
 
 
 def _ogb_evaluator(name: str) -> Any:
-    from ogb.nodeproppred import Evaluator as OGBEvaluator  # brings pandas and scikit-learn: seconds and memory
+    from ogb.nodeproppred import Evaluator as OGBEvaluator  # imports pandas and scikit-learn: seconds and memory
 
     return OGBEvaluator(name)
 

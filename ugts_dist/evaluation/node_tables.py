@@ -1,4 +1,4 @@
-"""Tables with a row for every node, which the ranks fill together: one copy a machine, or one a GPU."""
+"""Tables with a row for every node, which the ranks fill together: one copy per machine, or per GPU."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 
 _SHARED_MEMORY = Path("/dev/shm")
-_ROWS_SENT = 1 << 16  # at once, from one rank to all
+_ROWS_SENT = 1 << 16  # rows per broadcast
 
 
 class NodeTables:
-    """Makes tables that every rank of a machine sees, and completes them once each rank has written its own rows.
+    """Makes tables that every rank of a machine sees, and completes them after each rank has written its rows.
 
-    On a GPU each rank has a table of its own. In host memory the ranks of a machine share one, a mapped file that has
-    no name any more: its memory is free again as soon as nobody holds the table. `spill` names a folder on whose disk
-    these files lie; without it they are shared memory.
+    On a GPU each rank has its own table. In host memory the ranks of a machine share a memory-mapped file without a
+    name, whose memory is free as soon as nobody holds the table. `spill` names a folder on disk for these files;
+    without it they are in shared memory.
     """
 
     def __init__(self, num_nodes: int, ranks: Ranks, device: torch.device, spill: str = "") -> None:
@@ -33,9 +33,9 @@ class NodeTables:
         self._leader = self._machines.index(ranks.machine_id)  # the first rank of this machine
 
     def empty(self, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A table `[num_nodes, width]` without content; collective.
+        """An uninitialised table `[num_nodes, width]`. Collective.
 
-        Raises InputError, on every rank, where there is no room, and where a rank does not see its machine's file.
+        Raises InputError, on every rank, if there is no room, and if a rank does not see its machine's file.
         """
         shape = (self._num_nodes, width)
         if self._device.type != "cpu" or (self._ranks.world_size == 1 and not self._spill):
@@ -53,9 +53,9 @@ class NodeTables:
         return table.view(shape)
 
     def own(self, width: int) -> Tensor:
-        """A float32 table `[num_rows, width]` without content of this rank's nodes alone, which no other rank sees.
+        """An uninitialised float32 table `[num_rows, width]` of this rank's nodes, which no other rank sees.
 
-        Collective. Raises InputError where there is no room.
+        Collective. Raises InputError if there is no room.
         """
         start, stop = self._ranks.share(self._num_nodes)
         shape = (stop - start, width)
@@ -68,30 +68,30 @@ class NodeTables:
         return table.view(shape)
 
     def complete(self, tables: Sequence[Tensor]) -> None:
-        """Wait until every row of the tables is there, whichever rank wrote it; collective."""
+        """Wait until every row of the tables is written, by any rank. Collective."""
         if self._ranks.world_size == 1:
             return
         if self._device.type != "cpu" or len(set(self._machines)) > 1:
             for table in tables:
                 for source in range(self._ranks.world_size):
                     self._send(table, source)
-        # Rows of a shared table are written by other ranks, after this one has taken part.
+        # Other ranks write rows of a shared table after this one has taken part.
         self._ranks.barrier()
 
     def _send(self, table: Tensor, source: int) -> None:
-        """One rank's rows to every machine (or GPU) that lacks them."""
+        """Send one rank's rows to every machine (or GPU) that lacks them."""
         ours = self._ranks.rank == source
         lacking = self._device.type != "cpu" or self._machines[source] != self._ranks.machine_id
         keeps = lacking and (self._device.type != "cpu" or self._ranks.rank == self._leader)
         for start, stop in pieces(*self._ranks.share_of(self._num_nodes, source), _ROWS_SENT):
             rows = table[start:stop]
-            # Whoever shares the table with the one that keeps the rows receives them to no purpose: all take part.
+            # A rank that shares the table with the keeper of the rows receives them for nothing: all must take part.
             dist.broadcast(rows if ours or keeps else torch.empty_like(rows), source, group=self._ranks.process_group)
 
     def _check_seen(self, path: str, size: int) -> None:
-        """Containers on one machine may look like one machine, and have no folder in common.
+        """Check that this rank sees the file of its machine's first rank; containers may have no folder in common.
 
-        Raises InputError where this rank does not see the file that the first rank of its machine made.
+        Raises InputError otherwise.
         """
         try:
             seen = os.stat(path).st_size == max(1, size)
@@ -105,7 +105,7 @@ class NodeTables:
             )
 
     def _new_file(self, size: int) -> str:
-        """A file of this size whose space is reserved: a full disk is met here, not while the table is written."""
+        """A file of this size with reserved space, so that a full disk is an error here and not during writing."""
         folder = Path(self._spill) if self._spill else _memory_folder(size)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _memory_folder(size: int) -> Path:
-    """Shared memory where it has room (containers often have 64 MiB of it), else the folder for temporary files."""
+    """Shared memory if it has room (containers often have 64 MiB of it), otherwise the temporary folder."""
     if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > size:
         return _SHARED_MEMORY
     return Path(tempfile.gettempdir())

@@ -1,4 +1,4 @@
-"""The state of skip connections while all nodes are evaluated, for a rank's own nodes."""
+"""The state of skip connections during an evaluation of all nodes, for a rank's own nodes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ugts_dist.models.remedies import Connections
 
 
 class SkipState:
-    """The rows of a rank. A row is read and written with the layer's output of its node alone.
+    """The state's rows for this rank. Each row is read and written with the layer output of its own node only.
 
-    So no rank needs the rows of another. The constructor is collective.
+    So no rank needs another rank's rows. The constructor is collective.
     """
 
     def __init__(self, connections: Connections, tables: NodeTables) -> None:

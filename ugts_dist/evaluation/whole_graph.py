@@ -10,28 +10,28 @@ from ugts_dist.graphs.traits import density
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, SparseFeatures
 
-_SPARSE_BELOW = 0.1  # density of the features under which products with a sparse matrix are faster
+_SPARSE_BELOW = 0.1  # density of the features below which sparse products are faster
 
 
 def is_sparse(graph: Graph) -> bool:
-    """Whether most features are zero: a property of the graph, so that every rank and batch decides alike."""
+    """Whether most features are zero. A property of the graph, so that all ranks and batches agree."""
     return density(graph.x) < _SPARSE_BELOW
 
 
 def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures:
-    """All nodes' features, as a sparse matrix where most are zero."""
+    """All nodes' features, as a sparse matrix if most are zero."""
     x = graph.x.to(device)
     return SparseFeatures.of(x) if is_sparse(graph) else x
 
 
 def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
-    """The full in-neighbourhoods of nodes `start` to `stop`, whose sources are all nodes."""
+    """The full in-neighbourhoods of nodes `start` to `stop`; the sources are all nodes."""
     stop = graph.num_nodes if stop is None else stop
     return block_of_rows(graph, graph.degree.to(device), start, stop)
 
 
 def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
-    """The same, on the device of `degree`, the in-degree of every node."""
+    """The same block, on the device of `degree`, the in-degree of every node."""
     indptr, indices = neighbours(graph, start, stop)
     index = index_type(indices.numel(), graph.num_nodes)
     return Block(indptr.to(degree.device, index), indices.to(degree.device, index), degree, start)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ugts_dist.atomic import write_text
+from ugts_dist.atomic import write_file, write_text
 from ugts_dist.checkpointing.folder_names import new_folder
 from ugts_dist.config import Config, load_preset
 from ugts_dist.console import output
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.methods import METHODS
+from ugts_dist.plots import new_plot, png
 from ugts_dist.terminal import say
 from ugts_dist.training.run import run
 
@@ -82,17 +83,11 @@ def _label(method: str) -> str:
 
 
 def _plot(rows: list[Row], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = new_plot(6, 4)
     axes.axhline(rows[0].test, color="black", linestyle="--", label=_label("dense"))
     for method in TICKETS:
         points = [(row.target, row.test) for row in rows if row.method == method]
         axes.plot(*zip(*points, strict=True), marker="o", label=_label(method))
     axes.set(xlabel="sparsity", ylabel="test accuracy", title="Tickets with untrained weights, digits")
     axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    write_file(path, png(figure))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 from ugts_dist.analysis.observe import Trace
 from ugts_dist.experiments.measured import Measured
 from ugts_dist.experiments.study import Panel, Study
+from ugts_dist.plots import new_plots, png
 
 _COLUMNS = 2  # diagrams side by side
+_DOTS_PER_INCH = 110
 _WIDTH = 6  # inches of each
 _MEASURES = {
     "test": "test metric in %",
@@ -34,7 +35,7 @@ def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
     for axes in figure.axes:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize="small")
-    return _png(figure)
+    return png(figure, _DOTS_PER_INCH)
 
 
 def draw_traces(study: Study, traces: Mapping[str, Trace]) -> bytes:
@@ -53,31 +54,17 @@ def draw_traces(study: Study, traces: Mapping[str, Trace]) -> bytes:
         if study.measure == "gradients":
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
-    return _png(figure)
+    return png(figure, _DOTS_PER_INCH)
 
 
 def _diagrams(count: int) -> tuple[Any, list[Any]]:
     """A figure with so many diagrams in it."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     across = min(_COLUMNS, count)
     down = -(-count // across)
-    figure, grid = plt.subplots(down, across, figsize=(_WIDTH * across, 4 * down), layout="constrained", squeeze=False)
+    figure, grid = new_plots(_WIDTH * across, 4 * down, down, across)
     for axes in grid.flat[count:]:
         axes.remove()
     return figure, list(grid.flat[:count])
-
-
-def _png(figure: Any) -> bytes:
-    from matplotlib import pyplot as plt
-
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})  # the same bytes on the next day
-    plt.close(figure)
-    return file.getvalue()
 
 
 def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Measured]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ugts_dist.csr import from_keys
 from ugts_dist.errors import InputError
 from ugts_dist.index_type import index_type
 
@@ -90,11 +91,12 @@ def from_edges(
     keep = source != destination
     # One number an edge sorts by destination, then source; unique() also drops the repetitions.
     edges = torch.unique(destination[keep] * num_nodes + source[keep])
+    indptr, indices = from_keys(edges, num_nodes, index_type(num_nodes))
     graph = Graph(
         name=name,
         x=x.float().contiguous(),
-        indptr=torch.searchsorted(edges, torch.arange(num_nodes + 1) * num_nodes),
-        indices=edges.remainder_(num_nodes).to(index_type(num_nodes)),
+        indptr=indptr,
+        indices=indices,
         y=y.long(),
         train=train.long().sort().values,
         valid=valid.long().sort().values,

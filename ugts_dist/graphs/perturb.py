@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist import hashing
+from ugts_dist.csr import from_keys
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 
@@ -74,12 +75,8 @@ def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
     kept = torch.ones(graph.num_edges, dtype=torch.bool)
     kept[moved] = False
     new = _ascending(torch.cat([edges[kept], _moved(edges, moved, source, n, seed)]))
-    return replace(
-        graph,
-        indptr=torch.searchsorted(new, torch.arange(n + 1) * n),
-        indices=new.remainder_(n).to(graph.indices.dtype),
-        digests=_without(graph.digests, "indptr", "indices"),
-    )
+    indptr, indices = from_keys(new, n, graph.indices.dtype)
+    return replace(graph, indptr=indptr, indices=indices, digests=_without(graph.digests, "indptr", "indices"))
 
 
 def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, Unknown]:

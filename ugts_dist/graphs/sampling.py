@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NodeSamplerInput, SamplerOutput
 
 from ugts_dist import hashing
+from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.errors import InputError
 from ugts_dist.index_type import index_type
 
@@ -171,19 +172,16 @@ class NeighborSampler(BaseSampler):
         degree = end - start
         outside = ((start < 0) | (degree < 0) | (end > self.indices.numel())).any()
         taken = degree if fan == -1 else degree.clamp(max=fan)
-        indptr = torch.zeros(frontier.numel() + 1, dtype=torch.int64, device=frontier.device)
-        torch.cumsum(taken, 0, out=indptr[1:])
-        begin = indptr[:-1]
+        indptr = row_pointers(taken)
         # Both are looked at together, as a device makes the host wait.
         total, is_outside = torch.stack([indptr[-1], outside]).tolist()
         if is_outside:
             raise InputError("indptr: leads out of indices; the files of the graph changed while they were used")
-        edge = torch.arange(total, device=frontier.device)
-        edge += (start - begin).repeat_interleave(taken, output_size=total)
+        edge = positions_of_rows(start, taken, indptr, total)
         if fan != -1:
             large = (degree > fan).nonzero().squeeze(1)
             chosen = _floyd(hashing.stream(key, frontier[large]), degree[large], fan)
-            places = begin[large, None] + torch.arange(fan, device=frontier.device)
+            places = indptr[large, None] + torch.arange(fan, device=frontier.device)
             edge[places] = start[large, None] + chosen
         return indptr, edge
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.graphs.graph import Graph
 
 _LOOKED_AT = 4096  # nodes whose features are looked at
@@ -83,7 +84,7 @@ def _ends(graph: Graph) -> tuple[Tensor, Tensor]:
     labels[graph.train] = graph.y[graph.train]
     nodes = graph.train[:: max(1, graph.num_edges // _EDGES_LOOKED_AT)]
     degrees = graph.indptr[nodes + 1] - graph.indptr[nodes]
-    first = degrees.cumsum(0) - degrees
-    places = torch.arange(int(degrees.sum())) + (graph.indptr[nodes] - first).repeat_interleave(degrees)
+    indptr = row_pointers(degrees)
+    places = positions_of_rows(graph.indptr[nodes], degrees, indptr, int(indptr[-1]))
     own, theirs = labels[nodes].repeat_interleave(degrees), labels[graph.indices[places].long()]
     return own[theirs >= 0], theirs[theirs >= 0]

@@ -1,4 +1,4 @@
-"""What a masking method decides."""
+"""The base class of masking methods."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Ramp = Literal["linear", "cubic", "constant"]
 
 
 class Method:
-    """How a network's scores become its mask. A method is a subclass in a file of its own, and a line in `METHODS`.
+    """How a network's scores become its mask. A method is a subclass in its own file, and a line in `METHODS`.
 
-    How masks look (`coats`, `signed`, `pruned`, `locked`, `fold`) is up to the options, and goes with every method.
+    The form of the masks (`coats`, `signed`, `pruned`, `locked`, `fold`) is independent of the method.
 
     Attributes:
         title: its name in reports.
         summary: what it does, for the help of the command line.
-        scope: "global", one threshold over all layers; "layer", one a layer.
-        schedule: how the sparsity rises to its target: "linear", "cubic", or "constant", which is there at once.
-        masks: whether weights are frozen and masked; else they are trained.
+        scope: "global": one threshold for all layers; "layer": one per layer.
+        schedule: how the sparsity rises to its target: "linear", "cubic", or "constant" (the target from the start).
+        masks: whether weights are frozen and masked; otherwise they are trained.
     """
 
     title: ClassVar[str]
@@ -31,19 +31,19 @@ class Method:
     masks: ClassVar[bool] = True
 
     def rank(self, scores: Tensor) -> Tensor:
-        """What is compared with the threshold: the scores of one weight, or what a method makes of them.
+        """Values of one weight that are compared with the threshold: its scores, or a function of them.
 
-        The forward pass masks by it, and gradients pass through it to the scores, as autograd has it: detach factors
-        that training is not to see.
+        The forward pass masks by these values. Gradients pass through this function to the scores by autograd; detach
+        factors that training should ignore.
 
         Args:
-            scores: of one weight, in its shape; their magnitudes where `supermask.ranking` is magnitude.
+            scores: of one weight, in its shape; their magnitudes if `supermask.ranking` is magnitude.
 
-        Returns: in the same shape; the largest are kept.
+        Returns: values in the same shape; the largest are kept.
         """
         return scores
 
     @property
     def has_rank(self) -> bool:
-        """Whether something else than the scores is compared with the threshold."""
+        """Whether the method ranks by other values than the scores."""
         return type(self).rank is not Method.rank

@@ -1,4 +1,4 @@
-"""The trained dense network, which a ticket has to match."""
+"""The trained dense network, the baseline of all tickets."""
 
 from __future__ import annotations
 

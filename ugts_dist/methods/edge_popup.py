@@ -1,4 +1,4 @@
-"""Edge-Popup of Ramanujan et al. (2020): a threshold for each layer, at the full sparsity from the first step on."""
+"""Edge-Popup of Ramanujan et al. (2020): one threshold per layer, at full sparsity from the start."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from ugts_dist.methods.base import Method
 
 
 class EdgePopup(Method):
-    """What UGTs are compared with."""
+    """The baseline of UGTs."""
 
     title = "Edge-Popup"
-    summary = "a threshold a layer, full sparsity at once"
+    summary = "one threshold per layer, full sparsity from the start"
     scope = "layer"
     schedule = "constant"

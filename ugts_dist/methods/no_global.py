@@ -1,4 +1,4 @@
-"""UGTs with a threshold for each layer: an ablation (Table 5 of Huang et al. 2022)."""
+"""UGTs with one threshold per layer: an ablation (Table 5 of Huang et al. 2022)."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ class NoGlobal(Method):
     """Gradual sparsity alone."""
 
     title = "UGTs without the global threshold"
-    summary = "a threshold a layer, gradual sparsity"
+    summary = "one threshold per layer, gradual sparsity"
     scope = "layer"

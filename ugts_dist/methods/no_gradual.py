@@ -1,4 +1,4 @@
-"""UGTs at the full sparsity from the first step on: an ablation (Table 5 of Huang et al. 2022)."""
+"""UGTs at full sparsity from the start: an ablation (Table 5 of Huang et al. 2022)."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ class NoGradual(Method):
     """The global threshold alone."""
 
     title = "UGTs without gradual sparsity"
-    summary = "one global threshold, full sparsity at once"
+    summary = "one global threshold, full sparsity from the start"
     schedule = "constant"

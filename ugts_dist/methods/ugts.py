@@ -1,4 +1,4 @@
-"""UGTs of Huang et al. (2022): one threshold over all layers, and a sparsity that rises with the epochs (Eq. 5)."""
+"""UGTs of Huang et al. (2022): one threshold for all layers, and a sparsity that rises over the epochs (Eq. 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edges that one layer of one batch computes with."""
+"""The edges of one layer in one batch."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Sliceable = TypeVar("Sliceable", Tensor, Rows, Tensor | Rows)
 class Block:
     """Messages from source nodes to destination nodes, in CSR form by destination.
 
-    Destination i is source `start + i`. In a full batch sources and destinations are all nodes; in a sampled batch
-    a destination has only some of its in-neighbours, and `degree` says how many there are in the whole graph.
+    Destination i is source `start + i`. In a full batch, sources and destinations are all nodes. In a sampled batch, a
+    destination has only some of its in-neighbours; `degree` is their number in the whole graph.
 
     Attributes:
         indptr: `[num_dst + 1]`.
         indices: source of every edge, of the same integer type, `[num_edges]`; no self loops.
         degree: in-degree of each source node in the whole graph, `[num_src]`.
-        start: the source that destination 0 is.
-        kept: 1 for each edge that counts and 0 for the others, float32 `[num_edges]`; None where all count.
-        whole: of a thinned block the one that it was made of.
+        start: the source index of destination 0.
+        kept: 1 for edges that count and 0 for others, float32 `[num_edges]`; None if all count.
+        whole: the block that a thinned block was made from.
     """
 
     indptr: Tensor
@@ -52,10 +52,10 @@ class Block:
         return x if self.num_dst == self.num_src else x[self.start : self.start + self.num_dst]
 
     def thinned(self, kept: Tensor, degree: Tensor | None = None) -> Block:
-        """The block with some of its edges alone.
+        """The same block without the dropped edges.
 
-        The other edges count for nothing but keep their places: no shape depends on what was dropped, for which the
-        host of a GPU would have to wait, and what is known of the places is computed once for all steps.
+        Dropped edges get weight 0 but keep their places. So no shape depends on what was dropped, for which a GPU's
+        host would have to wait, and the structure is computed once for all steps.
 
         Args:
             kept: bool `[num_edges]`.
@@ -69,7 +69,7 @@ class Block:
         return thin
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor that the block holds, those kept of earlier calls included."""
+        """All tensors of the block, including cached ones."""
         for value in vars(self).values():
             if isinstance(value, Tensor):
                 yield value
@@ -81,20 +81,20 @@ class Block:
 
     @cached_property
     def pattern(self) -> Pattern:
-        """The edges alone."""
+        """The edges without self loops."""
         if self.whole is not None:
             return self.whole.pattern
         return Pattern(self.indptr, self.indices, self.num_dst, self.num_src)
 
     @cached_property
     def looped(self) -> tuple[Pattern, Tensor]:
-        """The edges and, last in each row, a self loop; and the position of every self loop."""
+        """The edges with a self loop at the end of each row, and the position of every self loop."""
         if self.whole is not None:
             return self.whole.looped
         row = torch.arange(self.num_dst, device=self.indptr.device)
         loops = (self.indptr[1:] + row).long()
         num_entries = self.indices.numel() + self.num_dst
-        index = index_type(num_entries, self.num_src)  # which may be a wider one than the edges alone need
+        index = index_type(num_entries, self.num_src)  # possibly wider than the type of the edges
         indices = torch.empty(num_entries, dtype=index, device=row.device)
         indices[self._places] = self.indices.to(index)
         indices[loops] = (row + self.start).to(index)
@@ -103,7 +103,7 @@ class Block:
 
     @cached_property
     def looped_kept(self) -> Tensor | None:
-        """`kept` of every entry of `looped`, whose self loops all count."""
+        """`kept` for every entry of `looped`; self loops always count."""
         if self.kept is None:
             return None
         kept = torch.ones(self.indices.numel() + self.num_dst, device=self.kept.device)
@@ -114,8 +114,8 @@ class Block:
     def gcn_values(self) -> Tensor:
         """D^-1/2 (A + I) D^-1/2 (Kipf and Welling 2017) on `looped`, with the degrees of the whole graph.
 
-        Where only k of a node's d in-neighbours were sampled, their terms are multiplied by d / k, which makes the
-        sum an unbiased estimate of the full aggregation.
+        If only k of a node's d in-neighbours were sampled, their terms are multiplied by d / k, which makes the sum an
+        unbiased estimate of the full aggregation.
         """
         pattern, loops = self.looped
         scale = (self.degree + 1).rsqrt()
@@ -131,7 +131,7 @@ class Block:
 
     @cached_property
     def sum_and_self_values(self) -> Tensor:
-        """The node itself plus the sum over its in-neighbours (GIN, eps 0), on `looped`; unbiased when sampled."""
+        """The node itself plus the sum over its in-neighbours (GIN, eps 0), on `looped`; unbiased if sampled."""
         pattern, loops = self.looped
         values = _of_kept(self._inverse_fraction[pattern.rows], self.looped_kept)
         values[loops] = 1.0
@@ -147,22 +147,22 @@ class Block:
 
     @property
     def _count(self) -> Tensor:
-        """In-neighbours at hand that count, of each destination: float32 `[num_dst]`."""
+        """Number of in-neighbours in the block that count, of each destination: float32 `[num_dst]`."""
         if self.kept is None:
             return self.indptr.diff().float()
         return self.kept.new_zeros(self.num_dst).index_add(0, self.pattern.rows, self.kept)
 
     @property
     def _inverse_fraction(self) -> Tensor:
-        """All in-neighbours over those at hand, before any was dropped; 1 where all are: float32 `[num_dst]`."""
+        """All in-neighbours divided by those in the block, before any was dropped: float32 `[num_dst]`."""
         if self.whole is not None:
             return self.whole._inverse_fraction
         return self.destinations(self.degree).float() / self._count.clamp(min=1)
 
     @property
     def _places(self) -> Tensor:
-        """Where each edge is in `looped`: it moves on by one place for each self loop before it."""
-        # (A mask of these places would make a GPU's host wait.)
+        """The position of each edge in `looped`, shifted by one for each self loop before it."""
+        # A boolean mask of these positions would make a GPU's host wait.
         return torch.arange(self.indices.numel(), device=self.indices.device) + self.pattern.rows
 
 

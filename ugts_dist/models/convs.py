@@ -1,4 +1,4 @@
-"""PyG's layers, computed on a `Block` by sparse products. Parameters, names and results are PyG's own."""
+"""PyG's layers on a `Block`, computed by sparse products. Parameters, names and results are those of PyG."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LinearMap = Callable[[Features, Tensor], Tensor]  # features and a weight `[out,
 
 
 def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool = False) -> None:
-    """Compute ahead what the layers of an architecture, and their gradients, need of a batch; it is kept there.
+    """Compute what the layers of an architecture, and their gradients, need of a batch; the block caches it.
 
-    `linear_before` tells whether a linear layer stands before the first convolution.
+    `linear_before`: whether a linear layer comes before the first convolution.
     """
     if isinstance(x, SparseFeatures):
         _ = x.pattern.transposed
@@ -39,7 +39,7 @@ def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool
 
 
 def _edges(arch: str, block: Block) -> Pattern:
-    """The edges of a layer, its values computed."""
+    """The edges of a layer, with its values computed."""
     match arch:
         case "gcn":
             _ = block.gcn_values
@@ -57,22 +57,25 @@ def _edges(arch: str, block: Block) -> Pattern:
 
 @runtime_checkable
 class Conv(Protocol):
-    """A layer in two halves: the messages, computed once a node, and their aggregation.
+    """A layer in two halves: messages, computed once per node, and their aggregation.
 
-    `forward` does both for one block, in the order of linear map and aggregation that costs less there. On a whole
-    graph the halves are called on their own, chunk by chunk.
+    `forward` does both for one block and orders linear map and aggregation by cost. An evaluation of a whole graph
+    calls the halves separately, chunk by chunk.
     """
 
     def messages(self, x: Features) -> Messages:
-        """`[num_nodes, in]` -> one or more tables `[num_nodes, ...]`; `x` itself where the linear map comes later."""
+        """Messages of each node: `[num_nodes, in]` -> one or more tables `[num_nodes, ...]`.
+
+        The table is `x` itself if the linear map follows the aggregation.
+        """
         ...
 
     def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
-        """The tables of the block's sources -> `[num_dst, out]`."""
+        """Aggregate the messages of the block's sources: tables -> `[num_dst, out]`."""
         ...
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        """Modules whose output is to have unit scale, in order, and the weights of this layer that scale it."""
+        """Modules whose output calibration scales to 1, in order, and the weights of this layer that scale it."""
         ...
 
 
@@ -80,8 +83,8 @@ class GCNConv(pyg.GCNConv):
     """Graph convolution (Kipf and Welling 2017): `[num_src, in]` -> `[num_dst, out]`.
 
     Args:
-        mixing: part of the linear map in what is aggregated, beside the input as it is (GCNII's identity mapping);
-            below 1 only where input and output are of one width.
+        mixing: weight b of the linear map in (1 - b) h + b W h (GCNII's identity mapping). Below 1 only if input and
+            output have the same width.
     """
 
     def __init__(self, in_channels: int, out_channels: int, mixing: float = 1.0) -> None:
@@ -101,7 +104,7 @@ class GCNConv(pyg.GCNConv):
         return _mixed(x, self.mapped(linear(x, weight)), self.mixing)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        # Of a mixture the map alone is measured, as the weight has to enter linearly.
+        # In a mixture only the map is measured, since calibration needs an output that is linear in the weight.
         return {self if self.mixing == 1.0 else self.mapped: ["lin.weight"]}
 
 
@@ -134,7 +137,7 @@ class SAGEConv(pyg.SAGEConv):
     def _aggregate_first(self, x: Tensor | Rows, block: Block) -> Tensor:
         neighbours, own = _aggregate_and_destinations(block.pattern, block.mean_values, x, block)
         out = F.linear(own, self.lin_r.weight)
-        # Added where the first product lies: no third tensor of this size.
+        # Added in place: no third tensor of this size.
         return out.addmm_(neighbours.to(out.dtype), self.lin_l.weight.t().to(out.dtype))
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
@@ -191,7 +194,7 @@ class PaperGINConv(pyg.GINConv):
 class GATConv(pyg.GATConv):
     """Graph attention (Velickovic et al. 2018): `[num_src, in]` -> `[num_dst, heads * out]`, or the heads' mean.
 
-    `mixing` as in `GCNConv`; below 1 only with the heads side by side.
+    `mixing` as in `GCNConv`; below 1 only with concatenated heads.
     """
 
     def __init__(self, in_channels: int, out_channels: int, heads: int, concat: bool, mixing: float = 1.0) -> None:
@@ -224,12 +227,12 @@ class GATConv(pyg.GATConv):
         return torch.cat(out, dim=1) if self.concat else torch.stack(out).mean(0)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        # Measured before the attention, which the weight does not enter linearly.
+        # Measured before the attention, which is not linear in the weight.
         return {self.transformed: ["lin.weight"], self.source: ["att_src"], self.target: ["att_dst"]}
 
 
 def _linear_first(x: Features, weight: Tensor, pattern: Pattern) -> bool:
-    """Whether the linear map before the aggregation costs less: sampled blocks have far fewer rows than columns."""
+    """Whether the linear map is cheaper before the aggregation. Sampled blocks have far fewer rows than columns."""
     if isinstance(x, SparseFeatures):
         return True
     width_out, width_in = weight.shape
@@ -242,7 +245,7 @@ def _linear_first(x: Features, weight: Tensor, pattern: Pattern) -> bool:
 def _aggregate_linear(
     x: Features, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
 ) -> Tensor:
-    """Aggregation and linear map, or what takes its place, in the order that costs less."""
+    """Aggregation and linear map (or its replacement), in the cheaper order."""
     if _linear_first(x, weight, pattern):
         return sparse_product(pattern, values, linear_map(x, weight))
     assert not isinstance(x, SparseFeatures)
@@ -250,7 +253,7 @@ def _aggregate_linear(
 
 
 def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
-    """What of the input is handed on beside its linear map: both `[num_nodes, width]`."""
+    """The mixture of input and linear map; both are `[num_nodes, width]`."""
     if mixing == 1.0:
         return mapped
     assert isinstance(x, Tensor), "a hidden layer's output"
@@ -258,7 +261,7 @@ def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
 
 
 def _narrowed(x: Features, weight: Tensor) -> Messages:
-    """On a whole graph every node sends: what is narrower, the input or the output."""
+    """Messages of a whole graph: the input or the output, whichever is narrower."""
     return (linear(x, weight) if _narrows(weight) else x,)
 
 
@@ -279,8 +282,8 @@ def _narrows(weight: Tensor) -> bool:
 def _aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
     if isinstance(x, Rows):
         if x.table.dtype == torch.bfloat16 and not torch.is_autocast_enabled(x.table.device.type):
-            return pattern.matmul(values, x.gather())  # a sum has the type of what it sums: float32
-        # Straight from the table: these features have no gradient, and no copy of them is made.
+            return pattern.matmul(values, x.gather())  # a sum has the dtype of its terms: float32
+        # Directly from the table: these features have no gradient and are not copied.
         return x.columns(pattern).matmul(values, x.table).float()
     return sparse_product(pattern, values, x)
 

@@ -1,7 +1,7 @@
 """Dropout as a pure function of (seed, step, layer, node, feature).
 
-What a node loses therefore does not depend on which other nodes share its batch: a run has the same noise on any
-number of ranks, on CPU and GPU, and a resumed run needs no state of a generator.
+The noise of a node does not depend on the other nodes of its batch. A run has the same noise on any number of ranks, on
+CPU and GPU, and a resumed run needs no generator state.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 from ugts_dist import hashing
 from ugts_dist.models.sparse import Features, Rows, SparseFeatures
 
-_DOMAIN = 0x44524F50  # sets its hashes apart from those of seeds and neighbours
-_PER_WORD = 4  # draws of 16 bits in a hash of 64
+_DOMAIN = 0x44524F50  # separates these hashes from those of seeds and neighbours
+_PER_WORD = 4  # draws of 16 bits per hash of 64
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Dropout:
     """The dropout of one training step.
 
     Attributes:
-        p: probability that a feature is dropped, up to 2^-17; the others are divided by 1 - p.
+        p: probability that a feature is dropped, exact to 2^-17. The others are divided by 1 - p.
         seed: of the run.
         step: number of the step.
         nodes: id of each source node of the first layer, `[num_nodes]`; those of later layers come first.
-        at: every layer's input, or the network's (layer 0) alone.
+        at: "every": each layer's input; "input": only the network's input (layer 0).
     """
 
     p: float
@@ -38,7 +38,7 @@ class Dropout:
     at: Literal["every", "input"] = "every"
 
     def __call__(self, x: Features, layer: int) -> Features:
-        """Drop features of the first rows' nodes, `[at most num_nodes, width]`."""
+        """Drop features of `x` `[rows, width]`, whose rows are the first of `nodes`."""
         if self.p == 0.0 or (self.at == "input" and layer > 0):
             return x
         key = hashing.key(_DOMAIN, self.seed, self.step, layer)
@@ -55,5 +55,5 @@ class Dropout:
         return x * (self._kept(hashing.stream(key, counter))[:, :width] * scale)
 
     def _kept(self, bits: Tensor) -> Tensor:
-        """Four independent decisions for each 64 bits: `[rows, words]` -> bool `[rows, 4 * words]`."""
+        """Four independent decisions per 64 bits: `[rows, words]` -> bool `[rows, 4 * words]`."""
         return bits.view(torch.int16) >= min(round(self.p * 2**16), 2**16 - 1) - 2**15

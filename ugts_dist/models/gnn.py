@@ -1,4 +1,4 @@
-"""GCN, GIN, GAT and SAGE of any depth and width, without biases; every layer is maskable."""
+"""GCN, GIN, GAT and SAGE of any depth and width, without biases. Every layer is maskable."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Arch = Literal["gcn", "gin", "gin-paper", "gat", "sage"]
 
 
 class GNN(nn.Module):
-    """A stack of graph convolutions with ReLU between them and nothing after the last.
+    """A stack of graph convolutions with ReLU between them and none after the last.
 
-    With connections past its layers, all convolutions are hidden layers, between two linear ones. A norm stands
-    between each hidden convolution and its ReLU; the logits are never normalised (the benchmark that the remedies
-    follow does so in networks without connections).
+    With skip connections, all convolutions are hidden layers between two linear layers. A norm comes between each
+    hidden convolution and its ReLU. The logits are never normalised (the benchmark that the remedies follow does so in
+    networks without skip connections).
 
     Args:
-        arch: kind of layer. `gin-paper` is the paper's own GIN: ReLU after the last layer too, and the output
-            averaged with a linear map of the layer before.
+        arch: layer type. `gin-paper` is the paper's own GIN: it has a ReLU after the last layer, too, and averages the
+            output with a linear map of the layer before.
         num_features: width of the input.
         num_classes: width of the output.
-        depth: number of convolutions, input and output ones included.
-        width: width between the layers; with several heads, of all heads together.
-        heads: attention heads (GAT); the last layer averages them, where its output are the logits.
+        depth: number of convolutions, including the first and the last.
+        width: hidden width; with several heads, of all heads together.
+        heads: attention heads (GAT). The last layer averages them if its outputs are the logits.
         remedies: for deep networks.
 
     Attributes:
-        num_hidden: how many convolutions, from the first on, are hidden layers.
+        num_hidden: number of convolutions, from the first on, that are hidden layers.
     """
 
     skip: nn.Module | None
@@ -70,7 +70,7 @@ class GNN(nn.Module):
 
     @classmethod
     def of(cls, model: ModelConfig, num_features: int, num_classes: int) -> GNN:
-        """The network that a configuration asks for."""
+        """The network of a configuration."""
         return cls(
             model.arch, num_features, num_classes, model.depth, model.width, model.heads, DeepGNNOptions.of(model)
         )
@@ -80,11 +80,11 @@ class GNN(nn.Module):
         return len(self.convs)
 
     def forward(self, x: Features, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
-        """Logits `[num_dst of the last block, num_classes]`; one block a layer, the input layer's first.
+        """Logits `[num_dst of the last block, num_classes]`. One block per layer, the input layer's first.
 
-        `dropout` is that of a training step, of each layer's input; that of a jumping network's output has none. A
-        PairNorm takes its statistics over a layer's destinations: all nodes in a full batch, those of this rank's
-        batch in a sampled one.
+        `dropout` applies to each layer's input in a training step, but not to a jumping network's output layer.
+        PairNorm takes its statistics over a layer's destinations: all nodes in a full batch, the nodes of this rank in
+        a sampled one.
         """
         if self.connections is not None:
             return self._past_layers(self.connections, x, blocks, dropout)
@@ -116,7 +116,7 @@ class GNN(nn.Module):
         return out
 
     def pair_norm(self, k: int) -> PairNorm | None:
-        """The norm of layer `k`, where it has one that takes all nodes."""
+        """The PairNorm of layer `k`, if it has one."""
         return self.norm if isinstance(self.norm, PairNorm) and k < self.num_hidden else None
 
     def messages(self, k: int, x: Features) -> Messages:
@@ -127,7 +127,7 @@ class GNN(nn.Module):
     def aggregate_messages(self, k: int, messages: Messages, block: Block) -> Tensor:
         """Layer `k` with norm and activation from the messages of the block's sources: `[num_dst, width]`.
 
-        Without both where the layer has a `pair_norm`: they come when all nodes are there.
+        A layer with a `pair_norm` returns the convolution's output: norm and activation need all nodes.
         """
         if self._skips(k):
             skipped = messages[-1]
@@ -152,9 +152,9 @@ class GNN(nn.Module):
         return out
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        """Modules whose output is to have unit scale, in order, and the weights that scale it.
+        """Modules whose output calibration scales to 1, in order, and the weights that scale it.
 
-        A convolution is measured before its norm and before what goes past it is added.
+        A convolution is measured before its norm and before the skip connection is added.
         """
         past = self.connections
         layers = {} if past is None else _under("connections", past.calibrated_before())
@@ -165,7 +165,7 @@ class GNN(nn.Module):
         return layers if past is None else layers | _under("connections", past.calibrated_after())
 
     def folds(self) -> list[list[str]]:
-        """Groups of weights at the same place of several convolutions, and of one shape."""
+        """Groups of weights of equal shape at the same position in several convolutions."""
         groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
         for k, conv in enumerate(self.convs):
             for name, weight in conv.named_parameters():
@@ -178,7 +178,7 @@ class GNN(nn.Module):
         return next(iter(self.calibrated().values()))
 
     def attention(self) -> list[nn.Module]:
-        """The modules among the calibrated ones whose output is half of an attention logit."""
+        """The calibrated modules whose output is half of an attention logit."""
         return [half for conv in self.convs if isinstance(conv, GATConv) for half in (conv.source, conv.target)]
 
     def outputs(self) -> list[nn.Module]:
@@ -192,7 +192,7 @@ class GNN(nn.Module):
 
 
 def _under(prefix: str, layers: dict[nn.Module, list[str]]) -> dict[nn.Module, list[str]]:
-    """The same with the names of the whole network's weights."""
+    """The same layers with the weights' names in the whole network."""
     return {module: [f"{prefix}.{name}" for name in names] for module, names in layers.items()}
 
 

@@ -1,10 +1,10 @@
 """DropNode and DropEdge as pure functions of (seed, step, node) and of (seed, step, source, destination).
 
-As with `dropout`, what is dropped does not depend on the batch, the rank or the device, and a resumed run needs no
-state of a generator. Both follow VITA-Group/Deep_GCN_Benchmarking (`tricks/tricks/dropouts.py`): one draw a step for
-all layers; DropEdge (Rong et al. 2020) drops each direction of an undirected edge on its own; DropNode (Huang et al.
-2021) drops all edges of a node, which then has its self loop alone. What is kept is normalised by the degrees that it
-leaves, and features are neither dropped nor scaled.
+As in `dropout`, the result does not depend on batch, rank or device, and a resumed run needs no generator state. Both
+follow VITA-Group/Deep_GCN_Benchmarking (`tricks/tricks/dropouts.py`): one draw per step for all layers. DropEdge (Rong
+et al. 2020) drops each direction of an undirected edge separately. DropNode (Huang et al. 2021) drops all edges of a
+node but its self loop. The remaining edges are normalised by the remaining degrees. Features are neither dropped nor
+scaled.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ugts_dist import hashing
 from ugts_dist.config_sections import ModelConfig
 from ugts_dist.models.block import Block
 
-_DOMAIN = 0x4752415048  # sets its hashes apart from those of dropout, seeds and neighbours
+_DOMAIN = 0x4752415048  # separates these hashes from those of dropout, seeds and neighbours
 
 
 @dataclass(frozen=True)
 class GraphDropout:
-    """What is left out of the graph in each training step.
+    """What each training step leaves out of the graph.
 
     Attributes:
-        kind: whole nodes, or edges.
+        kind: nodes or edges.
         rate: the probability that one is dropped.
         seed: of the run.
-        degrees: which in-degrees the thinned blocks have. counted: those within the block, exact where it holds all
-            edges of its nodes. expected: `1 - rate` of those in the whole graph, 0 for dropped nodes; of a sampled
-            batch that was to have the degrees of the whole graph, where the others can't be known.
+        degrees: the in-degrees of the thinned blocks. counted: those within the block, exact if it has all edges of its
+            nodes. expected: `1 - rate` times those in the whole graph, 0 for dropped nodes; for sampled batches with
+            the degrees of the whole graph, whose exact values are unknown.
     """
 
     kind: Literal["none", "dropnode", "dropedge"]
@@ -46,14 +46,15 @@ class GraphDropout:
 
     @property
     def drops(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether anything is dropped."""
         return self.kind != "none" and self.rate > 0.0
 
     def __call__(self, blocks: Sequence[Block], nodes: Tensor, step: int) -> list[Block]:
-        """Thin the blocks of a batch; one that several layers share is thinned once.
+        """Thin the blocks of a batch. A block that several layers share is thinned once.
 
         Args:
-            nodes: id of each source node of the first block, `[num_nodes]`; those of later ones come first.
+            nodes: id of each source node of the first block, `[num_nodes]`; those of later blocks come first.
+            step: number of the step.
         """
         if not self.drops:
             return list(blocks)
@@ -76,5 +77,5 @@ class GraphDropout:
         return block.thinned(kept, degree if self.degrees == "expected" else None)
 
     def _keeps(self, bits: Tensor) -> Tensor:
-        """Whether 64 random bits keep what they are for."""
+        """Whether 64 random bits mean to keep the node or edge."""
         return bits >= round(self.rate * 2**64) - 2**63

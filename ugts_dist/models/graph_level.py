@@ -14,22 +14,22 @@ from ugts_dist.models.gnn import GNN, Arch
 class GraphNetwork(nn.Module):
     """OGB's baseline for molecules (Hu et al. 2020) without its biases, batch normalisation and bond features.
 
-    The paper's code has no graph-level network. As in OGB's, all convolutions are of the same width, so that `depth`
-    counts convolutions alone, and one linear layer follows the mean over a graph's nodes. Unlike there, ReLU follows
-    the last convolution too: without it that convolution and the output would be one linear map.
+    The paper's code has no graph-level network. As in OGB's, all convolutions have the same width, so that `depth`
+    counts convolutions only, and one linear layer follows the mean over a graph's nodes. Unlike in OGB's, a ReLU
+    follows the last convolution: otherwise that convolution and the output would be one linear map.
 
     Everything is maskable. An embedding table `[categories, width]` is the transpose of a matrix that maps one-hot
-    vectors, but its fan-in is taken to be `width` as for the square weights behind it: its first scores then have the
-    scale of theirs, and the global threshold treats them alike; the scale of its weights is up to the calibration.
+    vectors, but its fan-in is defined as `width`, as for the square weights after it. Its initial scores then have the
+    same scale as theirs, so that the global threshold treats them alike. Calibration sets the scale of its weights.
 
     Args:
-        arch, depth, width, heads: as of `GNN`.
-        num_tasks: width of the output, a logit for each binary label.
+        arch, depth, width, heads: as in `GNN`.
+        num_tasks: width of the output, one logit per binary label.
     """
 
     def __init__(self, arch: Arch, num_tasks: int, depth: int = 3, width: int = 448, heads: int = 1) -> None:
         super().__init__()
-        from ogb.graphproppred.mol_encoder import AtomEncoder  # brings pandas: seconds and memory
+        from ogb.graphproppred.mol_encoder import AtomEncoder  # imports pandas: seconds and memory
 
         self.encoder = AtomEncoder(width)
         self.gnn = GNN(arch, width, width, depth, width, heads)
@@ -46,10 +46,10 @@ class GraphNetwork(nn.Module):
 
         Args:
             x: categories of each node, int64 `[num_nodes, 9]`.
-            block: all edges, of every layer.
-            graph: which graph a node is part of, ascending, `[num_nodes]`.
-            num_graphs: of this batch.
-            dropout: that of a training step, of the input of each convolution and of the mean.
+            block: all edges, the same for every layer.
+            graph: the graph of each node, ascending, `[num_nodes]`.
+            num_graphs: in this batch.
+            dropout: of a training step, for the input of each convolution and for the mean.
         """
         hidden = F.relu(self.gnn(self.encoder(x), [block] * self.depth, dropout))
         if dropout is not None:
@@ -64,11 +64,11 @@ class GraphNetwork(nn.Module):
         return [f"encoder.atom_embedding_list.{k}.weight" for k in range(len(self.encoder.atom_embedding_list))]
 
     def folds(self) -> list[list[str]]:
-        """Groups of weights at the same place of several convolutions, and of one shape."""
+        """Groups of weights of equal shape at the same position in several convolutions."""
         return [[f"gnn.{name}" for name in names] for names in self.gnn.folds()]
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
-        """Modules whose output is to have unit scale, in order, and the weights that scale it.
+        """Modules whose output calibration scales to 1, in order, and the weights that scale it.
 
         The tables of the encoder are one layer: its output is the sum of their rows.
         """
@@ -76,7 +76,7 @@ class GraphNetwork(nn.Module):
         return {self.encoder: self.input_layers(), **convs, self.head: ["head.weight"]}
 
     def attention(self) -> list[nn.Module]:
-        """The modules among the calibrated ones whose output is half of an attention logit."""
+        """The calibrated modules whose output is half of an attention logit."""
         return self.gnn.attention()
 
     def outputs(self) -> list[nn.Module]:

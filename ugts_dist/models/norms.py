@@ -11,10 +11,10 @@ from ugts_dist.models.remedies import DeepGNNOptions
 
 
 class NodeNorm(nn.Module):
-    """Mean 0 and variance 1 for the features of each node: `[num_nodes, width]` -> the same.
+    """Mean 0 and variance 1 over the features of each node: `[num_nodes, width]` -> the same shape.
 
     NodeNorm of Zhou et al. 2021, "Understanding and Resolving Performance Degradation in Graph Convolutional
-    Networks", of the kind "n", which is the default of VITA-Group/Deep_GCN_Benchmarking: layer normalisation.
+    Networks", type "n", the default of VITA-Group/Deep_GCN_Benchmarking: layer normalisation.
     """
 
     eps = 1e-5
@@ -24,11 +24,11 @@ class NodeNorm(nn.Module):
 
 
 class PairNorm(nn.Module):
-    """Feature means 0 and mean squared norm 1 over all nodes: `[num_nodes, width]` -> the same (PN with scale 1).
+    """Feature means 0 and mean squared norm 1 over all nodes: `[num_nodes, width]` -> the same shape (PN, scale 1).
 
     PyG's own (Zhao and Akoglu 2020, "PairNorm: Tackling Oversmoothing in GNNs"), with the eps of
-    VITA-Group/Deep_GCN_Benchmarking. `forward` is given all nodes at once; where they come in parts, the `sums` of
-    the parts are added up, and `normalised` has the rows of any part.
+    VITA-Group/Deep_GCN_Benchmarking. `forward` takes all nodes at once. If they come in parts, the caller adds the
+    `sums` of the parts, and `normalised` returns the rows of any part.
     """
 
     eps = 1e-6
@@ -42,14 +42,14 @@ class PairNorm(nn.Module):
         return out
 
     def sums(self, x: Tensor) -> Tensor:
-        """Over some rows, of each feature and of the squared norm: float64 `[width + 1]`."""
+        """Sums over rows, of each feature and of the squared norm: float64 `[width + 1]`."""
         x = x.double()
         return torch.cat([x.sum(0), x.square().sum().reshape(1)])
 
     def normalised(self, x: Tensor, sums: Tensor, num_nodes: int) -> Tensor:
-        """Some rows, from the sums over all `num_nodes` rows."""
+        """Normalise some rows by the sums over all `num_nodes` rows."""
         mean, square = sums[:-1] / num_nodes, sums[-1] / num_nodes
-        # Rounding can bring the difference below 0 where all rows are alike.
+        # Rounding can make the difference negative if all rows are equal.
         spread = (square - mean.square().sum()).clamp(min=0.0)
         return ((x.double() - mean) / (self.eps + spread).sqrt()).to(x.dtype)
 

@@ -1,8 +1,8 @@
-"""Remedies for deep networks: connections past layers, and normalisation.
+"""Remedies for deep networks: skip connections and normalisation.
 
 They follow the benchmark of Chen et al. 2022, "Bag of Tricks for Training Deeper Graph Neural Networks"
-(VITA-Group/Deep_GCN_Benchmarking, `tricks/`), without its biases: nothing here has fewer than two axes, so all is
-maskable. What leaves out a part of the graph is in `graph_dropout`.
+(VITA-Group/Deep_GCN_Benchmarking, `tricks/`), without its biases. All parameters have two or more axes, so that all are
+maskable. `graph_dropout` has the remedies that leave out a part of the graph.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ugts_dist.models.sparse import Features, linear
 
 @dataclass(frozen=True)
 class DeepGNNOptions:
-    """The remedies of a network. Attributes: as of `ModelConfig`."""
+    """The remedies of a network. Attributes: see `ModelConfig`."""
 
     skip: Literal["none", "residual", "initial", "jumping"] = "none"
     alpha: float = 0.1
@@ -33,7 +33,7 @@ class DeepGNNOptions:
         return cls(model.skip, model.alpha, model.norm, model.identity)
 
     def mixing(self, k: int) -> float:
-        """Part of the linear map in convolution `k`, counted from 0 (GCNII, Chen et al. 2020, beta of Eq. 5)."""
+        """Weight of the linear map in convolution `k`, counted from 0 (GCNII, Chen et al. 2020, beta of Eq. 5)."""
         return math.log1p(self.identity / (k + 1)) if self.identity else 1.0
 
 
@@ -41,7 +41,7 @@ PLAIN = DeepGNNOptions()
 
 
 class Rule(Protocol):
-    """How a skip connection changes the hidden layers. Its state has a row for each node, read by that node alone."""
+    """How a skip connection changes the hidden layers. Its state has one row per node, which only that node reads."""
 
     def start(self, hidden: Tensor) -> Tensor:
         """The state `[num_nodes, ...]` from the first hidden layer `[num_nodes, width]`."""
@@ -54,10 +54,10 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Residual:
-    """`(1 - alpha) * output + alpha * input` of each convolution.
+    """`(1 - alpha) * output + alpha * input` of each convolution, as in the paper.
 
-    So it is in the paper; the benchmark's code takes the last output before its own sum instead of the input, which
-    differs by terms of alpha squared.
+    The benchmark's code uses the last output before its own sum instead of the input, which differs by terms of order
+    alpha squared.
     """
 
     alpha: float
@@ -85,12 +85,12 @@ class Initial:
 
 @dataclass(frozen=True)
 class Jumping:
-    """A linear map of all hidden layers side by side (jumping knowledge, Xu et al. 2018).
+    """A linear map of all hidden layers, concatenated (jumping knowledge, Xu et al. 2018).
 
-    Computed as the sum of a map a layer, whose outputs are narrow: no layer has to be kept for the last.
+    It is computed as a sum of one map per layer, whose outputs are narrow, so that no layer is kept until the end.
 
     Attributes:
-        parts: the columns of the weight that read each hidden layer, `[num_classes, width]`, the first one's first.
+        parts: the columns of the weight for each hidden layer, `[num_classes, width]`, in the order of the layers.
     """
 
     parts: tuple[Tensor, ...]
@@ -110,9 +110,9 @@ class FeatureLinear(nn.Linear):
 
 
 class Connections(nn.Module):
-    """What a network with connections past its layers has beside its convolutions, all of which are of one width.
+    """The additional layers of a network with skip connections, whose convolutions all have the same width.
 
-    As in the benchmark there are two linear layers more: one with ReLU before the convolutions, and one after them.
+    As in the benchmark these are two linear layers: one with ReLU before the convolutions, and one after them.
 
     Args:
         options: with a `skip`.
@@ -129,7 +129,7 @@ class Connections(nn.Module):
         self.logits = nn.Identity()
 
     def rule(self) -> Rule:
-        """For one pass through the network."""
+        """The rule for one pass through the network."""
         match self._options.skip:
             case "residual":
                 return Residual(self._options.alpha)
@@ -158,9 +158,9 @@ class Connections(nn.Module):
         return out
 
     def calibrated_before(self) -> dict[nn.Module, list[str]]:
-        """As `GNN.calibrated`: what comes before the convolutions."""
+        """The part of `GNN.calibrated` before the convolutions."""
         return {self.input: ["input.weight"]}
 
     def calibrated_after(self) -> dict[nn.Module, list[str]]:
-        """As `GNN.calibrated`: what comes after the convolutions."""
+        """The part of `GNN.calibrated` after the convolutions."""
         return {self.logits: ["output.weight"]}

@@ -12,16 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.index_type import index_type
 
-# What we use of it has been stable for years, and is compared with dense products in the tests.
+# The parts that we use have been stable for years, and tests compare them with dense products.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state", category=UserWarning)
 warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
 
 
 @dataclass(eq=False)
 class Pattern:
-    """Where a sparse matrix `[num_rows, num_cols]` has entries, in CSR form.
+    """The positions of the entries of a sparse matrix `[num_rows, num_cols]`, in CSR form.
 
     Attributes:
         indptr: int32 or int64 `[num_rows + 1]`.
@@ -34,13 +35,13 @@ class Pattern:
     num_cols: int
 
     def __post_init__(self) -> None:
-        """Raises TypeError for two index types: sparse products on a GPU would read the columns as the other one."""
+        """Raise TypeError for two index types, which sparse products on a GPU would misread."""
         types = (self.indptr.dtype, self.indices.dtype)
         if types not in ((torch.int32, torch.int32), (torch.int64, torch.int64)):
             raise TypeError(f"sparse pattern: indptr is {types[0]} and indices {types[1]}; allowed: both of one type")
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor that the pattern holds, those kept of earlier calls included."""
+        """All tensors of the pattern, including cached ones."""
         yield from (value for value in vars(self).values() if isinstance(value, Tensor))
         if "transposed" in vars(self):
             transposed, order = self.transposed
@@ -58,7 +59,7 @@ class Pattern:
 
     @cached_property
     def transposed(self) -> tuple[Pattern, Tensor]:
-        """The transposed pattern, and for each of its entries the entry here that it comes from."""
+        """The transposed pattern, and for each of its entries the index of the entry here."""
         order = torch.arange(self.indices.numel(), device=self.indices.device)
         csr = self._matrix(order).t().to_sparse_csr()
         pattern = Pattern(csr.crow_indices(), csr.col_indices(), self.num_cols, self.num_rows)
@@ -69,7 +70,7 @@ class Pattern:
         values = values.to(dense.dtype)
         if dense.is_cuda:
             return self._matrix(values) @ dense
-        # The sum of weighted rows of a table, which torch has a kernel for that is 2 to 3 times as fast on a CPU.
+        # A sum of weighted rows of a table: torch has a kernel for it that is 2 to 3 times as fast on a CPU.
         sums: Tensor = torch.embedding_bag(
             dense.contiguous(), self.indices, self.indptr, mode=0, per_sample_weights=values, include_last_offset=True
         )[0]
@@ -106,9 +107,9 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def sparse_product(pattern: Pattern, values: Tensor, dense: Tensor) -> Tensor:
-    """Sparse matrix times dense matrix, with gradients for both; no tensor of entries by width is ever made.
+    """Sparse matrix times dense matrix, with gradients for both. It makes no tensor `[num_entries, width]`.
 
-    The result has the type of `dense`, which may be bfloat16 while `values` are float32.
+    The result has the dtype of `dense`, which may be bfloat16 while `values` are float32.
     """
     return _SparseProduct.apply(pattern, values, dense)
 
@@ -129,9 +130,10 @@ class _SparseProductAndRows(torch.autograd.Function):
 
 
 def sparse_product_and_rows(pattern: Pattern, values: Tensor, dense: Tensor, start: int) -> tuple[Tensor, Tensor]:
-    """`sparse_product` with fixed values, and beside it the rows of `dense` from `start` on, as many as it has rows.
+    """`sparse_product` with fixed values, and as many rows of `dense`, from `start` on, as the result has.
 
-    Taken apart, the gradient of the rows would be padded to the size of `dense` and added in passes of their own.
+    With two separate functions, the gradient of the rows would be padded to the size of `dense` and added in passes of
+    its own.
     """
     return _SparseProductAndRows.apply(pattern, values, dense, start)
 
@@ -156,14 +158,12 @@ class SparseFeatures:
         return self.pattern.num_rows, self.pattern.num_cols
 
     def select(self, rows: Tensor) -> SparseFeatures:
-        """Some rows, `[num_rows]` ids: a copy."""
+        """A copy of some rows; `rows` are their ids `[num_rows]`."""
         indptr = self.pattern.indptr
         count = indptr.diff()[rows]
-        begin = torch.zeros(rows.numel() + 1, dtype=torch.int64, device=rows.device)
-        torch.cumsum(count, 0, out=begin[1:])
+        begin = row_pointers(count)
         total = int(begin[-1])
-        entries = torch.arange(total, device=rows.device)
-        entries += (indptr[rows] - begin[:-1]).repeat_interleave(count, output_size=total)
+        entries = positions_of_rows(indptr[rows], count, begin, total)
         index = index_type(total, self.pattern.num_cols)
         indices = self.pattern.indices[entries].to(index)
         return SparseFeatures(
@@ -173,11 +173,11 @@ class SparseFeatures:
 
 @dataclass(eq=False)
 class Rows:
-    """Some rows of a table of features, read where they are used: a batch's features without a copy of them.
+    """Some rows of a table of features, read where they are used: a batch's features without a copy.
 
     Attributes:
         table: `[num_nodes, num_features]`, float32 or bfloat16.
-        ids: which rows, `[num_rows]`.
+        ids: of the rows, `[num_rows]`.
     """
 
     table: Tensor
@@ -188,13 +188,13 @@ class Rows:
         return self.ids.numel(), self.table.shape[1]
 
     def gather(self) -> Tensor:
-        """The rows as a tensor of their own, float32."""
+        """The rows as a new tensor, float32."""
         return self.table.index_select(0, self.ids).float()
 
     def columns(self, pattern: Pattern) -> Pattern:
-        """A pattern whose columns are these rows, as one whose columns are all rows of the table."""
+        """A pattern with these rows as columns, converted to one with all rows of the table as columns."""
         index = index_type(pattern.indices.numel(), self.table.shape[0])
-        indices = self.ids.to(index)[pattern.indices]  # the ids are cast, of which there are fewer than entries
+        indices = self.ids.to(index)[pattern.indices]  # casting the ids is cheaper: there are fewer than entries
         return Pattern(pattern.indptr.to(index), indices, pattern.num_rows, self.table.shape[0])
 
     def __getitem__(self, part: slice) -> Rows:
@@ -206,7 +206,7 @@ Features = Tensor | SparseFeatures | Rows
 
 
 def feature_tensors(x: Features) -> Iterator[Tensor]:
-    """Every tensor that features are made of."""
+    """All tensors that features consist of."""
     if isinstance(x, Tensor):
         yield x
     elif isinstance(x, Rows):

@@ -1,23 +1,21 @@
-"""Plots as PNG, drawn without a display and without matplotlib's own state."""
+"""Plots of a report, as PNG."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from ugts_dist.plots import new_plot, png
 from ugts_dist.terminal import escaped
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
-_DOTS_PER_INCH = 130
 _MOST_BARS = 120
 
 
 def curves(lines: Mapping[str, Curve], ylabel: str, best: float | None = None) -> bytes:
     """Lines over epochs, with their names where there are several, and the best epoch marked where it is told."""
-    figure, axes = _empty(5.0, 3.2)
+    figure, axes = new_plot(5.0, 3.2)
     for name, (epochs, values) in lines.items():
         # A single point has no line that would show it.
         axes.plot(epochs, values, linewidth=1.4, marker="." if len(epochs) == 1 else "", label=name)
@@ -27,52 +25,35 @@ def curves(lines: Mapping[str, Curve], ylabel: str, best: float | None = None) -
     axes.xaxis.get_major_locator().set_params(integer=True)
     if len(lines) > 1 or best is not None:
         axes.legend(fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def bars(values: Mapping[str, float], xlabel: str, mean: float) -> bytes:
     """A bar for each name, the first on top, and a line at the mean; of very many names the first ones."""
     shown = dict(list(values.items())[:_MOST_BARS])
-    figure, axes = _empty(6.0, min(1.2 + 0.26 * len(shown), 40.0))
+    figure, axes = new_plot(6.0, min(1.2 + 0.26 * len(shown), 40.0))
     axes.barh(range(len(shown)), list(shown.values()), color="C0")
     axes.axvline(mean, color="black", linestyle="--", linewidth=1, label=f"of all weights, {mean:.4f}")
     axes.set_yticks(range(len(shown)), [_literal(name) for name in shown], fontsize="small")
     axes.set(xlabel=xlabel, ylim=(len(shown) - 0.4, -0.6))
     axes.legend(fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def points(groups: Mapping[str, Curve], xlabel: str, ylabel: str) -> bytes:
     """Dots, in a colour for each group."""
-    figure, axes = _empty(6.0, 4.0)
+    figure, axes = new_plot(6.0, 4.0)
     for name, (x, y) in groups.items():
         axes.plot(x, y, linestyle="", marker="o", markersize=4, label=_literal(name))
     axes.set(xlabel=xlabel, ylabel=_literal(ylabel))
     axes.legend(fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def finite(epochs: Sequence[float], values: Sequence[float]) -> Curve:
     """The points that can be drawn: a threshold is minus infinity where nothing is masked."""
     kept = [(x, y) for x, y in zip(epochs, values, strict=True) if math.isfinite(x) and abs(y) < 1e300]
     return [x for x, _ in kept], [y for _, y in kept]
-
-
-def _empty(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _png(figure: Any) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    written = io.BytesIO()
-    # Without the name of the program that wrote it, equal figures are equal bytes.
-    figure.savefig(written, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    return written.getvalue()
 
 
 def _literal(name: str) -> str:

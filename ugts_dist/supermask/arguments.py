@@ -1,4 +1,4 @@
-"""Checks of arguments: each raises ValueError that names the argument, its value and what is allowed."""
+"""Checks of arguments. Each raises ValueError with the argument's name, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_SEED = -(2**63)
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number from `least` to `most`; a boolean is none."""
+    """Check for a whole number from `least` to `most`. A boolean is not one."""
     allowed = f"a whole number of {least} or more" if most is None else f"a whole number from {least} to {most}"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise refused(name, value, allowed)
@@ -27,40 +27,40 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def seed(name: str, value: Any) -> int:
-    """A seed that a ticket can hold."""
+    """Check for a seed that a ticket can store."""
     return whole(name, value, MIN_SEED, MAX_SEED)
 
 
 def fraction(name: str, value: Any, *, below_one: bool) -> float:
-    """A number in [0, 1], or in [0, 1)."""
+    """Check for a number in [0, 1], or in [0, 1) if `below_one`."""
     if not _is_number(value) or not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
         raise refused(name, value, "[0, 1)" if below_one else "[0, 1]")
     return float(value)
 
 
 def positive(name: str, value: Any, least: float = 2.0**-64, most: float = 2.0**64) -> float:
-    """A number of usual size above 0, so that float32 holds it and its products with others."""
+    """Check for a number above 0 of moderate size, so that products with other float32 numbers stay finite."""
     if not _is_number(value) or not least <= value <= most:
         raise refused(name, value, f"a number from 2^{math.log2(least):g} to 2^{math.log2(most):g}")
     return float(value)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """One of some words."""
+    """Check for one of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
         raise refused(name, value, ", ".join(allowed))
     return value
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False."""
+    """Check for True or False."""
     if not isinstance(value, bool):
         raise refused(name, value, "True or False")
     return value
 
 
 def names(name: str, values: Any) -> tuple[str, ...]:
-    """Several names; one string is none, as it would be taken for its letters."""
+    """Check for a collection of names. A single string is not one: it would be read letter by letter."""
     found = () if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
     if isinstance(values, str) or not hasattr(values, "__iter__") or not all(isinstance(one, str) for one in found):
         raise refused(name, values, "a collection of names")
@@ -68,7 +68,7 @@ def names(name: str, values: Any) -> tuple[str, ...]:
 
 
 def known(name: str, values: Collection[str], allowed: Collection[str]) -> None:
-    """Names of which each is among those allowed."""
+    """Check that each name is allowed."""
     for value in values:
         if value not in allowed:
             raise ValueError(f"{name} is {short(value)}, allowed are {', '.join(allowed)}")

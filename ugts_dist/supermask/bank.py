@@ -1,4 +1,4 @@
-"""Several tickets on one backbone: the frozen weights are held once, and of each ticket little but its mask bits."""
+"""Several tickets on one backbone: the frozen weights are held once, plus the mask bits of each ticket."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SCALAR_BYTES = 8  # of a gain or a scale
 
 
 class _BankedWeight(nn.Module):
-    """Parametrization of one frozen weight, which holds the random values alone: masked by the bits of the ticket in
-    use, which are unpacked when a layer reads the weight."""
+    """Parametrization of one frozen weight. It holds random values and masks them with the bits of the ticket in use,
+    which it unpacks when a layer reads the weight."""
 
     bits: Tensor | None
 
@@ -36,8 +36,8 @@ class _BankedWeight(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         if self.bits is None:
             raise RuntimeError("no ticket is in use: call the bank, or the model within `with bank.using(name)`")
-        # One product after the other and a choice, as in Ticket.apply: the same bits.
-        if self.bits.dtype == torch.int8:  # the values of a mask that is not binary
+        # The order of operations of Ticket.apply, for the same bits.
+        if self.bits.dtype == torch.int8:  # a mask that is not binary
             levels = self.bits.view(weight.shape)
             return torch.where(levels != 0, weight * self.gain * levels * self.scale, 0.0)
         return torch.where(_unpacked(self.bits, weight.shape), weight * self.gain * self.scale, 0.0)
@@ -45,24 +45,24 @@ class _BankedWeight(nn.Module):
 
 @dataclass
 class _Backbone:
-    """One frozen weight that the tickets share, and what masks it wherever it is read."""
+    """One frozen weight that the tickets share, with the parametrization that masks it."""
 
     place: Place
     banked: _BankedWeight
 
     @classmethod
     def install(cls, site: Site, weight: Tensor) -> _Backbone:
-        """Write the random values, and let every reader of the weight get them masked."""
+        """Write the random values, and mask them for every layer that reads the weight."""
         banked = _BankedWeight()
         with torch.no_grad():
             site.parameter.copy_(weight)
         for place in site.places:
-            # Unsafe only in that the parametrization is not tried here, when no ticket is in use.
+            # `unsafe` only skips a trial call of the parametrization, which would fail without a ticket in use.
             parametrize.register_parametrization(place.module, place.attribute, banked, unsafe=True)
         return cls(site.places[0], banked)
 
     def share(self, first: _Backbone) -> None:
-        """Read the values that another weight has in memory."""
+        """Use the values of another weight."""
         self.place.module.parametrizations[self.place.attribute].original = first.weight  # type: ignore[union-attr,index]
 
     @property
@@ -73,7 +73,7 @@ class _Backbone:
 
 @dataclass
 class _Held:
-    """All that is kept of one ticket, by name of the weight, parameter or buffer."""
+    """What the bank keeps of one ticket, by name of the weight, parameter or buffer."""
 
     bits: dict[str, Tensor]
     gains: dict[str, float]
@@ -97,34 +97,33 @@ class _Held:
 class TicketBank:
     """Any number of tickets of one architecture, seed and initialisation, switched per call.
 
-    The results have the same bits as those of a model that `Ticket.apply` filled. A further ticket takes one bit a
-    weight (a byte where its masks are not binary), two numbers a weight tensor, and its unmasked parameters and
-    buffers; while a layer computes, its masked weight is in memory as well. `model.to(device)` moves the weights, and
-    what is kept of a ticket follows when it is next used. The model is put into evaluation mode; where it is called in
-    training mode all the same, what a forward pass changes in buffers (batch normalisation) lasts until a ticket is
-    chosen again.
+    The results have the same bits as those of a model filled by `Ticket.apply`. Each ticket takes one bit per weight (a
+    byte if its masks are not binary), two numbers per weight tensor, and its unmasked parameters and buffers. During a
+    forward pass the masked weight of the current layer is in memory, too. `model.to(device)` moves the weights; a
+    ticket follows when it is next used. The model is in evaluation mode. If it is called in training mode, changes of
+    buffers (batch normalisation) last until a ticket is chosen again.
 
-    A bank serves one caller at a time: threads need a lock around a call, or a bank each (`copy.deepcopy` makes one).
+    A bank serves one caller at a time. Threads need a lock around each call, or a bank each (`copy.deepcopy`).
     """
 
     def __init__(self, model: nn.Module, tickets: Mapping[str, Ticket]) -> None:
         """
         Args:
-            model: plain model of the tickets' architecture, on any device; changed in place.
-            tickets: at least one, by any names.
+            model: plain model of the tickets' architecture, on any device; it is changed in place.
+            tickets: at least one, with any names.
 
-        Raises: TypeError for arguments of other types. ValueError, in one line that names what differs, for tickets
-        that do not fit the model or each other; the model is then left as it was.
+        Raises: TypeError for arguments of other types. ValueError, in one line that names the differences, for tickets
+        that do not fit the model or each other; the model is then unchanged.
         """
         if not isinstance(tickets, Mapping):
             raise TypeError(f"tickets is {type(tickets).__name__}, allowed is a mapping of names to tickets")
         for name, ticket in tickets.items():
             _require_ticket(name, ticket)
         if not tickets:
-            raise ValueError("a bank of no tickets: at least one is needed, which tells the seed of the weights")
+            raise ValueError("tickets is empty, allowed is one ticket or more")
         self.model = model
         self._recipe = next(iter(tickets.values())).recipe
-        self._in_use: list[str] = []  # one for each block that has not ended, the innermost last
+        self._in_use: list[str] = []  # one per open block, the innermost last
         sites = find_sites(model)
         weights = {site.name: self._recipe.draw(site.name, site.parameter.shape) for site in sites}
         self._layout = Layout.of(model)
@@ -140,22 +139,24 @@ class TicketBank:
         model.eval()
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """The model's forward pass with one ticket. Raises KeyError for a name that is not in the bank."""
+        """Run the model's forward pass with one ticket. Raises KeyError for a name that is not in the bank."""
         with self.using(name) as model:
             return model(*args, **kwargs)
 
     @contextmanager
     def using(self, name: str) -> Iterator[nn.Module]:
-        """The model is that of one ticket within the block, and afterwards what it was before.
+        """Use one ticket within the block; afterwards the model is as before.
 
-        Where a layer is called many times in a block, `torch.nn.utils.parametrize.cached()` inside it keeps the masked
-        weights until its end. Raises KeyError for an unknown name, RuntimeError within an outer `cached()`, which
-        would go on with another ticket's weights.
+        If a layer is called many times in the block, `torch.nn.utils.parametrize.cached()` inside it keeps the masked
+        weights until the block ends.
+
+        Raises: KeyError for an unknown name. RuntimeError inside an outer `cached()`, whose cache would hold another
+        ticket's weights.
         """
         if name not in self._held:
             raise KeyError(f"no ticket {name!r} in the bank, which has {', '.join(self._held)}")
         if parametrize._cache_enabled:
-            raise RuntimeError("a ticket is chosen within parametrize.cached(); allowed is the cache within the choice")
+            raise RuntimeError("using() inside parametrize.cached(), allowed is parametrize.cached() inside using()")
         self._in_use.append(name)
         self._choose()
         try:
@@ -165,37 +166,37 @@ class TicketBank:
             self._choose()
 
     def add(self, name: str, ticket: Ticket) -> None:
-        """Keep one more ticket. Raises ValueError for one that does not fit, and for a name that is taken."""
+        """Add a ticket. Raises ValueError for one that does not fit, and for a name that is taken."""
         _require_ticket(name, ticket)
         if name in self._held:
-            raise ValueError(f"ticket {name!r} is in the bank already")
+            raise ValueError(f"ticket {name!r} is already in the bank")
         self._check(name, ticket, {key: backbone.weight for key, backbone in self._backbone.items()})
         self._held[name] = _Held.of(ticket)
 
     def remove(self, name: str) -> None:
-        """Forget a ticket. Raises KeyError for an unknown name, ValueError for a ticket in use."""
+        """Remove a ticket. Raises KeyError for an unknown name, ValueError for a ticket in use."""
         if name in self._in_use:
             raise ValueError(f"ticket {name!r} is in use")
         del self._held[name]
 
     def names(self) -> tuple[str, ...]:
-        """The tickets in the bank, in the order in which they came."""
+        """The tickets in the bank, in the order in which they were added."""
         return tuple(self._held)
 
     def bytes(self, name: str) -> int:
-        """Memory that one ticket takes beside the weights: packed bits, gains and scales, unmasked tensors."""
+        """Bytes of memory of one ticket in addition to the weights: packed bits, gains, scales, unmasked tensors."""
         return self._held[name].bytes()
 
     @torch.no_grad()
     def _choose(self) -> None:
-        """Give the model what the innermost block's ticket has; outside of all blocks, no bits."""
+        """Set the bits of the innermost block's ticket; no bits outside all blocks."""
         if not self._in_use:
             for backbone in self._backbone.values():
                 backbone.banked.bits = None
             return
         held = self._held[self._in_use[-1]]
         for name, backbone in self._backbone.items():
-            # What was moved once stays there: the next switch copies nothing.
+            # A moved tensor stays on the new device, so that the next switch copies nothing.
             held.bits[name] = held.bits[name].to(backbone.weight.device)
             banked = backbone.banked
             banked.bits, banked.gain, banked.scale = held.bits[name], held.gains[name], held.scales[name]
@@ -205,7 +206,7 @@ class TicketBank:
             target.copy_(held.unmasked[name])
 
     def _check(self, name: str, ticket: Ticket, weights: Mapping[str, Tensor]) -> None:
-        """Raise ValueError for a ticket that is not of this backbone; `weights` are its random values."""
+        """Raise ValueError for a ticket of another backbone; `weights` are its random values."""
         if ticket.recipe != self._recipe:
             theirs, ours = (f"seed {r.seed} and weights {r.weight_init}" for r in (ticket.recipe, self._recipe))
             raise ValueError(f"ticket {name!r} has {theirs}, the bank has {ours}")
@@ -231,11 +232,11 @@ def _require_ticket(name: object, ticket: object) -> None:
 
 
 def _packed(mask: Tensor) -> Tensor:
-    """Eight mask bits a byte, most significant first: uint8 `[ceil(numel / 8)]`, on the CPU."""
+    """Mask bits packed eight per byte, most significant first: uint8 `[ceil(numel / 8)]`, on the CPU."""
     return torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1)))
 
 
 def _unpacked(bits: Tensor, shape: torch.Size) -> Tensor:
-    """The boolean mask `[*shape]` on the device of its packed bits."""
+    """The boolean mask `[*shape]`, on the device of the packed bits."""
     places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
     return (bits[:, None] & places).bool().view(-1)[: shape.numel()].view(shape)

@@ -1,6 +1,6 @@
-"""The values of a mask as boolean masks, which is how a ticket's file holds them.
+"""A mask with several values as a list of boolean masks, which is how a ticket file stores it.
 
-Where weights are frozen, all of this is of the others, in their order.
+With frozen weights, all of this covers the other weights only, in their order.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Levels = npt.NDArray[np.int8]
 
 
 def bit_masks(levels: Mask | Levels, form: Form) -> list[Mask]:
-    """The boolean masks, flat, that tell these values.
+    """Boolean masks, flat, that encode the values of a mask.
 
-    First of each coat, among the weights that the coat before it keeps. Then, of signed masks, which of the weights
-    that the first coat keeps are negative.
+    One mask per coat: which of the weights kept by the coat before reach this coat. Signed masks have one more: which
+    of the weights kept by the first coat are negative.
     """
     left = levels.reshape(-1)
     negative = left[left != 0] < 0
@@ -35,7 +35,7 @@ def bit_masks(levels: Mask | Levels, form: Form) -> list[Mask]:
 
 
 def levels_of(masks: Sequence[Mask], form: Form) -> Mask | Levels:
-    """The values, flat, that `bit_masks` tells by these masks; a binary mask is returned as it is."""
+    """Inverse of `bit_masks`: the values of the mask, flat. A binary mask is returned unchanged."""
     first, *others = masks
     if not others:
         return first
@@ -50,6 +50,6 @@ def levels_of(masks: Sequence[Mask], form: Form) -> Mask | Levels:
 
 
 def coded_sizes(size: int, counts: Sequence[int], form: Form) -> list[int]:
-    """How many values each of the boolean masks has, of a weight of this size; `counts`: how many of them are True."""
+    """Size of each boolean mask of a weight with `size` values; `counts` is the number of True in each."""
     sizes = [size, *counts[: form.coats - 1]]
     return [*sizes, counts[0]] if form.signed else sizes

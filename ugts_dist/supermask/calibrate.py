@@ -1,11 +1,11 @@
-"""Calibration: one gain per layer, from one forward pass, so that frozen weights start at a useful scale.
+"""Calibration: one gain per layer, from forward passes, so that frozen weights start at a useful scale.
 
-The weights never train, so nothing corrects a network whose logits are nearly zero (row-normalised features) or
-explode (deep ones). Layer by layer, the weights are multiplied by the one number that makes the root mean square of
-the layer's pre-activations 1: layer-sequential unit variance (Mishkin and Matas 2016) for weights that stay frozen.
+Frozen weights never adapt, so nothing corrects a network whose logits are nearly zero (row-normalised features) or
+explode (deep networks). Calibration multiplies the weights of each layer by the number that makes the root mean square
+of its pre-activations 1: layer-sequential unit variance (Mishkin and Matas 2016) for weights that stay frozen.
 
-One pass is enough for layers that are linear in their weights and are called once. A second pass measures all layers
-again; where biases, or several calls of one layer, have kept one from its level, further passes correct it.
+One pass is enough for layers that are linear in their weights and run once. A second pass measures all layers again.
+Further passes correct layers that biases or repeated calls keep from their level.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ugts_dist.errors import InputError
 from ugts_dist.supermask import arguments
 from ugts_dist.supermask.masked import Supermask
 
-_TOLERANCE = 0.01  # of a level; within it nothing is corrected
-_NOISE = 1e-3  # by which two measurements of the same layer may differ
-_ATTEMPTS = 16  # at one layer at a time
-_PASSES = 32  # a layer, at most: one that is called before and after another changes it again
+_TOLERANCE = 0.01  # relative, of a level
+_NOISE = 1e-3  # relative difference allowed between two measurements of a layer
+_ATTEMPTS = 16  # per layer in one pass
+_PASSES = 32  # per layer: a layer that runs before and after another one changes it again
 _LARGEST_STEP = math.log(1e4)
 _FARTHEST = math.log(1e8)
-_SLOPES = (0.1, 10.0)  # of the logarithm of a level over that of the gain: below 1 with biases, n with n calls
+_SLOPES = (0.1, 10.0)  # d log(level) / d log(gain): below 1 with biases, n with n calls
 
 Layers = Mapping[nn.Module, Sequence[str]]
 
@@ -44,25 +44,24 @@ def calibrate(
     sparsity: float = 0.0,
     levels: Mapping[nn.Module, float] | None = None,
 ) -> dict[str, float]:
-    """Scale the frozen weights of each layer so that its output has a root mean square of 1, or of its level.
+    """Scale the frozen weights of each layer so that its output has root mean square 1, or the given level.
 
-    Over all calls of a layer within 1 %; a UserWarning names the layers for which there is no such gain (a bias that is
-    larger than the level), and those that the forward pass does not call as modules.
+    The root mean square is taken over all calls of a layer, with a tolerance of 1 %. A UserWarning names layers for
+    which no such gain exists (a bias larger than the level) and layers that the forward pass does not call as modules.
 
     Args:
-        mask: of the model to calibrate, whose thresholds are left at `sparsity`.
-        forward: runs the model on the data to calibrate on, always the same and without dropout (`model.eval()`); it
-            is called at least twice, without gradients and without compilation.
-        layers: module whose output is measured -> names of the weights that scale it; in the order of the forward
+        mask: the supermask of the model to calibrate. Its thresholds are left at `sparsity`.
+        forward: runs the model on the calibration data, the same each time and without dropout (`model.eval()`). It is
+            called at least twice, without gradients and without compilation.
+        layers: module whose output is measured -> names of the weights that scale it, in the order of the forward
             pass. By default each module that owns a masked matrix `weight`.
-        sparsity: the sparsity at which the output is measured.
-        levels: root mean square of the output of some modules, where it is not to be 1.
+        sparsity: the sparsity at which outputs are measured.
+        levels: root mean square of the outputs of some modules, if it is not to be 1.
 
-    Returns: the gain of each weight that was scaled. With a process group, the gains of its first rank are used on all
-    ranks.
+    Returns: the gain of each scaled weight. With a process group, all ranks use the gains of its first rank.
 
     Raises: ValueError for arguments that are not allowed. InputError for a layer whose output is all zero or not
-    finite, and where no layer is called.
+    finite, and if no layer is called.
     """
     if not isinstance(mask, Supermask) or not callable(forward):
         told = f"mask is {type(mask).__name__} and forward {type(forward).__name__}"
@@ -81,7 +80,7 @@ def calibrate(
 
 
 class _Calibration:
-    """The layers, and what their gains and levels are so far."""
+    """The layers with their gains and levels so far."""
 
     def __init__(
         self,
@@ -99,7 +98,7 @@ class _Calibration:
         self._passes = 0
 
     def scale_in_order(self) -> None:
-        """One pass in which each layer is scaled at its first call, so that the next layer reads a scaled output."""
+        """Run one pass in which each layer is scaled at its first call, so that the next layer reads scaled input."""
 
         def scaled(module: nn.Module, output: Tensor) -> Tensor:
             if module in self._called:
@@ -116,7 +115,7 @@ class _Calibration:
             raise InputError(f"calibration: the forward pass calls no module of {names}")
 
     def correct(self) -> list[str]:
-        """Measure all layers, and change the gains of those that are off. Returns what is said of those still off."""
+        """Measure all layers and correct the gains that are off. Returns messages about layers that are still off."""
         self._measure()
         off = self._off()
         if not off:
@@ -124,7 +123,7 @@ class _Calibration:
         before = dict(self._measured)
         self._measure()
         if any(abs(self._measured[module] / level - 1.0) > _NOISE for module, level in before.items()):
-            return ["the forward pass has other outputs each time, as with dropout: call model.eval() before"]
+            return ["two forward passes gave different outputs, as with dropout: call model.eval() before"]
         while off and self._passes < _PASSES * len(self._layers):
             for module in off:
                 self._settle(module)
@@ -139,13 +138,13 @@ class _Calibration:
         return [module for module in self._layers if module in self._called and self._error(module)]
 
     def uncalled(self) -> list[str]:
-        """What is said of layers that never ran, or not as modules."""
+        """Messages about layers that were not called, or not as modules."""
         names = [name for module, names in self._layers.items() if module not in self._called for name in names]
-        return [f"{', '.join(names)} keep their scale, as no call of their modules was seen"] if names else []
+        return [f"{', '.join(names)} keep their scale: the forward pass does not call their modules"] if names else []
 
     def _settle(self, module: nn.Module) -> None:
-        """Look for the gain of one layer: the secant's method on logarithms, between bounds once there are some."""
-        at, low, high, slope = 0.0, -_FARTHEST, _FARTHEST, 1.0  # logarithms of factors to the present gain
+        """Find the gain of one layer: the secant method on logarithms, within bounds as soon as they are known."""
+        at, low, high, slope = 0.0, -_FARTHEST, _FARTHEST, 1.0  # logarithms of factors on the current gain
         for _ in range(_ATTEMPTS):
             error = self._error(module)
             if not error:
@@ -164,7 +163,7 @@ class _Calibration:
             self._measure()
 
     def _error(self, module: nn.Module) -> float:
-        """Logarithm of what a layer's level has to be multiplied by; 0 where it is near enough."""
+        """Logarithm of the factor that a layer's level lacks; 0 within the tolerance."""
         ratio = self._levels[module] / self._measured[module]
         return 0.0 if abs(1.0 / ratio - 1.0) <= _TOLERANCE else math.log(ratio)
 
@@ -212,7 +211,7 @@ class _Calibration:
     def _run(self, watch: Callable[[nn.Module, Tensor], Tensor]) -> None:
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            # A compiled model would go on with the code that it was compiled to before.
+            # A compiled model would use the code that it was compiled to before.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(_no_fused_attention())
             for module in self._layers:
@@ -222,7 +221,7 @@ class _Calibration:
 
 @contextmanager
 def _watched(module: nn.Module, watch: Callable[[nn.Module, Tensor], Tensor]) -> Iterator[None]:
-    """Hand each output of a module to `watch`. Hooks would miss `module.forward(x)`, which some of PyG's call."""
+    """Pass each output of a module to `watch`. Hooks would miss `module.forward(x)`, which some PyG layers call."""
     before, forward = module.__dict__.get("forward"), module.forward
 
     @functools.wraps(forward)
@@ -246,7 +245,7 @@ def _watched(module: nn.Module, watch: Callable[[nn.Module, Tensor], Tensor]) ->
 
 @contextmanager
 def _no_fused_attention() -> Iterator[None]:
-    """Torch's fused transformer layers read the weights of their modules without calling these."""
+    """Disable torch's fused transformer layers, which read the weights of their modules without calling these."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -283,7 +282,7 @@ def _matrix_owners(mask: Supermask) -> dict[nn.Module, list[str]]:
 
 
 def _sharing(mask: Supermask, layers: Layers) -> Iterator[str]:
-    """What is said of further modules that read a weight that was calibrated for the first of them."""
+    """Messages about further modules that read a weight that was calibrated for the first of them."""
     modules = dict(mask.model.named_modules(remove_duplicate=False))
     for name, own in mask.shared().items():
         module = modules[name.rpartition(".")[0]]

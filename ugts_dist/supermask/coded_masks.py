@@ -1,7 +1,6 @@
-"""The masks of a network as the boolean ones that a ticket's file codes, and back.
+"""Conversion between the masks of a network and the boolean masks that a ticket file stores.
 
-Of a weight only what is not frozen is coded, in its order: the masks of `ugts_dist.supermask.bit_masks`, one after the
-other.
+Each weight has the masks of `ugts_dist.supermask.bit_masks`, one after the other, without its frozen weights.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ugts_dist.supermask.ticket_header import HeaderWeight
 
 
 def masks_to_code(values: Mapping[str, Tensor], form: Form, seed: int) -> dict[str, list[Mask]]:
-    """The flat boolean masks of each weight, from the values of its mask."""
+    """The boolean masks of each weight, flat, from the values of its mask."""
     flat = {name: value.numpy().reshape(-1) for name, value in values.items()}
     if form.is_frozen:
         flat = {name: _free(value, seed, name, form) for name, value in flat.items()}
@@ -31,9 +30,9 @@ def masks_to_code(values: Mapping[str, Tensor], form: Form, seed: int) -> dict[s
 
 
 def decoded_masks(data: bytes, weights: Mapping[str, HeaderWeight], form: Form, seed: int) -> dict[str, Tensor]:
-    """The values of each weight's mask, boolean where they are binary, otherwise int8.
+    """The values of each weight's mask: boolean if the form is binary, otherwise int8.
 
-    Raises ValueError for data that is not of such masks.
+    Raises ValueError for data that does not encode such masks.
     """
     sizes = [size for weight in weights.values() for size in _sizes(weight, form)]
     counts = [count for weight in weights.values() for count in weight.counts]
@@ -45,7 +44,7 @@ def decoded_masks(data: bytes, weights: Mapping[str, HeaderWeight], form: Form, 
 
 
 def num_values(weights: Mapping[str, HeaderWeight], form: Form) -> int:
-    """How many values decoding these masks takes in memory, in all."""
+    """Number of values that decoding these masks holds in memory."""
     return sum(max(weight.size, sum(_sizes(weight, form))) for weight in weights.values())
 
 
@@ -59,7 +58,7 @@ def _free(values: Mask | Levels, seed: int, name: str, form: Form) -> Mask | Lev
 
 
 def _with_frozen(free: Mask | Levels, seed: int, name: str, size: int, form: Form) -> Mask | Levels:
-    """What is pruned is 0; what is locked passes every coat."""
+    """Insert the frozen weights: pruned ones are 0, locked ones pass every coat."""
     pruned, locked = frozen_places(seed, name, size, form)
     values: npt.NDArray[Any] = np.zeros(size, free.dtype)
     values[locked] = form.coats

@@ -1,32 +1,32 @@
-"""Entropy coding of supermasks: many boolean masks as one byte string, close to the least that they can take.
+"""Entropy coding of supermasks: many boolean masks as one byte string, close to the theoretical minimum size.
 
-A mask of N weights of which k are kept, at random places, holds N H(k / N) bits (H: binary entropy). What is coded are
-the gaps between the positions of the rarer value, which are geometrically distributed: the lower bits of a gap are all
-but uniform and are stored as they are; the rest of it goes through rANS (Duda 2013, arXiv:1311.2540), many states side
-by side (Giesen 2014, arXiv:1402.3392), with a static model that follows from N and k. The format needs integers only,
-so that every machine and every language finds the same bytes.
+A mask of N weights of which k are kept, at random places, has N H(k / N) bits of information (H: binary entropy). The
+code stores the gaps between the positions of the rarer value, which are geometrically distributed. The lower bits of a
+gap are almost uniform and are stored as they are. The rest goes through rANS (Duda 2013, arXiv:1311.2540) with many
+interleaved states (Giesen 2014, arXiv:1402.3392) and a static model computed from N and k. The format uses integers
+only, so that every machine and every language writes the same bytes.
 
-**Layer.** With N and k of a layer: the rare value is True where 2 k <= N, else False; m = min(k, N - k) is how often it
-occurs. A layer with m = 0 is passed over everywhere below. Otherwise
+**Layer.** For a layer with N and k: the rare value is True if 2 k <= N, otherwise False; it occurs m = min(k, N - k)
+times. Layers with m = 0 are skipped everywhere below. Otherwise
     s = max(0, bit_length(N // m) - 3)                   the number of lower bits of its gaps;
     q = ((N - m) << 32) // N, then s times q = (q * q) >> 32;
     c = min(max(q >> 24, 128), 226)                      its model.
 **Model.** c stands for a geometric distribution with ratio (2 c + 1) / 512. It has A = 8 + 4 (512 // (511 - 2 c))
-symbols, 0 to A - 1, of which the last, E = A - 1, is the escape. Symbol i owns the slots F(i) to F(i + 1) - 1 of 2^14:
+symbols, 0 to A - 1. The last, E = A - 1, is the escape. Symbol i owns the slots F(i) to F(i + 1) - 1 of 2^14:
     p(0) = 2^32,  p(i + 1) = (p(i) * (2 c + 1)) >> 9,
     F(i) = i + (((2^32 - p(i)) * (2^14 - A)) >> 32) for i < A,  F(A) = 2^14.
-**Symbols.** A gap g is the number of other values between a rare one and the rare one before it (or the beginning; the
-end is not coded). Its symbols are (g >> s) // E times the escape, then (g >> s) % E.
-**Bytes.** Nothing at all where all layers have m = 0. Otherwise, in this order:
-  1. of each layer the number of its escapes, seven bits a byte, lowest first, the top bit set in all but the last byte;
+**Symbols.** A gap g is the number of other values between a rare value and the one before it (or the beginning). The
+end is not coded. The symbols of g are (g >> s) // E escapes, then (g >> s) % E.
+**Bytes.** No bytes if all layers have m = 0. Otherwise, in this order:
+  1. the number of escapes of each layer: seven bits per byte, lowest first, the top bit set in all but the last byte;
   2. the states of L = 1 + (sum of m (s + 2)) // 8192 lanes, each 32 bits, little-endian;
   3. words of 16 bits, little-endian;
-  4. the lower s bits of all gaps in order, highest bit first; the first of them is the top bit of its byte, and the
-     last byte is filled up with zeros.
+  4. the lower s bits of all gaps in order, highest bit first. The first bit is the top bit of its byte; the last byte
+     is padded with zeros.
 **Decoding.** Symbol number i of all symbols of all layers belongs to lane i mod L. In the order of i: with the lane's
-state x, slot = x mod 2^14 tells the symbol, and x becomes (F(symbol + 1) - F(symbol)) * (x >> 14) + slot - F(symbol).
-The lanes of one round (i = L t to L t + L - 1) are all advanced; then each whose x is less than 2^16, in the order of
-the lanes, takes the next word w: x = (x << 16) + w. In the end each state is 2^16, and no word is left.
+state x, slot = x mod 2^14 gives the symbol, and x becomes (F(symbol + 1) - F(symbol)) * (x >> 14) + slot - F(symbol).
+All lanes of one round (i = L t to L t + L - 1) advance. Then, in the order of the lanes, each lane with x < 2^16 takes
+the next word w: x = (x << 16) + w. At the end each state is 2^16 and no word is left.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _BITS = 14
 _SLOTS = 1 << _BITS
 _LEAST_STATE = 1 << 16
 _MODELS = (128, 226)
-_MAX_SIZE = 1 << 40  # of one mask, so that no sum of gaps overflows
+_MAX_SIZE = 1 << 40  # of one mask; sums of gaps can't overflow
 
 
 def encode(masks: Sequence[Mask]) -> bytes:
-    """Boolean masks of any shapes, in this order, as one byte string."""
+    """Encode boolean masks of any shapes, in this order, as one byte string."""
     layers = [_layer(mask.size, int(np.count_nonzero(mask))) for mask in masks]
     coded = [layer for layer in layers if layer.rare]
     if not coded:
@@ -67,22 +67,22 @@ def encode(masks: Sequence[Mask]) -> bytes:
 
 
 def decode(data: bytes, sizes: Sequence[int], counts: Sequence[int]) -> list[Mask]:
-    """The masks, flat, of these sizes and numbers of True.
+    """Decode masks of the given sizes and numbers of True; they are flat.
 
-    The work and the memory that this takes are bounded by the sizes, which the caller has to limit.
+    The sizes bound the work and the memory. The caller has to limit them.
 
-    Raises: ValueError for data that `encode` did not make of such masks.
+    Raises: ValueError for data that `encode` did not write for such masks.
     """
     layers = [_layer(size, count) for size, count in zip(sizes, counts, strict=True)]
     coded = [layer for layer in layers if layer.rare]
     if not coded and data:
-        raise ValueError(f"{len(data)} bytes of masks, needed are none")
+        raise ValueError(f"{len(data)} bytes of masks, allowed are none")
     positions = iter(_decode(data, coded)) if coded else iter(())
     return [_mask(layer, next(positions) if layer.rare else np.empty(0, np.int64)) for layer in layers]
 
 
 def entropy_bytes(sizes: Sequence[int], counts: Sequence[int]) -> float:
-    """The least that random masks of these sizes and numbers of True take: the sum of N H(k / N), in bytes."""
+    """Minimum size in bytes of random masks of these sizes and numbers of True: the sum of N H(k / N) / 8."""
     bits = 0.0
     for size, count in zip(sizes, counts, strict=True):
         for part in (count, size - count):
@@ -92,7 +92,7 @@ def entropy_bytes(sizes: Sequence[int], counts: Sequence[int]) -> float:
 
 
 class _Layer(NamedTuple):
-    """How a mask is coded, which follows from its size and its number of True: see the module's format."""
+    """How a mask is coded, computed from its size and its number of True; see the module's format."""
 
     size: int
     rare: int
@@ -115,12 +115,12 @@ def _layer(size: int, count: int) -> _Layer:
 
 
 def _escape(model: int) -> int:
-    """The last symbol of a model."""
+    """The escape symbol of a model: its last symbol."""
     return 7 + 4 * (512 // (511 - 2 * model))
 
 
 def _bounds(model: int) -> npt.NDArray[np.uint32]:
-    """First slot of each symbol, and the number of slots after the last."""
+    """The first slot of each symbol, followed by the number of slots."""
     symbols = _escape(model) + 1
     bounds, power = [], 1 << 32
     for symbol in range(symbols):
@@ -130,12 +130,12 @@ def _bounds(model: int) -> npt.NDArray[np.uint32]:
 
 
 def _lanes(coded: Sequence[_Layer]) -> int:
-    # About a kilobyte for each state of four bytes; the number of rounds hardly depends on the size.
+    # About a kilobyte per state of four bytes; the number of rounds hardly depends on the size.
     return 1 + sum(layer.rare * (layer.shift + 2) for layer in coded) // 8192
 
 
 def _symbols(high: npt.NDArray[np.int64], escape: int) -> npt.NDArray[np.uint8]:
-    """The symbols of gaps without their lower bits, escapes included."""
+    """The symbols of gaps without their lower bits, including escapes."""
     before, last = np.divmod(high, escape)
     ends = np.cumsum(before + 1) - 1
     symbols = np.full(ends[-1] + 1, escape, np.uint8)
@@ -152,7 +152,7 @@ def _to_bits(gaps: npt.NDArray[np.int64], shift: int) -> npt.NDArray[np.uint8]:
 
 
 def _compress(frequency: npt.NDArray[np.uint32], start: npt.NDArray[np.uint32], lanes: int) -> tuple[bytes, bytes]:
-    """States and words for symbols of these numbers of slots and first slots: the decoder's steps, backwards."""
+    """States and words for symbols with these numbers of slots and first slots: the decoder's steps in reverse."""
     state = np.full(lanes, _LEAST_STATE, np.uint32)
     words = np.empty(frequency.size, "<u2")
     position = words.size
@@ -169,19 +169,19 @@ def _compress(frequency: npt.NDArray[np.uint32], start: npt.NDArray[np.uint32], 
 
 
 def _decode(data: bytes, coded: Sequence[_Layer]) -> list[npt.NDArray[np.int64]]:
-    """The positions of the rare value in each layer."""
+    """Decode the positions of the rare value in each layer."""
     lengths, start = _lengths(data, coded)
     lanes, low_bits = _lanes(coded), sum(layer.rare * layer.shift for layer in coded)
     end = len(data) - -(-low_bits // 8)
     num_words, odd = divmod(end - start - 4 * lanes, 2)
-    # A symbol adds more than half a bit to its state; so nothing is allocated for more than the data can hold.
+    # Each symbol adds more than half a bit to its state, so this bounds the allocation by the size of the data.
     if odd or num_words < 0 or sum(lengths) > 32 * (lanes + num_words):
         raise ValueError(f"{len(data)} bytes of masks do not hold {sum(lengths)} symbols")
     states = np.frombuffer(data, "<u4", lanes, start).astype(np.uint32)
     words = np.frombuffer(data, "<u2", num_words, start + 4 * lanes).astype(np.uint32)
     bits = np.unpackbits(np.frombuffer(data, np.uint8, offset=end))
     if bits[low_bits:].any():
-        raise ValueError("the last byte of the masks is not filled up with zeros")
+        raise ValueError("the last byte of the masks is not padded with zeros")
     symbols = iter(_expand(states, words, lengths, [layer.model for layer in coded]))
     positions, first = [], 0
     for layer in coded:
@@ -192,7 +192,7 @@ def _decode(data: bytes, coded: Sequence[_Layer]) -> list[npt.NDArray[np.int64]]
 
 
 def _lengths(data: bytes, coded: Sequence[_Layer]) -> tuple[list[int], int]:
-    """Number of symbols of each layer, and where in the data these numbers end."""
+    """The number of symbols of each layer, and the position in the data after these numbers."""
     lengths, position = [], 0
     for layer in coded:
         escapes, position = _read_varint(data, position)
@@ -206,14 +206,14 @@ def _lengths(data: bytes, coded: Sequence[_Layer]) -> tuple[list[int], int]:
 def _expand(
     state: npt.NDArray[np.uint32], words: npt.NDArray[np.uint32], lengths: Sequence[int], models: Sequence[int]
 ) -> list[npt.NDArray[np.uint8]]:
-    """The symbols of each layer, from the states and words of all."""
+    """Decode the symbols of each layer from the states and words."""
     used = sorted(set(models))
     bounds = [_bounds(model) for model in used]
     widths = [np.diff(b) for b in bounds]
     symbol_at = np.concatenate([np.repeat(np.arange(w.size, dtype=np.uint8), w) for w in widths])
     frequency_at = np.concatenate([np.repeat(w, w) for w in widths])
     inside_at = np.concatenate([np.arange(_SLOTS, dtype=np.uint32) - np.repeat(b[:-1], np.diff(b)) for b in bounds])
-    # Slots of all models in one numbering: at first where the model of each symbol begins, then the symbol's slot.
+    # One numbering for the slots of all models: the start of each symbol's model first, later the symbol's slot.
     slots = np.repeat(np.array([used.index(model) * _SLOTS for model in models], np.uint32), lengths)
     position = 0
     for first in range(0, slots.size, state.size):
@@ -244,9 +244,9 @@ def _from_bits(bits: npt.NDArray[np.uint8], layer: _Layer) -> npt.NDArray[np.int
 
 
 def _positions(symbols: npt.NDArray[np.uint8], low: npt.NDArray[np.int64], layer: _Layer) -> npt.NDArray[np.int64]:
-    last = symbols != _escape(layer.model)  # of a gap: not the escape
+    last = symbols != _escape(layer.model)  # the symbol that ends a gap
     if np.count_nonzero(last) != layer.rare or not last[-1]:
-        raise ValueError(f"a mask of {layer.size} weights has another number of gaps than {layer.rare}")
+        raise ValueError(f"a mask of {layer.size} weights has a number of gaps other than {layer.rare}")
     before = np.cumsum(symbols, dtype=np.int64)[last] << layer.shift
     positions = before + np.cumsum(low) + np.arange(layer.rare)
     if positions[-1] >= layer.size:
@@ -269,7 +269,7 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number, and the position after it."""
+    """Read a number. Returns it and the position after it."""
     value = 0
     for shift in range(0, 63, 7):
         if position == len(data):

@@ -14,31 +14,31 @@ from ugts_dist.supermask.sites import Site
 
 @dataclass
 class Entry:
-    """One masked weight: where it lives, and what masks it."""
+    """One masked weight: its place in the model, and its parametrization."""
 
     site: Site
     masked: MaskedWeight
 
     @property
     def weight(self) -> Tensor:
-        """The frozen weight, before masking. Raises ValueError where it is masked no longer."""
+        """The frozen weight before masking. Raises ValueError if the mask was removed."""
         return self.original * self.masked.gain if self.masked.is_folded else self.original
 
     @property
     def original(self) -> Tensor:
-        """What is kept of it in memory: the weight, but of a folded one its values without the gain."""
+        """The tensor in memory: the weight with its gain, or without it if the weight is folded."""
         place = self.site.places[0]
         if not parametrize.is_parametrized(place.module, place.attribute):
-            raise ValueError(f"{self.site.name} is masked no longer: use the mask before remove_parametrizations")
+            raise ValueError(f"{self.site.name} is no longer masked: use the mask before remove_parametrizations")
         return place.module.parametrizations[place.attribute].original  # type: ignore[union-attr,index]
 
     def share(self, first: Entry) -> None:
-        """Read the values that another weight has in memory, which have no gain yet."""
+        """Use the values of another weight, which have no gain yet."""
         place = self.site.places[0]
         place.module.parametrizations[place.attribute].original = first.original  # type: ignore[union-attr,index]
         self.masked.is_folded = first.masked.is_folded = True
 
     def regenerated(self, recipe: Recipe) -> Tensor:
-        """The weight from its seed and gain, as a ticket finds it; on the weight's device."""
+        """The weight drawn again from its seed and gain, as a ticket does it, on the weight's device."""
         weight = self.original
         return recipe.draw(self.site.name, weight.shape).to(weight.device) * self.masked.gain

@@ -1,4 +1,4 @@
-"""The form of a supermask: binary, or with more values than 0 and 1."""
+"""The form of a supermask: binary, multicoated, signed or partially frozen."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MAX_COATS = 64
 
 @dataclass(frozen=True)
 class Form:
-    """Which values a supermask has. Raises ValueError for any that is not allowed.
+    """The values that a supermask can have. Raises ValueError for options that are not allowed.
 
     Attributes:
-        coats: a mask counts how many of so many nested thresholds a score reaches: 0 to `coats`. 1 is a binary mask.
-        signed: what is kept has the sign of its score.
-        pruned, locked: parts of each weight tensor, drawn from the seed, that are masked and that are kept for good.
+        coats: number of nested thresholds. The mask is the number that a score reaches: 0 to `coats`. 1: binary.
+        signed: kept weights are multiplied by the sign of their score.
+        pruned, locked: fractions of each weight tensor, drawn from the seed, that are always masked and always kept.
     """
 
     coats: int = 1
@@ -38,32 +38,32 @@ class Form:
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is the paper's: a binary mask that scores decide everywhere."""
+        """Whether this is the paper's form: a binary mask without frozen weights."""
         return self == Form()
 
     @property
     def is_binary(self) -> bool:
-        """Whether a mask tells no more than what is kept."""
+        """Whether the mask has no other values than 0 and 1."""
         return self.coats == 1 and not self.signed
 
     @property
     def is_frozen(self) -> bool:
-        """Whether there are weights whose scores have no say."""
+        """Whether some weights are always masked or always kept."""
         return self.pruned > 0.0 or self.locked > 0.0
 
     @property
     def num_masks(self) -> int:
-        """By how many boolean masks a file tells the values of a weight."""
+        """Number of boolean masks that a file stores for each weight."""
         return self.coats + self.signed
 
     def to_json(self) -> dict[str, Any]:
-        """What is not the default."""
+        """The options that differ from their defaults."""
         default = asdict(Form())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
     @classmethod
     def from_json(cls, held: Any) -> Form:
-        """Raises ValueError for anything that `to_json` does not give of a form that is not the usual one."""
+        """Inverse of `to_json`. Raises ValueError for anything that it does not return, and for the default form."""
         names = {field.name for field in fields(cls)}
         if not isinstance(held, Mapping) or not held or held.keys() - names:
             raise ValueError(f"form is {short(held)}, allowed is an object with some of {', '.join(sorted(names))}")

@@ -1,7 +1,7 @@
-"""Partially frozen masks: a part of the weights is masked for good, another is kept for good (Otsuka et al. 2024).
+"""Partially frozen masks: some weights are always masked, others always kept (Otsuka et al. 2024, arXiv:2402.14029).
 
-Both parts are drawn at random, before training, from the weights' own seed (arXiv:2402.14029). So neither needs a score
-that is trained, and a ticket's file tells of neither.
+Both sets are drawn before training from the seed of the weights. They need no trained scores and take no bytes in a
+ticket file.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Places = npt.NDArray[np.bool_]
 
 
 def frozen_counts(size: int, form: Form) -> tuple[int, int]:
-    """How many of a weight tensor's weights are pruned, and how many locked."""
+    """Number of pruned and of locked weights of a weight tensor with `size` weights."""
     pruned = round(form.pruned * size)
     return pruned, min(round(form.locked * size), size - pruned)
 
 
 def num_free(size: int, form: Form) -> int:
-    """How many are left to the scores."""
+    """Number of weights that scores decide."""
     return size - sum(frozen_counts(size, form))
 
 
 def frozen_places(seed: int, name: str, size: int, form: Form) -> tuple[Places, Places]:
-    """Which weights are pruned and which are locked, both flat.
+    """The flat positions of the pruned weights and of the locked weights.
 
-    Each weight has 64 random bits, of the role `frozen`. Those with the lowest are pruned, those with the highest
-    locked; of equal ones the first counts as lower.
+    Each weight has 64 random bits with the role `frozen`. The lowest are pruned, the highest locked; ties go by
+    position, the first counting as lower.
     """
     pruned, locked = frozen_counts(size, form)
     bits = random_bits(seed, "frozen", name).random_raw(size)
@@ -42,9 +42,9 @@ def frozen_places(seed: int, name: str, size: int, form: Form) -> tuple[Places, 
 
 
 def frozen_ranks(seed: int, name: str, shape: torch.Size, form: Form) -> Tensor | None:
-    """What a score's rank has to be raised by: -inf where a weight is pruned, inf where it is locked, else 0.
+    """What is added to the ranked scores, `[*shape]`: -inf for pruned weights, inf for locked ones, otherwise 0.
 
-    None where nothing is frozen.
+    None if no weight is frozen.
     """
     if not form.is_frozen:
         return None

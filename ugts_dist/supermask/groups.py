@@ -12,7 +12,7 @@ from ugts_dist.supermask.recipe import Options
 
 
 class Group(NamedTuple):
-    """Weights that share a threshold, by their places, and how many of them are masked."""
+    """Weights that share a threshold: the indices of their layers, and the number of weights to mask."""
 
     places: list[int]
     masked: int
@@ -32,7 +32,7 @@ class Plan:
 
 
 def plan(sparsity: float, sizes: Mapping[str, int], options: Options) -> Plan:
-    """Of weights of these names and sizes. What is pruned is always masked, and what is locked never."""
+    """The groups for weights with these names and sizes. Pruned weights are always masked, locked ones never."""
     form = options.form
     layers = [_layer(sparsity, name, size, options, form) for name, size in sizes.items()]
     return Plan(_groups(sparsity, layers, options), [layer.least_kept for layer in layers])
@@ -80,6 +80,6 @@ def _groups(sparsity: float, layers: list[_Layer], options: Options) -> list[Gro
 
 
 def _masked(sparsity: float, layers: list[_Layer]) -> int:
-    """How many weights of some layers are masked together."""
+    """Number of weights to mask in some layers together."""
     wanted = round(sparsity * sum(layer.size for layer in layers))
     return min(max(wanted, sum(layer.least for layer in layers)), sum(layer.most for layer in layers))

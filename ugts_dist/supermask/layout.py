@@ -1,4 +1,4 @@
-"""Names and shapes of what a model consists of: they have to agree between a ticket and a model."""
+"""Names and shapes of a model's tensors, which have to agree between a ticket and a model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from ugts_dist.supermask.sites import find_sites, plain_tensors
 
-_NAMED = 4  # tensors that a message names; of the others it tells the number
+_NAMED = 4  # tensors that a message names; the others are only counted
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Of a plain model.
+    """Names and shapes in a plain model.
 
     Attributes:
-        weights: shape of each maskable weight, by its own name.
-        shared: further names of these weights, and the weight's own name.
+        weights: shape of each maskable weight, by its first name.
+        shared: further names of these weights -> first name.
         unmasked: shape of every other parameter and buffer, under each of its names.
-        tied: names of one and the same unmasked tensor, where it has several.
+        tied: groups of names of the same unmasked tensor.
     """
 
     weights: dict[str, torch.Size]
@@ -31,7 +31,7 @@ class Layout:
 
     @classmethod
     def of(cls, model: nn.Module) -> Layout:
-        """Raises ValueError for a model that can't be masked."""
+        """The layout of a model. Raises ValueError if it can't be masked."""
         sites = find_sites(model)
         of_weights = {name for site in sites for name in site.names}
         unmasked = {name: value.shape for name, value in plain_tensors(model) if name not in of_weights}
@@ -50,7 +50,7 @@ class Layout:
         )
 
     def check(self, weights: Mapping[str, Tensor], shared: Mapping[str, str], unmasked: Mapping[str, Tensor]) -> None:
-        """Raise ValueError, in one line that names what differs, where a ticket with these tensors does not fit."""
+        """Check that a ticket with these tensors fits. Raises ValueError, in one line that names the differences."""
         differences = [*_sharing(shared, self.shared), *self._names_and_shapes({**weights, **unmasked}, shared)]
         if not differences:
             differences += [

@@ -12,17 +12,17 @@ from ugts_dist.supermask.entry import Entry
 from ugts_dist.supermask.groups import Plan, plan
 from ugts_dist.supermask.recipe import Options, Recipe, check_gain
 from ugts_dist.supermask.sites import plain_tensors
-from ugts_dist.supermask.threshold import kth_smallest, sent
+from ugts_dist.supermask.threshold import kth_smallest, to_device
 from ugts_dist.supermask.weights import fingerprint
 
 _ADVICE = "try a smaller learning rate"
 
 
 class Supermask:
-    """The masks of a model: its scores, thresholds and frozen weights. Made by `sparsify`.
+    """The masks of a model: its scores, thresholds and frozen weights. `sparsify` makes it.
 
-    All of it is in the model's `state_dict`: a model that was sparsified with the same arguments loads it and goes on;
-    one of another seed, initialisation or other options refuses it with a ValueError, before anything is loaded.
+    The model's `state_dict` holds all of it. A model that was sparsified with the same arguments loads this state. A
+    model with another seed, initialisation or other options raises ValueError before it loads anything.
     """
 
     def __init__(
@@ -40,30 +40,30 @@ class Supermask:
         self._entries = entries
         self._fingerprint = ""
         self._hashed: object = None  # the weights' mark when the fingerprint was computed
-        self._checked: object = None  # and when they were compared with the seed's
+        self._checked: object = None  # their mark when they were compared with the seed's
         self._threshold: Tensor | None = None
-        self._set: tuple[Tensor, int] | None = None  # a layer's threshold as the last step left it, and its version
+        self._set: tuple[Tensor, int] | None = None  # a layer's threshold after the last step, and its version
 
     def scores(self) -> list[nn.Parameter]:
-        """The only trained tensors, one of each masked weight's shape."""
+        """The trained tensors: one per masked weight, of its shape."""
         return [entry.masked.score for entry in self._entries.values()]
 
     def weights(self) -> dict[str, Tensor]:
-        """The frozen weights before masking, gains included, by parameter name."""
+        """The frozen weights before masking, including gains, by parameter name."""
         return {name: entry.weight for name, entry in self._entries.items()}
 
     def masks(self) -> dict[str, Tensor]:
-        """The boolean supermasks at the present thresholds, by parameter name.
+        """The boolean supermasks at the current thresholds, by parameter name.
 
-        Raises FloatingPointError where a score or a threshold is not finite.
+        Raises FloatingPointError if a score or a threshold is not finite.
         """
         self.check_finite()
         return {name: entry.masked.mask() for name, entry in self._entries.items()}
 
     def levels(self) -> dict[str, Tensor]:
-        """The values of masks that are not binary, int8, by parameter name; of binary ones nothing.
+        """The values of masks that are not binary, int8, by parameter name; empty for binary masks.
 
-        Raises FloatingPointError where a score or a threshold is not finite.
+        Raises FloatingPointError if a score or a threshold is not finite.
         """
         if self.options.form.is_binary:
             return {}
@@ -71,24 +71,24 @@ class Supermask:
         return {name: entry.masked.levels() for name, entry in self._entries.items()}
 
     def gains(self) -> dict[str, float]:
-        """What each random weight was multiplied by once (1 without calibration)."""
+        """The factor of each random weight, set once by calibration (1 without it)."""
         return {name: entry.masked.gain for name, entry in self._entries.items()}
 
     def scales(self) -> dict[str, float]:
-        """What each masked weight is multiplied by at its present density (1 without `rescale`)."""
+        """The factor of each masked weight at its current density (1 without `rescale`)."""
         return {name: float(entry.masked.scale) for name, entry in self._entries.items()}
 
     def shared(self) -> dict[str, str]:
-        """Further names of masked weights that have several, and the name under which each is masked."""
+        """Further names of masked weights -> the name under which the weight is masked."""
         return {name: entry.site.name for entry in self._entries.values() for name in entry.site.names[1:]}
 
     def unmasked(self) -> dict[str, Tensor]:
-        """Every other parameter and buffer of the model, frozen as it was found: biases, normalisation."""
+        """All other parameters and buffers of the model, such as biases and normalisation, which are frozen."""
         return dict(plain_tensors(self.model))
 
     @property
     def num_weights(self) -> int:
-        """How many weights the masks cover."""
+        """Number of weights that the masks cover."""
         return sum(score.numel() for score in self.scores())
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ class Supermask:
         self._set = set_threshold, set_threshold._version
 
     def _of_groups(self, ranked: list[Tensor], plans: list[Plan], protected: Tensor | None) -> Tensor:
-        """Each group's threshold in each plan, `[num_plans, num_groups]`."""
+        """The threshold of each group in each plan, `[num_plans, num_groups]`."""
         groups, ranks = [], []
         for number, one in enumerate(plans):
             left = ranked
@@ -139,11 +139,11 @@ class Supermask:
         """Each layer's threshold, `[num_layers]`, from those of the groups; infinite if all weights are masked."""
         of_layer = {i: g for g, group in enumerate(one.groups) for i in group.places}
         places = [of_layer[i] for i in range(len(of_layer))]
-        own = thresholds[sent(places, torch.int64, thresholds.device)]
+        own = thresholds[to_device(places, torch.int64, thresholds.device)]
         sizes = [score.numel() for score in self.scores()]
         all_masked = [group.masked == sum(sizes[i] for i in group.places) for group in one.groups]
         emptied = [all_masked[g] for g in places]
-        return own.masked_fill_(sent(emptied, torch.bool, own.device), torch.inf) if any(emptied) else own
+        return own.masked_fill_(to_device(emptied, torch.bool, own.device), torch.inf) if any(emptied) else own
 
     def _set_thresholds(self, thresholds: Tensor) -> None:
         """Set all layers at once, from `[coats, num_layers]`: on a GPU each kernel costs more to start than to run."""
@@ -153,8 +153,8 @@ class Supermask:
         torch._foreach_copy_([weight.threshold for weight in masked], list(own.unbind()))
         if self.options.rescale:
             squares = torch.stack([weight.sum_of_squares() for weight in masked]).float().clamp(min=1)
-            sizes = sent([weight.score.numel() for weight in masked], torch.float32, squares.device)
-            # For a binary mask density^-1/2, so that a layer's outputs keep their scale as weights vanish.
+            sizes = to_device([weight.score.numel() for weight in masked], torch.float32, squares.device)
+            # For a binary mask this is density^-1/2, so that a layer's outputs keep their scale as it becomes sparser.
             scales = (squares.reciprocal() * sizes).sqrt()
             torch._foreach_copy_([weight.scale for weight in masked], list(scales.unbind()))
 
@@ -168,7 +168,7 @@ class Supermask:
         least = kth_smallest([[score] for score in scores], places, self.process_group)
         nothing = [k == 0 for k in kept]
         if any(nothing):
-            least.masked_fill_(sent(nothing, torch.bool, least.device), torch.inf)
+            least.masked_fill_(to_device(nothing, torch.bool, least.device), torch.inf)
         return least.view(len(plans), -1)
 
     @property
@@ -183,15 +183,15 @@ class Supermask:
         return self._threshold
 
     def sparsity(self) -> float:
-        """Achieved sparsity: the fraction of weights masked to zero at the present thresholds.
+        """Achieved sparsity: the fraction of weights masked to zero at the current thresholds.
 
-        Raises FloatingPointError where a score or a threshold is not finite.
+        Raises FloatingPointError if a score or a threshold is not finite.
         """
         kept = sum(int(mask.sum()) for mask in self.masks().values())
         return 1.0 - kept / self.num_weights
 
     def fingerprint(self) -> str:
-        """SHA-256 of the frozen weights, computed again only after they have changed."""
+        """SHA-256 of the frozen weights; recomputed only after they have changed."""
         mark = self._mark()
         if mark != self._hashed:
             self._fingerprint, self._hashed = fingerprint(self.weights()), mark
@@ -201,30 +201,30 @@ class Supermask:
     def scale(self, name: str, gain: float) -> None:
         """Multiply one frozen weight by a number, which becomes part of the ticket.
 
-        Raises ValueError for an unknown name, and where the product of its gains is not of magnitude 2^-64 to 2^64.
+        Raises ValueError for an unknown name, and if the product of the gains has a magnitude outside 2^-64 to 2^64.
         """
         arguments.known("name", [name], self._entries)
         entry = self._entries[name]
         entry.masked.gain = check_gain(entry.masked.gain * gain)
-        # From the random values again, and not from the scaled ones, so that a ticket finds the same bits.
+        # Computed from the random values and not from the scaled ones, so that a ticket gets the same bits.
         if not entry.masked.is_folded:
             entry.original.copy_(entry.regenerated(self.recipe))
 
     @torch.no_grad()
     def check_finite(self) -> None:
-        """Raise FloatingPointError, which names the weight, for scores or thresholds that are not finite.
+        """Raise FloatingPointError, with the name of the weight, for scores or thresholds that are not finite.
 
-        It reads all scores once, and waits for the device.
+        This reads all scores once and waits for the device.
         """
         self._check_scores()
         thresholds = torch.stack([entry.masked.threshold for entry in self._entries.values()])
-        unknown = thresholds.isnan().view(len(self._entries), -1).any(1)  # infinite ones are allowed
+        unknown = thresholds.isnan().view(len(self._entries), -1).any(1)  # infinite thresholds are allowed
         for name, is_unknown in zip(self._entries, unknown.tolist(), strict=True):
             if is_unknown:
                 raise FloatingPointError(f"the scores of {name} were not finite at the last step: {_ADVICE}")
 
     def _sum_of_scores(self) -> Tensor:
-        """Finite only if every score is; a sum takes a fraction of the time of a search for the ends."""
+        """Finite only if every score is. A sum is much faster than a search for the extremes."""
         return torch.stack([score.detach().sum() for score in self.scores()]).sum()
 
     @torch.no_grad()
@@ -236,7 +236,7 @@ class Supermask:
 
     @torch.no_grad()
     def check(self) -> None:
-        """Raise ValueError where a ticket made now would not rebuild the network: see `Ticket.of`."""
+        """Raise ValueError if a ticket made now would not rebuild the network; see `Ticket.of`."""
         mark = self._mark()
         if mark != self._checked:
             for name, entry in self._entries.items():
@@ -250,15 +250,15 @@ class Supermask:
         known = {id(tensor) for entry in self._entries.values() for tensor in (entry.original, entry.masked.score)}
         for name, entry in self._entries.items():
             if any(id(place.module) not in modules for place in entry.site.places):
-                raise ValueError(f"{name} is of a module that the model has no longer: sparsify the model as it is now")
+                raise ValueError(f"{name} belongs to a module that the model no longer has: sparsify the model again")
         for name, parameter in self.model.named_parameters():
             if parameter.dim() >= 2 and id(parameter) not in known:
-                raise ValueError(f"{name} is not masked, it came later: sparsify the model as it is now")
+                raise ValueError(f"{name} was added after sparsify and is not masked: sparsify the model again")
 
     def _mark(self) -> object:
-        """Something that differs after any change of the frozen weights or gains; it costs one sum over the weights.
+        """A value that differs after any change of the frozen weights or gains. It costs one sum over the weights.
 
-        The versions tell what changed as autograd knows it; the sums also what was changed by way of `.data`.
+        Versions detect changes that autograd sees; the sums detect changes through `.data`.
         """
         weights = [entry.original for entry in self._entries.values()]
         sums = torch.stack([weight.detach().view(torch.int32).sum(dtype=torch.int64) for weight in weights]).tolist()

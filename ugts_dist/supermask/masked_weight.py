@@ -1,4 +1,4 @@
-"""The parametrization that masks one frozen weight by the scores that are trained for it."""
+"""The parametrization that masks one frozen weight by its trained scores."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from ugts_dist.supermask.recipe import Options, Recipe, WeightState
 from ugts_dist.supermask.threshold import CHUNK
 
 Rank = Callable[[Tensor], Tensor]
-_STATE = "_extra_state"  # torch's own name for what `get_extra_state` returns
+_STATE = "_extra_state"  # torch's name for what `get_extra_state` returns
 
 
 class _MaskWeight(torch.autograd.Function):
-    """Straight-through step: forward `scale * weight * (score >= threshold)`; in place of the comparison the number of
-    thresholds that the score reaches, and of a signed mask the number that its magnitude reaches, with the sign of the
-    score. Backward, for every score whether it is masked or not, `grad * scale * weight`. A gain that is not in the
-    weight yet multiplies it first."""
+    """Straight-through estimator.
+
+    Forward: `scale * weight * (score >= threshold)`. With coats, the comparison is the number of thresholds that the
+    score reaches. With signed masks, it is the number that its magnitude reaches, times the sign of the score. A gain
+    that the weight does not include yet is multiplied first.
+
+    Backward: `grad * scale * weight` for every score, whether masked or not.
+    """
 
     @staticmethod
     def forward(
         weight: Tensor, score: Tensor, threshold: Tensor, scale: Tensor, magnitude: Tensor | None, gain: float | None
     ) -> Tensor:
         weight = weight if gain is None else weight * gain
-        # The last product is not in place: compiled, torch 2.11 would hand on no gradient.
+        # The last product is not in place: compiled by torch 2.11, an in-place product would return no gradient.
         return _values(score, threshold, magnitude).mul_(weight) * scale
 
     @staticmethod
@@ -43,7 +47,7 @@ class _MaskWeight(torch.autograd.Function):
 
 
 def _values(score: Tensor, threshold: Tensor, magnitude: Tensor | None) -> Tensor:
-    """The mask as floats. `magnitude`: of a signed one."""
+    """The mask as floats. `magnitude`: the score's magnitude for signed masks, otherwise None."""
     if magnitude is None:
         return count_reached(score, threshold)
     level = count_reached(magnitude, threshold)
@@ -51,10 +55,10 @@ def _values(score: Tensor, threshold: Tensor, magnitude: Tensor | None) -> Tenso
 
 
 class MaskedWeight(nn.Module):
-    """Parametrization of one frozen weight: holds its score, its threshold, its gain and where it came from.
+    """Parametrization of one frozen weight. It holds the score, the threshold, the gain and the recipe of the weight.
 
-    Registered with `torch.nn.utils.parametrize`, so that a layer that reads its `weight` gets the masked one. All of
-    it is in the model's `state_dict`. The threshold is a scalar, or `[coats]` where there are several, which rise.
+    It is registered with `torch.nn.utils.parametrize`, so that a layer that reads its `weight` gets the masked weight.
+    The model's `state_dict` holds all of it. The threshold is a scalar, or `[coats]` in ascending order.
     """
 
     threshold: Tensor
@@ -69,34 +73,34 @@ class MaskedWeight(nn.Module):
         self.recipe = recipe
         self.options = options
         self.gain = 1.0
-        self.is_folded = False  # then the weight comes without its gain, as others share it
+        self.is_folded = False  # if True, the weight is shared and comes without its gain
         self.by_magnitude = options.ranking == "magnitude"
         self.rank = rank
         self.signed = options.signed
         self.register_buffer("threshold", score.new_full((), _lowest_threshold(frozen)))
-        if options.coats > 1:  # before the first step the mask is 1 everywhere
+        if options.coats > 1:  # before the first step every mask value is 1
             self.threshold = torch.cat([self.threshold[None], score.new_full((options.coats - 1,), torch.inf)])
         self.register_buffer("scale", score.new_ones(()))
-        self.register_buffer("frozen", frozen, persistent=False)  # it comes from the seed
+        self.register_buffer("frozen", frozen, persistent=False)  # it is drawn from the seed
 
     def ranked(self) -> Tensor:
-        """What is compared with the threshold: the score, its magnitude as in the original Edge-Popup, or what `rank`
-        makes of it. It is infinite where a weight is masked or kept for good."""
+        """What is compared with the threshold: the score, its magnitude (as in the original Edge-Popup), or the result
+        of `rank`. It is infinite for frozen weights."""
         ranked = self.score.abs() if self.by_magnitude else self.score
         ranked = ranked if self.rank is None else self.rank(ranked)
         return ranked if self.frozen is None else ranked + self.frozen
 
     def mask(self) -> Tensor:
-        """Boolean supermask of the weight's shape."""
+        """The boolean supermask, in the weight's shape."""
         return self.ranked().detach() >= thresholds_of(self.threshold)[0]
 
     @torch.no_grad()
     def levels(self) -> Tensor:
-        """The mask's values: int8 of the weight's shape."""
+        """The mask's values, int8, in the weight's shape."""
         return _values(*self._inputs()).to(torch.int8)
 
     def sum_of_squares(self) -> Tensor:
-        """The sum of the mask's squared values, a scalar: of a binary one, how many weights it keeps."""
+        """The sum of the mask's squared values, a scalar. For a binary mask: the number of weights that it keeps."""
         score = self.ranked().detach()
         total, *others = (_count_reaching(score, threshold) for threshold in thresholds_of(self.threshold))
         for coat, count in enumerate(others, 1):
@@ -109,9 +113,9 @@ class MaskedWeight(nn.Module):
         return _MaskWeight.apply(weight, score, threshold, self.scale, magnitude, gain)
 
     def _inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of `_values`. The first is what the gradient goes to."""
+        """The arguments of `_values`. The gradient goes to the first."""
         if self.signed:
-            score = self.score if self.frozen is None else self.score + self.frozen  # what is locked is positive
+            score = self.score if self.frozen is None else self.score + self.frozen  # locked scores are positive
             return score, self.threshold, self.ranked().detach()
         return self.ranked(), self.threshold, None
 
@@ -120,11 +124,11 @@ class MaskedWeight(nn.Module):
         return self._state.to_tensor()
 
     def set_extra_state(self, state: Any) -> None:
-        """Take the gain over, after `check_state` has found recipe and options the same."""
+        """Set the gain. `check_state` has found the same recipe and options before."""
         self.gain = WeightState.from_tensor(state).gain
 
     def check_state(self, name: str, state: Any) -> None:
-        """Raise ValueError for a state that is damaged, or of another recipe or other options."""
+        """Raise ValueError for a state that is damaged, or has another recipe or other options."""
         try:
             differences = self._state.differences(WeightState.from_tensor(state))
         except ValueError as error:
@@ -141,7 +145,7 @@ class MaskedWeight(nn.Module):
 
 
 def _lowest_threshold(frozen: Tensor | None) -> float:
-    """What every score reaches, and nothing that is pruned."""
+    """A threshold that every score reaches but those of pruned weights."""
     return -torch.inf if frozen is None else torch.finfo(frozen.dtype).min
 
 
@@ -154,7 +158,7 @@ def _count_reaching(score: Tensor, threshold: Tensor) -> Tensor:
 
 
 def refuse_other_states(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Hook of a module before it loads a state: raises ValueError for one of other weights, with nothing loaded yet."""
+    """Hook of a module before it loads a state. Raises ValueError for a state of other weights, before any loading."""
     for name, child in module.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
         if isinstance(child, MaskedWeight) and f"{name}.{_STATE}" in state_dict:
             child.check_state(name.removesuffix(".0").replace("parametrizations.", ""), state_dict[f"{name}.{_STATE}"])

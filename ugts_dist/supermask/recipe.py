@@ -1,4 +1,4 @@
-"""How the weights came about and how they are masked: the options of `sparsify` that are state of a model."""
+"""Recipe and options of masked weights: the arguments of `sparsify` that belong to a model's state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ugts_dist.supermask.weights import Init, random_tensor
 
 Scope = Literal["global", "layer"]
 Ranking = Literal["score", "magnitude"]
-MAX_GAIN = 2.0**64  # and its inverse; with MAX_SCALE every weight stays finite in float32
+MAX_GAIN = 2.0**64  # and the least is its inverse; with MAX_SCALE every weight stays finite in float32
 _MAX_STATE = 2**24  # bytes
 _FORM = {field.name for field in fields(Form)}
 # A `state_dict` keeps these options under their old names, so that its bytes and older checkpoints stay valid.
@@ -26,10 +26,10 @@ _CURRENT = {old: new for new, old in _STORED.items()}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the frozen weights came about: all that a ticket needs beside the mask and the gains.
+    """How the frozen weights are drawn: with mask and gains all that a ticket needs.
 
     Attributes:
-        fold: groups of names of weights that have the same random values, those of the first of a group.
+        fold: groups of names of weights that share random values; those of the first name are used.
     """
 
     seed: int
@@ -53,7 +53,7 @@ class Recipe:
         return random_tensor(self.seed, "weight", first, shape, self.weight_init)
 
     def check_fold(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """Raise ValueError where what is to share its values is no weight, or of several shapes."""
+        """Raise ValueError for names in `fold` that are no weights, and for groups of weights of several shapes."""
         for group in self.fold:
             arguments.known("fold", group, shapes)
             for name in group[1:]:
@@ -62,17 +62,17 @@ class Recipe:
                     raise ValueError(f"fold has {told}, allowed are weights of one shape")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; without groups as it was before there were any."""
+        """Plain values. Without groups the key `fold` is left out, as in older files."""
         held = asdict(self)
         return held if self.fold else {name: value for name, value in held.items() if name != "fold"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the masks of given scores: see `sparsify`. Raises ValueError for any that is not allowed.
+    """The options that turn scores into masks; see `sparsify`. Raises ValueError for values that are not allowed.
 
     Attributes:
-        rank: the name of the function that ranks scores, where there is one.
+        rank: the name of the function that ranks scores; empty without one.
     """
 
     scope: Scope = "global"
@@ -103,7 +103,7 @@ class Options:
 
     @property
     def form(self) -> Form:
-        """Which values the masks have."""
+        """The values that the masks can have."""
         return Form(self.coats, self.signed, self.pruned, self.locked)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,22 +119,22 @@ class Options:
 
 @dataclass(frozen=True)
 class WeightState:
-    """What a `state_dict` holds of one masked weight beside its tensors: recipe, options and gain."""
+    """What a `state_dict` stores of one masked weight in addition to its tensors: recipe, options and gain."""
 
     recipe: Recipe
     options: Options
     gain: float
 
     def to_tensor(self) -> Tensor:
-        """JSON as bytes: a tensor, so that torch (`weights_only`) and safetensors hold it, and no `.to()` rounds it."""
+        """JSON as bytes. As a tensor, torch (`weights_only`) and safetensors store it, and no `.to()` rounds it."""
         held = self.recipe.to_dict() | self.options.to_dict() | {"gain": self.gain.hex()}
         return torch.frombuffer(bytearray(json.dumps(held).encode()), dtype=torch.uint8).clone()
 
     @classmethod
     def from_tensor(cls, tensor: Any) -> WeightState:
-        """Raises ValueError for anything that `to_tensor` did not make."""
+        """Inverse of `to_tensor`. Raises ValueError for any other tensor."""
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.uint8 or tensor.numel() > _MAX_STATE:
-            raise ValueError("it is no tensor of bytes")
+            raise ValueError("it is not a tensor of bytes")
         try:
             held = json.loads(tensor.cpu().numpy().tobytes())
             gain = check_gain(float.fromhex(held.pop("gain")))
@@ -144,13 +144,13 @@ class WeightState:
             raise ValueError(f"it is not what sparsify wrote ({type(error).__name__}: {error})") from None
 
     def differences(self, other: WeightState) -> list[str]:
-        """In what the recipe and the options of another differ: "seed 1 (here 0)"."""
+        """The differences of recipe and options, as texts: "seed 1 (here 0)"."""
         ours, theirs = (asdict(state.recipe) | asdict(state.options) for state in (self, other))
         return [f"{name} {theirs[name]!r} (here {ours[name]!r})" for name in ours if ours[name] != theirs[name]]
 
 
 def check_gain(gain: float) -> float:
-    """A gain that leaves the weights finite and above zero in float32. Raises ValueError for any other."""
+    """Check that a gain leaves the weights finite and nonzero in float32. Raises ValueError otherwise."""
     if not 1.0 / MAX_GAIN <= abs(gain) <= MAX_GAIN:  # false for NaN
         raise ValueError(f"gain is {gain:g}, allowed is a number of magnitude 2^-64 to 2^64")
     return gain

@@ -9,13 +9,13 @@ from ugts_dist.supermask import arguments
 
 @dataclass(frozen=True)
 class Schedule:
-    """Sparsity rising from `initial` to `final` over `epochs` adjustments that begin at epoch `start`.
+    """Sparsity that rises from `initial` to `final` in `epochs` steps, beginning at epoch `start`.
 
-    `s_t = s_f + (s_i - s_f) * (1 - (t - t_0) / n) ** power`: power 1 is Eq. 5 of Huang et al. (2022) with one
-    adjustment an epoch; power 3 is the cubic schedule of Zhu and Gupta (2017). With `epochs` 0 the sparsity is
-    `final` from the first epoch on.
+    `s_t = s_f + (s_i - s_f) * (1 - (t - t_0) / n) ** power`. Power 1 is Eq. 5 of Huang et al. (2022) with one step per
+    epoch; power 3 is the cubic schedule of Zhu and Gupta (2017). With `epochs` 0 the sparsity is `final` from the
+    start.
 
-    Raises ValueError for sparsities outside [0, 1), and for epochs or powers that are negative or no whole numbers.
+    Raises ValueError for sparsities outside [0, 1), and for epochs or powers that are negative or not whole numbers.
     """
 
     final: float
@@ -36,7 +36,7 @@ class Schedule:
         return self.start + self.epochs if self.epochs else 0
 
     def __call__(self, epoch: int) -> float:
-        """Sparsity during `epoch` (counted from 0). Raises ValueError for one that is negative or no whole number."""
+        """Sparsity in `epoch` (counted from 0). Raises ValueError for a negative epoch or one that is not whole."""
         epoch = arguments.whole("epoch", epoch, 0)
         if epoch >= self.end:
             return self.final
@@ -50,10 +50,10 @@ def linear_schedule(final: float, epochs: int, initial: float = 0.0, start: int 
 
 
 def cubic_schedule(final: float, epochs: int, initial: float = 0.0, start: int = 0) -> Schedule:
-    """Fast at first, slow at the end (Zhu and Gupta 2017)."""
+    """Cubic rise: fast at first, slow at the end (Zhu and Gupta 2017)."""
     return Schedule(final, epochs, 3, initial, start)
 
 
 def constant_schedule(final: float) -> Schedule:
-    """The final sparsity from the first step on, as in Edge-Popup (Ramanujan et al. 2020)."""
+    """The final sparsity from the start, as in Edge-Popup (Ramanujan et al. 2020)."""
     return Schedule(final)

@@ -1,4 +1,4 @@
-"""Where a model's maskable weights are: their names, and every place that reads them."""
+"""The maskable weights of a model: their names, and every module that reads them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Site:
     """One maskable weight.
 
     Attributes:
-        names: all of its names in the model. The first is the weight's own; it has further ones where modules share
-            the weight, or where the model has a module under two names.
-        places: what reads it, without repetition.
+        names: all of its names in the model. The first one identifies it. There are several if modules share the
+            weight, or if the model has a module under several names.
+        places: the module attributes that read it, without repetition.
     """
 
     parameter: nn.Parameter
@@ -48,7 +48,7 @@ class Site:
 def find_sites(model: nn.Module) -> list[Site]:
     """Every parameter with two or more axes, once, in the order of `model.named_parameters()`.
 
-    Raises ValueError, in one line, for a model that can't be masked, and for one without such parameters.
+    Raises ValueError, in one line, for a model that can't be masked or has no such parameter.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is {type(model).__name__}, allowed is a torch.nn.Module")
@@ -93,7 +93,7 @@ def _refuse_wrapped(model: nn.Module) -> None:
 
 
 def _refuse_computed(model: nn.Module) -> None:
-    """Weights that something else makes of parameters: masked parameters are no masked weights, and can divide by 0."""
+    """Raise ValueError for weights that are computed from parameters, such as masked or parametrized ones."""
     for prefix, module in model.named_modules():
         if isinstance(module, parametrize.ParametrizationList):
             name = prefix.replace("parametrizations.", "")
@@ -112,7 +112,7 @@ def _refuse_computed(model: nn.Module) -> None:
 
 
 def _refuse_overlaps(sites: list[Site]) -> None:
-    """Two parameters in the same memory can't have weights of their own."""
+    """Raise ValueError for parameters that share memory, since they can't have separate weights."""
     spans = sorted((*_span(site.parameter), site.name) for site in sites)
     for (_, stop, first), (start, _, second) in itertools.pairwise(spans):
         if start < stop:
@@ -120,15 +120,15 @@ def _refuse_overlaps(sites: list[Site]) -> None:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
-    """First byte, and the one after the last."""
+    """The address of the first byte, and the one after the last."""
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 def plain_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What a plain model's `state_dict` has, in so far as it is neither a masked weight nor a part of its masking.
+    """The entries of a plain model's `state_dict`: neither masked weights nor parts of their masking.
 
-    Raises ValueError for what no ticket holds: `get_extra_state` of anything but a tensor, complex numbers.
+    Raises ValueError for entries that no ticket can store: `get_extra_state` without a tensor, complex numbers.
     """
     lists = [
         f"{name}."

@@ -44,15 +44,15 @@ def sparsify(
 ) -> Supermask:
     """Freeze a model's weights at reproducible random values and give each a trainable score.
 
-    Every parameter with two or more axes is masked; all others (biases, normalisation) are frozen as they are.
+    Every parameter with two or more axes is masked. All others (biases, normalisation) are frozen as they are.
 
     Args:
-        model: any module, on any device; changed in place. Layers see the masked weight where they read it.
-        seed: with the parameter's name it determines each weight and each score.
+        model: any module, on any device; it is changed in place. Layers read the masked weights.
+        seed: determines, with the parameter's name, each weight and each score.
         weight_init: distribution of the frozen weights.
-        score_init: distribution of the first scores, times `score_scale`.
-        scope: one threshold over all layers, or one a layer.
-        rescale: multiply what is kept of a layer by its density^-1/2, at every step: the frozen weights were drawn for
+        score_init: distribution of the initial scores, which are multiplied by `score_scale`.
+        scope: one threshold for all layers, or one per layer.
+        rescale: multiply a layer's kept weights by density^-1/2 at every step, since the frozen weights were drawn for
             a dense layer and never adapt. The paper does not.
         ranking: compare the scores themselves, or their magnitudes.
         rank: function of each weight's scores (or magnitudes), whose result is compared instead: from `[*shape]` to the
@@ -62,26 +62,27 @@ def sparsify(
         input_layers: names of weights, such as those that read the features, with their own threshold. They are masked
             first, up to `input_sparsity`. Needs scope `global`.
         input_sparsity: sparsity of the input layers, in [0, 1).
-        coats: nested thresholds on each score, up to 64; a weight counts as often as its score reaches one. Their
-            sparsities lie evenly between that of the step, which is the first one's, and 1. 1 is a binary mask.
-        signed: what is kept has the sign of its score, which can so turn a weight around (Koster et al., ICLR 2022);
-            for ranking `magnitude`. The gradient of a score is that of its mask's value, as it is for others.
-        pruned: part of each weight tensor that is masked for good, drawn from the seed; so a ticket's file needs no
-            bits for it. Sparsities count all weights (Otsuka et al. 2024).
-        locked: part that is kept for good, likewise, and counts as often as there are coats.
-        fold: groups of names of weights of one shape that share their random values, which are held once: those of the
-            first of a group. Each has its own scores, mask and gain (hidden-network folding, Yan et al., LoG 2023).
-        process_group: ranks that share the search for the threshold; by default all ranks, where
-            `torch.distributed` is initialised.
+        coats: number of nested thresholds on each score, up to 64. A weight counts once for each threshold that its
+            score reaches. The first threshold has the sparsity of the step; the others are evenly spaced towards 1. 1
+            is a binary mask.
+        signed: multiply each kept weight by the sign of its score (Koster et al., ICLR 2022). Needs ranking
+            `magnitude`. The gradient of a score is that of its mask value, as for other masks.
+        pruned: fraction of each weight tensor that is always masked, drawn from the seed. A ticket file stores no bits
+            for it. Sparsities count all weights (Otsuka et al. 2024).
+        locked: fraction that is always kept, drawn from the seed. These weights pass every coat.
+        fold: groups of names of weights of equal shape that share the random values of the first name. Each weight has
+            its own scores, mask and gain (hidden-network folding, Yan et al., LoG 2023).
+        process_group: ranks that share the search for the threshold. By default all ranks if `torch.distributed` is
+            initialised.
 
-    A weight that the model has under several names, or that several modules share, is one weight: it has one score and
-    one mask, and is drawn for the first of its names.
+    A weight with several names in the model, or shared by several modules, is one weight: it has one score and one
+    mask, and its first name determines its values.
 
     Returns: the model's Supermask, at sparsity 0.
 
-    Raises: ValueError, in one line, for an argument that is not allowed, and for a model that can't be masked: without
-    weights, with uninitialised, already masked, parametrized or overlapping ones, compiled or wrapped, or with what no
-    ticket holds. The model is then left as it was.
+    Raises: ValueError, in one line, for an argument that is not allowed and for a model that can't be masked: one
+    without weights, with uninitialised, already masked, parametrized or overlapping weights, compiled or wrapped, or
+    with state that no ticket can store. The model is then unchanged.
     """
     recipe = Recipe(seed, weight_init, fold)  # type: ignore[arg-type]  # it makes tuples of any collections
     options = Options(
@@ -103,7 +104,7 @@ def sparsify(
     _check_input_layers(options, [site.name for site in sites])
     recipe.check_fold({site.name: site.parameter.shape for site in sites})
     for _ in plain_tensors(model):
-        pass  # it raises for what no ticket holds
+        pass  # raises ValueError for state that no ticket can store
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
     entries: dict[str, Entry] = {}
@@ -123,7 +124,7 @@ def sparsify(
     for first, *others in recipe.fold:
         for name in others:
             entries[name].share(entries[first])
-    for module in model.modules():  # any of them can be given a state of its own
+    for module in model.modules():  # a state can be loaded into any of them
         module.register_load_state_dict_pre_hook(refuse_other_states)
     model.requires_grad_(False)
     for entry in entries.values():
@@ -142,12 +143,12 @@ def _check_rank(rank: Rank, score: Tensor) -> None:
     found = rank(score)
     if found.shape != score.shape or not found.isfinite().all():
         told = f"{'finite' if found.isfinite().all() else 'not finite'} and of shape {tuple(found.shape)}"
-        raise ValueError(f"rank gives what is {told}, allowed is what is finite and of shape {tuple(score.shape)}")
+        raise ValueError(f"rank returns values that are {told}, allowed are finite ones of shape {tuple(score.shape)}")
 
 
 @torch.no_grad()
 def _install(site: Site, masked: MaskedWeight) -> Entry:
-    """Write the random values, and let every reader of the weight get them masked."""
+    """Write the random values, and mask them for every layer that reads the weight."""
     entry = Entry(site, masked)
     lists = None
     for place in site.places:
@@ -155,7 +156,7 @@ def _install(site: Site, masked: MaskedWeight) -> Entry:
         parametrizations: Any = place.module.parametrizations
         if lists is None:
             lists = parametrizations[place.attribute]
-        parametrizations[place.attribute] = lists  # one for all readers
+        parametrizations[place.attribute] = lists  # shared by all readers
         place.module.register_state_dict_post_hook(_WithoutPlainName(place.attribute))
     entry.original.copy_(entry.regenerated(masked.recipe))
     return entry
@@ -163,7 +164,7 @@ def _install(site: Site, masked: MaskedWeight) -> Entry:
 
 @dataclass
 class _WithoutPlainName:
-    """Hook of `state_dict` that leaves out the masked weight where a layer, as PyG's Linear, adds it by itself."""
+    """Hook of `state_dict` that removes the masked weight if a layer, such as PyG's Linear, adds it by itself."""
 
     attribute: str
 

@@ -1,12 +1,12 @@
 """The exact k-th smallest score, in one process or collectively over ranks.
 
-Radix selection on order-preserving integer keys: three rounds count the 11, 11 and 10 bits of the scores that are
-still candidates. Over ranks, each rank counts its own share and the counts are all-gathered, so that every rank
-computes the same bits while only the histograms travel, never the scores. In one process it is the same code with
-one share. On a CPU only scores near the k-th are counted that way: a sample says where it must lie, one pass over
-chunks of the size of a cache keeps what lies there, and where the sample was wrong all scores are counted. On a GPU
-all groups are counted together, in a number of kernels that does not grow with theirs, and no step has a shape that
-depends on data, so that the host never waits.
+The algorithm is radix selection on order-preserving integer keys: three rounds count the 11, 11 and 10 bits of the
+scores that are still candidates. With several ranks, each counts its own share, and the counts are all-gathered. Every
+rank computes the same bits, and only histograms are communicated. A single process runs the same code with one share.
+
+On a CPU, only scores near the k-th are counted: a sample gives bounds, and one pass over cache-sized chunks keeps
+the scores within these. If the sample was wrong, all scores are counted. On a GPU all groups are counted together. The
+number of kernels does not grow with the number of groups, and no shape depends on data, so that the host never waits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 _ROUNDS = ((21, 11), (10, 11), (0, 10))  # (shift, bits)
-CHUNK = 1 << 18  # scores; one megabyte stays in a core's cache
-_SAMPLE = 1 << 14  # scores that say where the k-th of many must lie
-_CUDA_CHUNK = 1 << 24  # scores; bounds the memory that counting them takes on a GPU
+CHUNK = 1 << 18  # scores; one megabyte, which fits a core's cache
+_SAMPLE = 1 << 14  # scores in the sample that bounds the k-th
+_CUDA_CHUNK = 1 << 24  # scores; bounds the memory of the counting on a GPU
 
 
 def kth_smallest(
@@ -35,9 +35,9 @@ def kth_smallest(
     Args:
         groups: float32 tensors of any shape, the same on every rank of `process_group`.
         ranks: one number in [0, size of the group) for each group.
-        process_group: ranks that share the counting; None means this process alone.
+        process_group: ranks that share the counting; None: this process alone.
 
-    Returns: float32 `[num_groups]`, bit for bit the same on every rank.
+    Returns: float32 `[num_groups]`, with the same bits on every rank.
     """
     rank, world_size = (dist.get_rank(process_group), dist.get_world_size(process_group)) if process_group else (0, 1)
     for group, k in zip(groups, ranks, strict=True):
@@ -48,7 +48,7 @@ def kth_smallest(
         if not 0 <= k < size:
             raise ValueError(f"k-th smallest: k is {k}, allowed is [0, {size})")
     device = groups[0][0].device
-    remaining = sent(list(ranks), torch.int64, device)
+    remaining = to_device(list(ranks), torch.int64, device)
     prefix = torch.zeros(len(groups), dtype=torch.int32, device=device)
     shares = [list(_share(group, rank, world_size)) for group in groups]
     candidates: _HostCandidates | _DeviceCandidates
@@ -65,18 +65,18 @@ def kth_smallest(
         below = (cumulative - counts).gather(1, digit)
         remaining = remaining - below.squeeze(1)
         digit = digit.squeeze(1).to(torch.int32)
-        # The first digit holds the sign: its bins run from the most negative key upwards.
+        # The first digit includes the sign: its bins run from the most negative key upwards.
         prefix = digit - (1 << (bits - 1)) if number == 0 else (prefix << bits) | digit
     return _flip(prefix).view(torch.float32)
 
 
 def _flip(bits: Tensor) -> Tensor:
-    """float32 bits to int32 keys of the same order, and back: negative floats count downwards."""
+    """Convert float32 bits to int32 keys of the same order, and back. Negative floats have descending bits."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
 def _share(tensors: Sequence[Tensor], rank: int, world_size: int) -> Iterator[Tensor]:
-    """This rank's contiguous share of the tensors, taken as one long vector; views, no copies."""
+    """This rank's contiguous share of the tensors, seen as one long vector; views, no copies."""
     size = sum(scores.numel() for scores in tensors)
     start, stop = size * rank // world_size, size * (rank + 1) // world_size
     offset = 0
@@ -94,7 +94,7 @@ def _near(
     process_group: dist.ProcessGroup | None,
     world_size: int,
 ) -> tuple[list[list[Tensor]], Tensor]:
-    """Of each share only the scores near the k-th, and the k that is left among those; small groups stay whole."""
+    """The scores of each share that are near the k-th, and the k among those. Small groups stay whole."""
     large = [g for g, group in enumerate(groups) if sum(scores.numel() for scores in group) > 4 * _SAMPLE]
     if not large:
         return shares, remaining
@@ -104,7 +104,7 @@ def _near(
         below = 0
         near: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)]
         for chunk in (chunk for piece in shares[g] for chunk in piece.split(CHUNK)):
-            values = chunk.numpy()  # whose comparisons are several times as fast as torch's
+            values = chunk.numpy()  # numpy's comparisons are several times as fast as torch's
             reached = values >= low
             below += values.size - np.count_nonzero(reached)
             near.append(values[reached & (values <= high)])
@@ -119,9 +119,9 @@ def _near(
 
 
 def _bracket(group: Sequence[Tensor], k: int) -> tuple[float, float]:
-    """Two scores of a sample, the same on every rank, that most likely have the k-th between them."""
+    """Two scores of a sample, the same on every rank, that bound the k-th with high probability."""
     size = sum(scores.numel() for scores in group)
-    stride = size // _SAMPLE | 1  # odd, so that it does not stay in the same columns of the usual widths
+    stride = size // _SAMPLE | 1  # odd, so that it visits all columns of the usual widths
     sample = torch.cat([scores.detach().reshape(-1)[::stride] for scores in group])
     place, margin = sample.numel() * k / size, 8 + 6 * math.sqrt(sample.numel() * k / size * (1 - k / size))
     low, high = round(place - margin), round(place + margin)
@@ -131,21 +131,21 @@ def _bracket(group: Sequence[Tensor], k: int) -> tuple[float, float]:
     )
 
 
-def sent(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers of the host as a tensor on a device, `[len(values)]`, without a wait for what is queued there."""
+def to_device(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers of the host as a tensor `[len(values)]` on a device, without waiting for the device's queue."""
     if device.type == "cpu":
         return torch.tensor(values, dtype=dtype)
     return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
 
 
 class _HostCandidates:
-    """The keys of each group that begin with the digits found so far: fewer from round to round."""
+    """The keys of each group that begin with the digits found so far: fewer in each round."""
 
     def __init__(self, shares: Sequence[Sequence[Tensor]]) -> None:
         self._keys = [[_flip(c.view(torch.int32)) for piece in share for c in piece.split(CHUNK)] for share in shares]
 
     def histograms(self, prefix: Tensor, shift: int, bits: int) -> Tensor:
-        """How often each digit comes next: int64 `[num_groups, 2 ** bits]`."""
+        """Counts of the next digit: int64 `[num_groups, 2 ** bits]`."""
         bins, first = 1 << bits, shift + bits == 32
         counts = torch.zeros(len(self._keys), bins, dtype=torch.int64)
         for g, chunks in enumerate(self._keys):
@@ -158,31 +158,31 @@ class _HostCandidates:
 
 
 class _DeviceCandidates:
-    """The keys of all groups as one tensor on a GPU, all of which stay: a dynamic shape would make the host wait."""
+    """The keys of all groups as one tensor on a GPU. All of them stay, as a dynamic shape would make the host wait."""
 
     def __init__(self, shares: Sequence[Sequence[Tensor]], device: torch.device) -> None:
         pieces = [piece.view(torch.int32) for share in shares for piece in share]
         sizes = [sum(piece.numel() for piece in share) for share in shares]
         self._keys = _flip(torch.cat(pieces)) if pieces else torch.empty(0, dtype=torch.int32, device=device)
-        ends = sent(list(itertools.accumulate(sizes[:-1])), torch.int64, device)
+        ends = to_device(list(itertools.accumulate(sizes[:-1])), torch.int64, device)
         places = torch.arange(sum(sizes), device=device)
-        self._groups = torch.bucketize(places, ends, right=True, out_int32=True)  # which group each key is of
+        self._groups = torch.bucketize(places, ends, right=True, out_int32=True)  # the group of each key
 
     def histograms(self, prefix: Tensor, shift: int, bits: int) -> Tensor:
-        """How often each digit comes next: int64 `[num_groups, 2 ** bits]`."""
+        """Counts of the next digit: int64 `[num_groups, 2 ** bits]`."""
         bins, first = prefix.numel() << bits, shift + bits == 32
         counts = torch.zeros(bins, dtype=torch.int64, device=prefix.device)
         for keys, groups in zip(self._keys.split(_CUDA_CHUNK), self._groups.split(_CUDA_CHUNK), strict=True):
             bin_of_key = (groups << bits) + _digits(keys, shift, bits)
             if not first:
                 bin_of_key = torch.where((keys >> (shift + bits)) == prefix[groups], bin_of_key, -1)
-            # `histc` leaves out what is out of range, and in float64 bins and counts are exact; `bincount` would wait.
+            # `histc` ignores values out of range; in float64 its bins and counts are exact. `bincount` would wait.
             counts += torch.histc(bin_of_key.double(), bins, 0, bins).long()
         return counts.view(prefix.numel(), -1)
 
 
 def _digits(keys: Tensor, shift: int, bits: int) -> Tensor:
-    """The next digit of each key, counted from 0; the first one holds the sign."""
+    """The next digit of each key, counted from 0; the first digit includes the sign."""
     if shift + bits == 32:
         return (keys >> shift) + (1 << (bits - 1))
     return (keys >> shift) & ((1 << bits) - 1)

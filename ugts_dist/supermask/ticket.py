@@ -1,23 +1,23 @@
 """A ticket: seed, gains and entropy-coded supermask in one small file, from which the network is rebuilt.
 
-The file is a safetensors file, whose bytes `ugts_dist.supermask.ticket_file` describes. It holds a header with these
-keys, all of them in each file whatever their values, so that no default of a later program has a say in it.
-    format_version  4; in files of older programs 2, and 3 with a `form` or `fold`
+The file is a safetensors file; `ugts_dist.supermask.ticket_file` describes its bytes. It has a header with these keys.
+Every file contains all of them, so that it does not depend on the defaults of later versions.
+    format_version  4; in files of older versions 2, or 3 with a `form` or `fold`
     seed, weight_init  of the frozen weights
     fingerprint     the first 16 hexadecimal digits of their SHA-256; all 64 before version 4
-    weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded; gain and
-                    scale are float64 in hexadecimal notation. Where a weight has several boolean masks, the number
-                    kept is a list: how many are True in each
-    form            only of masks of another form than the paper's: `coats`, how many nested thresholds they count;
-                    `signed`; `pruned` and `locked`, the parts of each weight that are masked and kept for good
-    shared          only where weights are shared: further name of a weight -> its name among the weights
-    fold            only where weights have the same random values: lists of their names, the first of which they are
-                    drawn by
+    weights         name -> [shape, number kept, gain, scale], in the order in which the masks are coded. Gain and
+                    scale are float64 in hexadecimal notation. For a weight with several boolean masks, the number kept
+                    is a list with the number of True in each
+    form            only for masks of another form than the paper's: `coats`, the number of nested thresholds;
+                    `signed`; `pruned` and `locked`, the fractions of each weight that are always masked and always
+                    kept
+    shared          only with shared weights: further name of a weight -> its name among the weights
+    fold            only with folded weights: lists of names of weights that have the random values of the first name
     config, metrics, provenance
-Its tensors are `masks`, uint8, the bytes of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
-parameter and buffer. Of masks that are not binary each weight has several boolean ones, one after the other: see
-`ugts_dist.supermask.bit_masks`. Of what is masked and kept for good (`ugts_dist.supermask.frozen`) nothing is coded,
-and the number kept does not count it.
+The tensors are `masks`, uint8, in the code of `ugts_dist.supermask.coding`, and `unmasked/NAME` for every other
+parameter and buffer. A mask that is not binary is stored as several boolean masks, one after the other; see
+`ugts_dist.supermask.bit_masks`. Frozen weights (`ugts_dist.supermask.frozen`) are not coded, and the number kept does
+not count them.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ _WEIGHTS_A_BYTE = 2**13
 
 @dataclass
 class Ticket:
-    """Everything that rebuilds an untrained subnetwork; of plain tensors on the CPU, which nothing else changes.
+    """Everything that rebuilds an untrained subnetwork. Its tensors are on the CPU and belong to it alone.
 
     Attributes:
         recipe: seed and initialisation of the frozen weights.
-        gains: what each random weight is multiplied by, by parameter name.
-        scales: what each masked weight is multiplied by, by parameter name.
-        masks: boolean supermask of each weight: what is kept.
-        unmasked: all other parameters and buffers of the model, as they were.
+        gains: the factor of each random weight, by parameter name.
+        scales: the factor of each masked weight, by parameter name.
+        masks: the boolean supermask of each weight; True: kept.
+        unmasked: all other parameters and buffers of the model.
         fingerprint: the first digits of the SHA-256 of the frozen weights, checked when they are regenerated.
-        config: how to build the model and on which data, where known.
+        config: how to build the model and on which data, if known.
         metrics: what the ticket achieved.
-        provenance: how it came about, where known; values that JSON can hold.
-        shared: further names of weights that the network has under several, and the name that they have here.
-        form: which values the masks have.
-        levels: where these are not 0 and 1 alone, the values themselves, int8.
+        provenance: where the ticket comes from, if known; JSON values.
+        shared: further names of weights -> name in `masks`.
+        form: the values that the masks can have.
+        levels: the values of masks that are not binary, int8; empty for binary masks.
     """
 
     recipe: Recipe
@@ -89,14 +89,14 @@ class Ticket:
         metrics: Mapping[str, float] | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Ticket:
-        """The ticket that a model's supermask defines at its present thresholds.
+        """The ticket that a model's supermask defines at its current thresholds.
 
-        It shares nothing with the model, which may go on while another thread saves the ticket. The frozen weights are
-        regenerated, as whoever loads the ticket does, and compared with the model's, whenever they have changed.
+        It shares no memory with the model, which can train on while another thread saves the ticket. If the frozen
+        weights have changed since the last ticket, they are regenerated and compared with the model's.
 
         Raises: TypeError for anything but a Supermask. FloatingPointError for scores that are not finite. ValueError,
-        in one line, where a ticket would not rebuild the network: frozen weights that seed and gain do not give, masks
-        or modules that were taken out or replaced, tensors that a file can't hold.
+        in one line, if the ticket would not rebuild the network: frozen weights that differ from seed and gain, masks
+        or modules that were removed or replaced, tensors that a file can't store.
         """
         if not isinstance(mask, Supermask):
             raise TypeError(f"mask is {type(mask).__name__}, allowed is what sparsify returns")
@@ -123,13 +123,13 @@ class Ticket:
         return 1.0 - sum(int(mask.sum()) for mask in self.masks.values()) / total
 
     def bit_masks(self) -> dict[str, list[coding.Mask]]:
-        """The flat boolean masks that the file codes, one after the other for each weight."""
+        """The boolean masks that the file codes, flat, in order, for each weight."""
         return masks_to_code(self.masks | self.levels, self.form, self.recipe.seed)
 
     def save(self, path: str | Path) -> int:
-        """Write the ticket under a temporary name, flush it, rename it. Returns its size in bytes.
+        """Write the ticket to a temporary file, flush it and rename it. Returns the size in bytes.
 
-        Raises: ValueError for what would be refused when it is read, such as metrics that are not finite.
+        Raises: ValueError for values that `load` would refuse, such as metrics that are not finite.
         """
         coded = self.bit_masks()
         header: dict[str, Any] = {
@@ -164,13 +164,12 @@ class Ticket:
 
     @classmethod
     def load(cls, path: str | Path, max_weights: int = 2**31) -> Ticket:
-        """Read a ticket, from whomever it comes.
+        """Read a ticket. The file need not be trusted.
 
         Args:
-            path: of its file.
-            max_weights: the largest network to allocate masks for, a byte a weight (and of several coats a byte for
-                each weight that one of them keeps). Whatever it is, 2^13 weights for each byte of the coded masks and
-                2^26 beside are allowed.
+            path: of the file.
+            max_weights: the largest network to allocate masks for, in bytes: one per weight (with several coats, one
+                per weight and coat that keeps it). 2^13 weights per byte of coded masks, plus 2^26, are always allowed.
 
         Raises: InputError, in one line, for a file that is missing, damaged, too large or not a ticket.
         """
@@ -214,7 +213,7 @@ class Ticket:
         )
 
     def weights(self) -> dict[str, Tensor]:
-        """The frozen weights, regenerated from the seed. Raises ValueError where they are not the ticket's own."""
+        """The frozen weights, regenerated from the seed. Raises ValueError if their fingerprint is not the ticket's."""
         regenerated = {name: self.recipe.draw(name, mask.shape) * self.gains[name] for name, mask in self.masks.items()}
         if not has_fingerprint(regenerated, self.fingerprint):
             raise ValueError("the weights regenerated from the seed do not have the ticket's fingerprint")
@@ -223,19 +222,19 @@ class Ticket:
     def effective(self) -> dict[str, Tensor]:
         """The weights that the network computes with: masked and scaled. Raises ValueError as `weights` does."""
         return {
-            # In the order of training, so that the bits are the same.
+            # The order of operations of training, for the same bits.
             name: torch.where(self.masks[name], weight * self.levels.get(name, 1) * self.scales[name], 0.0)
             for name, weight in self.weights().items()
         }
 
     @torch.no_grad()
     def apply(self, model: nn.Module) -> nn.Module:
-        """Write the masked weights into an ordinary model of the same architecture; returns it in evaluation mode.
+        """Write the masked weights into a plain model of the same architecture, and return it in evaluation mode.
 
-        Weights that the ticket's network shares are shared in the model, and no others.
+        The model has to share the weights that the ticket's network shares, and no others.
 
-        Raises ValueError, in one line that names what differs, for a model whose parameters have other names or shapes;
-        it is then left as it was.
+        Raises ValueError, in one line that names the differences, for a model whose parameters have other names or
+        shapes; the model is then unchanged.
         """
         Layout.of(model).check(self.masks, self.shared, self.unmasked)
         state = self.effective()

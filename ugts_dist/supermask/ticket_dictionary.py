@@ -1,8 +1,9 @@
-"""The preset dictionary of a ticket's header: what DEFLATE may refer to without having it in the file.
+"""The preset dictionary of a ticket's header: text that DEFLATE can refer to without storing it in the file.
 
-It belongs to format version 4 and never changes, as every file of that version is read by it. A header is written
-whole, so that no default of a later program has a say in it; what stands here as well takes next to no bytes. A better
-dictionary, one that knows newer fields for instance, is a new format version.
+It is part of format version 4 and never changes, since every file of that version needs it. A header is written whole,
+so that it does not depend on the defaults of later versions; text that is in this dictionary takes almost no bytes.
+Fields have the names that they had when the dictionary was written (`ugts_dist.config_names`). A better dictionary
+would be a new format version.
 """
 
 from __future__ import annotations

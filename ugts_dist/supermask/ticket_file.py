@@ -1,16 +1,16 @@
 """The file of a ticket: a header, the coded masks and the unmasked tensors, in one safetensors file.
 
-**Version 4.** The safetensors file has no metadata. Its tensor `ugts`, uint8, holds in this order
+**Version 4.** The safetensors file has no metadata. Its tensor `ugts`, uint8, contains in this order
     the version, one byte;
     the checksum, the first 8 bytes of a SHA-256 over the header's JSON, then over name, type, shape and bytes of the
-        tensors `masks` and `unmasked/NAME`, as `ugts_dist.tensor_file` does it;
+        tensors `masks` and `unmasked/NAME`, as in `ugts_dist.tensor_file`;
     the header as JSON without `format_version`, in raw DEFLATE (RFC 1951) with the preset dictionary of
         `ugts_dist.supermask.ticket_dictionary`;
     the bytes of `masks`, to the end.
 Its other tensors are `unmasked/NAME`.
 
-**Versions 2 and 3**, which are read and no longer written. The header is the metadata entry `ugts`, with its version
-and its checksum in it, as `ugts_dist.tensor_file` writes it; `masks` is a tensor of its own.
+**Versions 2 and 3** are read but no longer written. The header, with its version and checksum, is the metadata entry
+`ugts`, as `ugts_dist.tensor_file` writes it; `masks` is a separate tensor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RAW = -15  # zlib's name for DEFLATE without a frame, and a window of 2^15 byte
 
 
 def write_ticket_file(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-    """Write `ticket_file_bytes` under a temporary name, flush, rename. Returns the size in bytes."""
+    """Write `ticket_file_bytes` to a temporary file, flush it and rename it. Returns the size in bytes."""
     data = ticket_file_bytes(header, tensors)
     write_file(path, data)
     return len(data)
@@ -49,10 +49,10 @@ def ticket_file_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     """The file as bytes.
 
     Args:
-        header: what JSON can hold; its `format_version` is a number of one byte.
+        header: JSON values; `format_version` is a number of one byte.
         tensors: `masks`, uint8 `[num_bytes]`, and `unmasked/NAME` of any shape, on any device.
 
-    Raises: ValueError for a header that would not be read back; TypeError for a type of tensor that is not.
+    Raises: ValueError for a header that `read_ticket_file` would refuse; TypeError for an unsupported dtype.
     """
     told = {name: value for name, value in header.items() if name != "format_version"}
     text = to_json(told).encode()
@@ -64,9 +64,9 @@ def ticket_file_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def read_ticket_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header, with `format_version`, and tensors of a ticket's file; of an unknown version nothing but that.
+    """Read header, with `format_version`, and tensors of a ticket file. For an unknown version, only that is read.
 
-    Raises: InputError, in one line that begins with the path, for everything else than a whole and unchanged file.
+    Raises: InputError, in one line that begins with the path, for anything but an intact ticket file.
     """
     return read_safetensors(path, "a ticket (.ticket)", _MAX_BYTES, _understood)
 
@@ -99,7 +99,7 @@ def _unpacked(tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Ten
 
 
 def _header_of(text: bytes) -> dict[str, Any]:
-    """Raises ValueError for a header that is too large, nested too deeply, or has keys that are not its own."""
+    """Parse the header. Raises ValueError if it is too large, nested too deeply, or has unknown keys."""
     if len(text) > _MAX_HEADER:
         raise ValueError(f"its header has {len(text)} bytes, allowed are {_MAX_HEADER}")
     header = from_json(text.decode())
@@ -114,12 +114,12 @@ def _deflated(text: bytes) -> bytes:
 
 
 def _inflated(data: bytes) -> tuple[bytes, bytes]:
-    """The text, and what follows it."""
+    """The decompressed text, and the bytes after it."""
     inflater = zlib.decompressobj(_RAW, zdict=DICTIONARY)
     try:
         text = inflater.decompress(data, _MAX_HEADER + 1)
     except zlib.error as error:
-        raise ValueError(f"its header can't be unpacked: {error}") from None
+        raise ValueError(f"its header can't be decompressed: {error}") from None
     if not inflater.eof:
         raise ValueError("its header does not end, or is too large")
     return text, inflater.unused_data

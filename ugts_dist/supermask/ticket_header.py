@@ -1,4 +1,4 @@
-"""The header of a ticket's file: what may stand in it, whoever wrote it."""
+"""Checks of the header of a ticket file, which need not be trusted."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ugts_dist.supermask.recipe import Recipe, check_gain
 from ugts_dist.supermask.ticket_file import OLD_VERSIONS, VERSION
 from ugts_dist.supermask.weights import DIGITS, Init
 
-_USUAL_VERSION, _FORM_VERSION = OLD_VERSIONS  # the second with another form of masks, or with folded weights
+_USUAL_VERSION, _FORM_VERSION = OLD_VERSIONS  # the second for other forms of masks, or folded weights
 _KEYS = {"format_version", "seed", "weight_init", "fingerprint", "weights", "config", "metrics", "provenance"}
 _OLD_DIGITS = 64  # of a fingerprint
 _MAX_AXES = 16
 _SCALES = (0.5, 2.0**20)  # density^-1/2 of at most 2^40 weights; a half leaves room for rounding
-_ADDED = {"shared", "form", "fold"}  # where there is something to say
+_ADDED = {"shared", "form", "fold"}  # optional keys
 
 
 class HeaderWeight(NamedTuple):
-    """What the header tells of one masked weight."""
+    """The header's entry for one masked weight."""
 
     shape: tuple[int, ...]
-    counts: tuple[int, ...]  # how often each of the masks that are coded for it is True
+    counts: tuple[int, ...]  # number of True in each of its coded masks
     gain: float
     scale: float
 
@@ -42,7 +42,7 @@ class HeaderWeight(NamedTuple):
 
 
 def form_of(header: Mapping[str, Any]) -> Form:
-    """The form of the masks. Raises ValueError for one that is not that of the header's version."""
+    """The form of the masks. Raises ValueError for a form that the header's version does not allow."""
     form = Form.from_json(header["form"]) if "form" in header else Form()
     old = _FORM_VERSION if header.get("fold") or not form.is_usual else _USUAL_VERSION
     if header["format_version"] not in (old, VERSION):
@@ -51,7 +51,7 @@ def form_of(header: Mapping[str, Any]) -> Form:
 
 
 def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
-    """The weights of a header whose every field is what it should be. Raises ValueError for any other."""
+    """Check every field of a header, and return its weights. Raises ValueError for values that are not allowed."""
     if header.keys() - _ADDED != _KEYS:
         raise ValueError(f"its header has other fields than {', '.join(sorted(_KEYS))}")
     form = form_of(header)
@@ -67,7 +67,7 @@ def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
         if not isinstance(header[name], dict):
             raise ValueError(f"{name} is {short(header[name])}, allowed is an object")
     for name, value in header["metrics"].items():
-        # The comparison is false for NaN as well.
+        # This also refuses NaN.
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**1000:
             raise ValueError(f"metric {short(name)} is {short(value)}, allowed is a finite number")
     if not header["weights"]:
@@ -79,7 +79,7 @@ def check_header(header: Mapping[str, Any]) -> dict[str, HeaderWeight]:
 
 
 def recipe_of(header: Mapping[str, Any]) -> Recipe:
-    """How the weights came about. Raises ValueError for groups of folded weights that are no lists of names."""
+    """The recipe of the weights. Raises ValueError if `fold` is not a list of lists of names."""
     fold = header.get("fold", [])
     if (
         not isinstance(fold, list)
@@ -131,7 +131,7 @@ def _counts(told: str, kept: Any, size: int, form: Form) -> tuple[int, ...]:
 
 
 def _to_hex(value: float) -> str:
-    """Hexadecimal notation without the zeros at the end: 1.0 is 0x1p+0."""
+    """Hexadecimal notation without trailing zeros: 1.0 is 0x1p+0."""
     return re.sub(r"\.?0*p", "p", value.hex())
 
 

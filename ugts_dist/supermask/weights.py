@@ -1,8 +1,8 @@
 """Reproducible random weights: a pure function of (seed, role, parameter name), the same on every machine.
 
-The bits are numpy's Philox raw stream, which numpy guarantees never to change. They become floats by nothing but
-additions, multiplications, divisions, square roots and exact exponent splits in float64, all of which IEEE 754
-rounds the same way everywhere; so no math library's version can change a weight.
+The bits are numpy's Philox raw stream, which numpy guarantees never to change. They become floats by additions,
+multiplications, divisions, square roots and exact exponent splits in float64 only. IEEE 754 rounds all of these the
+same way everywhere, so that no math library can change a weight.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor
 
 Init = Literal["kaiming-uniform", "kaiming-normal", "signed-constant", "balanced", "uniform"]
 Float64 = npt.NDArray[np.float64]
-DIGITS = 16  # of the fingerprint that a ticket has
-_CHUNK = 1 << 20  # weights; bounds the memory that drawing them takes beside their own
+DIGITS = 16  # of a ticket's fingerprint
+_CHUNK = 1 << 20  # weights; bounds the additional memory of drawing them
 
 
 def fan_in(shape: torch.Size | tuple[int, ...]) -> int:
-    """Inputs of one output: all axes but the first ([out, in] weights; attention vectors [1, H, C] give H * C)."""
+    """Inputs per output: the product of all axes but the first ([out, in] weights; attention [1, H, C]: H * C)."""
     return math.prod(shape[1:])
 
 
@@ -38,15 +38,16 @@ def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int
     """A float32 tensor of `shape`, drawn for (seed, role, name).
 
     Scales (fan-in, gain sqrt 2; He et al. 2015): kaiming-uniform U(+-sqrt(6 / fan_in)), kaiming-normal
-    N(0, 2 / fan_in), signed-constant +-sqrt(2 / fan_in); `uniform` is U(-1, 1) whatever the shape.
-    `balanced` is signed-constant with as many of either sign among the inputs of each output (one more positive, where
-    their number is odd): what all inputs have in common, as the outputs of ReLU do, cancels (the idea of centred weight
-    normalisation, Huang et al. 2017), so that deep layers tell nodes apart.
+    N(0, 2 / fan_in), signed-constant +-sqrt(2 / fan_in). `uniform` is U(-1, 1) for every shape.
+
+    `balanced` is signed-constant with as many positive as negative weights for each output (one more positive if their
+    number is odd). Any offset that all inputs share, as the outputs of ReLU do, cancels, so that deep layers still
+    distinguish nodes (the idea of centred weight normalisation, Huang et al. 2017).
     """
     bits = random_bits(seed, role, name)
     values = np.empty(math.prod(shape), np.float32)
     inputs = fan_in(shape)
-    # Balanced weights are drawn by whole outputs.
+    # Balanced weights are drawn in chunks of whole outputs.
     step = max(1, _CHUNK // inputs) * inputs if init == "balanced" else _CHUNK
     for first in range(0, values.size, step):
         chunk = values[first : first + step]
@@ -56,7 +57,7 @@ def random_tensor(seed: int, role: str, name: str, shape: torch.Size | tuple[int
 
 
 def _distributed(unit: Float64, inputs: int, init: Init) -> Float64:
-    """Uniform numbers in (0, 1) as those of a distribution, whose scale is that of an output of so many inputs."""
+    """Map uniform numbers in (0, 1) to a distribution; `inputs` is the number of inputs per output."""
     deviation = math.sqrt(2.0 / inputs)
     match init:
         case "kaiming-uniform":
@@ -85,19 +86,19 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def brief(digest: str) -> str:
-    """As much of a fingerprint as a ticket holds: weights that differ share it once in 2^64 cases."""
+    """The digits of a fingerprint that a ticket stores: different weights have the same ones once in 2^64 cases."""
     return digest[:DIGITS]
 
 
 def has_fingerprint(weights: Mapping[str, Tensor], told: str) -> bool:
-    """Whether the weights have a fingerprint of which `told` are all the digits, or the first ones."""
+    """Whether `told` is the weights' fingerprint, or its first digits."""
     return len(told) >= DIGITS and fingerprint(weights).startswith(told)
 
 
 def normal_quantile(p: Float64) -> Float64:
-    """Inverse of the standard normal distribution function on (0, 1), relative error below 1.2e-9.
+    """Inverse of the standard normal distribution function on (0, 1), with a relative error below 1.2e-9.
 
-    Acklam's rational approximation (2003), with a logarithm of our own so that every bit is reproducible.
+    Acklam's rational approximation (2003), with our own logarithm so that every bit is reproducible.
     """
     tail = np.minimum(p, 1.0 - p)
     q = p - 0.5

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ugts_dist.csr import row_pointers
 from ugts_dist.errors import InputError
 from ugts_dist.index_type import index_type
 from ugts_dist.supermask import Ticket
@@ -105,10 +106,8 @@ def _sparse(name: str, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
     kept = mask.reshape(-1, mask.shape[-1])
     matrix = weight.reshape(kept.shape)
     integer = index_type(mask.numel(), kept.shape[1])
-    crow = torch.zeros(kept.shape[0] + 1, dtype=torch.int64)
-    torch.cumsum(kept.sum(1), 0, out=crow[1:])
     return {
-        f"{name}/crow_indices": crow.to(integer),
+        f"{name}/crow_indices": row_pointers(kept.sum(1)).to(integer),
         f"{name}/col_indices": kept.nonzero()[:, 1].to(integer).contiguous(),
         f"{name}/values": matrix[kept],
         f"{name}/shape": torch.tensor(mask.shape),

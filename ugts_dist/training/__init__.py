@@ -1,1 +1,1 @@
-"""One loop for full-batch and mini-batch, one process and many."""
+"""Training: one loop for full batches and mini-batches, one process and many."""

@@ -1,4 +1,4 @@
-"""What the network sees in one step: the whole graph, or a sampled part of it; the same type for both."""
+"""The input of one step: the whole graph or a sampled part of it, as the same type."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Batch:
     """One step's input on this rank.
 
     Attributes:
-        step: counted through all epochs.
+        step: number of the step, counted over all epochs.
         nodes: ids of the input layer's source nodes.
         x: their features.
-        blocks: one a layer, the input layer's first.
-        rows: which of the output rows are this rank's seed nodes, `[num_seeds]`.
+        blocks: one per layer, the input layer's first.
+        rows: the output rows of this rank's seed nodes, `[num_seeds]`.
         y: labels of the seed nodes, `[num_seeds]`.
-        num_seeds_of_all: seed nodes of this step on all ranks together, by which the loss is divided.
-        is_last: whether the step ends with this batch; a step has several if its seeds are cut into micro-batches.
+        num_seeds_of_all: seed nodes of this step on all ranks, by which the loss is divided.
+        is_last: whether the step ends with this batch. A step has several if its seeds are cut into micro-batches.
     """
 
     step: int
@@ -49,7 +49,7 @@ class Batch:
     is_last: bool = True
 
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor of the batch, for whoever looks after their memory."""
+        """All tensors of the batch, for the management of their memory."""
         yield from (self.nodes, self.rows, self.y)
         yield from feature_tensors(self.x)
         for block in self.blocks:
@@ -57,18 +57,18 @@ class Batch:
 
 
 def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | SampledBatches:
-    """The batches that the configuration asks for."""
+    """The batches for a configuration."""
     if config.batch.size == 0:
         return FullBatch(graph, config, ranks)
     return SampledBatches(graph, config, ranks)
 
 
 class FullBatch:
-    """One step an epoch; the ranks share the training nodes.
+    """One step per epoch; the ranks share the training nodes.
 
-    A rank computes what the logits of its training nodes depend on, exactly, and nothing else: near the output that
-    is a small part of the graph. It is all of it, in every layer and on every rank, where statistics are taken over
-    all nodes (PairNorm), and where degrees are those that a step's graph dropout leaves.
+    A rank computes exactly what the logits of its training nodes depend on. Near the output that is a small part of the
+    graph. It is the whole graph, in every layer and on every rank, for statistics over all nodes (PairNorm) and for
+    degrees after graph dropout.
     """
 
     steps_per_epoch = 1
@@ -87,7 +87,7 @@ class FullBatch:
             yield replace(batch, step=number, blocks=self._dropout(batch.blocks, batch.nodes, number))
 
     def calibration_batch(self) -> Batch:
-        """The whole graph: the scale of a layer's outputs is that of all nodes."""
+        """The whole graph, since the scale of a layer's outputs is that of all nodes."""
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
         block = graph_block(self._graph, self._device)
         x = full_features(self._graph, self._device)
@@ -95,7 +95,7 @@ class FullBatch:
         return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
     def _whole(self, seeds: Tensor) -> Batch:
-        """All nodes in every layer, of which some are the seed nodes."""
+        """All nodes in every layer, some of which are the seed nodes."""
         rows, y = seeds.to(self._device), self._graph.y[seeds].to(self._device)
         return replace(self.calibration_batch(), rows=rows, y=y, num_seeds_of_all=self._graph.train.numel())
 
@@ -117,7 +117,7 @@ class FullBatch:
 
 
 class SampledBatches:
-    """Mini-batches of sampled neighbourhoods; what is drawn depends on seed, step, hop and node alone."""
+    """Mini-batches of sampled neighbourhoods. The sample depends only on seed, step, hop and node."""
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
         graph = placed(graph, config, ranks)
@@ -125,7 +125,7 @@ class SampledBatches:
         self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
         self._sampler = make_sampler(graph, config)
-        # Within a sampled batch the degrees of the whole thinned graph can't be counted.
+        # The degrees of the whole thinned graph can't be counted within a sampled batch.
         degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
         self._dropout = GraphDropout.of(config.model, config.run.seed, degrees)
         self._plan = SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
@@ -147,14 +147,14 @@ class SampledBatches:
             yield batch
 
     def calibration_batch(self) -> Batch:
-        """Some seeds of the first step, as many as that has up to a bound: a rank may hold no more."""
+        """Seeds of the first step, up to a bound, since a rank may not hold more."""
         whole = replace(self._plan, rank=0, world_size=1)
         seeds = whole.seeds(0)[:_CALIBRATION_SEEDS]
         plan = SeedPlan(seeds, seeds.numel(), self._config.run.seed)
         return next(SeedLoader(self._data, plan, self._sampler, epochs=1, finish=self._batch).epoch(0))
 
     def _thinned_batch(self, data: Data) -> Batch:
-        """As a training step has it."""
+        """A batch with graph dropout, as in a training step."""
         batch = self._batch(data)
         return self._prepared(replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, batch.step)))
 
@@ -178,7 +178,7 @@ class SampledBatches:
         return batch
 
     def _rows(self, nodes: Tensor) -> Features:
-        """The features of some nodes: read where they lie, or sent to the GPU through pinned memory."""
+        """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
         table = self._features
         if isinstance(table, SparseFeatures):
             return features_to(table.select(nodes), self._device)
@@ -196,7 +196,7 @@ class SampledBatches:
 
 
 def make_sampler(graph: Graph, config: Config) -> Sampler:
-    """The sampler that the configuration asks for, on the device of the graph."""
+    """The sampler for a configuration, on the device of the graph."""
     options = config.batch
     if options.backend == "ours":
         return NeighborSampler(graph.indptr, graph.indices, options.fan_out, config.run.seed)
@@ -204,15 +204,15 @@ def make_sampler(graph: Graph, config: Config) -> Sampler:
 
 
 def hop_blocks(sample: Sample, degree: Tensor) -> list[Block]:
-    """One block a layer: the last hop's edges feed the first layer; `degree` is that of the sample's nodes.
+    """One block per layer. The last hop's edges feed the first layer; `degree` is that of the sample's nodes.
 
-    Each layer's destinations are the nodes that the next layer needs, and no others.
+    Each layer's destinations are exactly the nodes that the next layer needs.
     """
     return [Block(hop.indptr, hop.indices, degree[: hop.num_src]) for hop in reversed(sample.hops)]
 
 
 def _shared(blocks: list[Block]) -> list[Block]:
-    """One object for equal blocks: those of the layers whose sources are already all that can be reached."""
+    """One object for equal blocks: those of layers whose sources are already all reachable nodes."""
     shared = list(blocks)
     for k in reversed(range(len(blocks) - 1)):
         if blocks[k].num_src == blocks[k + 1].num_dst:

@@ -1,4 +1,4 @@
-"""The loop: find a ticket (or train a dense network). It reads like the algorithm in the paper."""
+"""The training loop: find a ticket, or train a dense network. It reads like the algorithm in the paper."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found.
+    """The result of a run.
 
     Attributes:
         epoch: the best epoch, by the validation metric among those that `run.select` admits.
-        valid, test: the metric there.
-        sparsity: achieved there, counted on the masks.
-        test_any: test metric at the best validation epoch of all epochs (the rule of the paper's code).
+        valid, test: the metric in that epoch.
+        sparsity: achieved in that epoch, counted on the masks.
+        test_any: test metric in the best validation epoch of all epochs (the rule of the paper's code).
         test_last: test metric after the last epoch.
         seconds: of training and evaluation.
         path: the saved ticket, or dense network.
@@ -64,13 +64,13 @@ def fit(
     scores: Checkpoint | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Result:
-    """Search for the ticket that `config` describes; the best one is in `folder` at the end.
+    """Search for the ticket that `config` describes. At the end, `folder` has the best one.
 
-    The run resumes from the checkpoint `resumed`, or begins at the scores of another run, or anew. After each
+    The run resumes from the checkpoint `resumed`, begins with the scores of another run, or begins anew. After each
     evaluated epoch every rank calls `on_epoch` with its number and its metrics.
 
-    Raises FloatingPointError where loss, logits or scores are no longer finite, at the latest at the next evaluation,
-    and StoppedError where a signal ended the run.
+    Raises FloatingPointError if loss, logits or scores are no longer finite, at the latest in the next evaluation, and
+    StoppedError if a signal ended the run.
     """
     task = make_task(data)
     trainer = make_trainer(config, task, ranks, resumed, scores)
@@ -96,7 +96,7 @@ def fit(
             loss = trainer.epoch(epoch, sparsity, lr, after_step)
             network, metrics = None, None
             if _evaluates(config, epoch):
-                # The network is always evaluated at its final sparsity, also while the sparsity still rises.
+                # Evaluate at the network's final sparsity, even while the sparsity still rises.
                 trainer.mask(method.schedule.final)
                 measured, loss_of_all = evaluator.measure(method.model, trainer.if_finite(loss))
                 if not math.isfinite(loss_of_all):
@@ -130,7 +130,7 @@ def fit(
 
 
 def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:
-    """What a rank computes in a step, and what to change where that is little: for people, in a line."""
+    """A line for the user: what a rank computes in a step, and what to change if that is little."""
     size = config.batch.size
     if not size:
         return f"{world_size} ranks share the training nodes of the full batch, one step an epoch"
@@ -146,13 +146,13 @@ def _evaluates(config: Config, epoch: int) -> bool:
 
 
 def _patience_is_over(config: Config, best: Best, epoch: int) -> bool:
-    """Whether training ends before this epoch; told by what a checkpoint keeps, so that a resumed run ends alike."""
+    """Whether training ends before this epoch. It depends on saved state only, so that a resumed run ends alike."""
     patience = config.run.patience
     return patience > 0 and best.epoch >= 0 and epoch - 1 - best.epoch >= patience
 
 
 def learning_rate(config: Config, epoch: int) -> float:
-    """Constant, or down along half a cosine (Loshchilov and Hutter 2017); a function of the epoch alone."""
+    """The learning rate of an epoch: constant, or half a cosine down to 0 (Loshchilov and Hutter 2017)."""
     if config.optim.schedule == "cosine":
         return config.optim.lr * 0.5 * (1.0 + math.cos(math.pi * epoch / config.run.epochs))
     return config.optim.lr

@@ -1,4 +1,4 @@
-"""Graph-level runs: batches of whole graphs shared over ranks, and ROC-AUC by OGB's Evaluator."""
+"""Graph-level tasks: batches of whole graphs shared over ranks, and ROC-AUC by OGB's Evaluator."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from ugts_dist.config import Config
+from ugts_dist.csr import row_pointers
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.finite import zero_if_finite
@@ -23,7 +24,7 @@ from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
 from ugts_dist.training.placement import spare_threads
 
-_GRAPHS_AT_ONCE = 64  # in an evaluation
+_GRAPHS_AT_ONCE = 64  # graphs per batch of an evaluation
 
 
 @dataclass
@@ -31,14 +32,14 @@ class GraphBatch:
     """The disjoint union of some graphs.
 
     Attributes:
-        step: counted through all epochs.
+        step: number of the step, counted over all epochs.
         nodes: number of each node among those of all graphs, `[num_nodes]`.
         x: categories of each node, int64 `[num_nodes, num_features]`.
-        block: all edges; every layer's.
-        graph: which row of the logits a node counts towards, ascending, `[num_nodes]`.
-        y: labels, NaN where not known, `[num_graphs, num_tasks]`.
-        num_labels_of_all: known labels of this step on all ranks together, by which the loss is divided.
-        is_last: whether the step ends with this batch, which is always so.
+        block: all edges, the same for every layer.
+        graph: the row of the logits that each node contributes to, ascending, `[num_nodes]`.
+        y: labels, NaN if unknown, `[num_graphs, num_tasks]`.
+        num_labels_of_all: known labels of this step on all ranks, by which the loss is divided.
+        is_last: whether the step ends with this batch; always True.
     """
 
     step: int
@@ -52,7 +53,7 @@ class GraphBatch:
 
 
 class GraphBatches:
-    """Mini-batches of whole graphs; which graphs a step has depends on seed and step alone.
+    """Mini-batches of whole graphs. The graphs of a step depend only on seed and step.
 
     `batch.size` counts graphs over all ranks; 0: all training graphs in each step.
     """
@@ -62,7 +63,7 @@ class GraphBatches:
         self._plan = _plan(graphs, config, ranks)
         self._whole = replace(self._plan, rank=0, world_size=1)
         self._loader = GraphLoader(graphs, self._plan)
-        # The batches of an iterator come one after another: a second thread would only wait.
+        # The batches of an iterator are made one after another, so that a second thread would only wait.
         self._threads = min(1, spare_threads(config, ranks))
         self.steps_per_epoch = self._plan.steps_per_epoch
 
@@ -81,14 +82,14 @@ class GraphBatches:
 
 
 class GraphEvaluator:
-    """ROC-AUC on the validation and test graphs, each predicted exactly once whatever the world size.
+    """ROC-AUC on the validation and test graphs. Each is predicted exactly once for any world size.
 
     The ranks share fixed groups of graphs, so that a graph's logit has the same bits for every world size.
     """
 
     def __init__(self, graphs: GraphSet, ranks: Ranks) -> None:
         self._ranks = ranks
-        from ogb.graphproppred import Evaluator as OGBEvaluator  # brings pandas: seconds and memory
+        from ogb.graphproppred import Evaluator as OGBEvaluator  # imports pandas: seconds and memory
 
         self._evaluator = OGBEvaluator(graphs.name)
         ids = torch.cat([graphs.valid, graphs.test])
@@ -101,9 +102,9 @@ class GraphEvaluator:
         self._batches = [graph_batch(graphs, data, ranks.device) for data in loader]
 
     def measure(self, model: GraphNetwork, loss: Tensor) -> tuple[dict[str, float], float]:
-        """ROC-AUC by split, and the sum over ranks of `loss`; one reduction and one wait for both.
+        """ROC-AUC by split, and the sum of `loss` over ranks; one reduction and one wait for both.
 
-        The sum is NaN where a logit is not finite, and so is the metric, which has no value then.
+        If a logit is not finite, the sum is NaN and so is the metric.
         """
         logits = self.logits(model)
         loss = loss + zero_if_finite([logits], logits.device)
@@ -128,7 +129,7 @@ class GraphEvaluator:
 
 
 class GraphTask:
-    """Binary labels of whole graphs."""
+    """Binary classification of whole graphs."""
 
     metric = "ROC-AUC"
 
@@ -136,7 +137,7 @@ class GraphTask:
         self._graphs = graphs
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raises InputError for a configuration that graph-level runs can't have."""
+        """Raise InputError for a configuration that graph-level runs can't have."""
         if any(k != -1 for k in config.batch.fan_out):
             allowed = "-1 for each layer, as all neighbours within a graph are used"
             raise InputError(f"batch.fan_out is {list(config.batch.fan_out)}, allowed is {allowed}")
@@ -147,11 +148,11 @@ class GraphTask:
         for field in ("skip", "norm", "graph_dropout"):
             found = getattr(config.model, field)
             if found != "none":
-                raise InputError(f"model.{field} is {found}, allowed is none for labels of whole graphs")
+                raise InputError(f"model.{field} is {found}, allowed is none for graph labels")
         _plan(self._graphs, config, ranks)
 
     def network(self, config: Config) -> GraphNetwork:
-        """The plain dense network, its weights drawn by PyG's own initialisation from the run's seed."""
+        """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""
         torch.manual_seed(config.weight_seed)
         m = config.model
         return GraphNetwork(m.arch, self._graphs.num_tasks, m.depth, m.width, m.heads)
@@ -181,7 +182,7 @@ def forward(network: nn.Module, batch: GraphBatch, dropout: Dropout | None = Non
 def graph_batch(
     graphs: GraphSet, data: Data, device: torch.device, step: int = 0, num_labels_of_all: int = 1
 ) -> GraphBatch:
-    """A batch of PyG's loader, with its edges as a block, on the device."""
+    """A batch of PyG's loader on the device, with its edges as a block."""
     counts = data.ptr.diff()
     first = graphs.node_ptr[data.graph] - data.ptr[:-1]
     nodes = torch.arange(data.num_nodes) + first.repeat_interleave(counts)
@@ -197,13 +198,11 @@ def graph_batch(
 
 
 def edge_block(edge_index: Tensor, num_nodes: int, device: torch.device) -> Block:
-    """The full in-neighbourhoods of all nodes; `edge_index` `[2, num_edges]` ascends by destination."""
+    """The full in-neighbourhoods of all nodes; `edge_index` `[2, num_edges]` is ascending by destination."""
     source, destination = edge_index
     degree = torch.bincount(destination, minlength=num_nodes)
     index = index_type(num_nodes, source.numel())
-    indptr = torch.zeros(num_nodes + 1, dtype=index)
-    torch.cumsum(degree, 0, out=indptr[1:])
-    return Block(indptr.to(device), source.to(device, index), degree.to(device))
+    return Block(row_pointers(degree).to(device, index), source.to(device, index), degree.to(device))
 
 
 def _plan(graphs: GraphSet, config: Config, ranks: Ranks) -> SeedPlan:

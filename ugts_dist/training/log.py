@@ -1,4 +1,4 @@
-"""What the main rank shows and writes: a bar or lines of progress, metrics.jsonl, TensorBoard."""
+"""What the main rank shows and logs: a progress bar or lines, metrics.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ugts_dist.terminal import escaped
 
 _log = logging.getLogger(__name__)
 
-_FIRST_LINE = 10.0  # seconds after which there is a line, also where no epoch has been measured yet
-_TIME_WIDTH = 9  # of the time that is left, up to 999 hours
-_WIDE = 110  # columns of a terminal on which the bar may take more room
+_FIRST_LINE = 10.0  # seconds until the first line, even if no epoch has been evaluated
+_TIME_WIDTH = 9  # columns of the time left, up to 999 hours
+_WIDE = 110  # columns of a terminal from which the bar is wider
 
 
 class Log:
-    """One line a measured epoch, kept in `metrics.jsonl`. On other ranks than the main one, nothing."""
+    """One line per evaluated epoch, written to `metrics.jsonl`. It does nothing on other ranks than the main one."""
 
     def __init__(
         self, folder: Path, config: LogConfig, label: str, metric: str, epochs: int, is_main: bool, first_epoch: int = 0
@@ -61,12 +61,12 @@ class Log:
             self._writer.close()
 
     def step(self, progress: Progress) -> None:
-        """A step is done; the last one of an epoch is shown with the epoch."""
+        """Show a finished step. The last step of an epoch is shown with the epoch."""
         if progress.step < progress.steps_per_epoch:
             self._display.show(progress.epoch + progress.step / progress.steps_per_epoch)
 
     def epoch(self, number: int, metrics: dict[str, float] | None) -> None:
-        """Epoch `number` is done; `metrics` where it was evaluated."""
+        """Show and log a finished epoch; `metrics` if it was evaluated."""
         self._display.show(number + 1, metrics)
         if metrics is None or self._file is None:
             return
@@ -75,7 +75,7 @@ class Log:
             while line:
                 line = line[self._file.write(line) :]
         except OSError as error:
-            error.filename = str(self._file.name)  # what a full disk does not tell
+            error.filename = str(self._file.name)  # missing in the error of a full disk
             raise
         if self._writer is not None:
             for name, value in metrics.items():
@@ -83,7 +83,7 @@ class Log:
 
 
 class Display:
-    """What a training tells, as long as it is entered; by itself nothing."""
+    """Shows the progress of training while it is entered. The base class shows nothing."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,17 +95,17 @@ class Display:
         self.stop()
 
     def start(self) -> None:
-        """Before the first epoch."""
+        """Begin, before the first epoch."""
 
     def stop(self) -> None:
-        """After the last one, or an error."""
+        """End, after the last epoch or an error."""
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """So many epochs are done, perhaps a part of one; `metrics` where the last one was measured."""
+        """Show the number of finished epochs, which may have a fraction; `metrics` if the last one was evaluated."""
 
 
 class Bar(Display):
-    """A bar on a terminal. On a narrow one the metrics are shortened or left out: epochs and time left always show."""
+    """A bar on a terminal. A narrow one shortens or omits the metrics, but always shows epochs and time left."""
 
     def __init__(self, label: str, metric: str, epochs: int, first: int, console: Console) -> None:
         self._label, self._metric, self._epochs, self._console = escaped(label), metric, epochs, console
@@ -136,7 +136,7 @@ class Bar(Display):
             self._progress.update(self._task, note=self._note(metrics, self._console.width - taken))
 
     def _note(self, metrics: Mapping[str, float], room: int) -> str:
-        """As much of the metrics as there is room for."""
+        """As many metrics as there is room for."""
         sparsity, loss = f"sparsity {metrics['sparsity']:.3f}", f"loss {metrics['loss']:.3f}"
         full, short = (f"{name} {metrics['valid']:.3f}" for name in (f"validation {self._metric}", "valid"))
         notes = ((sparsity, loss, full), (sparsity, loss, short), (sparsity, short), (short,))
@@ -144,7 +144,7 @@ class Bar(Display):
 
 
 class Lines(Display):
-    """A line of a log at each measured epoch, but not sooner than `every` seconds after the last one."""
+    """A log line at each evaluated epoch, but not sooner than `every` seconds after the last one."""
 
     def __init__(
         self, metric: str, epochs: int, first: int, every: float, clock: Callable[[], float] = time.monotonic
@@ -155,7 +155,7 @@ class Lines(Display):
         self._metrics: Mapping[str, float] = {}
 
     def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """Print a line if it is time for one; the first measured epoch is told at once."""
+        """Print a line if one is due. The first evaluated epoch is shown at once."""
         is_first = metrics is not None and not self._metrics
         self._metrics = metrics or self._metrics
         if self._clock() < self._next and not is_first:
@@ -171,6 +171,6 @@ class Lines(Display):
         return [*told, f"validation {self._metric} {self._metrics['valid']:.3f}"]
 
     def _left(self, done: float) -> timedelta:
-        """At the pace since this process began."""
+        """Time left at the pace since this process began."""
         pace = (self._clock() - self._begin) / max(done - self._first, 1e-9)
         return timedelta(seconds=round(pace * (self._epochs - done)))

@@ -1,4 +1,4 @@
-"""What is trained: the scores of a ticket, or the weights of the dense network that it is compared with."""
+"""Training methods: the scores of a ticket, or the weights of a dense network."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ugts_dist.tensor_file import write_tensor_file
 
 
 class TrainingMethod(Protocol):
-    """One way to fit a network.
+    """One way to train a network.
 
     Attributes:
-        file: the name under which the best network is saved.
+        file: the name of the best network's file.
     """
 
     model: Network
@@ -35,27 +35,27 @@ class TrainingMethod(Protocol):
     file: str
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """The tensors that the optimiser changes, by the name of the weight that they belong to."""
+        """The tensors that the optimiser changes, by the name of their weight."""
         ...
 
     def start(self, forward: Callable[[], Any]) -> None:
-        """Before the first step; `forward` runs the model once."""
+        """Prepare for the first step; `forward` runs the model once."""
         ...
 
     def gains(self) -> dict[str, float]:
-        """What frozen weights were multiplied by; nothing where there are none."""
+        """The factors of the frozen weights; empty without frozen weights."""
         ...
 
     def set_gains(self, gains: Mapping[str, float]) -> None:
-        """Instead of `start`: the gains of an earlier start."""
+        """Restore the gains of an earlier `start`, instead of `start`."""
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256 of the frozen weights; empty where there are none."""
+        """SHA-256 of the frozen weights; empty without frozen weights."""
         ...
 
     def set_sparsity(self, sparsity: float) -> None:
-        """Before each forward; collective where there are ranks."""
+        """Set the sparsity, before each forward pass. Collective with several ranks."""
         ...
 
     def achieved_sparsity(self) -> float:
@@ -63,16 +63,16 @@ class TrainingMethod(Protocol):
         ...
 
     def threshold(self) -> dict[str, float]:
-        """The global threshold that is set now, under its name; nothing where there is none."""
+        """The current global threshold, by its name in the log; empty if there is none."""
         ...
 
     def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> NetworkSnapshot:
-        """The network as it is now, found on these data."""
+        """The network at this moment, with the data that it was trained on."""
         ...
 
 
 class TicketSearch:
-    """Frozen weights, trained scores."""
+    """Frozen weights with trained scores."""
 
     file = TICKET
 
@@ -142,7 +142,7 @@ class TicketSearch:
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Trained weights as they were at some moment."""
+    """Trained weights at some moment."""
 
     state: dict[str, Tensor]
     header: dict[str, Any]
@@ -152,7 +152,7 @@ class DenseNetwork:
 
 
 class DenseTraining:
-    """Trained weights, no mask: the network that a ticket has to match."""
+    """Trained weights without a mask: the baseline of a ticket."""
 
     file = DENSE
 
@@ -164,19 +164,19 @@ class DenseTraining:
         return dict(self.model.named_parameters())
 
     def start(self, forward: Callable[[], Any]) -> None:
-        """Trained weights find their own scale."""
+        """Do nothing: trained weights adapt their scale."""
 
     def gains(self) -> dict[str, float]:
         return {}
 
     def set_gains(self, gains: Mapping[str, float]) -> None:
-        """There are none."""
+        """Do nothing: there are no gains."""
 
     def fingerprint(self) -> str:
         return ""
 
     def set_sparsity(self, sparsity: float) -> None:
-        """Nothing is masked."""
+        """Do nothing: no weight is masked."""
 
     def achieved_sparsity(self) -> float:
         return 0.0
@@ -191,17 +191,17 @@ class DenseTraining:
 
 
 def build_model(config: Config, graph: Graph) -> GNN:
-    """The plain dense network, its weights drawn by PyG's own initialisation from the run's seed."""
+    """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""
     torch.manual_seed(config.weight_seed)
     return GNN.of(config.model, graph.num_features, graph.num_classes)
 
 
 def make_method(config: Config, model: Network, ranks: Ranks) -> TrainingMethod:
-    """The method that the configuration asks for, around a plain model, which it moves to the rank's device."""
+    """The method for a configuration, around a plain model, which it moves to the rank's device."""
     kind = TicketSearch if config.supermask.masks else DenseTraining
     return kind(model.to(ranks.device), config, ranks)
 
 
 def _described(config: Config) -> dict[str, Any]:
-    """What a saved network says of its run: not its logs and checkpoints, so that its bytes don't depend on them."""
+    """The configuration that a saved network stores, without logs and checkpoints, so that these don't change it."""
     return {name: fields for name, fields in config.portable().items() if name not in ("log", "checkpoint")}

@@ -1,4 +1,4 @@
-"""Where graph and features lie: in host memory, one copy for all ranks of a machine, or on each rank's GPU."""
+"""Memory of graph and features: host memory, one copy for all ranks of a machine, or each rank's GPU."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ugts_dist.models.sparse import Pattern
 
 _FLOAT_BYTES = 4
 _MOST_THREADS = 2
-_PART_OF_FREE = 0.5  # of a GPU's free memory that the graph may take: batches and their gradients need the rest
+_PART_OF_FREE = 0.5  # fraction of a GPU's free memory for the graph: batches and gradients need the rest
 
 
 def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
-    """The graph where the configuration wants it, or where every rank has room; its features in the wanted precision.
+    """The graph in the configured memory, or on the GPU if every rank has room; features in the configured precision.
 
-    Collective: all ranks decide alike. Raises InputError, on every rank, where the GPU is asked for and the run has
-    none, or some rank too small a one.
+    Collective: all ranks decide alike. Raises InputError, on every rank, if the GPU is required and the run has none,
+    or some rank's GPU is too small.
     """
     wanted, device = config.batch.placement, ranks.device
     if device.type != "cuda":
@@ -52,10 +52,10 @@ def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
 
 
 def evaluation_device(graph: Graph, config: Config, ranks: Ranks) -> torch.device:
-    """Where all nodes are evaluated: the GPU if features and two layers' outputs of all nodes fit, else the CPU.
+    """The device for evaluations: the GPU if features and two layers' outputs of all nodes fit, otherwise the CPU.
 
-    What a skip connection carries, and what a norm over all nodes waits for, counts as a layer's output each.
-    Collective: the CPU is taken on all ranks where one of them has too little free memory.
+    The state of a skip connection, and the input of a norm over all nodes, count as one layer's output each.
+    Collective: all ranks use the CPU if one of them has too little free memory.
     """
     device = ranks.device
     if device.type != "cuda":
@@ -67,7 +67,7 @@ def evaluation_device(graph: Graph, config: Config, ranks: Ranks) -> torch.devic
 
 @contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """A batch is made on a stream of its own, and is whole at the end: the training step never waits for it."""
+    """Make a batch on a separate CUDA stream and finish it within the block, so that training steps never wait."""
     if device.type != "cuda":
         yield
         return
@@ -78,21 +78,21 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 
 def used_on_this_stream(tensors: Iterable[Tensor]) -> None:
-    """Keep memory of another stream from being taken again before the work queued on this one is done."""
+    """Keep memory of another stream allocated until the work queued on this stream is done."""
     for tensor in tensors:
         if tensor.is_cuda:
             tensor.record_stream(torch.cuda.current_stream(tensor.device))
 
 
 def block_to(block: Block, device: torch.device) -> Block:
-    """The block on a device; itself where it is there already."""
+    """The block on a device; the same object if it is there already."""
     if block.indptr.device == device:
         return block
     return Block(block.indptr.to(device), block.indices.to(device), block.degree.to(device), block.start)
 
 
 def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
-    """Sparse features on a device; themselves where they are there already."""
+    """Sparse features on a device; the same object if they are there already."""
     if x.values.device == device:
         return x
     pattern = Pattern(x.pattern.indptr.to(device), x.pattern.indices.to(device), *x.shape)
@@ -100,13 +100,13 @@ def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
 
 
 def _least_free(ranks: Ranks) -> tuple[int, str]:
-    """Bytes that are free on the GPU of the rank that has least, and which GPU that is; collective."""
+    """The smallest number of free bytes on any rank's GPU, and the name of that GPU. Collective."""
     free, _ = torch.cuda.mem_get_info(ranks.device)
     return min(ranks.all_gather_object((free, f"{ranks.device} of rank {ranks.rank} on {ranks.machine}")))
 
 
 def _bytes(graph: Graph, config: Config) -> int:
-    """What the arrays take on a GPU."""
+    """Bytes of the arrays on a GPU."""
     halved = config.optim.precision == "bfloat16" and graph.x.dtype == torch.float32
     return sum(_size(array) for array in (graph.indptr, graph.indices, graph.y)) + _size(graph.x) // (1 + halved)
 
@@ -116,7 +116,7 @@ def _size(array: Tensor) -> int:
 
 
 def spare_threads(config: Config, ranks: Ranks) -> int:
-    """Threads that sample ahead: on a CPU only cores that training leaves idle."""
+    """Number of threads that sample ahead; on a CPU only cores that training does not use."""
     if config.batch.threads >= 0:
         return config.batch.threads
     if ranks.device.type == "cuda":
@@ -126,12 +126,12 @@ def spare_threads(config: Config, ranks: Ranks) -> int:
 
 
 def check_size(config: Config, network: torch.nn.Module, ranks: Ranks) -> None:
-    """Raises InputError where the memory of this machine, or of the rank's GPU, can't hold what training needs.
+    """Raise InputError if the memory of this machine, or of the rank's GPU, is too small for training.
 
     Args:
-        network: as it will be trained, on the meta device.
+        network: the network to train, on the meta device.
     """
-    # Weights, gradients and two moments of each; of a ticket the scores and the masked weights too, and what is frozen.
+    # Weights, gradients and two moments of each; for tickets also scores, masked weights and frozen masks.
     dense = not config.supermask.masks
     frozen = not dense and config.supermask.pruned + config.supermask.locked > 0
     copies = (4 if dense else 6) + frozen
@@ -146,7 +146,7 @@ def check_size(config: Config, network: torch.nn.Module, ranks: Ranks) -> None:
 
 
 def _memory(ranks: Ranks) -> int:
-    """Bytes that each rank has at most: of its GPU, or its share of the machine."""
+    """Bytes of memory for each rank: of its GPU, or its share of the machine's."""
     if ranks.device.type == "cuda":
         return torch.cuda.get_device_properties(ranks.device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // ranks.local_world_size

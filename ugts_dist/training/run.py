@@ -1,4 +1,4 @@
-"""One run from its configuration to its folder, and a saved network back to its accuracy."""
+"""One run from its configuration to its folder; and the evaluation of a saved network."""
 
 from __future__ import annotations
 
@@ -45,15 +45,14 @@ def run(
     on_epoch: OnEpoch | None = None,
     reasons: Sequence[str] = (),
 ) -> tuple[Result, Path]:
-    """Load the data, make or find the run folder, fit; `result.json` is written last.
+    """Load the data, create or find the run folder, and fit. `result.json` is written last.
 
-    The main rank tells the `reasons` of the configuration before it trains.
+    Before training, the main rank prints the `reasons` of the configuration. After each evaluated epoch every rank
+    calls `on_epoch` with its number and its metrics.
 
-    After each evaluated epoch every rank calls `on_epoch` with its number and its metrics.
+    A run with an existing folder resumes from its newest checkpoint. For a finished run the result is returned.
 
-    A run whose folder is there goes on from its newest checkpoint; of one that is finished the result is returned.
-
-    Raises InputError before training starts for every mistake in the input, and StoppedError where a signal ended it.
+    Raises InputError before training for every mistake in the input, and StoppedError if a signal ended it.
     """
     config = located(config)
     data = ranks.raise_together(lambda: _checked_data(config, ranks))
@@ -70,10 +69,10 @@ def run(
             if scores is not None and ranks.is_main:
                 _note_other_data(scores, here)
             result = fit(config, data, ranks, opened.path, resumed, scores, on_epoch)
-        except KeyboardInterrupt:  # before the first step, or for the second time
-            going_on = f"it goes on from its last checkpoint, or begins again, with: {command_to_go_on(opened.path)}"
-            raise InterruptedRunError(f"interrupted; {going_on}") from None
-        except InputError:  # such as data that can't be calibrated on
+        except KeyboardInterrupt:  # before the first step, or the second one
+            again = f"to resume from its last checkpoint, or to begin again: {command_to_go_on(opened.path)}"
+            raise InterruptedRunError(f"interrupted; {again}") from None
+        except InputError:  # such as data that do not allow calibration
             if ranks.is_main:
                 remove_if_new(opened)
             raise
@@ -85,10 +84,10 @@ def run(
 
 
 def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> tuple[Config, list[str]]:
-    """The configuration with settings that fit its graph, but for the `given` fields; and a line about each of them.
+    """The configuration with settings that fit its graph, except for `given` fields; and a line about each setting.
 
-    Of whole graphs with labels the configuration stays as it is. Raises InputError, on every rank, for data that can't
-    be read.
+    For datasets of graphs the configuration stays as it is. Raises InputError, on every rank, for data that can't be
+    read.
     """
     if config.data.name in molecules.FOLDERS:
         return config, []
@@ -96,14 +95,14 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
     def chosen() -> list[Choice]:
         return fitted(config, Traits.of(load_undisturbed(config)), given)[1]
 
-    # Machines may round what they count differently; the main rank's choices hold.
+    # Machines may round counts differently, so all ranks use the main rank's choices.
     told = ranks.broadcast_text(json.dumps([dataclasses.astuple(choice) for choice in ranks.raise_together(chosen)]))
     choices = [Choice(*each) for each in json.loads(told)]
     return with_choices(config, choices), [str(choice) for choice in choices]
 
 
 def _masked_layers(result: Result) -> list[str]:
-    """Names of the ticket's weights that are masked as a whole."""
+    """Names of the ticket's weights that are completely masked."""
     if not result.path.endswith(".ticket"):
         return []
     return [name for name, mask in Ticket.load(Path(result.path)).masks.items() if not mask.any()]
@@ -118,7 +117,7 @@ def _known_result(values: dict[str, Any], folder: Path) -> Result:
 
 
 def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Config, dict[str, float], dict[str, float]]:
-    """Rebuild a saved ticket or dense network: its configuration, the metric measured now, and as it was saved with.
+    """Rebuild a saved ticket or dense network. Returns its configuration, the metric measured now, and the saved one.
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
@@ -129,12 +128,12 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
     if not math.isfinite(zero):
-        raise InputError(f"{path}: its network predicts what is not finite on {config.data.name}")
+        raise InputError(f"{path}: its network predicts numbers that are not finite on {config.data.name}")
     return Config.from_dict(config.portable(), ""), measured, saved.metrics
 
 
 def _checked_data(config: Config, ranks: Ranks) -> Data:
-    """The data, once it is known to fit the configuration and the ranks."""
+    """The data, after a check that they fit the configuration and the ranks."""
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     data = load_data(config)
@@ -147,7 +146,7 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
 
 
 def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
-    """The checksum of the data. Raises InputError, on every rank, where a rank has other data than the main one."""
+    """The checksum of the data. Raises InputError, on every rank, if a rank has other data than the main rank."""
     own = DataChecksum.of(data)
     of_main = DataChecksum.from_dict(json.loads(ranks.broadcast_text(json.dumps(own.to_dict()))))
 
@@ -161,14 +160,14 @@ def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
 
 
 def _note_other_data(scores: Checkpoint, here: Identity) -> None:
-    """Scores may come from other data, such as another split; the line says in what these differ."""
+    """Print a note if initial scores come from other data, such as another split."""
     if scores.data is not None and here.data is not None and (found := scores.data.difference(here.data)):
         _log.warning(f"note: the scores of {scores.path} were found on other data: {found} differ")
 
 
 @contextmanager
 def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[RunFolder]:
-    """The main rank's folder, known to every rank; only the main rank knows where it goes on."""
+    """The main rank's folder, on every rank. Only the main rank has the checkpoint to resume from."""
     with ExitStack() as stack:
         opened = ranks.raise_together(lambda: stack.enter_context(open_folder(here, resume)) if ranks.is_main else None)
         told = ranks.broadcast_text(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
@@ -180,7 +179,7 @@ def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[Run
         if opened.start is not None:
             state = opened.start
             where = f"epoch {state.epoch}, step {state.step} of {state.steps_per_epoch}"
-            _log.info(f"{opened.path} goes on at {where}, from {state.path}")
+            _log.info(f"{opened.path} resumes at {where}, from {state.path}")
         elif ranks.is_main and here.config.log.progress and opened.result is None:
             _log.info(f"run folder {opened.path}")
         yield opened

@@ -1,6 +1,6 @@
-"""Settings for a graph that nobody has tuned for, each with its reason; and advice where nothing was learnt.
+"""Rules that choose settings for a new graph, each with its reason; and advice after a run that learnt nothing.
 
-The figures behind the rules are in docs/settings.md.
+The measurements behind the rules are in docs/settings.md.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits, density
 
-DENSE_FROM = 0.25  # part of non-zero features from which columns are standardised
-_FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # beyond, a step sees a sample
+DENSE_FROM = 0.25  # fraction of non-zero features from which columns are standardised
+_FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # larger graphs are sampled
 _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
-_FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels a feature: the fewer, the more is learnt by heart
-_NARROW = 1024  # features up to which twice the width takes little more time
-_FEW_FEATURES = 32  # up to which a sparse first layer keeps about one input of a hidden unit
+_FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels per feature: with fewer, overfitting is stronger
+_NARROW = 1024  # number of features up to which twice the width takes little more time
+_FEW_FEATURES = 32  # number up to which a sparse first layer keeps about one input per hidden unit
 _SPARSE_FROM = 0.75  # sparsity from which a sampled ticket needs twice the width
-_WIDEST_NODES = 500_000  # of which an evaluation keeps the widest layer's outputs
-_HOMOPHILY = 0.2  # below, neighbours tell little of a node's class
-_TELLING_EDGES = 20  # edges between training nodes from which their homophily is known
-_MARGIN = 0.02  # of accuracy above that of the commonest class, up to which nothing was learnt
-DEEP = 4  # convolutions from which a plain stack learns nothing
+_WIDEST_NODES = 500_000  # number up to which an evaluation can hold the widest layer's outputs
+_HOMOPHILY = 0.2  # below it, neighbours say little about a node's class
+_TELLING_EDGES = 20  # edges between training nodes that are enough to measure their homophily
+_MARGIN = 0.02  # accuracy above that of the most frequent class that counts as learning
+DEEP = 4  # number of convolutions from which a plain stack learns nothing
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One field of the configuration, and why it has its value."""
+    """One field of the configuration, its value and the reason."""
 
     field: str
     value: Any
@@ -44,10 +44,10 @@ class Choice:
 
 
 def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Config, list[Choice]]:
-    """The configuration with what the rules choose for such a graph, and these choices; `given` fields stay.
+    """The configuration with the rules' choices for such a graph, and these choices. `given` fields stay.
 
-    A pure function: the same for a run that goes on. A rule whose choice can't stand beside what is given, such as a
-    skip beside an architecture that has none, is left out.
+    A pure function, so that a resumed run has the same settings. A rule whose choice does not fit the given fields,
+    such as a skip connection for an architecture without one, is left out.
     """
     chosen: list[Choice] = []
     for rule in _rules(config, traits):
@@ -61,12 +61,12 @@ def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Conf
 
 
 def with_choices(config: Config, choices: Sequence[Choice]) -> Config:
-    """The configuration with these choices. Raises InputError where it refuses them."""
+    """The configuration with these choices. Raises InputError if they are not allowed."""
     return config.replace({choice.field: choice.value for choice in choices})
 
 
 def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
-    """The choices of each rule, which hold together or not at all."""
+    """The choices of each rule. They are applied together or not at all."""
     sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
     is_ticket = config.supermask.masks
     yield _features(traits)
@@ -87,13 +87,13 @@ def _features(traits: Traits) -> Iterator[Choice]:
 
 
 def _architecture(traits: Traits) -> Iterator[Choice]:
-    """Where neighbours tell little of a node's class, a layer has to tell the node from them."""
+    """If neighbours say little about a node's class, a layer has to distinguish the node from them."""
     if traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
         yield Choice("model.arch", "sage", f"homophily of the training labels is {traits.homophily:.2f}")
 
 
 def _depth(config: Config) -> Iterator[Choice]:
-    """What a deep network needs to learn at all, as in the presets cora-gcn-deep and so on."""
+    """What deep networks need in order to learn, as in the presets cora-gcn-deep and so on."""
     reason = f"model.depth is {config.model.depth}"
     if config.model.depth < DEEP:
         return
@@ -106,9 +106,15 @@ def _depth(config: Config) -> Iterator[Choice]:
 
 
 def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
-    """A ticket that keeps a tenth of so few inputs can't combine them; square layers behind a linear one can."""
-    if traits.num_features <= _FEW_FEATURES and config.model.depth < DEEP:
-        yield Choice("model.skip", "residual", f"{traits.num_features} features: square layers combine them")
+    """A ticket that keeps a tenth of so few inputs can't combine them; square layers after a linear one can.
+
+    The global threshold would mask the square layers completely: their initial scores are smaller than the inputs'.
+    """
+    if traits.num_features > _FEW_FEATURES or config.model.depth >= DEEP:
+        return
+    yield Choice("model.skip", "initial", f"{traits.num_features} features: square layers combine them")
+    if config.supermask.method != "dense":
+        yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
 
 
 def _told(traits: Traits) -> str:
@@ -131,7 +137,7 @@ def _dense_regularisation(traits: Traits) -> Iterator[Choice]:
 
 
 def _logits(traits: Traits) -> Iterator[Choice]:
-    """Small logits keep the loss of few labels from vanishing, and underfit many labels or classes."""
+    """Small logits keep the loss of few labels from vanishing, but underfit many labels or classes."""
     by_labels = min(1.0, max(0.1, traits.labels_a_feature / 4.0))
     by_classes = max(1.0, traits.num_classes / 8.0) if traits.labels_a_feature >= _MANY else 1.0
     reason = f"{traits.labels_a_feature:.2g} labels for each feature, {traits.num_classes} classes"
@@ -139,10 +145,10 @@ def _logits(traits: Traits) -> Iterator[Choice]:
 
 
 def _width(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
-    """A weight of a ticket takes a bit or less, so that it may have many more of them to choose from."""
+    """A ticket's weight takes a bit or less, so it can have more of them to choose from."""
     sparsity = config.supermask.sparsity
     if traits.num_features <= _FEW_FEATURES:
-        return  # square layers: a wider one takes long
+        return  # square layers: wider ones are slow
     is_small = traits.num_nodes <= _WIDEST_NODES and config.model.depth <= 2
     if sampled and sparsity >= _SPARSE_FROM and is_small:
         yield Choice("model.width", 2048, f"sparsity {sparsity:g}: a weight of a ticket takes a bit or less")
@@ -169,25 +175,34 @@ def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice
     yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
     yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
     yield Choice("optim.schedule", "cosine", "few epochs")
-    yield Choice("optim.lr", 0.03 if is_ticket else 0.003, "few epochs")
+    yield _sampled_rate(traits, is_ticket)
     if is_ticket:
         yield Choice("supermask.ramp", 0.25, "few epochs")
-    if is_ticket and config.model.depth < DEEP:  # deep ones have them already
+    if is_ticket and config.model.depth < DEEP:  # deep networks have it already
         yield Choice("supermask.weight_init", "balanced", "what all inputs have in common cancels")
 
 
+def _sampled_rate(traits: Traits, is_ticket: bool) -> Choice:
+    """Scores need a higher rate than weights, but square layers train badly if their masks change too fast."""
+    if not is_ticket:
+        return Choice("optim.lr", 0.003, "few epochs")
+    if traits.num_features <= _FEW_FEATURES:
+        return Choice("optim.lr", 0.001, f"{traits.num_features} features: square layers")
+    return Choice("optim.lr", 0.03, "few epochs")
+
+
 def advice(config: Config, graph: Graph, valid: float, masked: Sequence[str] = ()) -> str:
-    """A line about a network no better than the commonest class, and the remedy; empty where it is better.
+    """A line about a network that is no better than the most frequent class, with a remedy; otherwise empty.
 
     Args:
         valid: its validation accuracy.
-        masked: its layers that have no weight left.
+        masked: its layers without any weight left.
     """
     labels = graph.y[graph.valid]
     commonest = float(labels.bincount().max()) / labels.numel()
     if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
         return ""
-    told = f"validation accuracy {valid:.3f} is that of naming the commonest class ({commonest:.3f})"
+    told = f"validation accuracy {valid:.3f} is that of the most frequent class ({commonest:.3f})"
     return f"{told}: nothing was learnt; try {_remedy(config, graph, masked)}"
 
 
@@ -204,4 +219,4 @@ def _remedy(config: Config, graph: Graph, masked: Sequence[str]) -> str:
         return "--supermask.output-rms 1"
     if ticket and config.supermask.sparsity > 0.5:
         return f"a larger --model.width ({4 * model.width}) or a smaller --supermask.sparsity (0.5)"
-    return "another --optim.lr, and whether features or neighbours tell the classes at all"
+    return "another --optim.lr, and check whether features or neighbours determine the classes at all"

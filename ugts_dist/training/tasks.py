@@ -1,4 +1,4 @@
-"""What is learnt from which data: all that the loop leaves open. Labels of nodes, or of whole graphs."""
+"""Tasks: network, batches, loss and metric for node or graph labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ugts_dist.training.placement import evaluation_device
 
 
 class Step(Protocol):
-    """One step's input on this rank: its number, counted through all epochs, and the id of each node."""
+    """One step's input on this rank: the number of the step, counted over all epochs, and the id of each node."""
 
     step: int
     nodes: Tensor
@@ -37,7 +37,7 @@ B_co = TypeVar("B_co", bound=Step, covariant=True)
 
 
 class Batches(Protocol[B_co]):
-    """The batches of a run on this rank; as many in each epoch on every rank."""
+    """The batches of a run on this rank. Every rank has the same number in each epoch."""
 
     steps_per_epoch: int
 
@@ -51,7 +51,7 @@ class Batches(Protocol[B_co]):
 
 
 class Measure(Protocol):
-    """The metric on the validation and test data, each item counted exactly once whatever the world size."""
+    """The metric on the validation and test data. Each item is counted exactly once for any world size."""
 
     def measure(self, model: Any, loss: Tensor) -> tuple[dict[str, float], float]:
         """The metric by split, `valid` and `test`, and the sum over ranks of `loss`."""
@@ -62,13 +62,13 @@ class Task(Protocol[B]):
     """One kind of data with its network, batches, loss and metric.
 
     Attributes:
-        metric: its name, for people; more of it is better.
+        metric: its name, to show; higher is better.
     """
 
     metric: str
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raises InputError for a configuration that does not fit the data."""
+        """Raise InputError for a configuration that does not fit the data."""
         ...
 
     def network(self, config: Config) -> Network:
@@ -76,11 +76,11 @@ class Task(Protocol[B]):
         ...
 
     def batches(self, config: Config, ranks: Ranks) -> Batches[B]:
-        """What this rank trains on."""
+        """The training batches of this rank."""
         ...
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        """What judges the network."""
+        """The evaluation of the network."""
         ...
 
     def forward(self, network: nn.Module, batch: B, dropout: Dropout | None = None) -> Tensor:
@@ -88,12 +88,12 @@ class Task(Protocol[B]):
         ...
 
     def loss(self, logits: Tensor, batch: B) -> Tensor:
-        """This rank's part of the step's mean loss: the sum over ranks is the mean over all items of the step."""
+        """This rank's part of the step's mean loss. The sum over ranks is the mean over all items of the step."""
         ...
 
 
 class NodeTask:
-    """One class for each node of one graph."""
+    """Node classification on one graph."""
 
     metric = "accuracy"
 
@@ -101,7 +101,7 @@ class NodeTask:
         self._graph = graph
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raises InputError where a rank would have no seed node in some step."""
+        """Raise InputError if a rank would have no seed node in some step."""
         graph = self._graph
         if config.batch.size:
             SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
@@ -131,10 +131,10 @@ class NodeTask:
 
 
 def make_task(data: Data) -> Task[Any]:
-    """The task that the data is for."""
+    """The task of a dataset."""
     return GraphTask(data) if isinstance(data, GraphSet) else NodeTask(data)
 
 
 def metric_of(config: Config) -> str:
-    """The name of the metric that the configured data is judged by."""
+    """The name of the metric for the configured data."""
     return GraphTask.metric if config.data.name in molecules.FOLDERS else NodeTask.metric

@@ -1,4 +1,4 @@
-"""The trainer: network, method, batches and optimiser of a run, a step and an epoch at a time."""
+"""The trainer: network, method, batches and optimiser of a run, with training steps and epochs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ugts_dist.training.tasks import Task
 
 
 class Trainer:
-    """Trains the network of a task. Made by `make_trainer`, which gives it its first scores.
+    """Trains the network of a task. `make_trainer` makes it, with its initial scores.
 
     Attributes:
-        method: the network, and what of it is trained.
+        method: the network, and the tensors that are trained.
         batches: of this rank.
-        progress: how far training is.
+        progress: of the training.
     """
 
     def __init__(self, config: Config, task: Task[Any], ranks: Ranks) -> None:
@@ -41,7 +41,7 @@ class Trainer:
         self._optimizer = torch.optim.Adam(
             self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )
-        self._masked_for: float | None = None  # the sparsity of the thresholds, where they fit the present scores
+        self._masked_for: float | None = None  # the sparsity of the thresholds, if they fit the current scores
 
     @property
     def file(self) -> str:
@@ -50,16 +50,16 @@ class Trainer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the frozen weights; empty where there are none."""
+        """SHA-256 of the frozen weights; empty without frozen weights."""
         return self.method.fingerprint()
 
     def calibrate(self) -> None:
-        """Scale the frozen weights of a new run by one forward pass."""
+        """Scale the frozen weights of a new run by a forward pass."""
         batch = self.batches.calibration_batch()
         self.method.start(lambda: self._task.forward(self.method.model, batch))
 
     def tensors(self) -> Tensors:
-        """What training changes: scores or weights, and Adam's moments and steps of each."""
+        """The tensors that training changes: scores or weights, with Adam's moments and steps."""
         trained = self.method.trained()
         moments = {
             f"{name}/{key}": value
@@ -69,7 +69,7 @@ class Trainer:
         return {"trained": dict(trained), "optimizer": moments}
 
     def state_dict(self) -> dict[str, Any]:
-        """The fields of a `Checkpoint` that are the trainer's; the tensors are those in use, not copies."""
+        """The fields of a `Checkpoint` that belong to the trainer. The tensors are not copies."""
         progress = self.progress
         return {
             "epoch": progress.epoch,
@@ -83,7 +83,7 @@ class Trainer:
         }
 
     def load_state_dict(self, checkpoint: Checkpoint) -> None:
-        """Resume from a checkpoint, on any number of ranks. Raises InputError where it is of another training."""
+        """Resume from a checkpoint, on any number of ranks. Raises InputError if it is from another training."""
         best = self.file if checkpoint.best.epoch >= 0 else ""
         if checkpoint.best_file != best:
             raise InputError(f"{checkpoint.path}: its best network is {checkpoint.best_file!r}, allowed is {best!r}")
@@ -92,7 +92,7 @@ class Trainer:
         self._load_progress(checkpoint)
 
     def load_scores(self, checkpoint: Checkpoint) -> None:
-        """Take over gains and scores. Raises InputError where they are of other weights."""
+        """Load gains and scores. Raises InputError if they belong to other weights."""
         method, path = self.method, checkpoint.path
         method.set_gains({name: checkpoint.gains[name] for name in method.gains() if name in checkpoint.gains})
         if self.fingerprint != checkpoint.fingerprint:
@@ -119,7 +119,7 @@ class Trainer:
         self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
 
     def _load_progress(self, checkpoint: Checkpoint) -> None:
-        """Raises InputError within an epoch that has another number of steps now."""
+        """Load the progress. Raises InputError within an epoch if the number of steps per epoch has changed."""
         progress, ranks = self.progress, self._ranks
         if checkpoint.step and checkpoint.steps_per_epoch != progress.steps_per_epoch:
             raise InputError(
@@ -131,16 +131,16 @@ class Trainer:
         progress.best, progress.measured = checkpoint.best, dict(checkpoint.measured)
         if len(checkpoint.losses) == ranks.world_size:
             loss = checkpoint.losses[ranks.rank]
-        else:  # another number of ranks: the main one takes all of it
+        else:  # another number of ranks: the main rank takes the whole loss
             loss = sum(checkpoint.losses) if ranks.is_main else 0.0
         progress.loss.fill_(loss)
 
     def if_finite(self, loss: Tensor) -> Tensor:
-        """The loss, or NaN where what is trained is not finite. Does not wait for the GPU."""
+        """The loss, or NaN if a trained tensor is not finite. Does not wait for the GPU."""
         return loss + zero_if_finite(all_of(self.tensors()), loss.device)
 
     def mask(self, sparsity: float) -> None:
-        """Set the thresholds, unless they are set for these scores already."""
+        """Set the thresholds, unless they are already set for the current scores."""
         if self._masked_for != sparsity:
             self.method.set_sparsity(sparsity)
             self._masked_for = sparsity
@@ -165,14 +165,14 @@ class Trainer:
         self.mask(sparsity)
         with matmul_precision(self._config):
             loss = self._add_gradient(batch)
-        if batch.is_last:  # of the micro-batches that the step's seeds are divided into
+        if batch.is_last:  # of the step's micro-batches
             self._optimizer.step()
             self._optimizer.zero_grad()
             self._masked_for = None
         return loss
 
     def _add_gradient(self, batch: Any) -> Tensor:
-        """Forward and backward; the gradient is averaged over ranks with the last batch of a step."""
+        """Forward and backward pass. With the last batch of a step, the gradient is averaged over ranks."""
         config, task = self._config, self._task
         model = config.model
         dropout = Dropout(model.dropout, config.run.seed, batch.step, batch.nodes, model.dropout_at)
@@ -180,7 +180,7 @@ class Trainer:
             with autocast(config, self._ranks):
                 logits = task.forward(self._network, batch, dropout)
             loss = task.loss(logits.float(), batch)
-            # The ranks' losses add up to that of the step; DDP takes the mean over ranks, hence the world size.
+            # The ranks' losses add up to that of the step. DDP takes the mean over ranks, hence the world size.
             (loss * self._ranks.world_size).backward()
         return loss.detach()
 
@@ -192,7 +192,7 @@ def make_trainer(
     resumed: Checkpoint | None = None,
     scores: Checkpoint | None = None,
 ) -> Trainer:
-    """A trainer that resumes from a checkpoint, or takes over the scores of one, or begins anew, calibrated."""
+    """A trainer that resumes from a checkpoint, or starts from the scores of one, or begins anew and is calibrated."""
     trainer = Trainer(config, task, ranks)
     if resumed is not None:
         trainer.load_state_dict(resumed)
@@ -204,11 +204,11 @@ def make_trainer(
 
 
 def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.Module:
-    """DDP, which averages the score gradients; the frozen weights have none, and no buffer is ever broadcast."""
+    """DDP, which averages the gradients of the scores. Frozen weights have none, and no buffer is broadcast."""
     if ranks.process_group is None:
         return model
     options: dict[str, Any] = {"gradient_as_bucket_view": True}
-    # The name since torch 2.13 of what was broadcast_buffers.
+    # torch 2.13 renamed broadcast_buffers.
     known = inspect.signature(DistributedDataParallel).parameters
     options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
     network = DistributedDataParallel(model, process_group=ranks.process_group, **options)
@@ -218,18 +218,18 @@ def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.
 
 
 def without_averaging(network: nn.Module) -> AbstractContextManager[Any]:
-    """Gradients accumulate on each rank."""
+    """Within it, gradients accumulate on each rank."""
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
 def autocast(config: Config, ranks: Ranks) -> AbstractContextManager[Any]:
-    """Layers in bfloat16 where `optim.precision` says so; parameters, and so the scores' gradients, stay float32."""
+    """Layers in bfloat16 if `optim.precision` is bfloat16. Parameters, and so the gradients of scores, stay float32."""
     return torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.optim.precision == "bfloat16")
 
 
 @contextmanager
 def matmul_precision(config: Config) -> Iterator[None]:
-    """float32 matrix products in precision "medium" where `optim.precision` says so, forward and backward.
+    """float32 matrix products with precision "medium" if `optim.precision` is medium, forward and backward.
 
     https://docs.pytorch.org/docs/stable/generated/torch.set_float32_matmul_precision.html
     """
@@ -245,7 +245,7 @@ def matmul_precision(config: Config) -> Iterator[None]:
 
 
 def _require_equal(checkpoint: Checkpoint, shapes: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> None:
-    """Raises InputError where the tensors of a checkpoint have other names, shapes or types."""
+    """Raise InputError if the tensors of a checkpoint have other names, shapes or types."""
     for name in shapes.keys() | found.keys():
         wanted = shapes.get(name)
         has = tuple(found[name].shape) if name in found else None

@@ -1,0 +1,37 @@
+"""Compressed sparse rows: the entries of row i are those from `indptr[i]` to `indptr[i + 1]`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def row_pointers(counts: Tensor) -> Tensor:
+    """`indptr`, int64 `[num_rows + 1]`, of rows with so many entries each, `[num_rows]`."""
+    indptr = torch.zeros(counts.numel() + 1, dtype=torch.int64, device=counts.device)
+    torch.cumsum(counts, 0, out=indptr[1:])
+    return indptr
+
+
+def positions_of_rows(first: Tensor, counts: Tensor, indptr: Tensor, total: int) -> Tensor:
+    """Positions of the entries of some rows, int64 `[total]`, row after row.
+
+    Args:
+        first: position of each row's first entry, `[num_rows]`.
+        counts: entries of each row, `[num_rows]`.
+        indptr: `row_pointers(counts)`.
+        total: its last number, which the caller has on the host: a device would make it wait.
+    """
+    positions = torch.arange(total, device=first.device)
+    positions += (first - indptr[:-1]).repeat_interleave(counts, output_size=total)
+    return positions
+
+
+def from_keys(keys: Tensor, num_nodes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`indptr` and `indices`, of the given type, of edges by destination.
+
+    Args:
+        keys: one ascending number an edge, `destination * num_nodes + source`, int64 `[num_edges]`; it is overwritten.
+    """
+    indptr = torch.searchsorted(keys, torch.arange(num_nodes + 1) * num_nodes)
+    return indptr, keys.remainder_(num_nodes).to(dtype)
