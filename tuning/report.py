@@ -10,7 +10,7 @@ from tuning.answer import Objective, Point, Spread, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
 from ugts_dist.atomic import write_file
-from ugts_dist.console import output, plain
+from ugts_dist.console import new_table, output, plain
 from ugts_dist.plots import new_plot, png
 from ugts_dist.report.search_files import BEST
 from ugts_dist.terminal import say
@@ -31,7 +31,6 @@ def table_of(answer: Answer, name: str) -> Table:
     """The front with the trained dense network on top; mean and standard deviation over seeds."""
     fields = sorted({field for winner in answer.winners for field in winner.fields} - {"supermask.sparsity"})
     title = f"{name}: front of {answer.objective} and validation {answer.metric}"
-    table = Table(title=plain(title), title_justify="left")
     with_bytes = answer.objective == "bytes"
     headings = (
         "",
@@ -43,8 +42,7 @@ def table_of(answer: Answer, name: str) -> Table:
         "seeds",
         "matches",
     )
-    for heading in headings:
-        table.add_column(plain(heading), justify="right" if heading else "left")
+    table = new_table(title, headings)
     for winner in [*([answer.dense] if answer.dense else []), *answer.winners]:
         values = [shown(winner.fields[field]) if field in winner.fields else "" for field in fields]
         kind = "trained dense" if winner.dense else "ticket"
