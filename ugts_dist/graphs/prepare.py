@@ -1,4 +1,4 @@
-"""`ugts prepare`: from any graph that we know, or your own, to a store."""
+"""`ugts prepare`: convert a known dataset or your own graph into a store."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _PARTS = ("edges", "features", "labels", "train", "valid", "test")
 _TABLES = ("ids", "id_column", "header")
 _OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes")
 _DATASETS = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
-# The structure of arxiv had to be prepared from files of one's own before it was a dataset, and still may be.
+# arxiv-structure had to be prepared from one's own files before it was a dataset, which is still allowed.
 _TAKEN = tuple(name for name in _DATASETS if name != ogb_nodes.STRUCTURE)
 _SYNTHETIC = ("scale", "seed")
 
 
 def prepare(options: PrepareOptions) -> str:
-    """Write the store, or verify it; returns a line that says what is there. Raises InputError."""
+    """Write the store, or verify it. Returns a line about it. Raises InputError."""
     _check_name(options)
     if options.verify:
         folder = _folder(options)
@@ -47,7 +47,7 @@ def prepare(options: PrepareOptions) -> str:
 
 
 def summary(folder: Path) -> str:
-    """What a store holds, in one line."""
+    """Contents of a store, in one line."""
     graph = open_store(folder)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
     dtype = str(graph.x.dtype).removeprefix("torch.")
@@ -100,7 +100,7 @@ def _own(options: PrepareOptions) -> RawGraph:
 
 
 def _tell(options: PrepareOptions) -> Callable[[str], None]:
-    """What logs a line about what was found in the user's files, and what was made of it."""
+    """A function that logs a line about the detected properties of the user's files."""
     return lambda text: _log.info(text, extra={"speaker": f"prepare {options.name}"})
 
 
@@ -113,7 +113,7 @@ def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Pa
 
 
 def _write_dataset(options: PrepareOptions, progress: Progress) -> Path:
-    """A dataset of the catalogue is small enough to be loaded whole."""
+    """Write a dataset of the catalogue, which is small enough to be loaded whole."""
     folder = _new_folder(options)
     row_normalize = options.row_normalize != "no"
     progress("load", 0.0)
@@ -138,7 +138,7 @@ def _origin(options: PrepareOptions, source: str, row_normalize: bool) -> Origin
 
 
 def _new_folder(options: PrepareOptions) -> Path:
-    """The target; refused early where it exists, before hours of reading."""
+    """The target folder. Raises InputError if it exists, before hours of reading."""
     folder = _folder(options)
     if os.path.lexists(folder):
         raise InputError(f"{folder}: exists already; remove it, or name another folder with --out")
@@ -164,7 +164,7 @@ def _refuse(options: PrepareOptions, fields: Sequence[str], of: str) -> None:
 
 
 def _given(options: PrepareOptions, fields: Sequence[str]) -> list[str]:
-    """The options among these that differ from their defaults."""
+    """The options among `fields` that differ from their defaults."""
     defaults = PrepareOptions("")
     return [field for field in fields if getattr(options, field) != getattr(defaults, field)]
 

@@ -1,7 +1,7 @@
-"""Graphs of any size with planted classes, heavy-tailed degrees and informative features, made into a store.
+"""Graphs of any size with planted classes, heavy-tailed degrees and informative features, written as a store.
 
-They stand in for OGB's graphs where those are not at hand, and resemble them in size, degrees, class sizes,
-homophily and split; nothing in them is real.
+They replace OGB's graphs if those are not available, and resemble them in size, degrees, class sizes, homophily and
+split. Nothing in them is real.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Progress = Callable[[str, float], None]
 
 MEMORY = 1 << 28
 
-_DOMAIN = 0x53594E5448  # sets these hashes apart from those of seeds, splits and neighbours
+_DOMAIN = 0x53594E5448  # separates these hashes from those of seeds, splits and neighbours
 _WEIGHT_UNIT = 1 << 16  # weights are integers, so that their sums are exact
-_PAIR_BYTES = 256  # a drawn pair, with all that drawing and sorting it takes
-_FEATURE_BYTES = 2048  # far fewer features at once than memory allows: they shall stay in the cache
+_PAIR_BYTES = 256  # per pair, including temporary memory for drawing and sorting
+_FEATURE_BYTES = 2048  # far fewer features at once than memory allows, so that they stay in the cache
 
 
 class _Purpose(IntEnum):
-    """What a sequence of random bits is for."""
+    """The purpose of a sequence of random bits."""
 
     ORDER = 0
     DEGREE = 1
@@ -52,20 +52,20 @@ class _Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that is decided before anything is written."""
+    """All decisions before writing."""
 
     model: BlockModel
     order: IntArray  # [num_nodes] node id of each position of the model
-    labels: IntArray  # [num_nodes] by position: the class, but for the label noise
+    labels: IntArray  # [num_nodes] by position: the class with label noise
     draws: dict[Stratum, int]
 
 
 def generate(config: SyntheticConfig, folder: Path, progress: Progress | None = None, memory: int = MEMORY) -> None:
-    """Make the graph as a store in ``folder``, in memory of some 200 bytes a node and a few times ``memory``.
+    """Generate the graph as a store in ``folder``, in memory of some 200 bytes per node and a few times ``memory``.
 
-    The graph depends on ``config`` alone, not on ``memory`` (bytes of temporary arrays at once). ``progress``
-    is called with the name of the stage and the fraction of it that is done. For a while, temporary files
-    take 9 bytes an edge on the same disk. Raises InputError for a graph that cannot be, and as StoreWriter.
+    The graph depends on ``config`` only, not on ``memory`` (bytes of temporary arrays). ``progress`` is called with the
+    name of the stage and its finished fraction. Temporary files take 9 bytes per edge on the same disk. Raises
+    InputError for an impossible graph, and as StoreWriter does.
     """
     report = progress or (lambda stage, done: None)
     plan = _plan(config)
@@ -108,7 +108,7 @@ def _plan(config: SyntheticConfig) -> _Plan:
 
 
 def _classes(config: SyntheticConfig) -> IntArray:
-    """The class of each position, ascending; each class has a node at least."""
+    """The class of each position, ascending; each class has at least one node."""
     shares = np.arange(1, config.num_classes + 1) ** -config.class_power
     spare = config.num_nodes - config.num_classes
     ends = np.rint(spare * shares.cumsum() / shares.sum()).astype(np.int64)
@@ -124,7 +124,7 @@ def _weights(config: SyntheticConfig) -> IntArray:
 
 
 def _labels(config: SyntheticConfig, classes: IntArray, ranks: IntArray) -> IntArray:
-    """The classes with noise: the label of some nodes is that of a node at random."""
+    """The classes with noise: some nodes have the label of a random node."""
     chance = 2.0 * config.label_noise * _quantiles(config.num_nodes)[ranks]
     noisy = _uniform(_bits(config, _Purpose.LABEL_NOISE, config.num_nodes)) < chance
     bits = torch.from_numpy(_bits(config, _Purpose.LABEL, config.num_nodes))
@@ -145,7 +145,7 @@ def _draw_edges(plan: _Plan, sorter: EdgeSorter, memory: int, report: Progress) 
 
 
 def _neighbours(sorter: EdgeSorter, indptr: IntArray, report: Progress) -> Iterator[IntArray]:
-    """The sources of all edges; the degree of node v is put into ``indptr[v + 1]``."""
+    """The sources of all edges; the degree of node v is written to ``indptr[v + 1]``."""
     for first, degree, sources in sorter.neighbours():
         last = first + len(degree)
         indptr[first + 1 : last + 1] = degree
@@ -169,7 +169,7 @@ def _features(
 
 
 def _noise(config: SyntheticConfig, purpose: _Purpose, first: int, last: int) -> NDArray[np.float32]:
-    """Nearly normal numbers with mean 0 and deviation 1: the sum of four uniform ones, so within 3.5."""
+    """Approximately normal numbers with mean 0 and deviation 1: the sum of four uniform ones, within 3.5."""
     bits = _bits(config, purpose, last, first)
     total = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48 & 0xFFFF)
     return ((total - 2 * 0xFFFF) * (math.sqrt(3.0) / (1 << 16))).astype(np.float32)
@@ -177,7 +177,7 @@ def _noise(config: SyntheticConfig, purpose: _Purpose, first: int, last: int) ->
 
 def _split(config: SyntheticConfig, weights: IntArray) -> dict[str, IntArray]:
     """Ascending ids of the training, validation and test nodes; ``weights`` is [num_nodes] by node."""
-    # Weighted sampling without replacement (Efraimidis and Spirakis 2006): the first of so many clocks to ring.
+    # Weighted sampling without replacement (Efraimidis and Spirakis 2006): the smallest of exponential variables.
     clocks = -np.log1p(-_uniform(_bits(config, _Purpose.SPLIT, config.num_nodes)))
     order = (clocks / (weights / weights.mean()) ** config.train_popularity).argsort(kind="stable")
     parts = np.split(order, [config.num_train, config.num_train + config.num_valid])
@@ -200,7 +200,7 @@ def _uniform(bits: IntArray) -> FloatArray:
 
 
 def _by_node(order: IntArray, values: IntArray) -> IntArray:
-    """Values by position to values by node id."""
+    """Convert values by position to values by node id."""
     result = np.empty_like(values)
     result[order] = values
     return result

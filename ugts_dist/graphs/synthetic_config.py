@@ -10,25 +10,25 @@ from ugts_dist.errors import InputError
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """A graph to be made; the same configuration gives the same graph. Raises InputError for a wrong field.
+    """A graph to generate. The same configuration gives the same graph. Raises InputError for a wrong field.
 
-    Edges go both ways, without self loops and repetitions. Node ids are in random order.
+    Edges are in both directions, without self loops and repetitions. Node ids are in random order.
     """
 
     name: str
     num_nodes: int
-    num_edges: int  # both directions counted; met to about 0.2 %, more exactly the larger the graph
+    num_edges: int  # counting both directions; met to about 0.2 %, more exactly for larger graphs
     num_features: int
     num_classes: int
-    num_train: int  # this and num_valid are exact; the test nodes are the rest
+    num_train: int  # this and num_valid are exact; the rest are test nodes
     num_valid: int
-    homophily: float  # the fraction of edges whose ends have the same label, met as num_edges is
-    class_power: float  # class k (from 0) has a share of the nodes in proportion to (k + 1) ** -class_power
+    homophily: float  # fraction of edges whose ends have the same label, met as num_edges is
+    class_power: float  # the size of class k (from 0) is proportional to (k + 1) ** -class_power
     min_degree: float  # the least expected degree
-    degree_power: float  # nodes of more than d neighbours become rarer as d ** -degree_power; above 1
+    degree_power: float  # the fraction of nodes with more than d neighbours falls as d ** -degree_power; above 1
     feature_signal: float  # distance of the classes' centres from 0; the noise of each feature has deviation 1
-    label_noise: float  # fraction of nodes whose label is drawn anew: 0 of the best linked, up to double of the least
-    train_popularity: float  # 0: any node trains alike; else in proportion to degree ** train_popularity, then valid
+    label_noise: float  # fraction of redrawn labels: 0 for the best connected nodes, up to double for the least
+    train_popularity: float  # 0: training nodes are uniform; else proportional to degree ** this, then valid
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class SyntheticConfig:
                 raise InputError(f"{self.name}: {field} is {getattr(self, field)}; allowed: {allowed}")
 
     def scaled(self, fraction: float) -> SyntheticConfig:
-        """The same kind of graph with this fraction of the nodes, edges and split; degrees keep their mean."""
+        """The same kind of graph with this fraction of the nodes, edges and split; the mean degree stays."""
         if not 0.0 < fraction < math.inf:
             raise InputError(f"scale: {fraction} is no fraction of {self.name}; allowed: above 0, 1 for full size")
         if fraction == 1.0:
