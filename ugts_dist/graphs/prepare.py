@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic
+from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic, synthetic_config
 from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -61,9 +61,9 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
     name, own = options.name, _given(options, (*_PARTS, "data"))
     if name in _TAKEN and own:
         raise InputError(f"NAME: {name} is the name of a dataset; choose another name for your own graph")
-    if name in synthetic.PRESETS:
+    if name in synthetic_config.PRESETS:
         _refuse(options, (*_OWN, "root", "split", "row_normalize", "dtype"), f"the synthetic {name}")
-        config = dataclasses.replace(synthetic.PRESETS[name].scaled(options.scale), seed=options.seed)
+        config = dataclasses.replace(synthetic_config.PRESETS[name].scaled(options.scale), seed=options.seed)
         folder = _new_folder(options)
         synthetic.generate(config, folder, progress)
         return folder
@@ -148,7 +148,7 @@ def _new_folder(options: PrepareOptions) -> Path:
 def _folder(options: PrepareOptions) -> Path:
     if options.out:
         return Path(options.out).expanduser()
-    synthesis = synthetic.PRESETS.get(options.name)
+    synthesis = synthetic_config.PRESETS.get(options.name)
     return catalogue.stores_folder() / (synthesis.scaled(options.scale).name if synthesis else options.name)
 
 
