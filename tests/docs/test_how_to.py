@@ -1,10 +1,10 @@
 """The how-to pages are done as they say, in a copy of the program: their files, changes, tests and commands.
 
-The comment on the line above a block says what to do with it:
+The comment on the line above a block says what to do with it, and its title names the file:
 
-    <!-- how-to: file PATH -->      write it
-    <!-- how-to: change PATH -->    a diff, without line numbers: replace its lines and those with - by those with +
-    <!-- how-to: run -->            run it
+    <!-- how-to: file -->      write it
+    <!-- how-to: change -->    a diff without line numbers: what is there, with - where it goes, and what comes, with +
+    <!-- how-to: run -->       run it
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 from tests.docs.pages import HOW_TO, ROOT, Block, blocks
 
 PAGES = ("add-a-dataset", "add-a-masking-method", "add-an-analysis")
-MARK = re.compile(r"<!-- how-to: (?:(file|change) (\S+)|(run)) -->")
+MARK = re.compile(r"<!-- how-to: (file|change|run) -->")
 PARTS = ("ugts_dist", "tuning", "tests", "pyproject.toml")
 
 
@@ -47,15 +47,15 @@ def test_a_page_carries_its_reader(page: str, checkout: Path) -> None:
 def _follow(block: Block, above: str, checkout: Path) -> str:
     mark = MARK.fullmatch(above)
     assert mark, f"{block.place}: the block does not say what to do with it"
-    kind, name, _ = mark.groups()
-    if kind == "file":
-        assert not (checkout / name).exists(), f"{block.place}: {name} is there already"
-        (checkout / name).write_text(block.text, encoding="utf-8")
-    elif kind == "change":
-        _change(block, checkout / name)
+    path = checkout / block.title
+    if mark[1] == "file":
+        assert not path.exists(), f"{block.place}: {block.title} is there already"
+        path.write_text(block.text, encoding="utf-8")
+    elif mark[1] == "change":
+        _change(block, path)
     else:
         _run(block, checkout)
-    return kind or "run"
+    return mark[1]
 
 
 def _change(block: Block, path: Path) -> None:
