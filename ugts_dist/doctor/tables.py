@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
+from rich.filesize import pick_unit_and_suffix
 from rich.table import Table
 from rich.text import Text
 
@@ -115,9 +116,5 @@ def size(count: int | None) -> str:
     """Bytes for people."""
     if count is None:
         return "unknown"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
+    unit, name = pick_unit_and_suffix(count, ["B", "KiB", "MiB", "GiB"], 1024)
+    return f"{count / unit:.1f} {name}"

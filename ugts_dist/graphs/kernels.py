@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ugts_dist.errors import first_line
+
 Kernel = Callable[[Tensor, Tensor, Tensor, list[int]], tuple[Tensor, Tensor, Tensor]]
 """(indptr, indices, seeds, fan-out) -> (node ids, position of each edge's source, of its destination).
 
@@ -67,5 +69,4 @@ def _reason(error: BaseException) -> str:
     """Type and first line of the root error: torch wraps the linker's message about a library."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"
+    return first_line(error)
