@@ -1,4 +1,4 @@
-"""The answer for people: a table on the terminal, a line with the best matching ticket, and a plot."""
+"""The answer for the user: a table on the terminal, a line with the best matching ticket, and a plot."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def table_of(answer: Answer, name: str) -> Table:
 
 
 def summary(answer: Answer) -> list[str]:
-    """What there is to say beside the table."""
+    """Lines below the table."""
     lines = [", ".join(f"{count} {state}" for state, count in answer.trials.items()) + " (trials)"]
     if answer.dense is None:
         return lines
@@ -72,7 +72,7 @@ def summary(answer: Answer) -> list[str]:
 
 
 def plot(answer: Answer, name: str, path: Path) -> None:
-    """Every finished ticket, the front, the dense network with what counts as matching, the best match."""
+    """Plot every finished ticket, the front, the dense network with its tolerance, and the best match."""
     figure, axes = new_plot(7, 4.5)
     objective = answer.objective
     all_tickets = _columns(answer.points, objective)
@@ -101,5 +101,5 @@ def _errorbar(axes: object, winner: Winner, objective: Objective) -> None:
 
 
 def _columns(points: list[Point], objective: Objective) -> tuple[list[float], list[float]]:
-    """What the plot has on its two axes."""
+    """The values on the two axes of the plot."""
     return [getattr(point, objective) for point in points], [point.valid for point in points]

@@ -1,4 +1,4 @@
-"""Summaries and comparisons for people."""
+"""Summaries and comparisons as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ugts_dist.tickets.summary import Summary
 
 
 def show_summary(summary: Summary) -> None:
-    """Print a ticket: its numbers, its layers, what it achieved and where it comes from."""
+    """Print a ticket: its numbers, layers, metrics and origin."""
     console = output()
     console.print(pairs(summary.path, _overview(summary)))
     layers = new_table("Layers", ("weight", "shape", "kept", "density", "entropy, bytes", "gain", "scale"))
@@ -32,7 +32,7 @@ def show_summary(summary: Summary) -> None:
 
 
 def _levels(summary: Summary) -> Table:
-    """How many weights of each layer have each value of its mask."""
+    """Number of weights of each layer for each value of its mask."""
     values = sorted({value for layer in summary.layers for value in layer.levels}, key=int)
     table = new_table("Values of the masks", ("weight", *values))
     for layer in summary.layers:
@@ -41,7 +41,7 @@ def _levels(summary: Summary) -> Table:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print what two tickets have in common, and in what they differ."""
+    """Print what two tickets have in common, and how they differ."""
     console = output()
     title = f"Masks of {comparison.first} and {comparison.second}"
     masks = new_table(title, ("weight", "weights", "equal bits", "overlap of kept weights", "by chance"))
