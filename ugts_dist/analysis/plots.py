@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ugts_dist.analysis.observe import Trace
+from ugts_dist.analysis.trace import Trace
 
 MAD, GRADIENT = "mean cosine distance (MAD)", "gradient norm"
 _MOST_IN_LEGEND = 10  # of the layers of a deep network

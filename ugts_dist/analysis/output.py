@@ -23,7 +23,7 @@ _NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do 
 
 
 @dataclass(frozen=True)
-class Place:
+class OutputFiles:
     """Where the files of one analysis of one network go.
 
     Attributes:
@@ -39,7 +39,7 @@ class Place:
     network: dict[str, str]
 
     @classmethod
-    def of(cls, options: Analysis, name: str, file: Path, config: Config) -> Place:
+    def of(cls, options: Analysis, name: str, file: Path, config: Config) -> OutputFiles:
         """`--out`, else the folder `analysis` beside the file."""
         network = {"file": file.name, "run": run_key(config), "data": config.data_name, "label": config.label}
         title = f"{config.data_name}, {config.model.arch} of depth {config.model.depth}, {config.label}"
@@ -54,7 +54,7 @@ class Place:
         return self.folder / f"{self.name}.png"
 
     def check(self) -> None:
-        """Raise InputError where nothing can be written, and for files that are not of this place; makes nothing."""
+        """Raise InputError where nothing can be written, and for files that are not of this files; makes nothing."""
         there = next(path for path in (self.folder, *self.folder.absolute().parents) if os.path.lexists(path))
         if not there.is_dir():
             raise InputError(f"--out is {self.folder}, but {there} is no folder; allowed is a folder, which may be new")
@@ -75,18 +75,18 @@ class Place:
             return False
 
 
-def publish(finding: Finding, place: Place, options: Analysis) -> None:
+def write_finding(finding: Finding, files: OutputFiles, options: Analysis) -> None:
     """Print the table, write the files and say where they are."""
-    finding = replace(finding, title=f"{place.title}: {finding.title}")
+    finding = replace(finding, title=f"{files.title}: {finding.title}")
     _show(finding)
     chosen = {name: value for name, value in asdict(options).items() if name not in _NOT_OPTIONS}
-    told = {"analysis": place.name, "network": place.network, "options": chosen, "result": finding.values}
-    place.folder.mkdir(parents=True, exist_ok=True)
+    told = {"analysis": files.name, "network": files.network, "options": chosen, "result": finding.values}
+    files.folder.mkdir(parents=True, exist_ok=True)
     # The figure last: without its JSON file it would be taken for somebody else's.
-    write_text(place.json, json.dumps(told, indent=1) + "\n")
-    write_file(place.png, _drawn(finding))
-    say(place.json)
-    say(place.png)
+    write_text(files.json, json.dumps(told, indent=1) + "\n")
+    write_file(files.png, _drawn(finding))
+    say(files.json)
+    say(files.png)
 
 
 def _show(finding: Finding) -> None:
