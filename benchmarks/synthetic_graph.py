@@ -24,7 +24,8 @@ from torch import Tensor
 
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import open_store
-from ugts_dist.graphs.synthetic import PRESETS, generate
+from ugts_dist.graphs.synthetic import generate
+from ugts_dist.graphs.synthetic_config import PRESETS
 
 _BLOCK = 1 << 22  # edges that are looked at at once
 _PROBED = 20_000  # nodes to train the linear classifier, and as many to test it

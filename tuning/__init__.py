@@ -1,1 +1,1 @@
-"""A search over sparsity, learning rate, depth or any other field: one trial is one run, on any number of ranks."""
+"""Search over sparsity, learning rate, depth or any other field. A trial is a run on any number of ranks."""

@@ -5,4 +5,4 @@ import sys
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["tune"]
-    runpy.run_module("ugts_dist", run_name="__main__")  # the command line stands above this package: no import of it
+    runpy.run_module("ugts_dist", run_name="__main__")  # this package must not import the command line

@@ -1,4 +1,4 @@
-"""The answer of a search, as pure functions of accuracies: Pareto front, mean over seeds, matching rule."""
+"""The answer of a search as pure functions of accuracies: Pareto front, mean over seeds, matching rule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Objective = Literal["sparsity", "bytes"]  # judged beside accuracy: the one is to be high, the other low
-DIGITS = 3  # of sparsities that are compared: how exactly a target can be met depends on the number of weights
+Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
+DIGITS = 3  # of compared sparsities: how exactly a target is met depends on the number of weights
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Point:
     bytes: float = 0.0
 
     def merit(self, objective: Objective) -> float:
-        """What is wanted of it beside accuracy, more being better."""
+        """The value of the second objective; higher is better."""
         return round(self.sparsity, DIGITS) if objective == "sparsity" else -self.bytes
 
     def dominates(self, other: Point, objective: Objective = "sparsity") -> bool:
-        """At least as good in both, and better in one."""
+        """Whether it is at least as good in both objectives, and better in one."""
         mine, others = (self.merit(objective), self.valid), (other.merit(objective), other.valid)
         return mine != others and mine[0] >= others[0] and mine[1] >= others[1]
 
 
 def point_of(result: Mapping[str, Any]) -> Point:
-    """A finished run's, by its result."""
+    """The point of a finished run, from its result."""
     return Point(result["sparsity"], result["valid"], result["bytes"])
 
 
@@ -45,13 +45,13 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of one or more values."""
+    """Mean and deviation of one or more values."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.fmean(values), deviation, len(values))
 
 
 def front(points: Sequence[Point], objective: Objective = "sparsity") -> list[int]:
-    """Numbers of the points that no other dominates, sparsest or smallest first; of equal points the first."""
+    """Indices of the points that no other dominates, sparsest or smallest first; the first of equal points."""
     order = sorted(range(len(points)), key=lambda i: (-points[i].merit(objective), -points[i].valid, i))
     kept: list[int] = []
     best = -math.inf
@@ -63,20 +63,20 @@ def front(points: Sequence[Point], objective: Objective = "sparsity") -> list[in
 
 
 def tolerance(dense: Spread, margin: float) -> float:
-    """How much lower a matching ticket may be: the margin, or one deviation of the dense network where that is -1."""
+    """Allowed difference of a matching ticket: the margin, or the dense network's standard deviation if that is -1."""
     return dense.deviation if margin == -1.0 else margin
 
 
 def matches(ticket: float, dense: Spread, margin: float) -> bool:
-    """Whether a ticket's mean validation metric is at least the dense network's less the tolerance."""
-    # Means of the same numbers may differ in their last bit.
+    """Whether a ticket's mean validation metric is at least the dense network's minus the tolerance."""
+    # Means of the same numbers can differ in their last bit.
     return ticket >= dense.mean - tolerance(dense, margin) - 1e-12
 
 
 def best_matching(
     tickets: Sequence[Point], dense: Spread, margin: float, objective: Objective = "sparsity"
 ) -> int | None:
-    """Number of the sparsest or smallest of the tickets that match; of equals the most accurate one."""
+    """Index of the sparsest or smallest matching ticket; of equal ones the most accurate."""
     matching = [i for i, ticket in enumerate(tickets) if matches(ticket.valid, dense, margin)]
     key = lambda i: (tickets[i].merit(objective), tickets[i].valid, -i)  # noqa: E731
     return max(matching, key=key, default=None)
@@ -85,9 +85,9 @@ def best_matching(
 def choose_winners(
     points: Sequence[Point], dense: Spread | None, margin: float, limit: int, objective: Objective = "sparsity"
 ) -> list[int]:
-    """Numbers of the front's points that are run with further seeds: all, or at most `limit` (0: all).
+    """Indices of the front's points that are run with further seeds: all, or at most `limit` (0: all).
 
-    Those that match the dense network come first, the sparsest or smallest of them first, then the most accurate.
+    Matching ones come first, the sparsest or smallest before others, then the most accurate.
     """
     on_front = front(points, objective)
     if not limit:

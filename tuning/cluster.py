@@ -1,4 +1,4 @@
-"""What the Ray cluster of a search can hold, and where it listens."""
+"""Capacity of a search's Ray cluster, and its ports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ugts_dist.errors import InputError
 
 
 def trials_at_once(nodes: Sequence[Mapping[str, float]], search: SearchOptions, source: str) -> int:
-    """How many trials the nodes, each a table of resources, hold at a time.
+    """Number of trials that fit the nodes at a time; each node is a table of resources.
 
-    Raises InputError, with the arithmetic, where they hold none.
+    Raises InputError, with the calculation, if none fits.
     """
     held = [_workers_held(node, search) for node in nodes]
     if sum(held) < search.workers:
@@ -34,7 +34,7 @@ def nodes_alive() -> list[dict[str, float]]:
 
 
 def ports_line() -> str:
-    """Where this process, and Ray where it was started here, listen; for people."""
+    """A line for the user: where this process, and Ray if it was started here, listen."""
     import ray
 
     nodes = nodes_alive()

@@ -19,9 +19,9 @@ _log = logging.getLogger("ugts_dist.tuning")
 
 
 def tune(options: TuneOptions) -> None:
-    """Search, or go on; print the answer and write it to the search's folder.
+    """Begin or resume a search; print the answer and write it to the search's folder.
 
-    Raises InputError, before any trial starts, for every mistake in the space and in where it is to run.
+    Raises InputError, before any trial starts, for every mistake in the space and in the options.
     """
     storage = Path(options.storage)
     space, name = searched(options)
@@ -50,7 +50,7 @@ def tune(options: TuneOptions) -> None:
 
 
 def searched(options: TuneOptions) -> tuple[Space, str]:
-    """The space with the objective that is asked for, and the name of the search."""
+    """The space with the chosen objective, and the name of the search."""
     if options.resume:
         return space_of(Path(options.storage) / options.resume), options.resume
     space = load_space(options.space)
@@ -61,7 +61,7 @@ def searched(options: TuneOptions) -> tuple[Space, str]:
 
 
 def _refuse_combinations(space: Space) -> None:
-    """Whatever a configuration refuses is told before anything is written or started."""
+    """Raise InputError for configurations that are not allowed, before anything is written or started."""
     list_dense(space)
     if space.search.kind != "optuna":
         list_trials(space)

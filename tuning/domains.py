@@ -1,4 +1,4 @@
-"""The values that a field of the configuration may take in a search."""
+"""Domains: the values of a configuration field in a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("grid", "choice", "uniform", "log_uniform")
 
 @dataclass(frozen=True)
 class Values:
-    """A list. `grid`: a search goes through all of them; else a random one draws from them."""
+    """A list. With `grid` a search uses all values; otherwise a random search draws from them."""
 
     values: tuple[Any, ...]
     grid: bool = True
@@ -29,7 +29,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Interval:
-    """All numbers from `low` to `high`, of whole ones both ends included; `log`: their logarithm is uniform."""
+    """All numbers from `low` to `high`; whole numbers include both ends. `log`: uniform in the logarithm."""
 
     low: float
     high: float
@@ -48,7 +48,7 @@ class Interval:
         return {"log_uniform" if self.log else "uniform": ends}
 
     def _within(self, value: float) -> float | int:
-        """Rounded to six digits, as people read them, or to a whole number."""
+        """Rounded to six digits, or to a whole number."""
         value = round(value) if self.whole else float(f"{value:.6g}")
         return min(max(value, self.low), self.high) if not self.whole else int(value)
 
@@ -57,11 +57,11 @@ Domain = Values | Interval
 
 
 def parse_domain(value: Any, hint: type | None, where: str) -> Domain:
-    """A domain as a space file has it: {grid = [...]}, {choice = [...]}, {uniform = [low, high]}, {log_uniform = ...}.
+    """Parse a domain of a space file: {grid = [...]}, {choice = [...]}, {uniform = [low, high]}, {log_uniform = ...}.
 
-    Anything but a table is a single value. `hint` is the type of the field, where it is a plain one.
+    Anything but a table is a single value. `hint` is the type of the field if it is a plain one.
 
-    Raises InputError, which begins with `where`.
+    Raises InputError; the message begins with `where`.
     """
     if not isinstance(value, Mapping):
         return Values((value,))

@@ -1,4 +1,4 @@
-"""A search that is asked to stop ends, between two of Ray Tune's steps, with one line that tells how it goes on."""
+"""Stopping a search between two of Ray Tune's steps, with one line that has the command to resume it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def held() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until `Interrupt.listening`, or the end of the block.
+    """Block SIGINT and SIGTERM until `Interrupt.listening`, or until the end of the block.
 
-    For the time in which Ray starts: its handlers would end the process in the midst of that.
+    This is for the start of Ray, whose handlers would end the process in the middle of it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
@@ -26,27 +26,27 @@ def held() -> Iterator[None]:
 
 
 class Interrupt:
-    """Whether a search has been asked to stop.
+    """Whether a search was asked to stop.
 
-    Signals are only remembered: an exception that a handler raises comes up wherever the process happens to be, and Ray
-    takes it for an error of its own where that is within the reading of a trial's result.
+    Signals are only recorded: an exception of a handler would be raised anywhere in the process, and Ray would take it
+    for its own error while it reads a trial's result.
     """
 
     def __init__(self, command: str) -> None:
-        self._command = command  # that goes on
+        self._command = command  # resumes the search
         self._number = 0
 
     def look(self) -> None:
-        """Raises StoppedError, which names the command that goes on, once a signal has come."""
+        """Raise StoppedError, with the command that resumes the search, after a signal."""
         if self._number:
             raise StoppedError(f"stopped by {signal.Signals(self._number).name}; `{self._command}` goes on")
 
     @contextmanager
     def listening(self) -> Iterator[Interrupt]:
-        """While it lasts, SIGINT and SIGTERM are remembered, also those that have been held.
+        """Within the block, record SIGINT and SIGTERM, including blocked ones.
 
-        To be entered once Ray is there: its own handlers print the stacks of every thread. Further signals change
-        nothing, also after the block, so that Ray is left in order.
+        Enter it after Ray has started, since Ray's handlers print the stacks of all threads. Further signals have no
+        effect, even after the block, so that Ray can shut down.
         """
         before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

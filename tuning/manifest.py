@@ -1,4 +1,4 @@
-"""What a search knows of its trials, in one file of its own: Ray's state is never needed to go on."""
+"""The manifest of a search: the states of its trials, in its own file. Resuming never needs Ray's state."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
-OVER = frozenset(("finished", "stopped", "failed"))  # a lost trial is tried again when the search goes on
+OVER = frozenset(("finished", "stopped", "failed"))  # a lost trial is tried again when the search is resumed
 
 
 @dataclass
 class Manifest:
-    """The states of a search's trials, written whenever one changes.
+    """The states of a search's trials, written at each change.
 
     Attributes:
-        folder: of the search; its runs lie in `runs`, under their keys.
+        folder: of the search; its runs are in `runs`, under their keys.
         space: its hash.
-        trials: by key: fields, state, and a message where a trial failed.
+        trials: by key: fields, state, and a message for failed trials.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Manifest:
         return self.folder / "runs"
 
     def add(self, trials: Iterable[Trial]) -> None:
-        """Trials that are to be run; what is known of them stays, but for a result that is there or gone."""
+        """Add trials to be run. Known entries stay, except that states follow from existing results."""
         for trial in trials:
             known = self.trials.get(trial.key, {})
             state = known.get("state", "waiting")
@@ -62,7 +62,7 @@ class Manifest:
         return str(self.trials.get(key, {}).get("message", ""))
 
     def change(self, key: str, state: str, message: str = "") -> None:
-        """Written at once."""
+        """Change a state and write the manifest."""
         self.trials.setdefault(key, {})["state"] = state
         self.trials[key].pop("message", None)
         if message:
@@ -70,7 +70,7 @@ class Manifest:
         self.write()
 
     def result(self, key: str) -> dict[str, Any] | None:
-        """Of a finished run, from its own folder; None where there is none."""
+        """The result of a finished run, from its own folder; None if there is none."""
         folder = self.runs / key
         try:
             result = read_result(folder)
@@ -85,12 +85,12 @@ class Manifest:
 
 @contextmanager
 def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
-    """The manifest of the search in `folder`, which is made where it is not there; no other process has it.
+    """Lock the manifest of the search in `folder`, which is created if it does not exist.
 
-    A manifest that is missing or damaged is made anew from the runs' own folders.
+    A missing or damaged manifest is rebuilt from the runs' own folders.
 
-    Raises InputError for a folder that is another space's or in use, for one that can't be written, and for finished
-    runs on other data than their configurations name now.
+    Raises InputError for a folder of another space or in use, for one that can't be written, and for finished runs on
+    other data than their configurations name now.
     """
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
@@ -119,13 +119,13 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
 
 
 def _refuse_runs_on_other_data(runs: Path) -> None:
-    """The search goes on with what it has found only on the same data. Raises InputError."""
+    """Raise InputError if finished runs used other data: a search can be resumed on the same data only."""
     finished = sorted(file.parent for file in runs.glob("*/result.json") if (file.parent / "config.toml").exists())
     refuse_other_data(((folder, settings_of(folder)) for folder in finished), "another --name")
 
 
 def space_of(folder: Path) -> Space:
-    """The space of a search that is there. Raises InputError where there is none."""
+    """The space of an existing search. Raises InputError if there is none."""
     file = folder / "space.toml"
     if not os.path.exists(file):
         others = sorted(path.parent.name for path in folder.parent.glob("*/space.toml"))
@@ -144,7 +144,7 @@ def _refuse_another(folder: Path, space: Space) -> None:
 
 
 def _difference(there: Space, here: Space) -> str:
-    """The first part that differs."""
+    """The first difference, as a text."""
     for name, was, now in (
         ("base", there.tickets.base.determining(), here.tickets.base.determining()),
         ("fields", there.tickets.to_plain(), here.tickets.to_plain()),

@@ -1,4 +1,4 @@
-"""What `ugts tune` may be told. Nothing heavy is imported here, so that its help answers at once."""
+"""The options of `ugts tune`. This module imports nothing heavy, so that its help answers at once."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ugts_dist.errors import InputError
 class TuneOptions:
     """Search for the sparsest or smallest ticket that matches the trained dense network; here or on a Ray cluster.
 
-    A space names fields of the configuration and the values to try. A search that was stopped or killed goes on with
-    the same command, or with `ugts tune --resume NAME`: what is finished is not repeated.
+    A space names fields of the configuration and the values to try. The same command, or `ugts tune --resume NAME`,
+    resumes a search that was stopped or killed. Finished trials are not repeated.
     """
 
     space: str = ""
-    """A file (TOML), or a space that comes with the program: cora-gcn, cora-gat, citeseer-gcn, citeseer-gat, each
-    also with -depth and -bytes; pubmed-gcn-bytes, pubmed-gat-bytes; digits."""
+    """A file (TOML), or a built-in space: cora-gcn, cora-gat, citeseer-gcn, citeseer-gat, each also with -depth and
+    -bytes; pubmed-gcn-bytes, pubmed-gat-bytes; digits."""
     objective: Literal["auto", "sparsity", "bytes"] = "auto"
-    """sparsity: the sparsest ticket that matches the trained dense network; bytes: the one of the smallest file, over
-    whatever the space varies, such as model.width. auto: as the space says (search.objective), else sparsity."""
+    """sparsity: the sparsest ticket that matches the trained dense network. bytes: the one with the smallest file,
+    whatever the space varies, such as model.width. auto: search.objective of the space, by default sparsity."""
     resume: str = ""
-    """Name of a search that goes on, with the space that it was begun with."""
+    """Name of the search to resume, with its own space."""
     name: str = ""
-    """Name of the search and of its folder. Empty: that of the space, and the objective where one is given."""
+    """Name of the search and of its folder. Empty: the name of the space, with the objective if that is given."""
     storage: str = "searches"
-    """Folder of all searches; on a cluster one that every node sees under this path."""
+    """Folder of all searches. On a cluster, every node has to see it under this path."""
     address: str = ""
-    """A Ray cluster, HOST:PORT, or auto for the one on this machine. Empty: $RAY_ADDRESS, or else a cluster of this
-    machine alone for the time of the search."""
+    """A Ray cluster, HOST:PORT, or auto for the one on this machine. Empty: $RAY_ADDRESS; if that is not set, a cluster
+    of this machine alone for the time of the search."""
     cpus: int = 0
-    """CPUs that a search on this machine alone may use; 0: all."""
+    """CPUs for a search on this machine alone. 0: all."""
 
     def __post_init__(self) -> None:
         if bool(self.space) == bool(self.resume):

@@ -1,4 +1,4 @@
-"""The trials of a search: which runs, in which order; a function of the space alone."""
+"""The trials of a search and their order, as a function of the space only."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Trial:
     """One run of a search.
 
     Attributes:
-        dense: a trained dense network; else a ticket.
+        dense: True for a trained dense network, False for a ticket.
         fields: the values of the fields that vary.
-        parent: key of the run whose scores this one starts from; empty: it starts anew.
+        parent: key of the run whose scores this one starts from; empty: none.
     """
 
     dense: bool
@@ -33,18 +33,18 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Of the run, wherever the folder of its parent lies."""
+        """The key of the run, independent of the folder of its parent."""
         return run_key(self.config.replace({"run.init_scores": self.parent}))
 
     @property
     def label(self) -> str:
-        """For people."""
+        """A short description, to show."""
         parts = ["dense"] if self.dense else []
         parts += [f"{name.partition('.')[2]} {shown(value)}" for name, value in self.fields.items()]
         return ", ".join(parts) or f"sparsity {self.config.supermask.sparsity:g}"
 
     def run_config(self, runs: Path) -> Config:
-        """What is run, in its folder under `runs`."""
+        """The configuration to run, in its folder under `runs`."""
         changes: dict[str, Any] = {"run.folder": str(runs / self.key), "log.progress": False}
         if self.parent:
             changes["run.init_scores"] = str(runs / self.parent)
@@ -60,7 +60,7 @@ def shown(value: Any) -> str:
 
 
 def make_trial(part: Part, values: Mapping[str, Any], dense: bool, source: str) -> Trial:
-    """The trial with these values. Raises InputError, which names them, where the configuration refuses them."""
+    """The trial with these values. Raises InputError, with the values, if the configuration does not allow them."""
     try:
         config = part.config(values)
     except InputError as error:
@@ -71,9 +71,9 @@ def make_trial(part: Part, values: Mapping[str, Any], dense: bool, source: str) 
 
 
 def list_trials(space: Space) -> list[Trial]:
-    """The tickets of a grid or random search, none twice, before they are linked.
+    """The tickets of a grid or random search, without repetition, before they are linked.
 
-    Raises InputError for a combination that can't be.
+    Raises InputError for a combination that is not allowed.
     """
     check_ends(space)
     points = _grid(space.tickets) if space.search.kind == "grid" else _draws(space)
@@ -90,7 +90,7 @@ def list_dense(space: Space) -> list[Trial]:
 
 
 def linked(trials: Iterable[Trial]) -> list[Trial]:
-    """Each trial starts from the one with the next lower sparsity that is otherwise the same; these come first.
+    """Let each trial start from the one with the next lower sparsity that is otherwise equal, and order them.
 
     The order does not depend on the trials' seeds.
     """
@@ -108,7 +108,7 @@ def linked(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def generations(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """The trials in groups, each trial's parent in an earlier group than itself."""
+    """The trials in groups; each trial's parent is in an earlier group."""
     levels: dict[str, int] = {}
     groups: dict[int, list[Trial]] = {}
     for trial in trials:
@@ -119,7 +119,7 @@ def generations(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 
 def with_ancestors(wanted: Sequence[Trial], among: Sequence[Trial]) -> list[Trial]:
-    """Those of `among` whose scores the wanted ones start from, directly or not, and the wanted ones."""
+    """The wanted trials and, from `among`, their direct and indirect parents."""
     by_key = {trial.key: trial for trial in among}
     kept: dict[str, Trial] = {}
     for trial in wanted:
@@ -137,9 +137,9 @@ def _grid(part: Part) -> list[dict[str, Any]]:
 
 
 def _draws(space: Space) -> list[dict[str, Any]]:
-    """Random points: draw i has combination i of the grid fields, so that each comes equally often.
+    """Random points. Draw i has combination i of the grid fields, so that all combinations are equally frequent.
 
-    A draw depends on the seed and its number alone: with more trials the first ones stay the same.
+    A draw depends only on the seed and its number: with more trials the first ones stay the same.
     """
     fields = space.tickets.fields
     grid = {name: domain for name, domain in fields.items() if isinstance(domain, Values) and domain.grid}
@@ -155,7 +155,7 @@ def _draws(space: Space) -> list[dict[str, Any]]:
 
 
 def check_ends(space: Space) -> None:
-    """Raises InputError where an end of an interval is refused by itself, before anything is drawn from it."""
+    """Raise InputError if an end of an interval is not allowed, before anything is drawn from it."""
     fields = space.tickets.fields
     fixed = {name: d.values[0] for name, d in fields.items() if isinstance(d, Values) and len(d.values) == 1}
     for name, domain in fields.items():

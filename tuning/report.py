@@ -1,4 +1,4 @@
-"""The answer for people: a table on the terminal, a line with the best matching ticket, and a plot."""
+"""The answer for the user: a table on the terminal, a line with the best matching ticket, and a plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuning.answer import Objective, Point, Spread, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
 from ugts_dist.atomic import write_file
-from ugts_dist.console import output, plain
+from ugts_dist.console import new_table, output, plain
 from ugts_dist.plots import new_plot, png
 from ugts_dist.report.search_files import BEST
 from ugts_dist.terminal import say
@@ -31,7 +31,6 @@ def table_of(answer: Answer, name: str) -> Table:
     """The front with the trained dense network on top; mean and standard deviation over seeds."""
     fields = sorted({field for winner in answer.winners for field in winner.fields} - {"supermask.sparsity"})
     title = f"{name}: front of {answer.objective} and validation {answer.metric}"
-    table = Table(title=plain(title), title_justify="left")
     with_bytes = answer.objective == "bytes"
     headings = (
         "",
@@ -43,8 +42,7 @@ def table_of(answer: Answer, name: str) -> Table:
         "seeds",
         "matches",
     )
-    for heading in headings:
-        table.add_column(plain(heading), justify="right" if heading else "left")
+    table = new_table(title, headings)
     for winner in [*([answer.dense] if answer.dense else []), *answer.winners]:
         values = [shown(winner.fields[field]) if field in winner.fields else "" for field in fields]
         kind = "trained dense" if winner.dense else "ticket"
@@ -57,7 +55,7 @@ def table_of(answer: Answer, name: str) -> Table:
 
 
 def summary(answer: Answer) -> list[str]:
-    """What there is to say beside the table."""
+    """Lines below the table."""
     lines = [", ".join(f"{count} {state}" for state, count in answer.trials.items()) + " (trials)"]
     if answer.dense is None:
         return lines
@@ -74,7 +72,7 @@ def summary(answer: Answer) -> list[str]:
 
 
 def plot(answer: Answer, name: str, path: Path) -> None:
-    """Every finished ticket, the front, the dense network with what counts as matching, the best match."""
+    """Plot every finished ticket, the front, the dense network with its tolerance, and the best match."""
     figure, axes = new_plot(7, 4.5)
     objective = answer.objective
     all_tickets = _columns(answer.points, objective)
@@ -103,7 +101,7 @@ def _errorbar(axes: object, winner: Winner, objective: Objective) -> None:
 
 
 def _columns(points: list[Point], objective: Objective) -> tuple[list[float], list[float]]:
-    """What the plot has on its two axes."""
+    """The values on the two axes of the plot."""
     return [getattr(point, objective) for point in points], [point.valid for point in points]
 
 

@@ -1,4 +1,4 @@
-"""The results of a search, read from its runs' own folders; rows, files and the answer."""
+"""The results of a search, from its runs' own folders: rows, files and the answer."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Winner:
 
     @property
     def point(self) -> Point:
-        """Of its means."""
+        """The point of its means."""
         return Point(self.sparsity, self.valid.mean, self.bytes.mean)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the search has found.
+    """The answer of a search.
 
     Attributes:
-        objective: what was wanted beside accuracy.
-        dense: the best trained dense network, where there is one.
+        objective: the second objective beside accuracy.
+        dense: the best trained dense network, if there is one.
         winners: the front, sparsest or smallest first.
-        best: the place among the winners of the sparsest or smallest ticket that matches.
+        best: the index of the sparsest or smallest matching ticket among the winners.
         tolerance: how much lower than the dense network's its validation metric may be.
         points: every finished ticket, for the plot.
         metric: its name.
@@ -65,7 +65,7 @@ class Answer:
 
 
 def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
-    """Every figure is that of a run's own result; test metrics are read of the winners alone."""
+    """The answer, from the runs' own results. Test metrics are read for the winners only."""
     by_key = {trial.key: trial for trial in outcome.trials}
     entries = [_winner(by_key[key], runs, manifest) for key, runs in outcome.seeds.items() if runs]
     dense = next((entry for entry in entries if entry.dense), None)
@@ -111,7 +111,7 @@ def write_results(answer: Answer, outcome: Outcome, space: Space, manifest: Mani
 
 
 def _best(answer: Answer) -> Winner | None:
-    """The sparsest or smallest matching ticket; where none matches, the most accurate one."""
+    """The sparsest or smallest matching ticket; if none matches, the most accurate one."""
     if answer.best is not None:
         return answer.winners[answer.best]
     return max(answer.winners, key=lambda winner: winner.valid.mean, default=None)
@@ -141,7 +141,7 @@ def _path(manifest: Manifest, run: Trial) -> Path:
 
 
 def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, objective: Objective) -> None:
-    """A row for each run; the test metric of winners alone."""
+    """Write a row for each run, with the test metric for winners only."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

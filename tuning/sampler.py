@@ -1,4 +1,4 @@
-"""Trials that Optuna proposes: towards the front of sparsity, or of bytes, and validation metric."""
+"""Trials proposed by Optuna: towards the front of sparsity or bytes and validation metric."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tuning.space import Space
 from tuning.work import FINISHED
 from ugts_dist.errors import InputError
 
-_ATTEMPTS = 100  # to propose a run that is not known yet
+_ATTEMPTS = 100  # to propose a new run
 
 
 class ParetoSampler(Searcher):
-    """Optuna's sampler with two objectives. What earlier parts of the search have found is told to it first.
+    """Optuna's sampler with two objectives. It first receives the results of earlier parts of the search.
 
-    Raises InputError where Optuna is not installed.
+    Raises InputError if Optuna is not installed.
     """
 
     def __init__(self, space: Space, manifest: Manifest, settings: Callable[[Trial], dict[str, Any]]) -> None:
@@ -46,12 +46,12 @@ class ParetoSampler(Searcher):
         self._tell_known()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial, as plain values; None once nothing new is found."""
+        """The next trial, as plain values; None if no new one is found."""
         for _ in range(_ATTEMPTS):
             asked = self._study.ask(self._domains)
             try:
                 trial = self._trial(asked.params)
-            except InputError:  # a combination that the configuration refuses
+            except InputError:  # a combination that the configuration does not allow
                 self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
                 continue
             if trial.key not in self.trials:
@@ -64,7 +64,7 @@ class ParetoSampler(Searcher):
         return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The two objectives of a finished trial."""
+        """Give Optuna the two objectives of a finished trial."""
         asked = self._asked.pop(trial_id)
         if result is not None and FINISHED in result:
             self._study.tell(asked, self._objectives(Point(result["reached"], result["valid"], result["bytes"])))
@@ -75,10 +75,10 @@ class ParetoSampler(Searcher):
         return [point.valid, point.merit(self._space.search.objective)]
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the manifest and the runs are enough."""
+        """Save nothing: the manifest and the runs are enough."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
+        """Restore nothing, see `save`."""
 
     def _trial(self, params: dict[str, Any]) -> Trial:
         fields = self._space.tickets.fields
@@ -104,7 +104,7 @@ class ParetoSampler(Searcher):
 
 
 def _distribution(domain: Values | Interval) -> Any:
-    """Of a list the places in it, as Optuna knows no lists as values."""
+    """Optuna's distribution of a domain; for a list, of its indices, since Optuna has no lists as values."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(domain, Values):

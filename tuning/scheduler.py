@@ -1,4 +1,4 @@
-"""ASHA (Li et al. 2020) that compares like with like: trials of about the same sparsity, after their ramp."""
+"""ASHA (Li et al. 2020) among trials of about the same sparsity, after their ramp."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 TIME = "epochs_after_ramp"
 _BANDS_PER_DECADE = 4
-# What the number of bytes depends on beside the sparsity.
+# Fields other than the sparsity that determine the number of bytes.
 _OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip")]
 _OF_SIZE += [
     ("supermask", name) for name in ("coats", "signed", "pruned", "locked", "min_layer_density", "input_sparsity")
@@ -26,12 +26,12 @@ _OF_SIZE += [
 
 
 class AshaBySparsity(FIFOScheduler):
-    """One ASHA for each band of sparsities; trained dense networks are never stopped.
+    """One ASHA for each band of sparsities. Trained dense networks are never stopped.
 
     A sparser ticket is less accurate and yet on the front, so it competes only within its band: trials whose density
-    differs by less than a factor of about 1.8. Where the front is one of bytes, the same holds for a narrower network
-    and for another form of masks, so that a band has trials of one network and one form. Time counts from the end of
-    the ramp, so that high sparsities, which settle last, have their grace then.
+    differs by less than a factor of about 1.8. With objective bytes, the same holds for a narrower network and for
+    another form of masks, so that a band has trials of one network and one form. Time counts from the end of the ramp,
+    so that high sparsities, which converge last, have their grace period then.
     """
 
     def __init__(self, search: SearchOptions) -> None:
@@ -49,7 +49,7 @@ class AshaBySparsity(FIFOScheduler):
         return TrialScheduler.CONTINUE if band is None else band.on_trial_result(tune_controller, trial, result)
 
     def replay(self, trials: Iterable[Trial], runs: Path) -> None:
-        """What trials of an earlier part of the search had reported: rungs stay as they were."""
+        """Replay the reports of trials of an earlier part of the search, which restores the rungs."""
         for trial in trials:
             lines = _lines(runs / trial.key / "metrics.jsonl")
             known = SimpleNamespace(trial_id=trial.key, config={"trial": {"config": trial.config.to_dict()}})
@@ -89,7 +89,7 @@ def band_of(sparsity: float) -> int:
 
 
 def after_ramp(config: Config, epoch: int) -> int:
-    """Epochs since the ramp has ended, with this one; 0 or less before."""
+    """Epochs since the end of the ramp, including this one; 0 or less before."""
     return epoch + 1 - config.ramp_epochs
 
 

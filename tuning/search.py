@@ -1,4 +1,4 @@
-"""The search: stages of trials through Ray Tune, each a run in a folder of its own, until the winners are known."""
+"""The search: stages of trials through Ray Tune, each a run in its own folder, until the winners are known."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tuning.watcher import Watcher, key_of
 from tuning.work import run_here, run_on_workers, settings_of
 from ugts_dist.errors import InputError
 
-_DRIVER_MEMORY = 1_000_000  # bytes: what waits for workers must ask for something, but takes none of their CPUs
+_DRIVER_MEMORY = 1_000_000  # bytes: a process that waits for workers must request a resource, but none of their CPUs
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has been run.
+    """All runs of a search.
 
     Attributes:
         trials: tickets and trained dense networks, with the space's own seed.
-        seeds: for the key of each winner, and of the best dense network: it and its runs with further seeds.
+        seeds: key of each winner, and of the best dense network -> its runs with all seeds.
     """
 
     trials: list[Trial]
@@ -45,10 +45,10 @@ class Search:
     def __init__(self, space: Space, manifest: Manifest, at_once: int, view: View, interrupt: Interrupt) -> None:
         self._space, self._manifest, self._at_once, self._view = space, manifest, at_once, view
         self._interrupt = interrupt
-        self._ray = manifest.folder.absolute() / "ray"  # never read again: what is known of trials is in the manifest
+        self._ray = manifest.folder.absolute() / "ray"  # never read again: the manifest has the states of trials
 
     def run(self) -> Outcome:
-        """All stages. Raises InputError where every trial was refused, StoppedError where it is asked to stop."""
+        """Run all stages. Raises InputError if every trial failed, StoppedError if it is asked to stop."""
         dense = list_dense(self._space)
         if self._space.search.kind == "optuna":
             self._run_all("trained dense", dense)
@@ -72,7 +72,7 @@ class Search:
         best = max(known, key=self._valid, default=None)
         runs = {best.key: [best.reseeded(offset) for offset in range(search.seeds)]} if best else {}
         reference = [run for group in runs.values() for run in group]
-        if search.winners:  # whom to leave out depends on the dense network's deviation
+        if search.winners:  # the choice depends on the dense network's deviation
             self._run_to_the_end("trained dense, all seeds", reference)
         winners = self._winners(tickets, [run for run in reference if self._finished(run)])
         families = [self._with_seed(winners, tickets, offset) for offset in range(search.seeds)]
@@ -93,7 +93,7 @@ class Search:
     def _with_seed(
         self, winners: Sequence[Trial], tickets: Sequence[Trial], offset: int
     ) -> tuple[list[Trial], list[Trial]]:
-        """What has to be run for the winners with another seed, and they themselves: their parents change too."""
+        """The winners with another seed, and the runs that they need: their parents change, too."""
         if not self._space.search.warm_start:
             own = [winner.reseeded(offset) for winner in winners]
             return own, own
@@ -102,11 +102,11 @@ class Search:
         return with_ancestors(own, chain), own
 
     def _run_all(self, title: str, trials: Sequence[Trial]) -> None:
-        """Those that are not over yet; the search's scheduler may stop some."""
+        """Run the trials that are not over. The search's scheduler may stop some."""
         self._run_stage(title, trials, OVER, self._scheduler(trials))
 
     def _run_to_the_end(self, title: str, trials: Sequence[Trial]) -> None:
-        """Those that are not over yet, also what was stopped: a winner's mean is one over all of its seeds."""
+        """Run all trials to the end, including stopped ones: a winner's mean is over all of its seeds."""
         self._run_stage(title, trials, OVER - {"stopped"}, None)
 
     def _run_stage(
@@ -126,7 +126,7 @@ class Search:
             raise RuntimeError(f"{len(lost)} trial(s) died more often than search.failures allows: {lost[0].label}")
 
     def _show_stage(self, title: str, trials: Sequence[Trial], over: Mapping[str, str]) -> None:
-        """What is to come, and what is known of it."""
+        """Show what is to come, and what is known of it."""
         for trial in trials:
             if over.get(trial.key) == "finished":
                 result = self._result(trial)
@@ -134,7 +134,7 @@ class Search:
         self._view.stage(title, trials, over)
 
     def _adaptive(self) -> list[Trial]:
-        """Trials that Optuna proposes, one after another, from what it has learnt."""
+        """Run trials that Optuna proposes, one after another, from earlier results."""
         from tuning.sampler import ParetoSampler
 
         sampler = ParetoSampler(self._space, self._manifest, self._settings)
@@ -156,8 +156,8 @@ class Search:
         search = self._space.search
         alone = search.workers == 1
         wanted = {"cpu": search.cpus, "gpu": search.gpus} if alone else {"memory": _DRIVER_MEMORY}
-        # A process is used again for the next trial, which saves the seconds of its imports; but one that waits for
-        # workers can be stopped only by its end.
+        # The next trial reuses the process, which saves the seconds of its imports. A process that waits for workers
+        # can be stopped only by ending it.
         reuse = alone or scheduler is None
         tuner = tune.Tuner(
             tune.with_resources(run_here if alone else run_on_workers, wanted),
@@ -182,7 +182,7 @@ class Search:
         tuner.fit()
 
     def _scheduler(self, trials: Iterable[Trial]) -> TrialScheduler | None:
-        """What may stop trials; it knows those that are over, with which it compared before this process began."""
+        """The scheduler, which first receives the reports of trials that are over."""
         search = self._space.search
         if search.scheduler != "asha":
             return None

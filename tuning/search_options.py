@@ -19,22 +19,22 @@ class SearchOptions:
     """How a space is searched.
 
     Attributes:
-        objective: sparsity, the sparsest ticket that matches the trained dense network; bytes, the one of the smallest
-            file, whatever its width and sparsity.
-        kind: grid, every combination; random, draws; optuna, draws that learn from the finished trials.
-        trials: how many, of random and optuna; the trained dense networks come on top.
+        objective: sparsity: the sparsest ticket that matches the trained dense network. bytes: the one with the
+            smallest file, for any width and sparsity.
+        kind: grid: every combination. random: draws. optuna: draws that learn from the finished trials.
+        trials: number of trials for random and optuna; the trained dense networks are additional.
         seed: of the draws.
-        scheduler: asha stops the weaker trials early, among those of about the same sparsity (for bytes, also of the
-            same network and form of masks); none.
-        grace: epochs after the ramp that a trial has before asha may stop it.
-        reduction: of the trials that reach a rung of asha, one in so many goes on.
+        scheduler: asha: stop the weaker trials early, among those of about the same sparsity (for bytes, also of the
+            same network and form of masks). none: stop no trial.
+        grace: epochs after the ramp before asha may stop a trial.
+        reduction: one in this many of the trials that reach a rung of asha continues.
         workers: ranks of a trial.
         cpus, gpus: of a rank.
         margin: how much lower than the dense network's a matching ticket's validation metric may be; -1: one standard
             deviation of the dense network's over seeds.
-        winners: how many points of the front are run with further seeds, the sparsest or smallest that match first; 0:
-            all.
-        seeds: with how many seeds the winners and the best dense network are run.
+        winners: number of points of the front that are run with further seeds, the sparsest or smallest matching ones
+            first; 0: all.
+        seeds: number of seeds for the winners and the best dense network.
         dense: whether trained dense networks are among the trials.
         warm_start: a trial starts from the scores of the one at the next lower sparsity.
         failures: how often a trial may lose a worker or a node.
@@ -78,7 +78,7 @@ class SearchOptions:
 
 
 def parse_search(values: Mapping[str, Any], source: str) -> SearchOptions:
-    """From a table of a space file. Raises InputError."""
+    """Parse a table of a space file. Raises InputError."""
     hints = get_type_hints(SearchOptions)
     refuse_unknown(values, hints, f"{source}: unknown field in [search]")
     checked = {name: typed(value, hints[name], f"{source}: search.{name}") for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""A space: a configuration, the fields of it that a search varies, and how it searches. A file (TOML) or a preset."""
+"""A space: a configuration, the fields that a search varies, and how it searches. A file (TOML) or a preset."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Part:
     def config(self, values: Mapping[str, Any]) -> Config:
         """The configuration with these values of the fields.
 
-        A fan-out that is not among them is cut to the depth, or its last number repeated. Raises InputError where the
-        values don't go together.
+        Unless it varies, a fan-out is cut to the depth, or its last number is repeated. Raises InputError for values
+        that are not allowed together.
         """
         changes = dict(values)
         fan_out = list(self.base.batch.fan_out)
@@ -64,13 +64,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, checked.
+    """A search space, checked.
 
     Attributes:
-        source: the file, for people.
-        name: of the preset, or the file without its ending.
+        source: the file, for messages.
+        name: of the preset, or of the file without its suffix.
         tickets: configurations with masks.
-        dense: those of trained dense networks; None where there are to be none.
+        dense: configurations of trained dense networks; None without them.
     """
 
     source: str
@@ -80,7 +80,7 @@ class Space:
     search: SearchOptions
 
     def to_toml(self) -> str:
-        """The whole space as one file, from which it can be read again."""
+        """The whole space as one file, which `parse_space` reads."""
         plain: dict[str, Any] = {
             "base": self.tickets.base.to_dict(),
             "fields": self.tickets.to_plain(),
@@ -92,10 +92,10 @@ class Space:
 
     @property
     def hash(self) -> str:
-        """Of all that determines the search's answer: not of what a worker gets, nor of folders and logs."""
+        """Hash of everything that determines the search's answer: no resources, folders or logs."""
         without_effect = ("cpus", "gpus", "failures")
         search = {name: value for name, value in self.search.to_dict().items() if name not in without_effect}
-        if self.search.objective == "sparsity":  # what all searches had before there was another one
+        if self.search.objective == "sparsity":  # older searches have no other objective, and no such key
             del search["objective"]
         parts = [
             [part.base.determining(), stored_fields(part.to_plain())]
@@ -106,7 +106,7 @@ class Space:
 
 
 def load_space(space: str) -> Space:
-    """A space by its file or by name, which means the same data from any working directory.
+    """A space by its file or by name. Relative paths in it are made absolute.
 
     Raises InputError for one that is missing, not TOML, or wrong.
     """
@@ -114,20 +114,20 @@ def load_space(space: str) -> Space:
         text = (resources.files("tuning") / "presets" / f"{space}.toml").read_text(encoding="utf-8")
         return parse_space(text, f"space {space}", space)
     path = Path(space)
-    if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises where a name is too long
+    if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises an error if a name is too long
         refuse_unknown([space], space_names(), "--space: no file and no preset")
     found = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
     return replace(found, tickets=_located(found.tickets), dense=found.dense and _located(found.dense))
 
 
 def space_names() -> list[str]:
-    """The spaces that come with the program."""
+    """The names of the built-in spaces."""
     folder = resources.files("tuning") / "presets"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def parse_space(text: str, source: str, name: str, beside: Path = Path()) -> Space:
-    """A space from the text of its file; configuration files that it names lie `beside` it. Raises InputError."""
+    """A space from the text of its file. Configuration files that it names are `beside` it. Raises InputError."""
     try:
         values = parse_toml(text)
     except ValueError as error:
@@ -154,12 +154,12 @@ def _located(part: Part) -> Part:
 
 
 def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> Part:
-    """The trained dense networks: as they are described, else the tickets' base with all weights trained."""
+    """The trained dense networks: as described, by default the tickets' base with all weights trained."""
     refuse_unknown(values, ("preset", "config", "base", "fields"), f"{source}: unknown field in [dense]")
     fields = _table(values, "fields", source)
     start = values.get("base", {name: values[name] for name in ("preset", "config") if name in values})
     base = _base(start, source, "dense", beside) if start else tickets.base
-    # What is fixed for the tickets, such as the number of epochs, is fixed for these alike.
+    # Values that are fixed for the tickets, such as the number of epochs, are fixed for the dense networks, too.
     fixed = {name: d.values[0] for name, d in tickets.fields.items() if isinstance(d, Values) and len(d.values) == 1}
     shared = {name: value for name, value in fixed.items() if not start and name not in (SPARSITY, METHOD)}
     part = Part(_replaced(base, {**shared, METHOD: "dense"}, source), _domains(fields, source, "dense.fields"))
@@ -211,7 +211,7 @@ def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domai
 
 
 def _check(part: Part, search: SearchOptions, source: str) -> None:
-    """Each value by itself, where the space has only few fields; combinations are checked when they are listed."""
+    """Check each value of a field by itself; combinations are checked when they are listed."""
     for name, domain in part.fields.items():
         if isinstance(domain, Interval) and search.kind == "grid":
             allowed = "a list for kind grid; kinds random and optuna take intervals"
@@ -226,7 +226,7 @@ def _check(part: Part, search: SearchOptions, source: str) -> None:
 
 
 def _possible(part: Part, name: str) -> tuple[Any, ...]:
-    """The values that a field can have, of an interval none."""
+    """The values that a field can have; empty for an interval."""
     domain = part.fields.get(name)
     if domain is None:
         return (flat(part.base.to_dict())[name],)

@@ -1,4 +1,4 @@
-"""How a search stands: what is done, what runs, the best ticket so far, and the time that is left."""
+"""The status of a search: finished and running trials, the best ticket so far, and the time left."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from datetime import timedelta
 
 from tuning.plan import Trial
 
-_LEAST_PART = 0.05  # of a stage's work, before which its pace tells little
+_LEAST_PART = 0.05  # fraction of a stage's work from which its pace is known
 _FAILED = ("failed", "lost")
 
 
 @dataclass
 class Standing:
-    """The trials of the present stage. Work is counted in epochs, so that the time left is that of long trials too.
+    """The trials of the current stage. Work is counted in epochs, so that the time left includes long trials.
 
     Attributes:
         title: of the stage.
-        epochs: of each trial, when it is done.
-        done: of each trial that has begun.
+        epochs: of each trial in total.
+        done: epochs of each trial that has begun.
         states: of each trial that has begun.
         best: validation metric and sparsity of the best finished ticket of all stages.
-        begin, done_before: seconds and epochs when the stage began.
+        begin, done_before: seconds and epochs at the beginning of the stage.
     """
 
     title: str = ""
@@ -34,7 +34,7 @@ class Standing:
     done_before: int = 0
 
     def stage(self, title: str, trials: Iterable[Trial], over: Mapping[str, str], now: float) -> None:
-        """A stage begins; some of its trials are over, with these states."""
+        """Begin a stage; `over` has the states of trials that are over."""
         self.title, self.begin = title, now
         self.epochs = {trial.key: trial.config.run.epochs for trial in trials}
         self.states = dict(over)
@@ -42,29 +42,29 @@ class Standing:
         self.done_before = sum(self.done.values())
 
     def found(self, valid: float, sparsity: float) -> None:
-        """A ticket is finished."""
+        """Record a finished ticket."""
         self.best = max((valid, sparsity), self.best or (valid, sparsity))
 
     def change(self, key: str, state: str) -> None:
-        """A trial runs, or has ended in some state."""
+        """Record that a trial runs, or has ended in some state."""
         self.states[key] = state
         if state != "running":
             self.done[key] = self.epochs.get(key, 0)
 
     @property
     def running(self) -> int:
-        """Trials that run."""
+        """Number of running trials."""
         return sum(state == "running" for state in self.states.values())
 
     @property
     def counts(self) -> str:
-        """Trials that are done, and those of them that failed, for people."""
+        """Number of finished and of failed trials, to show."""
         failed = sum(state in _FAILED for state in self.states.values())
         told = f"{len(self.states) - self.running} of {len(self.epochs)} trials done"
         return f"{told}, {failed} failed" if failed else told
 
     def left(self, now: float) -> timedelta | None:
-        """Of this stage, at its pace so far; None while hardly anything of it is done, as workers start slowly."""
+        """Time left of this stage, at its pace so far; None at the beginning, since workers start slowly."""
         done, total = sum(self.done.values()), sum(self.epochs.values())
         made = done - self.done_before
         if made <= _LEAST_PART * (total - self.done_before):
@@ -72,7 +72,7 @@ class Standing:
         return timedelta(seconds=round((now - self.begin) / made * (total - done)))
 
     def line(self, now: float) -> str:
-        """All of it."""
+        """All of it in one line."""
         parts = [f"{self.title}: {self.counts}, {self.running} running"]
         if self.best is not None:
             parts.append(f"best ticket so far: validation {self.best[0]:.4f} at sparsity {self.best[1]:.4f}")

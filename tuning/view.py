@@ -1,5 +1,5 @@
-"""The live view of a search: bars on a terminal, the whole of it and each trial that runs; a line now and then in a
-log."""
+"""The live view of a search: on a terminal, bars for the whole search and each running trial; in a log, lines from time
+to time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ugts_dist.terminal import escaped
 _log = logging.getLogger("ugts_dist.tuning")
 
 _WIDE = 120  # columns of a terminal with room for long notes
-_TIMES = 18  # columns of the time that has passed and the time that is left, with a gap
+_TIMES = 18  # columns of elapsed time and time left, with a gap
 
 
 class View:
-    """How far a search is, on standard error."""
+    """Shows the progress of a search on standard error."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class View:
         every: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`every`: seconds between two lines of a log, at least."""
+        """`every`: least number of seconds between two lines of a log."""
         console = Console(stderr=True) if console is None else console
         self._name, self._every, self._clock = name, every, clock
         self._standing = Standing()
@@ -65,23 +65,23 @@ class View:
         self._progress.stop()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray pickles whatever knows of trials, though it is never read again; a terminal stays here."""
+        """Pickle nothing: Ray pickles all objects that refer to trials, but never reads them again."""
         return {}
 
     def stage(self, title: str, trials: Iterable[Trial], over: Mapping[str, str]) -> None:
-        """What comes next, and the states of what is over already; the time left is that of this stage."""
+        """Begin a stage, with the states of trials that are over. The time left is that of this stage."""
         self._standing.stage(f"{self._name}, {title}", trials, over, self._clock())
         self._progress.reset(self._whole, description=escaped(self._standing.title))
         self._next = self._clock()
         self._show_whole()
 
     def found(self, trial: Trial, valid: float, sparsity: float) -> None:
-        """A trial is finished, with these figures."""
+        """Show a finished trial."""
         if not trial.dense:
             self._standing.found(valid, sparsity)
 
     def row(self, trial: Trial) -> None:
-        """A trial begins, or begins again."""
+        """Show a trial that begins, or begins again."""
         self._standing.epochs[trial.key] = trial.config.run.epochs
         self._standing.change(trial.key, "running")
         if trial.key not in self._rows:
@@ -90,7 +90,7 @@ class View:
         self._show_whole()
 
     def epoch(self, key: str, told: dict[str, Any]) -> None:
-        """A trial has told an epoch."""
+        """Show an evaluated epoch of a trial."""
         self._standing.done[key] = told["epoch"] + 1
         if key in self._rows:
             metric = "validation" if self._is_wide else "valid"
@@ -99,7 +99,7 @@ class View:
         self._show_whole()
 
     def end(self, key: str, state: str) -> None:
-        """A trial is over."""
+        """Show that a trial is over."""
         self._standing.change(key, state)
         if key in self._rows:
             self._progress.remove_task(self._rows.pop(key))
@@ -114,7 +114,7 @@ class View:
         self._progress.update(self._whole, total=total, completed=done, note=self._counts())
 
     def _counts(self) -> str:
-        """As much as there is room for."""
+        """As many counts as there is room for."""
         best = self._standing.best
         return (
             self._standing.counts

@@ -1,4 +1,4 @@
-"""In the searching process: what trials tell, for the manifest and the view."""
+"""In the searching process: forwards the events of trials to the manifest and the view."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Watcher(tune.Callback):
         self._manifest, self._view, self._trials, self._interrupt = manifest, view, trials, interrupt
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Several times a second. Raises StoppedError: here no event of Ray's is being handled."""
+        """Called several times a second. Raises StoppedError: here Ray is not handling an event."""
         self._interrupt.look()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -49,12 +49,12 @@ class Watcher(tune.Callback):
         self._view.end(key, self._manifest.state(key))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """For the last time: it is not tried again."""
+        """The trial has failed for the last time: it is not tried again."""
         key = key_of(trial)
         self._manifest.change(key, "lost", "died more often than search.failures allows")
         self._view.end(key, "lost")
 
 
 def key_of(trial: Any) -> str:
-    """Of Ray's trial: that of ours."""
+    """The key of our trial, from Ray's."""
     return str(trial.config["trial"]["key"])

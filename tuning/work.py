@@ -1,4 +1,4 @@
-"""What a trial does where Ray has placed it: one run, with the ranks that are there, told to Tune as it goes."""
+"""The work of a trial on its node: one run with its ranks, which reports to Tune."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ugts_dist.config import Config
 from ugts_dist.errors import InputError, InUseError
 from ugts_dist.terminal import log_to_stderr
 
-REPORTS = 30  # of a run, at most: each makes the ranks wait for Ray
-_REPORT_SECONDS = 0.5  # between two reports of a single worker, which takes some hundredths of a second for each
+REPORTS = 30  # per run, at most: each makes the ranks wait for Ray
+_REPORT_SECONDS = 0.5  # between two reports of a single worker, each of which takes some hundredths of a second
 FINISHED, FAILED = "finished", "failed"
 
 Report = Callable[[dict[str, Any]], None]
@@ -33,13 +33,13 @@ def run_here(settings: dict[str, Any]) -> None:
 
 
 def run_on_workers(settings: dict[str, Any]) -> None:
-    """The trainable of trials with several workers: it starts them, and waits. A worker that is lost comes back."""
+    """The trainable of trials with several workers: it starts them and waits. A lost worker is restarted."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     trial = settings["trial"]
-    # How often Ray Train looks at its workers, and so how long each report makes them wait; the default is 2 s.
+    # The interval in which Ray Train polls its workers, so how long each report makes them wait; the default is 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     resources = {"CPU": trial["cpus"], **({"GPU": trial["gpus"]} if trial["gpus"] else {})}
     trainer = TorchTrainer(
@@ -73,7 +73,7 @@ def _worker(trial: dict[str, Any]) -> None:
 
 
 def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
-    """Every rank reports equally often; the run goes on from its newest checkpoint, if it has one."""
+    """Run the trial from its newest checkpoint, if it has one. Every rank reports equally often."""
     import torch
 
     from ugts_dist.checkpointing.identity import Resume
@@ -83,11 +83,11 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
     torch.set_num_threads(trial["cpus"])
     config = Config.from_dict(trial["config"], f"trial {trial['key']}")
     try:
-        # A search may have been moved: the parent's scores are known by its key, not by its path.
+        # A search may have been moved: the parent's scores are identified by its key, not by its path.
         resume = Resume(override=("run.init_scores",))
         result, _ = run(config, ranks, resume, reporter(config, report))
     except (InputError, FloatingPointError) as error:
-        if isinstance(error, InUseError):  # by a process of the same trial that has not noticed yet that it is alone
+        if isinstance(error, InUseError):  # by an old process of the same trial that does not know yet that it is lost
             raise
         report({FAILED: " ".join(str(error).split())})
         return
@@ -95,9 +95,9 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
 
 
 def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]], None]:
-    """Tells evaluated epochs, but not all of a long run's, and never the test metric.
+    """A function that reports evaluated epochs, but not all of a long run, and never the test metric.
 
-    Which ones depends on the configuration alone: the same on every rank.
+    The choice depends only on the configuration, so that it is the same on every rank.
     """
     every = max(1, -(-config.run.epochs // REPORTS))
     last = -every
@@ -113,9 +113,9 @@ def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]]
 
 
 def spaced(report: Report, seconds: float, clock: Callable[[], float] = time.monotonic) -> Report:
-    """Leaves out epochs that come sooner than `seconds` after the last one; the end of a trial is always told.
+    """Skip reports that come sooner than `seconds` after the last one, except that at the end of a trial.
 
-    For a single worker: clocks of several would not agree.
+    For a single worker: the clocks of several would not agree.
     """
     last = -math.inf
 
@@ -129,7 +129,7 @@ def spaced(report: Report, seconds: float, clock: Callable[[], float] = time.mon
 
 
 def settings_of(config: Config, key: str, ray_folder: Path, workers: int, cpus: int, gpus: float, failures: int) -> Any:
-    """What the trainables read, as plain values."""
+    """The arguments of the trainables, as plain values."""
     return {
         "key": key,
         "config": config.to_dict(),

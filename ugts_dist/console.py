@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from ugts_dist.terminal import escaped
@@ -19,3 +22,21 @@ def output() -> Console:
     """Standard output: as wide as the terminal, and very wide in a pipe or a file."""
     console = Console()
     return console if console.is_terminal else Console(width=_PIPED_WIDTH)
+
+
+def new_table(title: str, headings: Iterable[str], numbers: bool = True) -> Table:
+    """A table without rows, whose columns but for the first hold numbers, or text."""
+    table = Table(title=plain(title) if title else None, title_justify="left", title_style="bold")
+    for number, heading in enumerate(headings):
+        is_number = numbers and number > 0
+        table.add_column(plain(heading), overflow="fold", no_wrap=is_number, justify="right" if is_number else "left")
+    return table
+
+
+def pairs(title: str, rows: Iterable[tuple[str, object]]) -> Table:
+    """A table of names and what they are."""
+    table = new_table(title, ("", ""), numbers=False)
+    table.show_header = False
+    for name, value in rows:
+        table.add_row(plain(name), plain(value))
+    return table

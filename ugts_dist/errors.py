@@ -41,6 +41,12 @@ class LostRankError(RuntimeError):
     """Other ranks have died or do not answer; the message names them. The command line exits with code 1."""
 
 
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its message."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str, others: str = "") -> None:
     """Raise InputError for the first name that is not known, with the one that was perhaps meant.
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 from tests.docs.pages import ROOT
 
@@ -32,6 +36,11 @@ class _Diagram(HTMLParser):
             self._in_name = False
 
 
+def _way() -> list[str]:
+    """The modules that a run passes, as the page lists them."""
+    return re.findall(r"^\d+\. `([\w/]+\.py)`", PAGE, re.MULTILINE)
+
+
 def _contract() -> list[list[str]]:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
@@ -51,9 +60,30 @@ def test_every_package_is_in_a_layer() -> None:
 
 
 def test_the_way_of_a_run_passes_few_modules_that_exist() -> None:
-    way = re.findall(r"^\d+\. `([\w/]+\.py)`", PAGE, re.MULTILINE)
+    way = _way()
     assert 10 < len(way) <= MOST_MODULES
     assert not [path for path in way if not (ROOT / path).is_file()]
+
+
+def test_a_run_comes_to_the_modules_in_the_order_of_the_page(tmp_path: Path) -> None:
+    """A profiler notes the modules as their first function is called; class bodies and comprehensions don't count."""
+    code = """
+import json, sys
+from ugts_dist.cli import main
+root, reached = sys.argv[1], {}
+def note(frame, event, _):
+    code = frame.f_code
+    if event == "call" and code.co_flags & 1 and code.co_name[0] != "<" and code.co_filename.startswith(root):
+        reached.setdefault(code.co_filename[len(root):])
+sys.setprofile(note)
+main(["train", "--preset", "digits", "--run.epochs", "1", "--run.folder", sys.argv[2]])
+sys.setprofile(None)
+print(json.dumps(list(reached)))
+"""
+    args = [sys.executable, "-c", code, f"{ROOT}/", str(tmp_path / "run")]
+    done = subprocess.run(args, capture_output=True, text=True, check=True, cwd=ROOT)
+    reached = json.loads(done.stdout.splitlines()[-1])
+    assert [module for module in reached if module in _way()] == _way()
 
 
 def test_the_glossary_is_short() -> None:

@@ -20,7 +20,8 @@ from ugts_dist.graphs.block_model import Between, BlockModel, Stratum, Within
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import open_store, verify_store
-from ugts_dist.graphs.synthetic import PRESETS, SyntheticConfig, generate
+from ugts_dist.graphs.synthetic import generate
+from ugts_dist.graphs.synthetic_config import PRESETS, SyntheticConfig
 
 ARRAYS = ("indptr", "indices", "x", "y", "train", "valid", "test")
 SMALL = PRESETS["arxiv-like"].scaled(0.03)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tests.models.graphs import block_of, random_edges
 from ugts_dist.models import Block, Features, SparseFeatures
-from ugts_dist.models.convs import GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv, _aggregate_linear
+from ugts_dist.models.aggregation import aggregate_linear
+from ugts_dist.models.convs import GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
 
 N = 17
 IN, OUT = 6, 4
@@ -118,7 +119,7 @@ def test_both_orders_of_aggregation_and_linear_map_agree(width_in: int, width_ou
     pattern, values = block.looped[0], block.gcn_values
     matrix = torch.sparse_csr_tensor(pattern.indptr, pattern.indices, values, (rows, N)).to_dense()
     x, weight = torch.randn(N, width_in), torch.randn(width_out, width_in, requires_grad=True)
-    found = _aggregate_linear(x, weight, pattern, values)
+    found = aggregate_linear(x, weight, pattern, values)
     for expected in (matrix @ (x @ weight.t()), (matrix @ x) @ weight.t()):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(
@@ -135,11 +136,11 @@ def test_the_cheaper_order_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         widths.append(right.shape[1])
         return right[:1]
 
-    monkeypatch.setattr("ugts_dist.models.convs.sparse_product", note)
+    monkeypatch.setattr("ugts_dist.models.aggregation.sparse_product", note)
     whole, sampled = block_of(random_edges(N, 60), N), block_of(random_edges(N, 60), N, 0, 1)
     for block, width_in, width_out in ((whole, 30, 3), (whole, 3, 30), (sampled, 8, 8)):
         x, weight = torch.zeros(N, width_in), torch.zeros(width_out, width_in)
-        _aggregate_linear(x, weight, block.looped[0], block.gcn_values)
+        aggregate_linear(x, weight, block.looped[0], block.gcn_values)
     assert widths == [3, 3, 8]
 
 

@@ -14,7 +14,7 @@ from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.fit import Result, fit
-from ugts_dist.training.methods import build_model
+from ugts_dist.training.tasks import build_model
 
 QUIET = {"log.progress": False, "log.tensorboard": False}
 

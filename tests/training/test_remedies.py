@@ -30,7 +30,7 @@ from ugts_dist.tickets.export import export
 from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.fit import fit
 from ugts_dist.training.graph_tasks import GraphTask
-from ugts_dist.training.methods import build_model
+from ugts_dist.training.tasks import build_model
 from ugts_dist.training.trainer import autocast
 
 Settings = dict[str, Any]

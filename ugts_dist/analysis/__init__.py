@@ -1,1 +1,1 @@
-"""What a network does, beyond its accuracy: over-smoothing, gradients, unknown classes, noise, calibration."""
+"""Analyses of a network beyond its accuracy: over-smoothing, gradients, unknown classes, noise, calibration."""

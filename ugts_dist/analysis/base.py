@@ -1,4 +1,4 @@
-"""What every analysis has: its options, and the way from a network to a finding. Nothing heavy is imported here."""
+"""Base class of the analyses: options, and the measurement that returns a finding. It imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tyro
 
 from ugts_dist.config_limits import MAX_SECONDS, require
 
-if TYPE_CHECKING:  # the help of the command line answers without them
+if TYPE_CHECKING:  # not needed by the help of the command line
     from matplotlib.figure import Figure
 
     from ugts_dist.analysis.subject import Source
@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # the help of the command line answers without them
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, for people.
+    """The result of an analysis, to show.
 
     Attributes:
-        title: of table and figure; the network's name comes before it.
+        title: of table and figure, after the network's name.
         columns: headings of the table.
         rows: of the table.
         values: for the JSON file.
@@ -37,9 +37,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One kind of analysis: its fields are its options, and its docstring is its help.
+    """One kind of analysis. Its fields are its options, and its docstring is its help.
 
-    A kind is a subclass in a file of its own, and a line in `ANALYSES`. Its `measure` imports what is heavy.
+    A kind is a subclass in its own file, and a line in `ANALYSES`. `measure` imports heavy modules.
     """
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
@@ -47,22 +47,22 @@ class Analysis:
     out: str = ""
     """Folder for the JSON file and the figure. Empty: `analysis` beside the file."""
     graph: str = ""
-    """A name of data.name, or a store's path. Empty: the graph that the network was found on."""
+    """A name of data.name, or a store's path. Empty: the network's own graph."""
     root: str = ""
-    """Folder with the raw files of the graph. Empty: as when it was trained."""
+    """Folder of the graph's raw files. Empty: as in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Device."""
     spill: str = ""
-    """Folder whose disk holds the layers' outputs of all nodes. Empty: they are kept in memory."""
+    """Folder for the layer outputs of all nodes. Empty: they stay in memory."""
     timeout: float = 600.0
-    """Seconds after which ranks give up waiting for one that does not answer, and name it."""
+    """Seconds to wait for a rank that does not answer. Then the command ends with an error that names the rank."""
 
     def __post_init__(self) -> None:
         require(0 < self.timeout <= MAX_SECONDS, "--timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
 
     def measure(self, source: Source) -> Callable[[], Finding]:
-        """Measure, on every rank; what it returns is called on the main rank, once the others are gone.
+        """Measure, on every rank. The main rank calls the returned function, after the other ranks have ended.
 
-        Raises InputError, on every rank, for a network or options that it can't work with.
+        Raises InputError, on every rank, for a network or options that it does not support.
         """
         raise NotImplementedError

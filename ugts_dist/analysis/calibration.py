@@ -1,4 +1,4 @@
-"""Is a network right as often as it is sure? Expected calibration error and the table behind it."""
+"""Calibration of a network: expected calibration error and reliability table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ugts_dist.distributed.ranks import Ranks
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions whose probability is above `low` and at most `high`.
+    """Predictions whose confidence is above `low` and at most `high`.
 
     Attributes:
-        count: how many.
-        confidence: their mean probability; NaN where there are none.
-        accuracy: the part of them that is right; NaN where there are none.
+        count: number of predictions.
+        confidence: their mean confidence; NaN if there are none.
+        accuracy: the fraction of them that is correct; NaN if there are none.
     """
 
     low: float
@@ -32,15 +32,15 @@ class Bin:
 def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017, Eq. 3): `[n, num_classes]` and `[n]` -> 0 to 1.
 
-    The mean over all predictions of |accuracy - confidence| of the bin that they are in; confidence is the largest
-    probability, and the bins are of equal width.
+    The mean of |accuracy - confidence| over the predictions, each with the values of its bin. Confidence is the largest
+    probability; bins have equal width.
     """
     confidence, predicted = probabilities.max(1)
     return error(reliability(confidence, predicted == labels, bins))
 
 
 def reliability(confidence: Tensor, correct: Tensor, bins: int = 15) -> list[Bin]:
-    """The bins of equal width, ascending: confidence in (0, 1] and whether the prediction is right, both `[n]`."""
+    """Bins of equal width, ascending, from confidences in (0, 1] and whether predictions are correct, both `[n]`."""
     confidence = confidence.double()
     place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     counts = torch.bincount(place, minlength=bins)
@@ -50,19 +50,19 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = 15) -> list[Bin
 
 
 def error(table: list[Bin]) -> float:
-    """Expected calibration error of a table."""
+    """Expected calibration error of a reliability table."""
     filled = [row for row in table if row.count]
     return sum(row.count * abs(row.accuracy - row.confidence) for row in filled) / sum(row.count for row in filled)
 
 
 def calibration(subject: Subject, bins: int = 15) -> list[Bin]:
-    """The table of the network's predictions for all test nodes; collective."""
+    """The reliability table of the predictions for all test nodes. Collective."""
     found = outputs_of(subject.graph.test, subject, of_rows=_sure_and_predicted)
     return reliability(found[:, 0], found[:, 1].long() == subject.graph.y[subject.graph.test], bins)
 
 
 def ece_of(path: Path, ranks: Ranks, bins: int = 15) -> float:
-    """The error of a ticket, a dense network or the folder of a run, on its test nodes. Raises InputError."""
+    """The error of a ticket, dense network or run folder on its test nodes. Raises InputError."""
     return error(calibration(open_subject(path, ranks), bins))
 
 

@@ -1,4 +1,4 @@
-"""`ugts analyse ...`: opens the network, measures on all ranks, and has the main rank show and write what was found."""
+"""`ugts analyse ...`: opens the network and measures on all ranks; the main rank shows and writes the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ugts_dist.distributed.ranks import ranks_from_environment
 
 
 def run(analysis: Analysis) -> None:
-    """Do what the analysis asks for. Raises InputError, on every rank, for every mistake in its options."""
+    """Run an analysis. Raises InputError, on every rank, for every mistake in its options."""
     name = next(name for name, kind in ANALYSES.items() if isinstance(analysis, kind))
     with ranks_from_environment(analysis.device, analysis.timeout) as ranks:
         source = Source(Path(analysis.path), ranks, Named(analysis.graph, analysis.root), analysis.spill)
@@ -22,6 +22,6 @@ def run(analysis: Analysis) -> None:
         place = Place.of(analysis, name, network_file(source.path), config)
         ranks.raise_together(lambda: place.check() if ranks.is_main else None)
         present = analysis.measure(source)
-    # The other ranks are gone: what the main one does now may take its time.
+    # The other ranks have ended: the main rank may take its time.
     if ranks.is_main:
         publish(present(), place, analysis)

@@ -1,4 +1,4 @@
-"""A map of the nodes in two dimensions: t-SNE of what a layer makes of them."""
+"""A map of the nodes in two dimensions: t-SNE of a layer's outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FEWEST = 4
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a layer makes of some nodes.
+    """The outputs of a layer for some nodes.
 
     Attributes:
         nodes: ids, ascending, `[num_nodes]`.
@@ -35,7 +35,7 @@ class Outputs:
 
 
 def outputs_to_show(subject: Subject, options: Tsne) -> Outputs:
-    """The outputs of the nodes that the options ask for; collective. Raises InputError where they are too few."""
+    """The outputs of the configured nodes. Collective. Raises InputError if there are too few."""
     graph = subject.graph
     nodes: Tensor = getattr(graph, options.of)
     generator = torch.Generator().manual_seed(options.seed)
@@ -49,12 +49,12 @@ def outputs_to_show(subject: Subject, options: Tsne) -> Outputs:
 def tsne(x: Tensor, perplexity: float = 50.0, seed: int = 0) -> NDArray[np.float32]:
     """t-SNE (van der Maaten and Hinton 2008) of `[n, width]` by scikit-learn: `[n, 2]`.
 
-    The perplexity is at most (n - 1) / 3, beyond which each node would have nearly all others as neighbours.
+    The perplexity is at most (n - 1) / 3; above that, each node would have nearly all others as neighbours.
     """
-    from sklearn.manifold import TSNE  # takes a second
+    from sklearn.manifold import TSNE  # imports in a second
 
     bounded = min(perplexity, (x.shape[0] - 1) / 3)
-    # Points that are all the same have no principal components to start from.
+    # Equal points have no principal components to start from.
     init: Any = "pca" if x.shape[1] >= 2 and bool((x != x[0]).any()) else "random"
     found: NDArray[np.float32] = TSNE(perplexity=bounded, init=init, random_state=seed).fit_transform(x.float().numpy())
     return found

@@ -1,4 +1,4 @@
-"""How strong the learning signal is in each layer: the norm of the gradient of one training step."""
+"""The norm of the gradient of one training step, layer by layer."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _CONVOLUTION = "convs"
 def gradient_norms(
     model: nn.Module, weights: Iterable[str], task: Task[Any], batches: Iterable[Any], ranks: Ranks
 ) -> dict[str, float]:
-    """L2 norm of the training loss's gradient by the weights that each layer computes with; collective.
+    """L2 norm of the training loss's gradient with respect to each layer's effective weights. Collective.
 
-    The weights are those after masking, frozen or trained, and of their gradient what belongs to masked ones, which are
-    0, is left out: dL/d(masked weight) * mask. So it is the same quantity for a ticket while its scores train, for the
-    plain network that is rebuilt from it, and for a dense network, all of whose weights count. (The gradient of a
-    score is this one times the frozen weight.) Dropout is off. No gradient of the model's own is touched.
+    The effective weights are those after masking, frozen or trained. Gradients of masked weights are excluded:
+    dL/d(masked weight) * mask. So the quantity is the same for a ticket whose scores train, for the plain network that
+    is rebuilt from it, and for a dense network, all of whose weights count. (The gradient of a score is this one times
+    the frozen weight.) Dropout is off. The model's own gradients do not change.
 
     Args:
-        model: of the task, its masks set.
-        weights: names of its weights, as of the plain network.
+        model: of the task, with its masks set.
+        weights: names of its weights, as in the plain network.
         batches: those of one step on this rank.
 
-    Returns: the norms, float64, by the number of the convolution from 1, and by name for what stands beside them.
+    Returns: the norms, float64, by the number of the convolution from 1, and by name for other layers.
     """
-    with parametrize.cached():  # so that a masked weight is the same tensor here and in the layer that reads it
+    with parametrize.cached():  # so that a masked weight is the same tensor here and in its layer
         tensors = {name: _weight(model, name) for name in weights}
         sums = [torch.zeros_like(tensor) for tensor in tensors.values()]
         for batch in batches:
@@ -49,7 +49,7 @@ def gradient_norms(
 
 
 def gradients_of(subject: Subject) -> dict[str, float]:
-    """The norms of a saved network on its graph, at its first step; collective. Raises InputError as a run does."""
+    """The norms of a saved network on its graph, at its first step. Collective. Raises InputError as a run does."""
     config, task, ranks = subject.config, subject.task, subject.ranks
     ranks.raise_together(lambda: task.check(config, ranks))
     weights = dict(subject.model.named_parameters())
@@ -58,7 +58,7 @@ def gradients_of(subject: Subject) -> dict[str, float]:
 
 
 def batches_of_a_step(batches: Batches[Any], epoch: int) -> Iterator[Any]:
-    """This rank's batches of the first step of an epoch: several where its seeds are cut into parts."""
+    """This rank's batches of the first step of an epoch: several with micro-batches."""
     for batch in batches.epoch(epoch):
         yield batch
         if batch.is_last:
@@ -72,7 +72,7 @@ def _weight(model: nn.Module, name: str) -> Tensor:
 
 
 def _layer(name: str) -> str:
-    """convs.0.lin.weight -> 1; of what is no convolution its name: skip.weight -> skip."""
+    """convs.0.lin.weight -> 1; other layers keep their name: skip.weight -> skip."""
     parts = name.split(".")
     if parts[0] == _CONVOLUTION:
         return str(int(parts[1]) + 1)

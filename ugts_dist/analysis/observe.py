@@ -1,4 +1,4 @@
-"""What happens in the layers over training: the run of a configuration once more, with a look every few epochs."""
+"""The layers over training: a configuration is trained again, with measurements every few epochs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ugts_dist.training.trainer import Trainer, make_trainer
 
 @dataclass
 class Trace:
-    """What was seen before some epochs, and after the last one.
+    """Measurements before some epochs, and after the last one.
 
     Attributes:
-        layers: names of the layers whose outputs were looked at.
-        weights: names of the layers whose gradients were.
-        epochs: that were done by then, `[looks]`.
-        sparsity: at which the network trained next, and was looked at, `[looks]`.
-        mad: `[looks, layers]`.
-        gradients: norms, `[looks, weights]`.
+        layers: names of the layers whose outputs are measured.
+        weights: names of the layers whose gradients are measured.
+        epochs: number of finished epochs, `[measurements]`.
+        sparsity: of the network in the next epoch and in the measurement, `[measurements]`.
+        mad: `[measurements, layers]`.
+        gradients: norms, `[measurements, weights]`.
     """
 
     layers: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Trace:
         return dict(vars(self))
 
     def add(self, epoch: int, sparsity: float, mad: dict[str, float], gradients: dict[str, float]) -> None:
-        """One look."""
+        """Add a measurement."""
         self.layers, self.weights = list(mad), list(gradients)
         self.epochs.append(epoch)
         self.sparsity.append(sparsity)
@@ -56,13 +56,13 @@ class Trace:
 
 
 def observe_training(config: Config, every: int, ranks: Ranks | None = None) -> Trace:
-    """Train as `config` says, and look before every `every`-th epoch and after the last one; collective.
+    """Train `config`, and measure before every `every`-th epoch and after the last one. Collective.
 
-    The scores (or weights) go the way that they go in `ugts train`, bit for bit where `batch.backend` is ours, through
-    all epochs: nothing is evaluated, so that patience ends nothing early, and nothing is saved. The network is looked
-    at as it trains, at the sparsity of the epoch: MAD over all nodes, exact; gradients of the epoch's first step.
+    The scores (or weights) are those of `ugts train`, bit for bit with our own sampler, for all epochs: nothing is
+    evaluated or saved, so that patience has no effect. The network is measured as it trains, at the sparsity of the
+    epoch: exact MAD over all nodes, and gradients of the epoch's first step.
 
-    Raises InputError as a run does, and FloatingPointError where a gradient is not finite.
+    Raises InputError as a run does, and FloatingPointError if a gradient is not finite.
     """
     ranks = Ranks() if ranks is None else ranks
     graph = ranks.raise_together(lambda: load_graph(config))

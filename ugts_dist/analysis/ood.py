@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: is a network less sure of classes that it never saw?"""
+"""Out-of-distribution detection: whether a network is less confident on classes that it never saw."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ugts_dist.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """How sure a network is of its test nodes: the largest probability of each (Hendrycks and Gimpel 2017).
+    """The confidence on test nodes: the largest probability of each (Hendrycks and Gimpel 2017).
 
     Attributes:
-        classes: the left-out ones, by their numbers in the whole graph.
-        known: of the test nodes of known classes, float64 `[num_known]`.
-        unknown: of those of left-out classes, float64 `[num_unknown]`.
+        classes: the left-out classes, by their numbers in the whole graph.
+        known: confidence on test nodes of known classes, float64 `[num_known]`.
+        unknown: confidence on test nodes of left-out classes, float64 `[num_unknown]`.
     """
 
     classes: list[int]
@@ -34,8 +34,8 @@ class Detection:
 
 
 def roc_auc(negative: Tensor, positive: Tensor) -> float:
-    """Probability that a positive has a larger score than a negative, half of it where they are equal."""
-    from sklearn.metrics import roc_auc_score  # takes a second
+    """Probability that a positive has a larger score than a negative; ties count half."""
+    from sklearn.metrics import roc_auc_score  # imports in a second
 
     truth = torch.cat([torch.zeros(negative.numel()), torch.ones(positive.numel())])
     return float(roc_auc_score(truth.numpy(), torch.cat([negative, positive]).numpy()))
@@ -47,9 +47,9 @@ def confidence(logits: Tensor) -> Tensor:
 
 
 def detect(subject: Subject) -> Detection:
-    """How sure the network is of test nodes of known and of left-out classes; collective.
+    """The confidence on test nodes of known and of left-out classes. Collective.
 
-    Raises InputError for a run without left-out classes, and where the test nodes have none of them.
+    Raises InputError for a run without left-out classes, and if no test node is of them.
     """
     if subject.unknown is None:
         raise InputError(f"{subject.path}: of a run without left-out classes; train one with --data.left-out 0.4")
@@ -62,5 +62,5 @@ def detect(subject: Subject) -> Detection:
 
 
 def roc_auc_of(path: Path, ranks: Ranks) -> float:
-    """ROC-AUC of a ticket, a dense network or the folder of a run with left-out classes. Raises InputError."""
+    """ROC-AUC of a ticket, dense network or run folder with left-out classes. Raises InputError."""
     return detect(open_subject(path, ranks)).roc_auc

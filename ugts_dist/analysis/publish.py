@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from ugts_dist.analysis.base import Analysis, Finding
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.checkpointing.identity import run_key
 from ugts_dist.config import Config
-from ugts_dist.console import output, plain
+from ugts_dist.console import new_table, output, plain
 from ugts_dist.errors import InputError
 from ugts_dist.plots import png
 from ugts_dist.terminal import escaped, say
@@ -91,9 +90,7 @@ def publish(finding: Finding, place: Place, options: Analysis) -> None:
 
 
 def _show(finding: Finding) -> None:
-    table = Table()
-    for number, column in enumerate(finding.columns):
-        table.add_column(plain(column), justify="right" if number else "left")
+    table = new_table("", finding.columns)
     for row in finding.rows:
         table.add_row(*map(plain, row))
     output().print(plain(finding.title, "bold"), table, sep="\n")

@@ -1,4 +1,4 @@
-"""What becomes of a network's accuracy when its graph gets noise after training."""
+"""Accuracy of a network when its graph gets noise after training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOISES: dict[Noise, Callable[[Graph, float, int], Graph]] = {"features": feature
 
 @dataclass(frozen=True)
 class UnderNoise:
-    """Test accuracy with one part of the nodes, or edges, changed; one value a draw."""
+    """Test accuracy with one fraction of the nodes or edges changed; one value per draw."""
 
     fraction: float
     accuracies: list[float]
@@ -36,7 +36,7 @@ class UnderNoise:
 
 
 def without_noise(subject: Subject) -> Subject:
-    """The same network on its graph without the noise that it was trained with, if it was; collective."""
+    """The same network on its graph without the noise of its training, if any. Collective."""
     data = subject.config.data
     if not data.feature_noise and not data.edge_noise:
         return subject
@@ -45,11 +45,12 @@ def without_noise(subject: Subject) -> Subject:
 
 
 def under_noise(subject: Subject, noise: Noise, fractions: Sequence[float], draws: int = 1) -> list[UnderNoise]:
-    """Test accuracy of a network on its own graph with noise in features or edges; collective.
+    """Test accuracy of a network on its own graph with noise in features or edges. Collective.
 
     Args:
-        fractions: of the nodes outside the training nodes, or of the edges.
-        draws: of the noise, from seeds 0, 1, ...; a larger fraction changes what a smaller one of the same draw does.
+        fractions: of the nodes outside the training set, or of the edges.
+        draws: number of draws of the noise, from seeds 0, 1, ... For one draw, a larger fraction includes the changes
+            of a smaller one.
 
     Raises InputError as the noise does.
     """

@@ -1,4 +1,4 @@
-"""Over-smoothing: how alike the nodes' representations are, by the mean average distance of Chen et al. 2020."""
+"""Over-smoothing: the similarity of the nodes' representations, by the mean average distance of Chen et al. 2020."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.models import GNN
 
-_ROWS = 1 << 13  # taken to float64 at once
+_ROWS = 1 << 13  # converted to float64 at once
 LOGITS = "logits"
 
 
@@ -19,18 +19,18 @@ def mad(x: Tensor) -> float:
     """Mean cosine distance, 1 - cosine, over all pairs of different rows of `[num_nodes, width]`; from 0 to 2.
 
     (Chen et al. 2020, "Measuring and Relieving the Over-smoothing Problem for Graph Neural Networks", Eqs. 1 to 4,
-    with all nodes as targets. There a distance of exactly 0 is left out of the mean; here it counts, as else a network
-    whose nodes are all the same would seem the less smooth.) Rows of zeros have no direction: they are at distance 1
-    from all others and at distance 0 from each other, so that a network all of whose units are dead has a MAD of 0.
+    with all nodes as targets. They exclude distances of exactly 0 from the mean. Here these count; otherwise a network
+    whose nodes are all equal would seem less smooth.) Rows of zeros have no direction: their distance is 1 to all
+    other rows and 0 to each other, so that a network whose units are all dead has a MAD of 0.
 
-    Exact for any number of rows in one pass over them: the cosines of all pairs add up to the squared length of the sum
-    of the directions. NaN for fewer than two rows.
+    Exact for any number of rows in one pass: the cosines of all pairs add up to the squared length of the sum of the
+    directions. NaN for fewer than two rows.
     """
     return _Directions().add(x).distance()
 
 
 def mad_of_layers(evaluator: Evaluator, model: GNN, ranks: Ranks) -> dict[str, float]:
-    """MAD of each layer's outputs after its activation, over all nodes: "1", "2", ..., and the logits; collective."""
+    """MAD of each layer's outputs after its activation, over all nodes: "1", "2", ..., and the logits. Collective."""
     layers: dict[str, _Directions] = {}
 
     def on_layer(number: int, rows: Tensor) -> None:
@@ -44,7 +44,7 @@ def mad_of_layers(evaluator: Evaluator, model: GNN, ranks: Ranks) -> dict[str, f
 
 
 class _Directions:
-    """The sum of the directions of rows, and how many there are; nothing else is needed of them.
+    """The sum of the directions of rows, and their number; nothing else is needed.
 
     Attributes:
         sums: the sum of all directions, the number of rows with a direction, the number of those without: float64
@@ -54,7 +54,7 @@ class _Directions:
     sums: Tensor
 
     def add(self, x: Tensor) -> _Directions:
-        """Take rows `[any number, width]` in."""
+        """Add rows `[any number, width]`."""
         if not hasattr(self, "sums"):
             self.sums = torch.zeros(x.shape[1] + 2, dtype=torch.float64, device=x.device)
         for rows in x.detach().split(_ROWS):
@@ -66,7 +66,7 @@ class _Directions:
         return self
 
     def of_all(self, ranks: Ranks) -> _Directions:
-        """With the rows of every rank; collective."""
+        """The sum over the rows of all ranks. Collective."""
         self.sums = ranks.all_reduce_sum(self.sums.to(ranks.device))
         return self
 
@@ -78,4 +78,4 @@ class _Directions:
         pairs = (directed + zeros) * (directed + zeros - 1.0)
         if not pairs or math.isnan(distances):
             return math.nan
-        return max(0.0, distances / pairs)  # rounding can take the distance of equal rows a little below 0
+        return max(0.0, distances / pairs)  # rounding can make the distance of equal rows slightly negative

@@ -19,9 +19,8 @@ from ugts_dist.graphs.configured import load_graph, load_open_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.perturb import Unknown
 from ugts_dist.models import GNN
-from ugts_dist.training.methods import build_model
 from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.tasks import NodeTask
+from ugts_dist.training.tasks import NodeTask, build_model
 
 OfRows = Callable[[Tensor], Tensor]
 

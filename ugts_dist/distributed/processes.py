@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import signal
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-_PROC = Path("/proc")
-_LISTENS = "0A"  # TCP_LISTEN in the kernel's tables
+import psutil
 
 
 @contextmanager
@@ -44,45 +40,14 @@ def apart() -> Iterator[None]:
 
 
 def listening() -> dict[str, list[int]]:
-    """The TCP ports on which this process and its descendants listen, by address. Empty on a system without /proc."""
-    sockets = {link for process in _family() for link in _open_files(process)}
+    """The TCP ports on which this process and its descendants listen, by address, if the system shows them."""
     found: dict[str, set[int]] = {}
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in (_PROC / "net" / table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == _LISTENS and f"socket:[{fields[9]}]" in sockets:
-                    address, _, port = fields[1].partition(":")
-                    found.setdefault(_address(address), set()).add(int(port, 16))
+    here = psutil.Process()
+    for process in (here, *here.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # it has ended since
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    address = ipaddress.ip_address(connection.laddr.ip)
+                    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+                    found.setdefault(str(mapped or address), set()).add(connection.laddr.port)
     return {address: sorted(ports) for address, ports in sorted(found.items())}
-
-
-def _family() -> set[int]:
-    """This process and its descendants."""
-    parents: dict[int, int] = {}
-    with contextlib.suppress(OSError):
-        for entry in _PROC.iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):  # it has ended
-                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    family = {os.getpid()}
-    while more := {process for process, parent in parents.items() if parent in family} - family:
-        family |= more
-    return family
-
-
-def _open_files(process: int) -> set[str]:
-    links = set()
-    with contextlib.suppress(OSError):
-        for link in (_PROC / str(process) / "fd").iterdir():
-            with contextlib.suppress(OSError):  # it was closed
-                links.add(os.readlink(link))
-    return links
-
-
-def _address(words: str) -> str:
-    """Parse an address of the kernel's table: words of 32 bits, each in the machine's byte order."""
-    numbers = [int(words[i : i + 8], 16) for i in range(0, len(words), 8)]
-    address = ipaddress.ip_address(struct.pack(f"={len(numbers)}I", *numbers))
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)

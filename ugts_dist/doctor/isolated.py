@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ugts_dist.errors import InputError, first_line
+
 TIMEOUT_SECONDS = 60.0
 _RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -70,16 +72,13 @@ def main() -> None:
 
 
 def _called(probe: str, args: list[Any]) -> tuple[Any, str]:
-    from ugts_dist.errors import InputError
-
     module, function = probe.split(":")
     try:
         return getattr(importlib.import_module(module), function)(*args), ""
     except InputError as error:
         return None, str(error)
     except Exception as error:
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        return None, f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return None, first_line(error)
 
 
 def _ended(code: int) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import ugts_dist
 
 _PACKAGES = (
@@ -52,16 +54,15 @@ def cpu(root: Path = ROOT) -> dict[str, Any]:
 
 def memory(root: Path = ROOT) -> dict[str, int | None]:
     """Bytes in total and available, the limit of the cgroup (None: none), /dev/shm, and how many files may be open."""
-    lines = (line.split() for line in _read(root / "proc/meminfo").splitlines())
-    sizes = {words[0]: int(words[1]) * 1024 for words in lines if len(words) >= 2}
-    shared = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
+    whole = psutil.virtual_memory()
+    shared = psutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return {
-        "total": sizes.get("MemTotal:"),
-        "available": sizes.get("MemAvailable:"),
+        "total": whole.total,
+        "available": whole.available,
         "cgroup_limit": min(_memory_limits(root), default=None),
-        "shm_size": shared.f_blocks * shared.f_frsize if shared else None,
-        "shm_free": shared.f_bavail * shared.f_frsize if shared else None,
+        "shm_size": shared.total if shared else None,
+        "shm_free": shared.free if shared else None,
         "open_files": None if soft == resource.RLIM_INFINITY else soft,
     }
 

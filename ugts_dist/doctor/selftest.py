@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import tempfile
 from pathlib import Path
 
@@ -55,17 +54,11 @@ def threshold() -> str:
 
 def all_reduce(world_size: int) -> str:
     """Processes add up their ranks with gloo; they meet by way of a file."""
-    context = multiprocessing.get_context("fork")
+    from torch.multiprocessing.spawn import start_processes
+
     with tempfile.TemporaryDirectory() as folder:
-        meet = str(Path(folder, "meet"))
-        others = [context.Process(target=_add_ranks, args=(rank, world_size, meet)) for rank in range(1, world_size)]
-        for other in others:
-            other.start()
-        _add_ranks(0, world_size, meet)
-        for rank, other in enumerate(others, 1):
-            other.join()
-            if other.exitcode != 0:
-                raise RuntimeError(f"rank {rank} ended with code {other.exitcode}")
+        arguments = (world_size, str(Path(folder, "meet")))
+        start_processes(_add_ranks, arguments, world_size, start_method="fork")
     return f"{world_size} processes agree on a sum"
 
 

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
+from rich.filesize import pick_unit_and_suffix
 from rich.table import Table
 from rich.text import Text
 
-from ugts_dist.console import output, plain
+from ugts_dist.console import new_table, output, pairs, plain
 from ugts_dist.doctor.report import Check, Report
 
 _FEW_OPEN_FILES = 1024
@@ -24,12 +25,12 @@ def show(report: Report, as_json: bool) -> None:
 
 
 def _tables(report: Report, console: Console) -> None:
-    console.print(_pairs("Versions", ((name, version or "not installed") for name, version in report.versions.items())))
-    console.print(_pairs("Devices", _devices(report)))
-    console.print(_pairs("Memory", _memory(report)))
+    console.print(pairs("Versions", ((name, version or "not installed") for name, version in report.versions.items())))
+    console.print(pairs("Devices", _devices(report)))
+    console.print(pairs("Memory", _memory(report)))
     console.print(_checks("Sampler back ends", report.backends))
-    console.print(_pairs("Data", _data(report)))
-    console.print(_pairs(f"Graph stores in {report.stores_folder}", _stores(report)))
+    console.print(pairs("Data", _data(report)))
+    console.print(pairs(f"Graph stores in {report.stores_folder}", _stores(report)))
     if report.self_test:
         console.print(_checks("Self-test", report.self_test))
     for probe, problem in report.problems.items():
@@ -102,25 +103,12 @@ def _verdict(report: Report) -> Text:
     return Text(text, style="green")
 
 
-def _pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:
-    return _table(title, ((plain(name), plain(value)) for name, value in rows))
-
-
 def _checks(title: str, checks: Iterable[Check]) -> Table:
-    def row(check: Check) -> tuple[Text, ...]:
+    table = new_table(title, ("", "", "", "s"), numbers=False)
+    table.show_header = False
+    for check in checks:
         state = Text("ok", style="green") if check.ok else Text("failed" if check.seconds else "no", style="red")
-        return plain(check.name), state, plain(check.detail), Text(f"{check.seconds:.1f}")
-
-    return _table(title, map(row, checks))
-
-
-def _table(title: str, rows: Iterable[tuple[Text, ...]]) -> Table:
-    table = Table(title=plain(title), title_justify="left", title_style="bold", show_header=False)
-    table.add_column(no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    for column in table.columns:
-        column.overflow = "fold"
+        table.add_row(plain(check.name), state, plain(check.detail), f"{check.seconds:.1f}")
     return table
 
 
@@ -128,9 +116,5 @@ def size(count: int | None) -> str:
     """Bytes for people."""
     if count is None:
         return "unknown"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
+    unit, name = pick_unit_and_suffix(count, ["B", "KiB", "MiB", "GiB"], 1024)
+    return f"{count / unit:.1f} {name}"

@@ -11,7 +11,7 @@ from rich.table import Table
 from ugts_dist.atomic import write_file, write_text
 from ugts_dist.checkpointing.folder_names import new_folder
 from ugts_dist.config import Config, load_preset
-from ugts_dist.console import output
+from ugts_dist.console import new_table, output
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.methods import METHODS
 from ugts_dist.plots import new_plot, png
@@ -67,9 +67,8 @@ def _measure(config: Config, place: Path, ranks: Ranks) -> Row:
 
 
 def _table(rows: list[Row], world_size: int) -> Table:
-    table = Table(title=f"handwritten digits, GCN, mini-batches on {world_size} rank(s)")
-    for heading in ("", "test accuracy", "sparsity", "bytes", "of the dense file"):
-        table.add_column(heading, justify="left" if not heading else "right")
+    title = f"handwritten digits, GCN, mini-batches on {world_size} rank(s)"
+    table = new_table(title, ("", "test accuracy", "sparsity", "bytes", "of the dense file"))
     dense = rows[0].bytes
     for row in rows:
         label = _label(row.method)

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
-from ugts_dist.console import output, plain
+from ugts_dist.console import new_table, output, plain
 from ugts_dist.distributed.device import own_device
 from ugts_dist.errors import InputError
 from ugts_dist.experiments.grid import Task, find_or_note, for_each, refuse_finished_on_other_data, run_key
@@ -161,9 +159,9 @@ def _problem(config: Config) -> str:
 
 def _show(studies: Sequence[Study], store: Path, known: Known) -> None:
     """The cells, and how many of their runs are finished."""
-    table = Table()
-    for heading in ("study", "cell", "finished", "of", "minutes"):
-        table.add_column(heading, justify="right" if heading in ("finished", "of", "minutes") else "left")
+    table = new_table("", ("study", "cell", "finished", "of", "minutes"), numbers=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
     for study in studies:
         if study.measure in TRACES:
             for cell in study.cells:

@@ -1,1 +1,1 @@
-"""Graph data: named datasets, the neighbour sampler and the loader around it."""
+"""Graph data: named datasets, stores, the neighbour sampler and the loader around it."""

@@ -1,4 +1,4 @@
-"""Other people's neighbour samplers, pyg-lib and torch-sparse, in the place of ours where they are installed."""
+"""Neighbour samplers of other packages, pyg-lib and torch-sparse, as replacements for ours."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from torch import Tensor
 from ugts_dist import hashing
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.kernels import BACKENDS, Kernel
-from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample
+from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, bad_seeds
 from ugts_dist.index_type import index_type
 
-_DOMAIN = 0x4B45524E454C  # sets these seeds apart from our own hashes
+_DOMAIN = 0x4B45524E454C  # separates these seeds from our own hashes
 
 
 class KernelSampler(NeighborSampler):
-    """Samples with the kernel of another package, by PyG's rule: a node draws once, when it is first met.
+    """Samples with the kernel of another package, by PyG's rule: each node draws once, when it is first reached.
 
-    A layer therefore finds again, for the destinations that it shares with the layer after it, the neighbours
-    that these drew there, where ``NeighborSampler`` draws afresh. What is drawn comes from torch's own random
-    generator, which is set from (run seed, step, first seed node) for the length of a call: a step can be
-    repeated, but it depends on how the seed nodes are shared over ranks. Another thread that draws from that
-    generator meanwhile changes the outcome. pyg-lib draws uniformly. torch-sparse up to 0.6.18 does not: its range
-    leaves one neighbour out, so that the last ones of a list are drawn too rarely (pytorch_sparse issue 385).
+    A layer therefore reuses, for the destinations that it shares with the next layer, the neighbours drawn there;
+    ``NeighborSampler`` draws new ones. The kernel uses torch's random generator, which is seeded from (run seed, step,
+    first seed node) during a call. A step can be repeated, but its samples depend on how the seed nodes are shared over
+    ranks, and another thread that uses the generator changes them. pyg-lib draws uniformly. torch-sparse up to 0.6.18
+    does not: its range excludes one neighbour, so that the last ones of a list are drawn too rarely (pytorch_sparse
+    issue 385).
 
     Args:
         kernel: of ``BACKENDS``.
         indptr: [num_nodes + 1] int64, on the CPU.
-        indices: [num_edges] int32 or int64, on the CPU. The kernels take int64 only: of int32 a copy is made, 8
-            bytes an edge for each process.
-        fan_out: neighbours a node draws at each hop, the seeds' own hop first; -1 takes all of them.
+        indices: [num_edges] int32 or int64, on the CPU. The kernels take int64 only; int32 is copied, which takes 8
+            bytes per edge and process.
+        fan_out: neighbours that a node draws at each hop, the seeds' own hop first; -1 draws all.
         seed: the run seed.
     """
 
-    _generator = threading.Lock()  # torch has one generator a process
+    _generator = threading.Lock()  # torch has one generator per process
 
     def __init__(self, kernel: Kernel, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int) -> None:
         super().__init__(indptr, indices.long(), fan_out, seed)
         self.kernel = kernel
 
     def sample(self, step: int, nodes: Tensor) -> Sample:
-        """Sample around the seed nodes, [num_seeds] ids, all different (else InputError).
+        """Sample around the seed nodes, [num_seeds] distinct ids (else InputError).
 
-        Edges are sorted by destination; new nodes are in the order in which the kernel met them.
+        Edges are sorted by destination. New nodes are in the order in which the kernel reached them.
         """
         seeds = nodes.long().contiguous()
         _check_seeds(seeds, self.num_nodes)
@@ -60,9 +60,9 @@ class KernelSampler(NeighborSampler):
         return Sample(step, met, seeds.numel(), self._hops(seeds.numel(), source, destination))
 
     def _hops(self, num_seeds: int, source: Tensor, destination: Tensor) -> tuple[Hop, ...]:
-        """Cut the edges, which come destination after destination, into the layers' blocks.
+        """Split the edges, which are sorted by destination, into the layers' blocks.
 
-        The kernels append a hop's new nodes behind all others, so that the largest source tells how many there are.
+        The kernels append a hop's new nodes after all others, so the largest source gives their number.
         """
         hops: list[tuple[int, int, int]] = []  # destinations, edges, sources
         num_met = num_seeds
@@ -78,10 +78,10 @@ class KernelSampler(NeighborSampler):
 
 
 def make_sampler(backend: str, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int) -> KernelSampler:
-    """The sampler of another package, by the name of ``BACKENDS``.
+    """The sampler of another package, by its name in ``BACKENDS``.
 
-    Raises InputError where it cannot be used, with the reason: unknown, not installed, does not load, or the
-    graph is on a GPU.
+    Raises InputError, with the reason, if it can't be used: it is unknown, not installed or fails to load, or the graph
+    is on a GPU.
     """
     if backend not in BACKENDS:
         raise InputError(f"batch.backend is {backend}, allowed are {', '.join(BACKENDS)}")
@@ -94,13 +94,9 @@ def make_sampler(backend: str, indptr: Tensor, indices: Tensor, fan_out: Sequenc
 
 
 def _check_seeds(seeds: Tensor, num_nodes: int) -> None:
-    """The kernels would read outside the graph, or count a node twice."""
+    """Check the seeds: the kernels would read outside the graph, or count a node twice."""
     if seeds.dim() != 1:
         raise InputError(f"seed nodes: shape {tuple(seeds.shape)}; allowed: a list of node ids")
     ordered = seeds.sort().values
-    outside = ordered[(ordered < 0) | (ordered >= num_nodes)]
-    if outside.numel():
-        raise InputError(f"seed nodes: {int(outside[0])} is not a node; allowed: 0 to {num_nodes - 1}")
-    twins = ordered[1:][ordered[1:] == ordered[:-1]]
-    if twins.numel():
-        raise InputError(f"seed nodes: node {int(twins[0])} occurs more than once; allowed: each node once in a batch")
+    if bool(((ordered < 0) | (ordered >= num_nodes)).any() or (ordered[1:] == ordered[:-1]).any()):
+        raise bad_seeds(seeds, num_nodes)

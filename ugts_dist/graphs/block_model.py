@@ -16,12 +16,12 @@ from ugts_dist.errors import InputError
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_SAMPLE = 1 << 18  # pairs from which expectations are estimated, to about 0.1 %
-_MOST_DRAWS = 16  # a pair that is wanted; more means that hardly any new ones are left
+_SAMPLE = 1 << 18  # pairs for estimates of expectations, exact to about 0.1 %
+_MOST_DRAWS = 16  # per wanted pair; if more are needed, hardly any new pairs are left
 
 
 class BlockModel:
-    """Nodes with a class and a weight, in proportion to which a node gets neighbours.
+    """Nodes with a class and a weight; a node's expected number of neighbours is proportional to its weight.
 
     Nodes are *positions* 0 to num_nodes - 1, ordered by class.
 
@@ -40,9 +40,9 @@ class BlockModel:
         self.total = int(self.ends[-1])
 
     def locate(self, points: IntArray) -> IntArray:
-        """The positions into whose share of the total weight the points fall."""
-        # Roughly in ascending order the search runs through the cache, several times as fast as in random order;
-        # 16 bits are enough for that, and numpy sorts them by radix.
+        """The positions whose intervals of the total weight contain the points."""
+        # In roughly ascending order the search uses the cache and is several times as fast as in random order. 16 bits
+        # are enough for that, and numpy sorts them by radix.
         leading = points >> max(0, self.total.bit_length() - 16)
         order = leading.astype(np.uint16).argsort(kind="stable")
         positions = np.empty_like(points)
@@ -51,23 +51,23 @@ class BlockModel:
 
 
 class Stratum(ABC):
-    """A sequence of random pairs, each end in proportion to its weight; pair i depends on ``key`` and i alone."""
+    """A sequence of random pairs, each end drawn in proportion to its weight. Pair i depends on ``key`` and i only."""
 
     def __init__(self, model: BlockModel, key: int) -> None:
         self.model = model
         self._keys = hashing.key(key, 0), hashing.key(key, 1)
 
     def draw(self, first: int, last: int) -> tuple[IntArray, IntArray]:
-        """The positions of pairs ``first`` to ``last - 1``, [last - first] each; some are alike or self loops."""
+        """The positions of pairs ``first`` to ``last - 1``, [last - first] each, with repetitions and self loops."""
         counter = torch.arange(first, last)
         own, other = (hashing.stream(key, counter) for key in self._keys)
         start = self.model.locate(hashing.below(own, torch.tensor(self.model.total)).numpy())
         return start, self.model.locate(self._partner(self.model.classes[start], other))
 
     def num_draws(self, num_pairs: int) -> int:
-        """The number of draws that is expected to meet ``num_pairs`` different pairs, self loops aside.
+        """The expected number of draws for ``num_pairs`` distinct pairs without self loops.
 
-        Raises InputError where the model hardly has so many.
+        Raises InputError if the model hardly has so many.
         """
         if num_pairs == 0:
             return 0
@@ -83,8 +83,8 @@ class Stratum(ABC):
         return high
 
     def share_alike(self, values: IntArray, draws: int) -> float:
-        """The fraction of the different pairs among so many draws whose ends have the same of ``values``,
-        [num_nodes], as expected.
+        """The expected fraction of the distinct pairs among ``draws`` whose ends have the same of ``values``
+        [num_nodes].
         """
         start, end, _ = self._sample
         new = self._new(draws)
@@ -93,11 +93,11 @@ class Stratum(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """What the pairs have in common."""
+        """What the pairs have in common, for messages."""
 
     @abstractmethod
     def _partner(self, classes: IntArray, bits: Tensor) -> IntArray:
-        """Points of the total weight where the second end lies, given the classes of the first."""
+        """Points of the total weight for the second ends, given the classes of the first ends."""
 
     @abstractmethod
     def _probability(self, start: IntArray, end: IntArray) -> FloatArray:
@@ -112,8 +112,8 @@ class Stratum(ABC):
         return draws * float(self._new(draws).mean())
 
     def _new(self, draws: int) -> FloatArray:
-        """For each pair of the sample: the expected fraction of its occurrences in so many draws that are its first."""
-        # Pair p occurs draws * p times and is met at all with chance 1 - exp(-draws * p).
+        """For each pair of the sample: the expected fraction of its occurrences in ``draws`` that are its first."""
+        # Pair p is drawn draws * p times on average, and at least once with probability 1 - exp(-draws * p).
         start, end, probability = self._sample
         expected = max(draws, 1) * probability
         return np.where(start == end, 0.0, -np.expm1(-expected) / expected)

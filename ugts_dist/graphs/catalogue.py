@@ -1,4 +1,4 @@
-"""Datasets by name: where their raw files lie, and how a name becomes a checked Graph."""
+"""Datasets by name: where their raw files are, and how a name becomes a checked Graph."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import NoReturn
 from torch import Tensor
 
 from ugts_dist.errors import InputError, did_you_mean
-from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic, webkb
+from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic_config, webkb
 from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.files import download, missing
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import is_store, open_store
 from ugts_dist.graphs.store_files import META, read_meta
 
-# What each dataset is, by its name.
+# The datasets, by name.
 DATASETS: dict[str, Callable[[str], Dataset]] = {
     **dict.fromkeys(planetoid.FOLDERS, planetoid.dataset),
     **dict.fromkeys(webkb.NAMES, webkb.dataset),
@@ -29,21 +29,21 @@ DATASETS: dict[str, Callable[[str], Dataset]] = {
 NAMES = tuple(DATASETS)
 DATA_VARIABLE = "UGTS_DATA"
 DEFAULT_ROOT = "~/.cache/ugts_dist/data"
-PREPARED = (*ogb_nodes.DATASETS, *synthetic.PRESETS)
+PREPARED = (*ogb_nodes.DATASETS, *synthetic_config.PRESETS)
 STORES_VARIABLE = "UGTS_STORES"
 DEFAULT_STORES = "~/.cache/ugts_dist/stores"
 
 
 def load(name: str, root: str | Path | None = None, split: int = 0, row_normalize: bool = True) -> Graph:
-    """Load one of ``NAMES``, or open the store of a prepared graph: by its name, or the path of its folder.
+    """Load one of ``NAMES``, or open the store of a prepared graph by its name or the path of its folder.
 
-    The raw files are looked for in ``root``, else in the folder that the variable UGTS_DATA names: both are
-    only read. Without either, they are kept in ~/.cache/ugts_dist/data, and downloaded where they are
-    missing. ``split`` chooses one of the published splits, or is the number of a drawn one (of Planetoid's graphs
-    0 is the public one); ``row_normalize`` scales the features of each node to the sum 1, as PyG's NormalizeFeatures.
+    The raw files are read from ``root``, or from the folder in the variable UGTS_DATA; both are only read. Without
+    either they are in ~/.cache/ugts_dist/data, and missing ones are downloaded. ``split`` is the number of a published
+    or drawn split (for Planetoid's graphs 0 is the public one). ``row_normalize`` scales the features of each node to
+    the sum 1, as PyG's NormalizeFeatures does.
 
-    Of a store, split and features are as ``ugts prepare`` was told: ``row_normalize`` and ``root`` do not
-    touch it, and another ``split`` is refused. Its tensors are mapped read-only. Raises InputError.
+    A store keeps the split and features of ``ugts prepare``: ``row_normalize`` and ``root`` have no effect, and another
+    ``split`` is an error. Its tensors are mapped read-only. Raises InputError.
     """
     if (store := store_folder(name)) is not None:
         return _stored(store, split)
@@ -57,26 +57,26 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
 
 
 def data_root(root: str | Path | None) -> Path:
-    """The folder of the raw files: the given one, else that of UGTS_DATA, else the one of downloads."""
+    """The folder of the raw files: ``root``, that of UGTS_DATA, or the one for downloads."""
     return Path(root if root is not None else os.environ.get(DATA_VARIABLE) or DEFAULT_ROOT).expanduser()
 
 
 def stores_folder() -> Path:
-    """Where prepared graphs lie by their names: the folder that UGTS_STORES names, else one in ~/.cache."""
+    """The folder of prepared graphs: that of UGTS_STORES, or one in ~/.cache."""
     return Path(os.environ.get(STORES_VARIABLE) or DEFAULT_STORES).expanduser()
 
 
 def refuse_unknown(field: str, name: str, others: str) -> NoReturn:
-    """Raise the InputError of a name that is no dataset; ``others`` tells what else is allowed."""
+    """Raise the InputError for a name that is not a dataset; ``others`` says what else is allowed."""
     names = (*NAMES, *PREPARED)
     meant = did_you_mean(name, names)
     raise InputError(f"{field}: {name!r} is not a dataset{meant}; allowed: {', '.join(names)}, {others}")
 
 
 def store_folder(name: str) -> Path | None:
-    """The folder of the store with this name; None for a dataset that is read from its raw files.
+    """The folder of the store with this name; None for a dataset that is read from raw files.
 
-    ``name`` is a path where it has a separator, or where a store lies in it. Raises InputError for an unknown name.
+    ``name`` is a path if it has a separator or is the folder of a store. Raises InputError for an unknown name.
     """
     if name in NAMES:
         return None
@@ -105,9 +105,9 @@ def _stored(folder: Path, split: int) -> Graph:
 
 
 def located(name: str) -> str:
-    """The name of a dataset or of a store of this machine; the absolute path of a store that only some folders know.
+    """The absolute path of a store that only some working directories find; any other name as it is.
 
-    Such are a store that is given by its path or lies in the working directory, and one in a relative UGTS_STORES.
+    Such stores are given by a relative path, are in the working directory, or in a relative UGTS_STORES.
     """
     if name in NAMES:
         return name
@@ -123,9 +123,9 @@ def _told_stores() -> str:
 
 
 def without_path(name: str) -> str:
-    """A name as whoever it comes from may choose it: that of a dataset, or of a store among those of this machine.
+    """Check a name from a file that need not be trusted: a dataset, or a store of this machine.
 
-    Never a path, nor a store in the working directory. Raises InputError for any other name.
+    Paths and stores in the working directory are not allowed. Raises InputError for any other name.
     """
     if name in NAMES:
         return name
@@ -138,13 +138,13 @@ def without_path(name: str) -> str:
 
 
 def raw_files(name: str) -> tuple[str, tuple[str, ...]]:
-    """Folder of a dataset below the root, and the names of its raw files there; an embedded one has none."""
+    """The folder of a dataset below the root, and the names of its raw files; an embedded dataset has none."""
     dataset = DATASETS[name](name)
     return dataset.folder, tuple(dataset.urls)
 
 
 def _folder(name: str, dataset: Dataset, root: str | Path | None) -> Path:
-    """The folder that has all raw files of the dataset; they are downloaded into the default one only."""
+    """The folder with all raw files of the dataset. They are downloaded into the default folder only."""
     given = root if root is not None else os.environ.get(DATA_VARIABLE) or None
     folder = data_root(given) / dataset.folder
     absent = missing(folder, tuple(dataset.urls))
@@ -160,9 +160,9 @@ def _folder(name: str, dataset: Dataset, root: str | Path | None) -> Path:
 
 
 def _row_normalized(x: Tensor) -> Tensor:
-    """Scale each row to the sum 1 where it is more than 1, as PyG's NormalizeFeatures; zeros stay zero.
+    """Scale each row with a sum above 1 to the sum 1, as PyG's NormalizeFeatures does; zeros stay zero.
 
-    Works in place, because the features of the larger datasets take gigabytes.
+    In place, because the features of the larger datasets take gigabytes.
     """
     lowest = x.min()
     if float(lowest) != 0.0:

@@ -1,4 +1,4 @@
-"""The checksum of a dataset, by which a result says what it was found on: the same from raw files and from a store."""
+"""The checksum of a dataset, which results record. It is the same from raw files and from a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PARTS = {
     "edges": ("indptr", "indices", "edge_index", "node_ptr", "edge_ptr"),
     "split": ("train", "valid", "test"),
 }
-_PART_DIGITS = 8  # of the SHA-256 of a part: a ticket has some kilobytes
+_PART_DIGITS = 8  # of the SHA-256 of a part: tickets are small
 _BRIEF_DIGITS = 16  # of the SHA-256 of all
 
 D = TypeVar("D", bound=Graph | GraphSet)
@@ -30,15 +30,15 @@ D = TypeVar("D", bound=Graph | GraphSet)
 
 @dataclass(frozen=True)
 class DataChecksum:
-    """What tells a dataset from another one, and in which of its parts the two differ.
+    """Identity of a dataset, with enough detail to name the parts in which two differ.
 
     Attributes:
-        name: of the dataset; two of different names may be equal.
-        sha256: over name and SHA-256 of each array as an .npy file, in the order of their names; of a ticket's data the
-            first digits of it.
+        name: of the dataset; equal data can have different names.
+        sha256: over name and SHA-256 of each array as an .npy file, in the order of the names; in a ticket only its
+            first digits.
         num_nodes: of all graphs together.
-        parts: the first digits of the SHA-256 of features, labels, edges and split; empty where they are not known,
-            as in files of older versions.
+        parts: the first digits of the SHA-256 of features, labels, edges and split; empty if unknown, as in files of
+            older versions.
     """
 
     name: str
@@ -48,7 +48,7 @@ class DataChecksum:
 
     @classmethod
     def of(cls, data: Graph | GraphSet) -> DataChecksum:
-        """The checksum of a dataset. A store knows those of its arrays; others take a second for each gigabyte."""
+        """The checksum of a dataset. Stores know those of their arrays; others take a second per gigabyte."""
         digests = _digests(data)
         parts = {part: _joint(digests, set(arrays) & digests.keys()) for part, arrays in _PARTS.items()}
         short = {part: digest[:_PART_DIGITS] for part, digest in parts.items()}
@@ -56,7 +56,7 @@ class DataChecksum:
 
     @classmethod
     def from_dict(cls, values: Any) -> DataChecksum:
-        """From plain values. Raises ValueError for anything that `to_dict` does not give."""
+        """Inverse of `to_dict`. Raises ValueError for values that it does not return."""
         if not isinstance(values, Mapping) or not {"name", "sha256", "num_nodes"} <= values.keys():
             raise ValueError("the data have no name, sha256 or num_nodes")
         parts = values.get("parts", {})
@@ -75,11 +75,11 @@ class DataChecksum:
         return asdict(self)
 
     def brief(self) -> DataChecksum:
-        """The same with less of the SHA-256: other data share it once in 2^64 cases."""
+        """The same with fewer digits of the SHA-256: different data share them once in 2^64 cases."""
         return replace(self, sha256=self.sha256[:_BRIEF_DIGITS])
 
     def difference(self, other: DataChecksum) -> str:
-        """In what `other` differs, for people: "labels and split"; empty where the two are equal."""
+        """The parts in which `other` differs, to show: "labels and split"; empty if the two are equal."""
         digits = min(len(self.sha256), len(other.sha256))
         if self.sha256[:digits] == other.sha256[:digits]:
             return ""
@@ -91,7 +91,7 @@ class DataChecksum:
 
 
 def with_digests(data: D) -> D:
-    """The same dataset, which knows the SHA-256 of each of its arrays from now on."""
+    """The same dataset with the SHA-256 of each of its arrays."""
     return replace(data, digests=_digests(data))
 
 

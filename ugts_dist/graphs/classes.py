@@ -1,4 +1,4 @@
-"""Classes that have names, or numbers with gaps, become 0, 1, 2, ...; a store keeps how they were called."""
+"""Classes with names or with gaps between their numbers become 0, 1, 2, ...; a store keeps their names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_COUNTED = 1 << 24  # the highest label for which counting is cheaper than 
 
 
 def of_words(words: pa.Array) -> tuple[Integers, tuple[str, ...]]:
-    """The class of each word and the names of the classes, sorted; -1 for an empty one, which is no label."""
+    """The class of each word and the sorted names of the classes; -1 for an empty word, which is no label."""
     encoded = words.dictionary_encode()
     found = [word.strip() for word in encoded.dictionary.to_pylist()]
     names = tuple(sorted({name for name in found if name}))
@@ -22,10 +22,10 @@ def of_words(words: pa.Array) -> tuple[Integers, tuple[str, ...]]:
 
 
 def without_gaps(labels: Integers) -> tuple[Integers, tuple[str, ...]]:
-    """Number the labels that are there in their order, and name each class after its label.
+    """Number the existing labels in their order, and name each class after its label.
 
-    Labels that are 0 to C - 1, each there, stay as they are, and their classes have no names. Negative ones stay: they
-    are no labels.
+    Labels 0 to C - 1 without gaps stay as they are, and their classes have no names. Negative labels stay: they mean no
+    label.
     """
     present = _present(labels[labels >= 0])
     if not len(present) or present[-1] == len(present) - 1:
@@ -35,7 +35,7 @@ def without_gaps(labels: Integers) -> tuple[Integers, tuple[str, ...]]:
 
 
 def summary(names: tuple[str, ...]) -> str:
-    """How many there are, and the first of them."""
+    """The number of classes and the first names."""
     shown = ", ".join(names[:4])
     return f"{len(names)} classes: {shown}{', ...' if len(names) > 4 else ''}"
 

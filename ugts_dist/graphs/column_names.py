@@ -1,4 +1,4 @@
-"""Names by which people call the columns of a table of nodes or edges."""
+"""Usual names of columns in tables of nodes or edges."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _DESTINATIONS = ("destination", "dst", "to", "target", "targetid", "tonodeid", "
 
 
 def is_id(name: str) -> bool:
-    """Whether a column of this name has the ids of nodes, or the numbers of rows that pandas calls an index."""
+    """Whether a column of this name has node ids, or the row numbers that pandas calls an index."""
     return _plain(name) in _IDS or is_row_number(name)
 
 
 def is_row_number(name: str) -> bool:
-    """Whether a column has this name because pandas wrote its index, which had none."""
+    """Whether pandas gives this name to an index without a name."""
     return re.fullmatch(r"|unnamed:\d+|indexlevel\d+", _plain(name)) is not None
 
 
@@ -32,7 +32,7 @@ def is_label(name: str) -> bool:
 
 
 def ends(names: Sequence[str]) -> tuple[int, int] | None:
-    """The columns with the sources and destinations of edges, where both are named as such."""
+    """The columns with sources and destinations of edges; None unless both have a usual name."""
     plain = [_plain(name) for name in names]
     source = next((column for column, name in enumerate(plain) if name in _SOURCES), None)
     destination = next((column for column, name in enumerate(plain) if name in _DESTINATIONS), None)

@@ -1,4 +1,4 @@
-"""The data that a configuration names: loaded, disturbed and scaled as its `[data]` section says."""
+"""The data of a configuration: loaded, perturbed and scaled according to its `[data]` section."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Data = Graph | GraphSet
 
 
 def load_data(config: Config) -> Data:
-    """The data that the configuration names. Raises InputError."""
+    """The data of the configuration. Raises InputError."""
     data = config.data
     if data.name in molecules.FOLDERS:
         for field in ("standardize", "feature_noise", "edge_noise", "left_out"):
@@ -31,12 +31,12 @@ def load_data(config: Config) -> Data:
 
 
 def load_graph(config: Config) -> Graph:
-    """The graph that the configuration names, with the noise and without the classes it asks for. Raises InputError."""
+    """The graph of the configuration, with its noise and without its left-out classes. Raises InputError."""
     return load_open_graph(config)[0]
 
 
 def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
-    """The same, and what is left out of it, if anything is."""
+    """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
     return _scaled(graph, config), unknown
 
@@ -49,7 +49,7 @@ def load_undisturbed(config: Config) -> Graph:
 
 
 def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
-    """A graph with the noise and without the classes that the configuration asks for, and what is left out of it.
+    """The graph with the configured noise and without the left-out classes, and what is left out.
 
     All of it is drawn from the run's seed. Raises InputError.
     """
@@ -65,7 +65,7 @@ def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
 
 
 def _scaled(graph: Graph, config: Config) -> Graph:
-    """The graph with its features as the configuration scales them; its checksum stays that of the data as they are."""
+    """The graph with scaled features. Its checksum is that of the original data."""
     if not config.data.standardize:
         return graph
     with within_memory(f"data.standardize: {config.data.name}"):

@@ -1,4 +1,4 @@
-"""CSV and its relatives as people and programs write them: which separator, which comments, and whether a header."""
+"""CSV files as people and programs write them: detection of separator, comments and header."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from ugts_dist.graphs.column_names import is_id
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.tables import Column, Found, Kind, Report, Rows
 
-# values: a row as all others. names: a header. numbers: 0, 1, 2, ..., which may be a row, or the header that pandas
-# writes of columns without names; header of numbers: the latter. text: words in a table of words, which may be a row or
-# a header.
+# values: a row like all others. names: a header. numbers: 0, 1, 2, ..., a row or the header that pandas writes for
+# columns without names; header of numbers: certainly the latter. text: words in a table of words, a row or a header.
 FirstRow = Literal["values", "names", "numbers", "header of numbers", "text"]
 
 SUFFIXES = (".csv", ".tsv", ".txt")
@@ -48,14 +47,14 @@ _TYPES: dict[Kind, pa.DataType] = {
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file of fields, of which the first rows are known."""
+    """A text file with separated fields; its first rows have been read."""
 
     path: Path
     separator: str
     decimal: str  # "." or ","
-    comments: int  # lines before the first row that are no rows
-    names: tuple[str, ...]  # of the columns, where a comment has them
-    rows: tuple[tuple[str, ...], ...]  # the first ones, a header among them
+    comments: int  # lines before the first row
+    names: tuple[str, ...]  # of the columns, if a comment has them
+    rows: tuple[tuple[str, ...], ...]  # the first ones, including a header
 
     @property
     def num_columns(self) -> int:
@@ -63,13 +62,13 @@ class TextFile:
 
     @cached_property
     def first_row(self) -> FirstRow:
-        """What the first row looks like, by itself and beside the next ones."""
+        """What the first row looks like, by itself and compared with the next rows."""
         first = self.rows[0]
         if first == _up_to(len(first)):
             return "header of numbers" if self._differ_below() else "numbers"
         numbers = tuple(field for field in first if self._is_number(field))
         others = [field for field in first if not self._is_number(field)]
-        if numbers:  # as pandas writes an index, or ids with a name, beside columns without names
+        if numbers:  # pandas' index, or ids with a name, beside columns without names
             return "names" if others and numbers == _up_to(len(numbers)) and all(map(is_id, others)) else "values"
         if all(field in ("", *_TRUE, *_FALSE) for field in others):
             return "values"
@@ -78,7 +77,7 @@ class TextFile:
         return "text" if is_words and not any(map(is_id, others)) else "names"
 
     def _differ_below(self) -> bool:
-        """Whether a column has words below its first number, or one of several has nothing but fractions."""
+        """Whether a column has words below its first number, or one of several columns has only fractions."""
         rows = [row for row in self.rows[1:] if len(row) == self.num_columns]
         if "text" in self._found(rows):
             return True
@@ -86,7 +85,7 @@ class TextFile:
         return any(all(field.strip() and not _INTEGER.fullmatch(field.strip()) for field in c) for c in columns)
 
     def opened(self, header: bool) -> Rows:
-        """The rows, the first of them read as the names of the columns or as values."""
+        """The rows; the first one is read as column names or as values."""
         names = tuple(field.strip() for field in self.rows[0]) if header else self.names
         found = self._found(self.rows[1:] if header else self.rows)
         skipped = self.comments + int(header)
@@ -95,7 +94,7 @@ class TextFile:
         def read(chosen: Sequence[int], kinds: Sequence[Kind], report: Report) -> Iterator[list[Column]]:
             whole: list[Kind] = [_parsed(found[column], kind) for column, kind in zip(chosen, kinds, strict=True)]
             read_options = arrow_csv.ReadOptions(
-                use_threads=False,  # so that a complaint tells the row
+                use_threads=False,  # so that errors name the row
                 block_size=tables.BLOCK_BYTES,
                 skip_rows=skipped,
                 column_names=columns,
@@ -104,7 +103,7 @@ class TextFile:
             convert_options = arrow_csv.ConvertOptions(
                 column_types={columns[column]: _TYPES[kind] for column, kind in zip(chosen, whole, strict=True)},
                 include_columns=[columns[column] for column in chosen],
-                null_values=[],  # no text stands for a missing value, so that any is complained of
+                null_values=[],  # no text means a missing value, so that any is an error
                 true_values=_TRUE,
                 false_values=_FALSE,
                 decimal_point=self.decimal,
@@ -126,14 +125,14 @@ class TextFile:
         return Rows(str(self.path), names, found, None, read, first_row=1 + skipped)
 
     def _refuse_bomb(self, num_rows: int, size: int) -> None:
-        """Refuse what unpacks to far more integers or words than the file can hold different ones of."""
-        least = 2 * self.num_columns * num_rows  # bytes of text: a digit and a separator for each field
+        """Refuse files that unpack to far more integers or words than they can hold different ones of."""
+        least = 2 * self.num_columns * num_rows  # bytes of text: a digit and a separator per field
         if self.path.suffix == ".gz" and least > max(_UNPACKED_BYTES, _UNPACKED_RATIO * size):
             found = f"unpacks to more than {_UNPACKED_RATIO} times its {size:,} bytes"
             raise InputError(f"{self.path}: {found}, as no table of integers or words does")
 
     def count_rows(self) -> int:
-        """How many rows there are, a header among them: lines, which are counted much faster than they are read."""
+        """Number of rows, including a header: lines, which are counted much faster than parsed."""
         count, last = -self.comments, b"\n"
         with reading(self.path), _bytes(self.path) as file:
             while block := file.read(_COUNT_BYTES):
@@ -161,7 +160,7 @@ class TextFile:
 
     @contextmanager
     def _complaining(self, kinds: Mapping[int, Kind]) -> Iterator[None]:
-        """Say in our own words what pyarrow complains of, with the row."""
+        """Translate pyarrow's errors into our own, with the row."""
         with reading(self.path):
             try:
                 yield
@@ -182,7 +181,7 @@ class TextFile:
 
 
 def open_text(path: Path) -> TextFile:
-    """Look at the first rows of a file of fields. Raises InputError where it is empty or no text."""
+    """Inspect the first rows of a text file with fields. Raises InputError if it is empty or not text."""
     lines = _first_lines(path)
     comments = next((number for number, line in enumerate(lines) if not line.startswith(_COMMENTS)), len(lines))
     if comments == len(lines) or not lines[comments]:
@@ -198,12 +197,12 @@ def open_text(path: Path) -> TextFile:
 
 
 def is_text_file(path: Path) -> bool:
-    """Whether the end of the name says that it is a file of fields."""
+    """Whether the file's suffix is that of a text file with fields."""
     return path.name.removesuffix(".gz").endswith(SUFFIXES)
 
 
 def is_number(field: str) -> bool:
-    """Whether the field is a number as Python writes one."""
+    """Whether the field is a number in Python's notation."""
     try:
         float(field)
     except ValueError:
@@ -216,7 +215,7 @@ def _up_to(count: int) -> tuple[str, ...]:
 
 
 def _first_lines(path: Path) -> list[str]:
-    """The first lines of a file, none of them cut off unless it is the only one."""
+    """The first lines of a file; a truncated line only if it is the only one."""
     with reading(path), _bytes(path) as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
@@ -230,7 +229,7 @@ def _first_lines(path: Path) -> list[str]:
 
 
 def _refuse_aligned(path: Path, comments: int, rows: Sequence[Sequence[str]]) -> None:
-    """Refuse spaces that do not stand alone between two fields: their number would be that of the fields."""
+    """Refuse repeated spaces as separators: each would separate two fields."""
     for number, row in enumerate(rows):
         if "" in row:
             found = "spaces around the fields, or several between them"
@@ -238,14 +237,14 @@ def _refuse_aligned(path: Path, comments: int, rows: Sequence[Sequence[str]]) ->
 
 
 def _decimal(rows: Sequence[Sequence[str]], separator: str) -> str:
-    """The mark before decimals: a comma where fields below the first row have it and none has a point."""
+    """The decimal mark: a comma if fields below the first row have commas and none has a point."""
     fields = [field for row in rows[1:] for field in row]
     has_comma = separator != "," and any(map(_DECIMAL_COMMA.fullmatch, fields))
     return "," if has_comma and not any("." in field for field in fields) else "."
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """The separator with which all lines have as many fields; spaces separate only where there are numbers."""
+    """The separator that gives all lines equally many fields; spaces only between numbers."""
     present = [mark for mark in _SEPARATORS if mark in lines[0]]
     if " " in present and not any(is_number(field) for field in lines[-1].split(" ") if field):
         present.remove(" ")
@@ -264,7 +263,7 @@ def _split(path: Path, lines: Sequence[str], separator: str) -> tuple[tuple[str,
 
 
 def _parsed(found: Found, kind: Kind) -> Kind:
-    """As what a column is parsed; ids may be integers, or true and false."""
+    """The type to parse a column as; ids may be integers, or true and false."""
     if kind == "ids":
         return "booleans" if found == "booleans" else "integers"
     return "booleans" if kind == "numbers" and found == "booleans" else kind

@@ -1,4 +1,4 @@
-"""What the catalogue knows of a dataset."""
+"""The catalogue's entry of a dataset."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Dataset:
     """Where a dataset comes from.
 
     Attributes:
-        read: from the folder of its raw files, its name and the number of a split to a checked graph.
-        folder: of its raw files, below the root; a dataset that is made by the program has none.
+        read: makes a checked graph from the folder of the raw files, the name and the number of a split.
+        folder: of its raw files, below the root; None for embedded datasets.
         urls: address of each raw file.
-        num_splits: how many splits it was published with; None: one is drawn for each number.
+        num_splits: number of published splits; None: splits are drawn, one for each number.
     """
 
     read: Callable[[Path, str, int], Graph]

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits as a graph of nearest neighbours: real data that needs no download."""
+"""scikit-learn's handwritten digits as a nearest-neighbour graph: real data that needs no download."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MAX_PIXEL = 16
 
 
 def dataset(name: str) -> Dataset:
-    """Comes with scikit-learn: there are no raw files."""
+    """Part of scikit-learn: there are no raw files."""
     return Dataset(read)
 
 
 def read(folder: Path, name: str, split: int) -> Graph:
     """1797 images of 8 x 8 pixels, each joined in both directions to the 10 nearest ones.
 
-    Distances are between integer pixels and exact; of images equally near, the one with the lower number
-    wins. ``split`` is the number of the drawn split.
+    Distances between integer pixels are exact; a tie goes to the image with the lower number. ``split`` is the number
+    of the drawn split.
     """
     from sklearn.datasets import load_digits  # only this dataset needs it, and it takes a second
 
@@ -34,7 +34,7 @@ def read(folder: Path, name: str, split: int) -> Graph:
     squares = images.square().sum(dim=1)
     distance = squares[:, None] + squares[None, :] - 2.0 * (images @ images.t())
     distance.fill_diagonal_(float(MAX_PIXEL**2 * images.size(1) + 1))
-    # One key for (distance, number): all are different, so the choice cannot depend on the library.
+    # Keys (distance, number) are all different, so that the choice does not depend on the library.
     keys = distance.long() * num_nodes + torch.arange(num_nodes)
     nearest = keys.topk(NUM_NEIGHBOURS, dim=1, largest=False).indices
     pairs = torch.stack([nearest.flatten(), torch.arange(num_nodes).repeat_interleave(NUM_NEIGHBOURS)])

@@ -1,4 +1,4 @@
-"""Which columns of a table of edges have their sources and destinations."""
+"""Finds the columns with sources and destinations in a table of edges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ugts_dist.graphs.tables import Rows, silent
 
 
 def edge_columns(rows: Rows) -> tuple[int, int]:
-    """The columns with source and destination. Raises InputError where there are none, or any two may be."""
+    """The columns with source and destination. Raises InputError if there are none, or they are ambiguous."""
     if rows.num_columns < 2:
         raise InputError(f"{rows.name}: has {rows.num_columns} columns; allowed: 2, source and destination")
     if named := column_names.ends(rows.names):

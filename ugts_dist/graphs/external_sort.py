@@ -1,4 +1,4 @@
-"""Sorting more edges than fit into memory, through files."""
+"""Sorting of more edges than fit into memory, in files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ IntArray = NDArray[np.int64]
 
 _MOST_FILES = 1024
 _COPY_KEYS = 1 << 19
-_SORT_BYTES = 48  # an edge in a bucket: its key, a sorted copy, the source and what numpy needs for them
+_SORT_BYTES = 48  # per edge in a bucket: key, sorted copy, source and numpy's temporary memory
 
 
 class EdgeSorter:
     """Sorts edges by (destination, source) and drops self loops and repetitions, in bounded memory.
 
-    Edges are written to one file for each range of destinations, and each file is then sorted by itself; one
-    that turns out to be too large is divided once more, unless it is all of one destination. What comes out
-    does not depend on the order in which edges were added, nor on ``memory``.
+    Edges go to one file per range of destinations. Each file is then sorted separately. A file that is too large is
+    divided again, unless it has a single destination. The result depends neither on the order in which edges were
+    added nor on ``memory``.
 
     Args:
-        folder: where the files lie; they are gone when ``neighbours`` has come to its end.
+        folder: of the files, which are removed when ``neighbours`` ends.
         num_nodes: node ids are 0 to ``num_nodes - 1``; at most 3 * 10^9.
-        num_edges: about how many will be added, which decides the number of files.
-        memory: bytes that sorting may take.
+        num_edges: approximate number of edges, which determines the number of files.
+        memory: bytes for sorting.
     """
 
     def __init__(self, folder: Path, num_nodes: int, num_edges: int, memory: int) -> None:
@@ -35,11 +35,11 @@ class EdgeSorter:
         self._buckets = _Buckets(folder, num_nodes, 0, num_nodes, max(1, -(-num_edges * _SORT_BYTES // memory)))
 
     def add(self, source: IntArray, destination: IntArray) -> None:
-        """Add edges, [any number] node ids each."""
+        """Add edges: node ids, [any number] each."""
         self._buckets.add((destination * self._num_nodes + source)[source != destination])
 
     def neighbours(self) -> Iterator[tuple[int, IntArray, IntArray]]:
-        """Yield ranges of destinations, in order: first node, in-degree of each node, sources of all of them."""
+        """Yield ranges of destinations in order: first node, in-degree of each node, sources of all of them."""
         for first, last, keys in self._buckets.sorted(self._memory):
             starts = np.arange(first, last + 1) * self._num_nodes
             degree = np.diff(np.searchsorted(keys, starts))
@@ -65,7 +65,7 @@ class _Buckets:
                 file.write(part.data)
 
     def sorted(self, memory: int) -> Iterator[tuple[int, int, IntArray]]:
-        """Yield each range with its keys, ascending and each once; a part of the range where memory demands it."""
+        """Yield each range, or part of one if memory requires it, with its keys: ascending, without repetition."""
         for first, last in self._ranges:
             path = self._path(first, last)
             count = path.stat().st_size // 8 if path.exists() else 0

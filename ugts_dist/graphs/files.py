@@ -1,4 +1,4 @@
-"""Raw files of the datasets: finding, fetching and reading them, with every failure told in one line."""
+"""Raw files of the datasets: finding, downloading and reading them. Every failure is reported in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ugts_dist.errors import InputError
 
-# What the readers of pickle, npz and text raise on bytes that are not theirs.
+# Exceptions that readers of pickle, npz and text raise for other bytes.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -36,7 +36,7 @@ _DAMAGE = (
     TypeError,
     ValueError,
     pickle.UnpicklingError,
-    tokenize.TokenError,  # numpy's, of the header of an .npy file
+    tokenize.TokenError,  # raised by numpy for the header of an .npy file
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -45,7 +45,7 @@ _TIMEOUT_SECONDS = 60
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises inside the block into an InputError that names the file."""
+    """Convert errors of reading a damaged file into an InputError that names the file."""
     try:
         yield
     except InputError:
@@ -56,7 +56,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def within_memory(what: str) -> Iterator[None]:
-    """Turn a lack of memory inside the block into an InputError; ``what`` is what was to be read."""
+    """Convert a lack of memory into an InputError; ``what`` is what was to be read."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -71,9 +71,9 @@ def missing(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def download(dataset: str, folder: Path, urls: Mapping[str, str]) -> None:
-    """Fetch files (name -> address) into a folder; each appears there whole or not at all.
+    """Download files (name -> address) into a folder; each appears there only when complete.
 
-    Several processes may do this at once. Raises InputError where the network or the disk fails.
+    Several processes may do this at once. Raises InputError if the network or the disk fails.
     """
     for name, url in urls.items():
         try:
@@ -91,8 +91,8 @@ def download(dataset: str, folder: Path, urls: Mapping[str, str]) -> None:
 
 
 def load_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
-    """Read the named numeric arrays of an npz file; pickled ones are refused (InputError)."""
-    # np.load leaves a file that it opened itself open where the archive is damaged.
+    """Read the named numeric arrays of an npz file. Raises InputError for pickled ones."""
+    # np.load does not close a damaged archive that it opened itself.
     with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in names}
 
@@ -103,7 +103,7 @@ def csr(
     indptr: NDArray[np.generic],
     shape: tuple[int, ...],
 ) -> sp.csr_matrix:
-    """A scipy matrix whose arrays were checked: no conversion of it reads outside them (else ValueError)."""
+    """A scipy matrix from checked arrays, so that no conversion reads outside them. Raises ValueError."""
     matrix = sp.csr_matrix((data, indices, indptr), shape=shape)
     matrix.check_format(full_check=True)
     return matrix

@@ -12,11 +12,11 @@ from ugts_dist.csr import from_keys
 from ugts_dist.errors import InputError
 from ugts_dist.index_type import index_type
 
-_BLOCK = 1 << 20  # entries that are looked at together
+_BLOCK = 1 << 20  # entries that are checked at once
 
 
 class ArrayError(InputError):
-    """An array of a graph that is not what ``Graph`` promises: its name, and what is wrong with it."""
+    """An array that violates what ``Graph`` promises: its name, and the problem."""
 
     def __init__(self, message: str, array: str = "", problem: str = "") -> None:
         super().__init__(message)
@@ -28,20 +28,20 @@ class ArrayError(InputError):
 class Graph:
     """A directed graph whose nodes have features and labels.
 
-    The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and each once; there
-    are no self loops, because the layers that want them add their own.
+    The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and without repetition. There
+    are no self loops; layers that need them add their own.
     """
 
     name: str
     x: Tensor  # [num_nodes, num_features] float32, or bfloat16
     indptr: Tensor  # [num_nodes + 1] int64
-    indices: Tensor  # [num_edges] int32, int64 where num_nodes needs it
-    y: Tensor  # [num_nodes] int64; negative where there is no label
+    indices: Tensor  # [num_edges] int32, or int64 if num_nodes requires it
+    y: Tensor  # [num_nodes] int64; negative: no label
     train: Tensor  # [num_train] int64 node ids, ascending
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
     num_classes: int
-    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, where they are known
+    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
 
     @property
     def num_nodes(self) -> int:
@@ -73,9 +73,9 @@ def from_edges(
 ) -> Graph:
     """Build a checked graph from a list of edges.
 
-    ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges
-    and self loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order. Raises InputError
-    as ``validate`` does.
+    ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
+    loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order. Raises InputError as ``validate``
+    does.
     """
     if x.dim() != 2 or x.size(0) == 0:
         raise _error(name, "x", f"shape {tuple(x.shape)}", "[num_nodes, num_features] with at least one node")
@@ -85,11 +85,11 @@ def from_edges(
     if y.dim() != 1 or y.numel() == 0:
         raise _error(name, "y", f"shape {tuple(y.shape)}", f"shape ({x.size(0)},)")
     num_nodes = x.size(0)
-    # Out-of-range ends would silently become other edges below, so they are looked for first.
+    # Below, out-of-range ends would silently become other edges, so they are checked first.
     _check_range(name, "edge_index", edge_index, num_nodes)
     source, destination = edge_index.long()
     keep = source != destination
-    # One number an edge sorts by destination, then source; unique() also drops the repetitions.
+    # One number per edge sorts by destination, then source; unique() also drops repetitions.
     edges = torch.unique(destination[keep] * num_nodes + source[keep])
     indptr, indices = from_keys(edges, num_nodes, index_type(num_nodes))
     graph = Graph(
@@ -108,10 +108,10 @@ def from_edges(
 
 
 def neighbours(graph: Graph, start: int, stop: int) -> tuple[Tensor, Tensor]:
-    """The in-neighbours of nodes ``start`` to ``stop``: a row pointer from 0 on, and the indices, not copied.
+    """The in-neighbours of nodes ``start`` to ``stop``: a row pointer that begins at 0, and the indices, not copied.
 
-    Raises InputError where one of them leads out of the graph, as a file may that changed since it was checked: the
-    kernels of sparse products do not look.
+    Raises InputError if a number leads out of the graph, as in a file that changed since its check: the kernels of
+    sparse products do not check.
     """
     indptr = graph.indptr[start : stop + 1] - graph.indptr[start]
     first, last = int(graph.indptr[start]), int(graph.indptr[stop])
@@ -126,10 +126,10 @@ def neighbours(graph: Graph, start: int, stop: int) -> tuple[Tensor, Tensor]:
 
 
 def validate(graph: Graph) -> None:
-    """Raise ArrayError, in one line, at the first array of the graph that is not what ``Graph`` promises.
+    """Raise ArrayError, in one line, for the first array of the graph that violates what ``Graph`` promises.
 
-    No array is indexed with numbers that were not looked at before. Features and edges are read block after block,
-    so that a memory-mapped graph may be larger than the memory; some 20 bytes a node are taken for the rest.
+    No array is indexed with unchecked numbers. Features and edges are read in blocks, so that a memory-mapped graph may
+    be larger than the memory; the rest takes some 20 bytes per node.
     """
     _check_layout(graph)
     _check_features(graph)
@@ -165,7 +165,7 @@ def _check_features(graph: Graph) -> None:
         raise _error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
     rows = max(1, _BLOCK // graph.num_features)
     for first, block in zip(range(0, graph.num_nodes, rows), graph.x.split(rows), strict=True):
-        # Both ends are finite only if all are: NaN spreads into them. No mask of the size of x is made.
+        # Minimum and maximum are finite only if all values are: NaN propagates. This needs no mask of the size of x.
         ends = torch.stack(block.aminmax())
         if not bool(ends.isfinite().all()):
             node, feature = (~block.isfinite()).nonzero()[0].tolist()
@@ -183,7 +183,7 @@ def _check_neighbours(graph: Graph) -> None:
             found = f"a decrease after node {first + int(falling[0])}"
             raise _error(graph.name, "indptr", found, "entries that never decrease")
     _check_range(graph.name, "indices", graph.indices, graph.num_nodes)
-    # Between the last neighbour of a node and the first of the next, any order will do.
+    # The last neighbour of a node and the first of the next one may be in any order.
     starts = graph.indptr[1:-1]
     for first in range(1, graph.num_edges, _BLOCK):
         last = min(first + _BLOCK, graph.num_edges)

@@ -1,4 +1,4 @@
-"""Whether the first row of a text file is a header, where the file alone does not tell: 0, 1, 2, ... may be either."""
+"""Decides whether the first row of a text file is a header if the file alone is ambiguous, such as 0, 1, 2, ..."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ugts_dist.graphs.tables import Rows
 Header = Literal["auto", "yes", "no"]
 Tell = Callable[[str], None]
 
-NODES = ("features", "labels", "ids")  # with a row for each node
+NODES = ("features", "labels", "ids")  # tables with one row per node
 SPLITS = ("train", "valid", "test")
 
 
 def decide(files: Mapping[str, TextFile | Rows], header: Header, tell: Tell) -> dict[str, TextFile | Rows]:
-    """The files of a graph, by part, with the decision about their first rows.
+    """The files of a graph, by part, after deciding whether their first rows are headers.
 
-    What stays a TextFile is one of words only, which the ids of the nodes will decide. pandas writes 0, 1, 2, ... where
-    columns have no names. Such a first row is a header if the table has one row too many otherwise, or if values below
-    cannot be of its kind; of a split, if node 0 is named again. ``tell`` gets a line about each that is. Raises
-    InputError where nothing tells.
+    A file of words only stays a TextFile, which the node ids decide later. pandas writes 0, 1, 2, ... for columns
+    without names. Such a first row is a header if the table otherwise has one row too many or values below are of
+    another kind; in a split, if node 0 occurs again. ``tell`` is called with a line about each header. Raises
+    InputError for an ambiguous file.
     """
     if header != "auto":
         is_header = header == "yes"
@@ -67,7 +67,7 @@ class _Decision:
 
     def splits(self) -> None:
         open_files = [part for part in SPLITS if part in self.files and part not in self.opened]
-        first = []  # those whose first row may be node 0
+        first = []  # splits whose first row may be node 0
         for part in open_files:
             file = self._file(part)
             if file.num_columns > 1:
@@ -80,7 +80,7 @@ class _Decision:
                 self._open(part, header=True)
             else:
                 first.append(part)
-        if len(first) > 1:  # node 0 cannot be in two of them
+        if len(first) > 1:  # node 0 can't be in two of them
             for part in first:
                 self._open(part, header=True)
         elif first:
@@ -90,7 +90,7 @@ class _Decision:
         if "edges" not in self.files or "edges" in self.opened:
             return
         file = self._file("edges")
-        # A header that is read as an edge does no harm where that edge is there anyway.
+        # A header that is read as an edge does no harm if that edge exists anyway.
         if file.rows[0] not in file.rows[1:] and self.pandas:
             self._open("edges", header=True)
             return
@@ -100,7 +100,7 @@ class _Decision:
             self.tell(f"{file.path}: the first row, {shown(file)}, is read as an edge; --header yes if it is a header")
 
     def _open_only(self, part: str) -> None:
-        """The one split whose first row may be node 0, of which no file speaks otherwise."""
+        """The only split whose first row may be node 0, if no other file decides it."""
         others = [other for other in SPLITS if other != part and isinstance(self.files.get(other), TextFile)]
         if self.pandas and not others:
             raise self._undecided(part)
@@ -110,7 +110,7 @@ class _Decision:
             self.tell(f"{file.path}: the first row, 0, is read as node 0; --header yes if it is a header")
 
     def _has_node_0(self, part: str) -> bool:
-        """Whether another split surely has node 0."""
+        """Whether another split certainly has node 0."""
         for other in SPLITS:
             file = self.opened.get(other)
             if other != part and isinstance(file, Rows) and file.num_columns == 1 and file.found[0] == "integers":
@@ -120,7 +120,7 @@ class _Decision:
         return False
 
     def _num_nodes(self) -> int | None:
-        """How many nodes there are, as a table says whose first row is decided; None where none is."""
+        """The number of nodes, from a table whose first row is decided; None if there is none."""
         for part in (*NODES, *SPLITS):
             rows, file = self.opened.get(part), self.files.get(part)
             if isinstance(rows, Rows) and (part in NODES or rows.found == ("booleans",)):

@@ -1,4 +1,4 @@
-"""Which column of a table of nodes has their ids, and which have values."""
+"""Finds the column with the node ids, and those with values, in a table of nodes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ugts_dist.graphs.node_ids import IdKind, is_permutation
 from ugts_dist.graphs.tables import Kind, Rows, silent
 
 NO_COLUMN = "none"
-_MOST_LOOKED_AT = 64  # columns of a table; a wider one has ids in its first column only, unless they have a name
+_MOST_LOOKED_AT = 64  # columns of a table; in a wider one only the first column, or one with a usual name, has ids
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table are.
+    """The roles of a table's columns.
 
     Attributes:
-        ids: the one with the nodes' ids, if there is one.
-        values: all others, but for ``unused``.
-        unused: those that have the index of pandas beside ids.
+        ids: the column with the nodes' ids, or None.
+        values: all others except ``unused``.
+        unused: pandas' index in a table with ids.
     """
 
     ids: int | None
@@ -31,10 +31,10 @@ class Columns:
 
 
 def choose(rows: Rows, wanted: str, num_values: int | None = None) -> Columns:
-    """Choose the column that ``wanted`` names, or that has ids by its name or by what is in it.
+    """Choose the column with ids: the one in ``wanted``, or by name or content.
 
-    ``wanted`` is a name, a number from 1 on, `none`, or nothing. ``num_values`` is how many other columns there must
-    be, where that is known. Raises InputError where a column may have ids and may as well not.
+    ``wanted`` is a name, a number from 1 on, `none`, or empty. ``num_values`` is the number of other columns, if known.
+    Raises InputError if a column is ambiguous.
     """
     if rows.num_columns <= 1:
         ids = None
@@ -50,7 +50,7 @@ def choose(rows: Rows, wanted: str, num_values: int | None = None) -> Columns:
 
 
 def named(rows: Rows, wanted: str) -> int | None:
-    """The column of this name, or of this number in a table of several columns; None where there is none."""
+    """The column of this name, or of this number in a table of several columns; None if there is none."""
     if wanted in rows.names:
         return rows.names.index(wanted)
     if wanted.isdecimal() and rows.num_columns > 1 and 0 < int(wanted) <= rows.num_columns:
@@ -59,7 +59,7 @@ def named(rows: Rows, wanted: str) -> int | None:
 
 
 def kind_of(rows: Rows, column: int) -> IdKind:
-    """How a column of ids is read. Raises InputError for what cannot be ids."""
+    """How a column of ids is read. Raises InputError for values that can't be ids."""
     found = rows.found[column]
     if found in ("booleans", "other"):
         raise InputError(f"{rows.name}: {rows.label(column)} holds {found}; allowed: ids, integers or text")
@@ -79,9 +79,9 @@ def _by_name(rows: Rows, num_values: int | None) -> int | None:
 
 
 def _by_content(rows: Rows, num_values: int | None) -> int | None:
-    """The first column if it is of words, or has each of 0 to N - 1, or of 1 to N, once.
+    """The first column if it has words, or each of 0 to N - 1 or 1 to N once.
 
-    Of two columns, one of which has a value for each node, the one whose entries differ has the ids.
+    If a table has two columns, and one value per node in one of them, the column with distinct entries has the ids.
     """
     if rows.found[0] == "text" and num_values is None:
         return 0
@@ -98,7 +98,7 @@ def _by_content(rows: Rows, num_values: int | None) -> int | None:
 
 
 def _distinct(rows: Rows) -> list[int]:
-    """The columns whose first values are whole numbers from 0 on, none of them twice."""
+    """The columns whose first values are distinct whole numbers from 0 on."""
     numeric = [column for column, found in enumerate(rows.found) if found in ("integers", "numbers")]
     looked_at = [column for column in numeric if rows.num_columns <= _MOST_LOOKED_AT or column == 0]
     kinds: list[Kind] = ["numbers"] * len(looked_at)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Kernel = Callable[[Tensor, Tensor, Tensor, list[int]], tuple[Tensor, Tensor, Tensor]]
-"""(indptr, indices, seeds, fan-out) -> (ids of the nodes met, position of each edge's source, of its destination).
+from ugts_dist.errors import first_line
 
-All are int64. Seeds come first among the nodes; edges come destination after destination.
+Kernel = Callable[[Tensor, Tensor, Tensor, list[int]], tuple[Tensor, Tensor, Tensor]]
+"""(indptr, indices, seeds, fan-out) -> (node ids, position of each edge's source, of its destination).
+
+All are int64. Seeds come first among the nodes; edges are sorted by destination.
 """
 
 
@@ -34,16 +36,16 @@ def _torch_sparse(indptr: Tensor, indices: Tensor, seeds: Tensor, fan_out: list[
 
 @dataclass(frozen=True)
 class Backend:
-    """A package that has a sampler: its name for pip, the module to import, and the kernel that is there then."""
+    """A package with a sampler: its name for pip, the module to import, and the kernel that it registers."""
 
     package: str
     module: str
     kernel: Kernel
 
     def problem(self) -> str:
-        """Why the kernel cannot be used, in one line; empty where it can. Imports the package.
+        """Why the kernel can't be used, in one line; empty if it can. Imports the package.
 
-        A package that was built for another torch may crash the process instead, which `ugts doctor` shows.
+        A package for another version of torch may crash the process instead; `ugts doctor` detects that.
         """
         try:
             version = importlib.metadata.version(self.package)
@@ -64,8 +66,7 @@ BACKENDS = {
 
 
 def _reason(error: BaseException) -> str:
-    """Kind and first line of the error that was at the root: torch wraps what the linker says of a library."""
+    """Type and first line of the root error: torch wraps the linker's message about a library."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {text}"
+    return first_line(error)

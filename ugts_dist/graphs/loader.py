@@ -1,4 +1,4 @@
-"""Batches of sampled subgraphs: which seeds a rank has at a step, and PyG's loader around the sampler."""
+"""Batches of sampled subgraphs: the seeds of a rank at a step, and PyG's loader around the sampler."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.sampling import Sample
 from ugts_dist.graphs.sampling import Sampler as NodeSampler
 
-_DOMAIN = 0x4F52444552  # sets the order's hashes apart from those of neighbours and splits
+_DOMAIN = 0x4F52444552  # separates the order's hashes from those of neighbours and splits
 
 
 @dataclass(frozen=True, eq=False)
 class SeedPlan:
-    """Which seed nodes a rank has at each global step: a pure function, with nothing to save or restore.
+    """The seed nodes of a rank at each global step: a pure function, without state to save.
 
-    In an epoch every node is a seed once. The number of steps, and the seeds of a step over all ranks, do not
-    depend on the world size; no rank is ever without a seed. Steps count from 0 through all epochs.
+    In an epoch every node is a seed once. The number of steps, and the seeds of a step over all ranks, do not depend on
+    the world size. No rank is ever without a seed. Steps count from 0 over all epochs.
     """
 
     nodes: Tensor  # [num_nodes] int64, the training nodes
-    batch_size: int  # seeds of a step over all ranks, at most
+    batch_size: int  # largest number of seeds of a step over all ranks
     seed: int
     rank: int = 0
     world_size: int = 1
-    # The order of the epoch in use: a cache of a pure function, so that threads may race for it.
+    # The order of the current epoch: a cache of a pure function, so that races between threads are harmless.
     _orders: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class SeedPlan:
         return -(-self.nodes.numel() // self.batch_size)
 
     def step_size(self, step: int) -> int:
-        """Seeds of a global step over all ranks: what a sum of losses is divided by."""
+        """Number of seeds of a global step over all ranks, by which a sum of losses is divided."""
         begin, end = self._bounds(step)
         return end - begin
 
@@ -89,7 +89,7 @@ class SeedPlan:
 
 
 class MicroBatch(NamedTuple):
-    """What is sampled at once: one of the equal parts of a rank's seeds at a global step."""
+    """One of the equal parts of a rank's seeds at a global step, which is sampled at once."""
 
     step: int
     number: int
@@ -98,20 +98,20 @@ class MicroBatch(NamedTuple):
 class SeedLoader(NeighborLoader):
     """PyG's NeighborLoader over global steps instead of nodes: a batch is one rank's share of one step.
 
-    Batches depend on the plan, the sampler and the step alone: not on the threads that sample ahead. Each is a
-    ``Data`` with what ``data`` has for its nodes (``x``, ``y``, ``degree``) and ``n_id``, the sampled nodes, seeds
-    first; ``hops``, the sampler's; ``edge_index``, ``num_sampled_nodes`` and ``num_sampled_edges`` as PyG has them;
+    Batches depend only on the plan, the sampler and the step, not on the threads that sample ahead. Each batch is a
+    ``Data`` with the node arrays of ``data`` (``x``, ``y``, ``degree``) for the sampled nodes; ``n_id``, their ids,
+    seeds first; ``hops``, from the sampler; ``edge_index``, ``num_sampled_nodes`` and ``num_sampled_edges`` as in PyG;
     ``batch_size``, its number of seeds; ``step``, and ``micro_batch``, its number within the step.
 
     Args:
         data: ``graph_data(graph)``, or fewer of its node arrays.
-        plan: which seeds this rank has.
+        plan: the seeds of this rank.
         sampler: draws their neighbours.
-        epochs: how many epochs may be asked for.
+        epochs: largest number of epochs.
         micro_batches: batches that a step is cut into, to be computed one after the other.
-        threads: that sample ahead, 0 for none; at most two batches a thread wait.
-        finish: what else the threads do with a batch.
-        scope: entered for the making of each batch, by the thread that makes it.
+        threads: number of threads that sample ahead, 0 for none. At most two batches per thread wait.
+        finish: function that the threads apply to each batch.
+        scope: context in which a thread makes a batch.
 
     Raises: InputError if a rank has fewer seeds in some step than micro-batches.
     """
@@ -150,7 +150,7 @@ class SeedLoader(NeighborLoader):
         )
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Any]:
-        """The batches of one epoch, from its ``first_step``-th step on (to go on where a run stopped)."""
+        """The batches of one epoch from step ``first_step`` on, which is above 0 in a resumed run."""
         per_epoch = self.plan.steps_per_epoch
         if not 0 <= number < self.epochs:
             raise InputError(f"epoch {number} is not planned; allowed: 0 to {self.epochs - 1}")
@@ -186,9 +186,9 @@ R = TypeVar("R")
 
 
 def ahead(produce: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """``map(produce, items)``, in order, computed by threads while the consumer works; at most two a thread wait.
+    """``map(produce, items)``, in order, computed by threads in advance; at most two items per thread wait.
 
-    An error of ``produce`` is raised where its item is due. The threads end with the iterator.
+    An error of ``produce`` is raised when its item is due. The threads end with the iterator.
     """
     if threads == 0:
         yield from map(produce, items)
@@ -209,15 +209,15 @@ def ahead(produce: Callable[[T], R], items: Iterable[T], threads: int) -> Iterat
 def graph_data(graph: Graph) -> Data:
     """The node arrays of a graph as PyG's Data: ``x``, ``y`` and ``degree``, not copied.
 
-    ``edge_index`` is empty: the edges are the sampler's, and 16 bytes each here would be a second copy. It is
-    there because PyG gives a batch its edges only if the whole has some field for them.
+    ``edge_index`` is empty: the sampler has the edges, and a second copy would take 16 bytes per edge. The field exists
+    because PyG gives a batch its edges only if the whole graph has a field for them.
     """
     edge_index = torch.empty((2, 0), dtype=torch.int64, device=graph.x.device)
     return Data(x=graph.x, y=graph.y, degree=graph.degree, edge_index=edge_index)
 
 
 class _Steps(Sampler[int]):
-    """The global steps that the next iterator runs through."""
+    """The global steps of the next iterator."""
 
     def __init__(self, steps: range) -> None:
         self.steps = steps
@@ -230,5 +230,5 @@ class _Steps(Sampler[int]):
 
 
 def _share(count: int, part: int, parts: int) -> tuple[int, int]:
-    """Bounds of one of ``parts`` contiguous pieces of ``count`` things, whose sizes differ by one at most."""
+    """Bounds of one of ``parts`` contiguous parts of ``count`` items, whose sizes differ by at most one."""
     return part * count // parts, (part + 1) * count // parts

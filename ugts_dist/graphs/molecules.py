@@ -29,16 +29,16 @@ SPLITS = ("train", "valid", "test")
 FILES = tuple(f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "graph-label", "num-node-list", "num-edge-list"))
 SPLIT_FILES = {split: f"split/scaffold/{split}.csv.gz" for split in SPLITS}
 
-_MOST_GRAPHS = 10_000_000  # in a set; the largest of OGB's has four millions
+_MOST_GRAPHS = 10_000_000  # per set; the largest of OGB's has four millions
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class GraphSet:
-    """Many small graphs, of which each has labels; all nodes and all edges in one array, graph after graph.
+    """Many small graphs with labels. All nodes and all edges are in one array, graph after graph.
 
-    Edges are in both directions and ascend by (destination, source) within their graph; they name nodes by their
+    Edges are in both directions and ascend by (destination, source) within their graph. They refer to nodes by their
     number within the graph.
     """
 
@@ -47,11 +47,11 @@ class GraphSet:
     edge_index: Tensor  # [2, num_edges] int64, sources above destinations
     node_ptr: Tensor  # [num_graphs + 1] int64, the first node of each graph
     edge_ptr: Tensor  # [num_graphs + 1] int64, the first edge of each graph
-    y: Tensor  # [num_graphs, num_tasks] float32: 0, 1, or NaN where a label is not known
+    y: Tensor  # [num_graphs, num_tasks] float32: 0, 1, or NaN if unknown
     train: Tensor  # [num_train] int64 graph ids, ascending
     valid: Tensor  # [num_valid] int64 graph ids, ascending
     test: Tensor  # [num_test] int64 graph ids, ascending
-    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays, where they are known
+    digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays, if known
 
     @property
     def num_graphs(self) -> int:
@@ -63,15 +63,15 @@ class GraphSet:
 
     @cached_property
     def known(self) -> Tensor:
-        """How many labels of each graph are known, [num_graphs] int64."""
+        """Number of known labels of each graph, [num_graphs] int64."""
         return (~self.y.isnan()).sum(1)
 
 
 def load(name: str, root: str | Path | None = None, split: int = 0) -> GraphSet:
     """Read a dataset of ``FOLDERS`` with its scaffold split from ``root``/ogb, in the layout of OGB's own archives.
 
-    The root is the variable UGTS_DATA where none is given, else ~/.cache/ugts_dist/data. Nothing is downloaded or
-    written. Bond features are left out: no layer here reads them. Raises InputError that names file and row.
+    The default root is that of the variable UGTS_DATA, or ~/.cache/ugts_dist/data. Nothing is downloaded or written.
+    Bond features are left out, since no layer here reads them. Raises InputError that names file and row.
     """
     if split != 0:
         raise InputError(f"data.split: {split} is not a split of {name}; allowed: 0")
@@ -112,12 +112,12 @@ class GraphLoader(DataLoader):
     """PyG's DataLoader over the steps of a plan: a batch is one rank's share of the graphs of one step.
 
     Each batch is PyG's ``Batch``, the disjoint union of the graphs, with ``x``, ``edge_index`` (ascending by
-    destination), ``y``, ``batch`` and ``graph``, the ids of the graphs. Batches depend on the plan and the step alone.
+    destination), ``y``, ``batch`` and ``graph``, the ids of the graphs. Batches depend only on the plan and the step.
 
     Args:
-        graphs: what the plan's ids mean.
-        plan: which graphs this rank has at each step.
-        **kwargs: of torch's DataLoader, e.g. ``num_workers``, ``persistent_workers``.
+        graphs: the graphs, indexed by the plan's ids.
+        plan: the graphs of this rank at each step.
+        **kwargs: of torch's DataLoader, such as ``num_workers`` and ``persistent_workers``.
     """
 
     def __init__(self, graphs: GraphSet, plan: SeedPlan, **kwargs: Any) -> None:
@@ -132,7 +132,7 @@ class GraphLoader(DataLoader):
 
 
 class GraphDataset(Dataset[Data]):
-    """The graphs by their id; their arrays are views, made when they are asked for."""
+    """The graphs by their id; their arrays are views, made on access."""
 
     def __init__(self, graphs: GraphSet) -> None:
         self._graphs = graphs
@@ -152,7 +152,7 @@ class GraphDataset(Dataset[Data]):
 
 
 class _Steps(Sampler[list[int]]):
-    """The graphs of each of the steps that the next iterator runs through."""
+    """The graphs of each step of the next iterator."""
 
     def __init__(self, plan: SeedPlan) -> None:
         self._plan = plan
@@ -166,15 +166,15 @@ class _Steps(Sampler[list[int]]):
 
 
 def _counts(path: Path, lowest: int, num_graphs: int) -> Integers:
-    """Nodes or edges of each graph, [num_graphs]."""
+    """Number of nodes or edges of each graph, [num_graphs]."""
     counts = _table(path, 1, pa.int64(), num_graphs)[:, 0]
     _refuse(path, counts < lowest, counts, f"{lowest} or more")
     return counts
 
 
 def _atoms(path: Path, num_nodes: int) -> Integers:
-    """Categories of each atom, [num_nodes, num_features]; each must have an entry in OGB's atom encoder."""
-    from ogb.utils.features import get_atom_feature_dims  # brings pandas: seconds and memory
+    """Categories of each atom, [num_nodes, num_features]; OGB's atom encoder must have an entry for each."""
+    from ogb.utils.features import get_atom_feature_dims  # imports pandas: seconds and memory
 
     sizes = np.array(get_atom_feature_dims())
     atoms = _table(path, sizes.size, pa.int64(), num_nodes)
@@ -188,7 +188,7 @@ def _atoms(path: Path, num_nodes: int) -> Integers:
 
 
 def _bonds(path: Path, num_nodes: Integers, num_edges: Integers) -> Integers:
-    """Both directions of each bond, ordered as ``GraphSet`` promises: [2, 2 * number of bonds]."""
+    """Both directions of each bond, in the order of ``GraphSet``: [2, 2 * number of bonds]."""
     bonds = _table(path, 2, pa.int64(), int(num_edges.sum()))
     _require_rows(path, len(bonds), int(num_edges.sum()), "the sum of num-edge-list.csv.gz")
     graph = np.repeat(np.arange(num_edges.size), num_edges)
@@ -205,14 +205,14 @@ def _bonds(path: Path, num_nodes: Integers, num_edges: Integers) -> Integers:
 
 
 def _labels(path: Path, num_graphs: int) -> NDArray[np.float32]:
-    """Labels [num_graphs, num_tasks], NaN where a field is empty."""
+    """Labels [num_graphs, num_tasks]; NaN for an empty field."""
     labels = _table(path, 1, pa.float32(), num_graphs)
     _refuse(path, ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(1), labels[:, 0], "0, 1 or nothing")
     return labels
 
 
 def _split(folder: Path, y: NDArray[np.float32]) -> Iterator[Integers]:
-    """Graph ids of train, valid and test; no graph twice, and both classes in each, as ROC-AUC needs them."""
+    """Graph ids of train, valid and test, without repetition; each has both classes, which ROC-AUC needs."""
     owner = np.full(len(y), "", dtype=object)
     for split, file in SPLIT_FILES.items():
         path = folder / file
@@ -232,15 +232,15 @@ def _split(folder: Path, y: NDArray[np.float32]) -> Iterator[Integers]:
 
 
 def _table(path: Path, columns: int, kind: pa.DataType, expected: int) -> Any:
-    """A compressed CSV file without a header, [rows, columns]; an empty field is refused where `kind` is whole.
+    """A compressed CSV file without a header, [rows, columns]; empty fields are errors if `kind` is whole.
 
-    One that unpacks to far more rows than expected is refused while it is read.
+    A file that unpacks to far more rows than expected is refused during reading.
     """
     names = [str(k + 1) for k in range(columns)]
     with reading(path), pa.CompressedInputStream(str(path), "gzip") as stream:
         batches = csv.open_csv(
             stream,
-            # With one thread, an error names the row.
+            # With a single thread, errors name the row.
             read_options=csv.ReadOptions(column_names=names, use_threads=False),
             parse_options=csv.ParseOptions(ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, kind)),
@@ -263,7 +263,7 @@ def _require_rows(path: Path, found: int, wanted: int, why: str) -> None:
 
 
 def _refuse(path: Path, wrong: NDArray[np.bool_], values: NDArray[Any], allowed: str) -> None:
-    """Name the first row that is wrong."""
+    """Raise InputError for the first wrong row."""
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(f"{path}: row {row + 1} is {values[row]}; allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""The ids that nodes have in the user's own files, and how they become the numbers 0, 1, 2, ... of a store."""
+"""Node ids in the user's own files, and their conversion to the numbers 0, 1, 2, ... of a store."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ugts_dist.graphs.tables import Column, Report, Rows, Table, silent
 Integers = NDArray[np.int64]
 IdKind = Literal["integers", "text"]
 
-_LEAST_ROWS = 1 << 16  # looked up at once
+_LEAST_ROWS = 1 << 16  # per look-up
 
 
 @dataclass(frozen=True)
 class NodeIds:
-    """The id of each node, in the order of their numbers.
+    """The id of each node, in the order of the nodes' numbers.
 
     Attributes:
-        source: the file that has them, for messages.
+        source: the file with the ids, for messages.
         kind: how they are read from files.
-        values: [num_nodes] integers or text; None where the ids are the numbers themselves.
-        num_nodes: how many there are.
+        values: [num_nodes] integers or text; None if the ids are the numbers themselves.
+        num_nodes: number of nodes.
     """
 
     source: str
@@ -37,7 +37,7 @@ class NodeIds:
     num_nodes: int
 
     def numbers(self, ids: Column) -> Integers:
-        """The number of each id; -1 where no node has it."""
+        """The number of each id; -1 for unknown ids."""
         if self.values is None:
             inside = (ids >= 0) & (ids < self.num_nodes)
             return np.where(inside, ids, -1).astype(np.int64)
@@ -49,19 +49,19 @@ class NodeIds:
         return self._known(_read(rows, column, self.kind), rows, column, 0)
 
     def are_numbers(self, rows: Rows, columns: Sequence[int]) -> bool:
-        """Whether columns have numbers of rows where the nodes' ids are words: integers, the first of them no ids."""
+        """Whether columns have row numbers while the ids are words: integers, the first of them not ids."""
         if self.kind == "integers" or any(rows.found[column] != "integers" for column in columns):
             return False
         block = next(rows.read(columns, ["integers"] * len(columns), silent), [])
         return all((self.numbers(pa.array(values).cast(pa.string())) < 0).all() for values in block)
 
     def is_order_of(self, rows: Rows, column: int) -> bool:
-        """Whether the rows of a table with ids are those of the nodes 0, 1, 2, ..."""
+        """Whether the rows of a table with ids are in the order of the nodes 0, 1, 2, ..."""
         numbers = self.numbers_in(rows, column)
         return bool((numbers == np.arange(len(numbers))).all())
 
     def table(self, rows: Rows, columns: tuple[int, ...]) -> Table:
-        """Columns of ids as a table of the nodes' numbers."""
+        """Columns of ids as a table of node numbers."""
         if self.values is None:
             return rows.table("integers", columns)
         kinds = [self.kind] * len(columns)
@@ -89,10 +89,10 @@ class NodeIds:
 
 
 def read_ids(rows: Rows, column: int, kind: IdKind) -> tuple[NodeIds, Integers]:
-    """The ids in a column with one for each node, and the number of the node of each of its rows.
+    """The ids in a column with one for each node, and the node number of each row.
 
-    Integers that are 0, 1, 2, ... in any order stay the numbers of their nodes; any others are numbered in their order.
-    Raises InputError where one is missing or there twice.
+    Integers 0, 1, 2, ... in any order are the node numbers themselves. Other ids are numbered in their order. Raises
+    InputError for a missing or repeated id.
     """
     ids = _read(rows, column, kind)
     if kind == "text" and pc.any(pc.equal(ids, "")).as_py():
@@ -111,7 +111,7 @@ def read_ids(rows: Rows, column: int, kind: IdKind) -> tuple[NodeIds, Integers]:
 
 
 def is_permutation(values: Column, lowest: int) -> bool:
-    """Whether the numbers are `lowest`, `lowest + 1`, ..., each once, in any order."""
+    """Whether the numbers are a permutation of `lowest`, `lowest + 1`, ..."""
     if not len(values) or values.min() != lowest or values.max() != lowest + len(values) - 1:
         return False
     whole = values.astype(np.int64)
@@ -119,7 +119,7 @@ def is_permutation(values: Column, lowest: int) -> bool:
 
 
 def _read(rows: Rows, column: int, kind: IdKind) -> Column:
-    """A column of ids; integers may be written as 7.0, as they are beside fractions in one array."""
+    """A column of ids. Integers may be written as 7.0, as in an array that also has fractions."""
     if kind == "text" or rows.found[column] != "numbers":
         return rows.column(column, kind)
     values = rows.column(column, "numbers")
@@ -135,7 +135,7 @@ def _array(ids: Column) -> pa.Array:
 
 
 def _joined(blocks: Iterator[list[Column]], num_rows: int) -> Iterator[list[Column]]:
-    """Blocks of at least so many rows: each look-up reads all ids of the nodes once."""
+    """Blocks of at least `num_rows` rows, since each look-up reads all ids of the nodes."""
     waiting: list[list[Column]] = []
     count = 0
     for block in blocks:

@@ -23,7 +23,7 @@ ARRAYS = tuple(f"{matrix}_{part}" for matrix in ("attr", "adj") for part in ("da
 
 def dataset(name: str) -> Dataset:
     """A graph of Amazon or Coauthor."""
-    from torch_geometric.datasets import Amazon, Coauthor  # seconds, and a run needs one dataset
+    from torch_geometric.datasets import Amazon, Coauthor  # imports in seconds, and a run needs one dataset
 
     source, graph = name.split("-")
     url = {"amazon": Amazon.url, "coauthor": Coauthor.url}[source]
@@ -32,7 +32,7 @@ def dataset(name: str) -> Dataset:
 
 
 def read(folder: Path, name: str, split: int) -> Graph:
-    """Read a graph as PyG does: undirected, words present or not; ``split`` is the number of the drawn split.
+    """Read a graph as PyG does: undirected, with binary word features. ``split`` is the number of the drawn split.
 
     Raises InputError that names the damaged file.
     """

@@ -13,7 +13,7 @@ from ugts_dist.graphs.structure import structural_features
 
 SPLITS = ("train", "valid", "test")
 RAW = {part: f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "node-label", "num-node-list", "num-edge-list")}
-STRUCTURE = "arxiv-structure"  # ogbn-arxiv with features of its edges in the place of its own
+STRUCTURE = "arxiv-structure"  # ogbn-arxiv with features computed from its edges
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class _Dataset:
     split: str  # OGB's name of the standard split
     num_classes: int
     archive: str
-    has_features: bool = True  # those of its file; else they are made of the edges
+    has_features: bool = True  # in its file; otherwise they are computed from the edges
 
 
-# OGB gives arxiv as directed citations, which all published results but few make undirected; products it
-# gives in one direction only and adds the other itself.
+# OGB has arxiv as directed citations, which nearly all published results make undirected. It has products in one
+# direction only, and adds the other itself.
 DATASETS = {
     "ogbn-arxiv": _Dataset("ogbn_arxiv", "time", 40, "arxiv.zip"),
     "ogbn-products": _Dataset("ogbn_products", "sales_ranking", 47, "products.zip"),
@@ -37,7 +37,7 @@ DATASETS = {
 def read(name: str, root: Path) -> RawGraph:
     """The undirected graph with OGB's standard split, from ``root``/ogb, which is only read.
 
-    Raises InputError that names all missing files, or the file that is wrong.
+    Raises InputError that names all missing files, or the wrong one.
     """
     dataset = DATASETS[name]
     folder = root / "ogb" / dataset.folder
@@ -70,7 +70,7 @@ def read(name: str, root: Path) -> RawGraph:
 
 
 def _count(path: Path) -> int:
-    """The one number in a file."""
+    """The only number in a file."""
     numbers = open_table(path, "integers").whole(1)
     if numbers.shape != (1, 1) or numbers[0, 0] < 0:
         raise InputError(f"{path}: has {numbers.shape[0]} rows of {numbers.shape[1]} numbers; allowed: one count")

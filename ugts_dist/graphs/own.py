@@ -21,11 +21,11 @@ def from_files(
     num_classes: int | None,
     tell: Callable[[str], None],
 ) -> RawGraph:
-    """A graph in files: edges, features, labels, train, valid and test, and ids if there are any.
+    """A graph from files: edges, features, labels, train, valid and test, and optionally ids.
 
-    A table with a column of ids has its rows in any order; the rows of others have the order of `ids`, or are those of
-    nodes 0, 1, 2, ... ``tell`` gets a line about each thing that was found and decided. Raises InputError for a file
-    that is missing or of a wrong kind, and where rows cannot be matched.
+    A table with a column of ids has its rows in any order. The rows of other tables are in the order of `ids`, or of
+    the nodes 0, 1, 2, ... ``tell`` is called with a line about each detection and decision. Raises InputError for a
+    file that is missing or of a wrong kind, and for rows that can't be matched.
     """
     files = {part: open_edges(path) if part == "edges" else open_file(path) for part, path in paths.items()}
     opened = headers.decide(files, options.header, tell)

@@ -1,4 +1,4 @@
-"""The tables of a graph of a user's own: which rows belong to which node, and what the nodes are called."""
+"""The tables of a user's own graph: the node of each row, and the nodes' ids."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TableOptions:
-    """What the user says of the tables.
+    """The user's options for tables.
 
     Attributes:
-        header: whether text files begin with the names of their columns.
-        id_column: name or number of the column with the nodes' ids; `none`, or nothing.
+        header: whether text files begin with column names.
+        id_column: name or number of the column with the nodes' ids; `none`, or empty.
     """
 
     header: Header = "auto"
@@ -36,14 +36,14 @@ class TableOptions:
 
 @dataclass(frozen=True)
 class OwnTables:
-    """The tables of a graph, once it is known which columns have the ids of its nodes.
+    """The tables of a graph, with their columns of node ids.
 
     Attributes:
-        tables: by part; a TextFile has words only, and the ids tell whether its first row is a header.
+        tables: by part; a TextFile has words only, and the ids determine whether its first row is a header.
         columns: of features and labels.
-        ids: those of the nodes; None where they are numbered as the rows of the tables are.
-        order: the node of each row of tables without ids; None where no file says so.
-        numbers: the node of each row of the table that has the ids.
+        ids: of the nodes; None if nodes are numbered as the rows of the tables.
+        order: the node of each row of tables without ids; None if no file has the order.
+        numbers: the node of each row of the table with the ids.
     """
 
     tables: Mapping[str, TextFile | Rows]
@@ -56,7 +56,7 @@ class OwnTables:
 
     @classmethod
     def of(cls, opened: Mapping[str, TextFile | Rows], options: TableOptions, tell: Tell) -> OwnTables:
-        """Find the columns with ids. Raises InputError where the user names one that is nowhere."""
+        """Find the columns with ids. Raises InputError if the user's column is in no table."""
         wanted = options.id_column
         tables = dict(opened)
         for part in headers.NODES:
@@ -95,7 +95,7 @@ class OwnTables:
         return cls(tables, options, columns, ids, order, {source: numbers}, tell)
 
     def labels(self) -> tuple[Integers, tuple[str, ...]]:
-        """The class of each node, and the names of the classes where they have any."""
+        """The class of each node, and the names of the classes, if they have any."""
         rows = self._rows("labels")
         values = self.columns["labels"].values
         if len(values) != 1:
@@ -117,7 +117,7 @@ class OwnTables:
         return labels, names
 
     def features(self, num_nodes: int) -> tuple[Table, Integers | None]:
-        """The features, and the node of each of their rows where these are not in order."""
+        """The features, and the node of each of their rows if these are not in order."""
         rows = self._rows("features")
         if not self.columns["features"].values:
             raise InputError(f"{rows.name}: has no column of features; allowed: at least one")
@@ -131,10 +131,10 @@ class OwnTables:
         return table, None if (nodes == np.arange(num_nodes)).all() else nodes
 
     def split(self, split: str, num_nodes: int) -> Table:
-        """The ids of the nodes of a split, or true and false for each node, as `RawGraph` wants them."""
+        """The node ids of a split, or true and false for each node, as `RawGraph` needs them."""
         rows = self._opened_by_ids(split)
         columns = id_columns.choose(rows, self.options.id_column, num_values=1)
-        if columns.ids is not None and not columns.values:  # nothing but ids, and an index of pandas
+        if columns.ids is not None and not columns.values:  # only ids, and pandas' index
             columns = Columns(None, (columns.ids,))
         if len(columns.values) != 1:
             raise InputError(
@@ -155,7 +155,7 @@ class OwnTables:
         return array_table(rows.name, self.ids.numbers_in(rows, column), "ids")
 
     def edges(self) -> Table:
-        """Sources and destinations, by the numbers of the nodes."""
+        """Sources and destinations, as node numbers."""
         rows = self._opened_by_ids("edges")
         ends = edge_columns(rows)
         if unused := [rows.label(column) for column in range(rows.num_columns) if column not in ends]:
@@ -170,7 +170,7 @@ class OwnTables:
         return rows.table("integers", ends)
 
     def _nodes_of(self, part: str, num_rows: int | None) -> Integers | None:
-        """The node of each row; None where the rows are those of nodes 0, 1, 2, ..."""
+        """The node of each row; None if the rows are in the order of the nodes."""
         rows, column = self._rows(part), self.columns[part].ids
         if part in self.numbers:
             return self.numbers[part]
@@ -181,7 +181,7 @@ class OwnTables:
         return self._in_order(rows, num_rows)
 
     def _in_order(self, rows: Rows, num_rows: int | None) -> Integers | None:
-        """The node of each row of a table without ids, beside tables that have them."""
+        """The node of each row of a table without ids if other tables have ids."""
         assert self.ids is not None
         if self.order is not None:
             if num_rows not in (None, len(self.order)):
@@ -198,7 +198,7 @@ class OwnTables:
         )
 
     def _masked(self, rows: Rows, columns: Columns, mask: NDArray[np.bool_], split: str) -> NDArray[np.generic]:
-        """A mask, by the numbers of the nodes where its rows are not in their order."""
+        """A mask in the order of the nodes."""
         if columns.ids is not None and self.ids is not None:
             nodes = self.ids.numbers_in(rows, columns.ids)
             _refuse_repeated(rows, nodes)
@@ -226,7 +226,7 @@ class OwnTables:
         return True
 
     def _opened_by_ids(self, part: str) -> Rows:
-        """The rows of a table of words: its first row is a header unless it has ids of nodes."""
+        """The rows of a table of words. Its first row is a header unless it has node ids."""
         table = self.tables[part]
         if isinstance(table, Rows):
             return table
@@ -246,7 +246,7 @@ class OwnTables:
 
 
 def _words_opened(table: TextFile | Rows, part: str) -> Rows:
-    """A table of words for nodes: the first row is a header if none of its words is in its column again."""
+    """A table of words for nodes. Its first row is a header if none of its words occurs in its column again."""
     if isinstance(table, Rows):
         return table
     is_again = any(words[0] in words[1:] for words in zip(*table.rows, strict=False))

@@ -1,8 +1,8 @@
-"""Graphs with noise in features or edges, and graphs some of whose classes are unknown. The given graph is never
-written to, which may be mapped read-only.
+"""Graphs with noise in features or edges, and graphs some of whose classes are unknown. The given graph, which may be
+mapped read-only, is never changed.
 
-What is drawn is a hash of (seed, what is drawn, node or edge): the same on every rank and machine, and a larger part of
-the nodes or edges contains a smaller one of the same seed.
+Draws are hashes of (seed, kind of draw, node or edge): the same on every rank and machine. For one seed, a larger
+fraction of nodes or edges contains a smaller one.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ugts_dist.csr import from_keys
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 
-_NODES, _FEATURES, _EDGES, _ENDS, _CLASSES = range(0x4E4F4901, 0x4E4F4906)  # set the draws apart
+_NODES, _FEATURES, _EDGES, _ENDS, _CLASSES = range(0x4E4F4901, 0x4E4F4906)  # kinds of draws
 _BLOCK = 1 << 22  # features that are drawn at once
-_WORD = 64  # coin tosses in a hash
-_LOOKED_AT = 4096  # nodes whose features tell whether all are row-normalised
+_WORD = 64  # Bernoulli draws per hash
+_LOOKED_AT = 4096  # nodes whose features are checked for row normalisation
 _ROUNDING = 0.02  # of a sum of row-normalised features in bfloat16
 
 
 @dataclass(frozen=True, eq=False)
 class Unknown:
-    """What a graph with left-out classes does not tell a network.
+    """What a graph with left-out classes hides from a network.
 
     Attributes:
-        classes: the left-out ones, by their numbers in the whole graph, ascending, `[num_left_out]`.
-        test: those of the graph's test nodes that are of these classes, ascending, `[num_unknown]`.
+        classes: the left-out classes, by their numbers in the whole graph, ascending, `[num_left_out]`.
+        test: the test nodes of these classes, ascending, `[num_unknown]`.
     """
 
     classes: Tensor
@@ -41,11 +41,11 @@ class Unknown:
 
 
 def feature_noise(graph: Graph, fraction: float, seed: int) -> Graph:
-    """Exactly `round(fraction * n)` of the n nodes outside the training nodes get coin tosses (0 or 1) as features.
+    """Replace the features of exactly `round(fraction * n)` of the n nodes outside the training set by Bernoulli noise.
 
-    They are divided by their sum where the graph's features are row-normalised, as in the paper's code, which knows no
-    others: where no node that is looked at has negative features, or such that sum to more than 1. A copy of all
-    features is made. (The paper's code draws from validation, test and other nodes separately.)
+    The noise is 0 or 1. It is divided by its sum if the graph's features are row-normalised, as always in the paper's
+    code: if no checked node has negative features, or features with a sum above 1. All features are copied. (The
+    paper's code draws from validation, test and other nodes separately.)
     """
     untrained = torch.ones(graph.num_nodes, dtype=torch.bool)
     untrained[graph.train] = False
@@ -59,15 +59,15 @@ def feature_noise(graph: Graph, fraction: float, seed: int) -> Graph:
 
 
 def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
-    """Exactly `round(fraction * num_edges)` directed edges get another destination, drawn from all nodes.
+    """Replace the destination of exactly `round(fraction * num_edges)` directed edges by a random node.
 
-    The destination, as in the paper's code; labels and splits stay. None of the new edges was there before, none is
-    there twice or a self loop: what would be is drawn again. On the way each edge of the graph takes some 50 bytes.
+    As in the paper's code, only the destination changes; labels and splits stay. Draws that repeat an edge or give a
+    self loop are drawn again. Temporary memory is some 50 bytes per edge.
 
-    Raises InputError where a source has edges to so many nodes that others are not left.
+    Raises InputError if a source has edges to so many nodes that too few others are left.
     """
     n = graph.num_nodes
-    # One number an edge, ascending: destination, then source.
+    # One number per edge, ascending: destination, then source.
     edges = torch.arange(n).repeat_interleave(graph.degree).mul_(n).add_(graph.indices)
     moved = _drawn(hashing.key(_EDGES, seed), torch.arange(graph.num_edges), fraction)
     source = graph.indices[moved].long()
@@ -80,13 +80,12 @@ def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
 
 
 def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, Unknown]:
-    """Leave out `floor(fraction * num_classes)` classes, drawn at random: their nodes stay, without a label.
+    """Leave out `floor(fraction * num_classes)` random classes: their nodes stay, without a label.
 
-    They leave training, validation and test nodes; the other classes are numbered 0, 1, ... in their order. The
-    protocol of leave-out-classes in Stadler et al. 2021 (Graph Posterior Network), which the paper follows.
+    They leave training, validation and test nodes; the other classes are numbered 0, 1, ... in their order. This is the
+    leave-out-classes protocol of Stadler et al. 2021 (Graph Posterior Network), which the paper follows.
 
-    Raises InputError where no class would be left out, or fewer than two would be left, and where one of the splits
-    would have no nodes.
+    Raises InputError if no class would be left out or fewer than two would be left, and if a split would have no nodes.
     """
     count = math.floor(fraction * graph.num_classes + 1e-9)  # 0.29 * 100 is less than 29 in floating point
     if count < 1 or graph.num_classes - count < 2:
@@ -99,7 +98,7 @@ def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, U
     left_out[order[:count]] = True
     number = (~left_out).cumsum(0) - 1
     number[left_out] = -1
-    # Of a node without a label the class is of no matter, and so is whether it is left out.
+    # For nodes without a label it makes no difference whether their class is left out.
     y = torch.where(graph.y < 0, -1, number[graph.y.clamp(min=0)])
     train, valid, test = (nodes[y[nodes] >= 0] for nodes in (graph.train, graph.valid, graph.test))
     for name, nodes in (("train", train), ("valid", valid), ("test", test)):
@@ -125,12 +124,12 @@ def _drawn(key: int, ids: Tensor, fraction: float) -> Tensor:
     count = round(fraction * ids.numel())
     if count == 0:
         return ids[:0]
-    order = hashing.stream(key, ids)  # of different ids never the same
+    order = hashing.stream(key, ids)  # different for different ids
     return ids[order <= order.kthvalue(count).values]
 
 
 def _coins(key: int, nodes: Tensor, width: int) -> Tensor:
-    """A coin toss for each feature of each node: float32 `[num_nodes, width]`."""
+    """A Bernoulli draw for each feature of each node: float32 `[num_nodes, width]`."""
     words = -(-width // _WORD)
     bits = hashing.stream(key, nodes[:, None] * words + torch.arange(words))
     tosses = (bits[:, :, None] >> torch.arange(_WORD)) & 1
@@ -143,7 +142,7 @@ def _is_row_normalized(x: Tensor) -> bool:
 
 
 def _moved(edges: Tensor, moved: Tensor, source: Tensor, n: int, seed: int) -> Tensor:
-    """The edges numbered `moved` with their new ends, `end * n + source`, ascending; none of them is among `edges`."""
+    """The edges numbered `moved` with new ends, `end * n + source`, ascending; none of them is among `edges`."""
     found, attempt = edges[:0], 0
     while moved.numel():
         end = hashing.below(hashing.stream(hashing.key(_ENDS, seed, attempt), moved), torch.tensor(n))
@@ -161,7 +160,7 @@ def _ascending(values: Tensor) -> Tensor:
 
 
 def _contains(ascending: Tensor, values: Tensor) -> Tensor:
-    """Which of the values are there."""
+    """Which of the values are in `ascending`."""
     if not ascending.numel():
         return torch.zeros_like(values, dtype=torch.bool)
     place = torch.searchsorted(ascending, values).clamp_(max=ascending.numel() - 1)
@@ -181,5 +180,5 @@ def _check_room(graph: Graph, source: Tensor, fraction: float) -> None:
 
 
 def _without(digests: Mapping[str, str], *changed: str) -> dict[str, str]:
-    """The checksums of the arrays that are as they were."""
+    """The checksums of the unchanged arrays."""
     return {array: digest for array, digest in digests.items() if array not in changed}

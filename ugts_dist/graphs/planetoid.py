@@ -1,7 +1,7 @@
 """Cora, CiteSeer and PubMed in the raw files of Yang et al. 2016 (arXiv:1603.08861), public split and redrawn ones.
 
-The files are pickles of Python 2. They are read as data: each global that they may name stands for an inert
-holder below, and anything else is refused, so that a hostile file can run nothing.
+The files are pickles of Python 2. They are read as data: each allowed global becomes an inert placeholder below, and
+any other is an error, so that a malicious file can't run code.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
 
 def file_names(prefix: str) -> tuple[str, ...]:
-    """The raw files of the dataset whose files carry this prefix, e.g. "cora"."""
+    """The raw files of the dataset with this prefix, such as "cora"."""
     return tuple(f"ind.{prefix}.{part}" for part in PARTS)
 
 
 def dataset(name: str) -> Dataset:
     """Cora, CiteSeer or PubMed."""
-    from torch_geometric.datasets import Planetoid  # seconds, and a run needs one dataset
+    from torch_geometric.datasets import Planetoid  # imports in seconds, and a run needs one dataset
 
     urls = {file: f"{Planetoid.url}/{file}" for file in file_names(name)}
     return Dataset(read, f"planetoid/{FOLDERS[name]}/raw", urls)
 
 
 def read(folder: Path, name: str, split: int) -> Graph:
-    """Read the public split, number 0, equal to PyG's ``Planetoid``; or a redrawn one with the same test nodes.
+    """Read split 0, the public one, equal to PyG's ``Planetoid``; or a redrawn one with the same test nodes.
 
     Raises InputError that names the damaged file.
     """
@@ -53,7 +53,7 @@ def read(folder: Path, name: str, split: int) -> Graph:
         test = torch.tensor([int(line) for line in paths["test.index"].read_text("ascii").split()])
         if test.numel() != arrays["tx"].size(0):
             raise ValueError(f"{test.numel()} test ids for {arrays['tx'].size(0)} rows of tx")
-        # CiteSeer has isolated nodes among the test ids; their rows are not in the files and stay zero.
+        # CiteSeer has isolated nodes among the test ids. Their rows are not in the files and stay zero.
         first, count = arrays["allx"].size(0), int(test.max()) - arrays["allx"].size(0) + 1
         if int(test.min()) != first or test.unique().numel() != test.numel():
             raise ValueError(f"test ids must be different and start at {first}, the number of rows of allx")
@@ -75,7 +75,7 @@ def read(folder: Path, name: str, split: int) -> Graph:
 
 
 class _Dtype:
-    """What a pickle says of a dtype: its code, then its byte order."""
+    """A dtype in a pickle: its code and byte order."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.dtype = np.dtype(code)
@@ -87,7 +87,7 @@ class _Dtype:
 
 
 class _Array:
-    """What a pickle says of an array: shape, dtype, order and bytes."""
+    """An array in a pickle: shape, dtype, order and bytes."""
 
     values: NDArray[np.generic]
 
@@ -103,7 +103,7 @@ class _Array:
 
 
 class _Csr:
-    """What a pickle says of a scipy.sparse.csr_matrix; pickle sets the attributes."""
+    """A scipy.sparse.csr_matrix in a pickle, which sets the attributes."""
 
     data: _Array
     indices: _Array
@@ -115,7 +115,7 @@ class _Csr:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that knows the globals of the raw files and no others."""
+    """An unpickler that allows only the globals of the raw files."""
 
     def find_class(self, module: str, name: str) -> Any:
         match module, name:
@@ -133,7 +133,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _check_shapes(paths: dict[str, Path], arrays: dict[str, Tensor]) -> None:
-    """Raise InputError where the matrices do not fit together."""
+    """Raise InputError if the matrices do not fit together."""
     for part, other, dim in (
         ("x", "allx", 1),
         ("tx", "allx", 1),

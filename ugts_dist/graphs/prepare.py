@@ -1,4 +1,4 @@
-"""`ugts prepare`: from any graph that we know, or your own, to a store."""
+"""`ugts prepare`: convert a known dataset or your own graph into a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic
+from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic, synthetic_config
 from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -29,13 +29,13 @@ _PARTS = ("edges", "features", "labels", "train", "valid", "test")
 _TABLES = ("ids", "id_column", "header")
 _OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes")
 _DATASETS = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
-# The structure of arxiv had to be prepared from files of one's own before it was a dataset, and still may be.
+# arxiv-structure had to be prepared from one's own files before it was a dataset, which is still allowed.
 _TAKEN = tuple(name for name in _DATASETS if name != ogb_nodes.STRUCTURE)
 _SYNTHETIC = ("scale", "seed")
 
 
 def prepare(options: PrepareOptions) -> str:
-    """Write the store, or verify it; returns a line that says what is there. Raises InputError."""
+    """Write the store, or verify it. Returns a line about it. Raises InputError."""
     _check_name(options)
     if options.verify:
         folder = _folder(options)
@@ -47,7 +47,7 @@ def prepare(options: PrepareOptions) -> str:
 
 
 def summary(folder: Path) -> str:
-    """What a store holds, in one line."""
+    """Contents of a store, in one line."""
     graph = open_store(folder)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
     dtype = str(graph.x.dtype).removeprefix("torch.")
@@ -61,9 +61,9 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
     name, own = options.name, _given(options, (*_PARTS, "data"))
     if name in _TAKEN and own:
         raise InputError(f"NAME: {name} is the name of a dataset; choose another name for your own graph")
-    if name in synthetic.PRESETS:
+    if name in synthetic_config.PRESETS:
         _refuse(options, (*_OWN, "root", "split", "row_normalize", "dtype"), f"the synthetic {name}")
-        config = dataclasses.replace(synthetic.PRESETS[name].scaled(options.scale), seed=options.seed)
+        config = dataclasses.replace(synthetic_config.PRESETS[name].scaled(options.scale), seed=options.seed)
         folder = _new_folder(options)
         synthetic.generate(config, folder, progress)
         return folder
@@ -100,7 +100,7 @@ def _own(options: PrepareOptions) -> RawGraph:
 
 
 def _tell(options: PrepareOptions) -> Callable[[str], None]:
-    """What logs a line about what was found in the user's files, and what was made of it."""
+    """A function that logs a line about the detected properties of the user's files."""
     return lambda text: _log.info(text, extra={"speaker": f"prepare {options.name}"})
 
 
@@ -113,7 +113,7 @@ def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Pa
 
 
 def _write_dataset(options: PrepareOptions, progress: Progress) -> Path:
-    """A dataset of the catalogue is small enough to be loaded whole."""
+    """Write a dataset of the catalogue, which is small enough to be loaded whole."""
     folder = _new_folder(options)
     row_normalize = options.row_normalize != "no"
     progress("load", 0.0)
@@ -138,7 +138,7 @@ def _origin(options: PrepareOptions, source: str, row_normalize: bool) -> Origin
 
 
 def _new_folder(options: PrepareOptions) -> Path:
-    """The target; refused early where it exists, before hours of reading."""
+    """The target folder. Raises InputError if it exists, before hours of reading."""
     folder = _folder(options)
     if os.path.lexists(folder):
         raise InputError(f"{folder}: exists already; remove it, or name another folder with --out")
@@ -148,7 +148,7 @@ def _new_folder(options: PrepareOptions) -> Path:
 def _folder(options: PrepareOptions) -> Path:
     if options.out:
         return Path(options.out).expanduser()
-    synthesis = synthetic.PRESETS.get(options.name)
+    synthesis = synthetic_config.PRESETS.get(options.name)
     return catalogue.stores_folder() / (synthesis.scaled(options.scale).name if synthesis else options.name)
 
 
@@ -164,7 +164,7 @@ def _refuse(options: PrepareOptions, fields: Sequence[str], of: str) -> None:
 
 
 def _given(options: PrepareOptions, fields: Sequence[str]) -> list[str]:
-    """The options among these that differ from their defaults."""
+    """The options among `fields` that differ from their defaults."""
     defaults = PrepareOptions("")
     return [field for field in fields if getattr(options, field) != getattr(defaults, field)]
 

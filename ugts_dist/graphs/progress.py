@@ -1,4 +1,4 @@
-"""How far a long preparation is: bars on a terminal, a line for each stage elsewhere."""
+"""Progress of a long preparation: bars on a terminal, a line per stage elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def show_progress(title: str) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function of a stage and the fraction of it that is done, which shows both on standard error."""
+    """Yield a function of a stage and its finished fraction, which shows both on standard error."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:

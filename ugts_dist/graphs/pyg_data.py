@@ -23,7 +23,7 @@ from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import tensor_table
 
 MASKS = {"train": "train_mask", "valid": "val_mask", "test": "test_mask"}
-_HEADER_BYTES = 1 << 16  # more than what lies before the bytes of a file in an archive
+_HEADER_BYTES = 1 << 16  # more than what precedes the bytes of a file in an archive
 _UNUSED = ("edge_attr", "edge_weight")
 
 
@@ -31,17 +31,17 @@ def _plain_dict(factory: object) -> dict[Any, Any]:
     return {}
 
 
-# PyG caches what it knows of the fields in a defaultdict, which newer versions of torch refuse to fill in. A plain dict
-# takes its place: the class gets a name of the same length in the pickle, under which torch is told another one.
+# PyG stores what it knows about the fields in a defaultdict, which newer versions of torch refuse to load. A plain dict
+# replaces it: the class gets a name of the same length in the pickle, which is registered with torch.
 _DEFAULT_DICT, _PLAIN_DICT = "collections.defaultdict", "collections.plain__dict"
 
-# What a pickled Data is made of. None of these runs anything of the file's when it is made.
+# The classes of a pickled Data. Creating them runs no code of the file.
 _CLASSES: list[Any] = [
     *(Data, DataEdgeAttr, DataTensorAttr, GlobalStorage, AttrType),
     (_plain_dict, _PLAIN_DICT),
 ]
 
-# What else people save, by the name of a class that their file asks for.
+# Other objects that people save, by the name of a class in their file.
 _OTHERS = {
     r"torch_geometric\.data\.(hetero_data|storage)\.": "a HeteroData; allowed: a Data with one kind of nodes and "
     "edges, as HeteroData.to_homogeneous() makes it",
@@ -54,11 +54,11 @@ _OTHERS = {
 def from_data(
     name: str, path: Path, split: int, undirected: bool, num_classes: int | None, tell: Callable[[str], None]
 ) -> RawGraph:
-    """A PyG ``Data`` in a file of ``torch.save``, read memory-mapped and with ``weights_only``: it runs no code.
+    """Read a PyG ``Data`` from a file of ``torch.save``, memory-mapped and with ``weights_only``: it runs no code.
 
-    It has x, edge_index (or adj_t), y, train_mask, val_mask and test_mask. ``split`` chooses a column of the masks that
-    have several; a mask with one axis holds for every split. ``tell`` gets a line about what is not used. Raises
-    InputError for anything else.
+    It has x, edge_index (or adj_t), y, train_mask, val_mask and test_mask. ``split`` chooses a column of masks with
+    several; a mask with one axis is the same for every split. ``tell`` is called with a line about unused fields.
+    Raises InputError for anything else.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -82,7 +82,7 @@ def from_data(
 
 
 def _fields(path: Path) -> Mapping[str, Any]:
-    """What the Data holds, by name; that of PyG 1 kept it as plain attributes."""
+    """The fields of the Data, by name. PyG 1 kept them as plain attributes."""
     with reading(path):
         data = _load(path)
         if not isinstance(data, Data):
@@ -95,10 +95,10 @@ def _fields(path: Path) -> Mapping[str, Any]:
 
 
 def _load(path: Path) -> Any:
-    # Its end takes every class off torch's list, also those that were on it before.
+    # Its end removes every class from torch's list, including those that were on it before.
     more = [kind for kind in _CLASSES if kind not in torch.serialization.get_safe_globals()]
     with torch.serialization.safe_globals(more), warnings.catch_warnings():
-        # Newer versions of torch tell that they check sparse tensors, as they should.
+        # Newer versions of torch warn that they check sparse tensors, as they should.
         warnings.filterwarnings("ignore", "Validating sparse tensor invariants", UserWarning)
         try:
             return _weights_only(path)
@@ -113,14 +113,14 @@ def _load(path: Path) -> Any:
 
 def _weights_only(path: Path) -> Any:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as content:
-        # The pages that are changed here are copies: the file stays as it is.
+        # Changed pages are copies: the file stays as it is.
         if _rename_default_dict(file, content):
             return torch.load(cast(BinaryIO, content), map_location="cpu", weights_only=True)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _rename_default_dict(file: BinaryIO, content: mmap.mmap) -> bool:
-    """Give the class another name in the pickle of a torch archive; returns whether it is there."""
+    """Rename the class in the pickle of a torch archive. Returns whether it occurs there."""
     with zipfile.ZipFile(file) as archive:
         info = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
     if info is None:
@@ -133,14 +133,14 @@ def _rename_default_dict(file: BinaryIO, content: mmap.mmap) -> bool:
 
 
 def _edge_index(path: Path, fields: Mapping[str, Any]) -> tuple[Tensor, str]:
-    """Sources above destinations, [2, num_edges], and the field they are from."""
+    """Sources above destinations, [2, num_edges], and the name of their field."""
     adjacency = fields.get("adj_t")
     if fields.get("edge_index") is not None or adjacency is None:
         edge_index = _tensor(path, fields, "edge_index")
         if edge_index.dim() != 2 or edge_index.size(0) != 2:
             raise InputError(f"{path} edge_index: has shape {tuple(edge_index.shape)}; allowed: (2, number of edges)")
         return edge_index, "edge_index"
-    # A row of the transposed adjacency matrix has the sources of one destination. Nobody has checked its arrays yet.
+    # A row of the transposed adjacency matrix has the sources of one destination. Its arrays are not checked yet.
     if isinstance(adjacency, Tensor) and adjacency.layout == torch.sparse_csr and adjacency.dim() == 2:
         pointer, source = adjacency.crow_indices(), adjacency.col_indices()
         degree = pointer.diff()
@@ -163,7 +163,7 @@ def _tensor(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
 
 
 def _mask(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
-    """True and false by node, [num_nodes] or [num_nodes, num_splits]; integers may stand for them."""
+    """A boolean mask over nodes, [num_nodes] or [num_nodes, num_splits], from booleans or 0 and 1."""
     mask = _tensor(path, fields, field)
     integers = not mask.is_floating_point() and not mask.is_complex()
     if mask.dim() not in (1, 2) or not integers or bool(((mask != 0) & (mask != 1)).any()):

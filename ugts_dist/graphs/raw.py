@@ -1,4 +1,4 @@
-"""A graph in tables, and how it becomes a store without ever being whole in memory."""
+"""A graph in tables, and its conversion into a store without loading it as a whole."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ Integers = NDArray[np.int64]
 
 LEAST_MEMORY, MOST_MEMORY = 1 << 24, 1 << 28  # for sorting edges
 _INT64, _FLOAT32, _BFLOAT16 = np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.uint16)
-_EDGE_BYTES = 8  # a guess of what an edge takes in a text file, where their number is not known
+_EDGE_BYTES = 8  # a guess of an edge's size in a text file, if their number is unknown
 
 
 @dataclass(frozen=True)
 class RawGraph:
-    """Where the parts of a graph are read from; the number of nodes is that of the labels."""
+    """The tables of a graph. The number of nodes is that of the labels."""
 
     name: str
-    source: str  # where it comes from, kept in the store for people
+    source: str  # where it comes from, recorded in the store
     edges: Table  # two columns, source and destination
-    features: Table  # a row for each node
-    labels: Table  # one column, a row for each node; negative where there is no label
+    features: Table  # one row per node
+    labels: Table  # one column, one row per node; negative: no label
     splits: Mapping[str, Table]  # train, valid and test: one column of node ids, or of true and false for each node
-    undirected: bool  # add the opposite of each edge
+    undirected: bool  # add the reverse of each edge
     num_classes: int | None = None  # None: one more than the highest label
-    num_nodes: int | None = None  # how many rows the labels must have, where that is told
-    num_edges: int | None = None  # how many rows the edges must have, where that is told
+    num_nodes: int | None = None  # expected number of rows of the labels, if known
+    num_edges: int | None = None  # expected number of rows of the edges, if known
     features_of: Integers | None = None  # [num_nodes] the node of each row of the features; None: they are in order
-    ids: NodeIds | None = None  # what the nodes are called in the user's files; None: 0, 1, 2, ...
-    class_names: tuple[str, ...] = ()  # where the labels were words
+    ids: NodeIds | None = None  # the nodes' ids in the user's files; None: 0, 1, 2, ...
+    class_names: tuple[str, ...] = ()  # if the labels are words
 
 
 def write_raw(
@@ -57,12 +57,12 @@ def write_raw(
     progress: Progress,
     tell: Callable[[str], None],
 ) -> None:
-    """Write the graph as a store, in memory of some 30 bytes a node, a byte an edge, and 50 MiB.
+    """Write the graph as a store. Memory: some 30 bytes per node, a byte per edge, and 50 MiB.
 
-    Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and the
-    fraction of it that is done. Files of 8 bytes an edge (16 where undirected) lie beside the arrays for a
-    while. ``tell`` gets a line where the labels have gaps, and classes are numbered anew. Raises InputError that names
-    file and row, and as StoreWriter does.
+    Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and its finished
+    fraction. Temporary files beside the arrays take 8 bytes per edge (16 if undirected). ``tell`` is called with a line
+    if labels have gaps, so that classes are renumbered. Raises InputError that names file and row, and as StoreWriter
+    does.
     """
     labels, class_names = _classes(raw, _labels(raw), tell)
     num_nodes = len(labels)
@@ -99,7 +99,7 @@ def _labels(raw: RawGraph) -> Integers:
 
 
 def _classes(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> tuple[Integers, tuple[str, ...]]:
-    """Labels without gaps, and the names of their classes, where their number is not given."""
+    """Labels without gaps and the names of their classes, unless the number of classes is given."""
     if raw.class_names or raw.num_classes is not None:
         return labels, raw.class_names
     numbered, names = without_gaps(labels)
@@ -133,7 +133,7 @@ def _node_ids(table: Table, num_nodes: int) -> Integers:
 
 
 def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers], class_names: tuple[str, ...]) -> int:
-    """Refuse splits with a common node, and labels out of range; returns the number of classes."""
+    """Refuse splits with a common node and labels out of range. Returns the number of classes."""
     owner = np.full(len(labels), -1, dtype=np.int8)
     arrays = list(splits)
     for number, (array, nodes) in enumerate(splits.items()):
@@ -167,7 +167,7 @@ def _write_features(
 
 
 def _features(raw: RawGraph, num_nodes: int, row_normalize: bool, progress: Progress) -> Iterator[NDArray[np.float32]]:
-    """The features, a block of rows at a time; ``row_normalize`` as in ``catalogue.load``."""
+    """The features in blocks of rows; ``row_normalize`` as in ``catalogue.load``."""
     lowest = 0.0
     if row_normalize:
         report = _stage(progress, "lowest feature")
@@ -227,7 +227,7 @@ def _write_edges(raw: RawGraph, num_nodes: int, store: StoreWriter, progress: Pr
 
 
 def _neighbours(sorter: EdgeSorter, indptr: Integers, report: Report) -> Iterator[Integers]:
-    """The sources of all edges; the degree of node v is put into ``indptr[v + 1]``."""
+    """The sources of all edges; the degree of node v is written to ``indptr[v + 1]``."""
     for first, degree, sources in sorter.neighbours():
         last = first + len(degree)
         indptr[first + 1 : last + 1] = degree
@@ -236,7 +236,7 @@ def _neighbours(sorter: EdgeSorter, indptr: Integers, report: Report) -> Iterato
 
 
 def _check_ids(table: Table, ids: Block, first: int, num_nodes: int) -> None:
-    """Refuse ids that are no nodes; ``first`` is the number of rows before these."""
+    """Refuse ids that are not nodes; ``first`` is the number of rows before these."""
     if ids.size and (ids.min() < 0 or ids.max() >= num_nodes):
         position = np.argwhere((ids < 0) | (ids >= num_nodes))[0]
         node: Any = ids[tuple(position)]

@@ -1,4 +1,4 @@
-"""Opening files of rows: NPY, Parquet, and text with separated fields."""
+"""Opens files of rows: NPY, Parquet, and text with separated fields."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ugts_dist.graphs.tables import Block, Column, Found, Kind, Report, Rows, Ta
 
 
 def open_file(path: Path) -> TextFile | Rows:
-    """The rows of a file by the end of its name: .npy, .parquet, and .csv, .tsv or .txt, also with .gz.
+    """The rows of a file, by its suffix: .npy, .parquet, and .csv, .tsv or .txt, also with .gz.
 
-    Of a text file it is yet to be decided whether its first row is a header. An NPY array has one or two axes. Raises
-    InputError where the file is missing or of another kind.
+    For a text file, the caller has to decide whether its first row is a header. An NPY array has one or two axes.
+    Raises InputError if the file is missing or of another kind.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -37,8 +37,8 @@ def open_file(path: Path) -> TextFile | Rows:
 def open_table(path: Path, kind: Kind) -> Table:
     """All columns of a file as a table of numbers; a first row of text is a header.
 
-    Raises InputError as ``open_file`` does, and where the file does not hold ``kind``; reading names the row of a field
-    that is missing or is no number.
+    Raises InputError as ``open_file`` does, and if the file does not hold ``kind``. Reading names the row of a field
+    that is missing or not a number.
     """
     if path.is_file() and path.name.endswith(".npy"):
         return array_table(str(path), _mapped(path), kind)
@@ -108,7 +108,7 @@ def _parquet(path: Path) -> Rows:
 
 
 def _decoded(array: pa.Array) -> pa.Array:
-    """The values themselves of what pandas calls a categorical column."""
+    """The values of a categorical column of pandas."""
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 

@@ -18,8 +18,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.index_type import index_type
 
 _INTEGERS = (torch.int32, torch.int64)
-_DOMAIN = 0x4E45494748  # sets the neighbours' hashes apart from those of seeds and splits
-_SCAN_BELOW = 32  # nodes of the graph per candidate under which marking and scanning beats sorting
+_DOMAIN = 0x4E45494748  # separates the neighbours' hashes from those of seeds and splits
+_SCAN_BELOW = 32  # nodes of the graph per candidate below which marking and scanning is faster than sorting
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,9 @@ class Hop:
     """The edges of one layer in CSR form; destination ``i`` is node ``i`` of the sample.
 
     Attributes:
-        indptr: [num_dst + 1] int32, or int64 where the graph needs it.
-        indices: positions in the sample's ``nodes`` of the sources, [num_edges] of the same type.
-        num_src: nodes of the sample that were met up to this hop.
+        indptr: [num_dst + 1] int32, or int64 if the graph requires it.
+        indices: positions of the sources in the sample's ``nodes``, [num_edges] of the same type.
+        num_src: nodes of the sample that were reached up to this hop.
     """
 
     indptr: Tensor
@@ -43,12 +43,12 @@ class Hop:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What one step computes with on one rank.
+    """The sample of one step on one rank.
 
     Attributes:
         step: the global step.
-        nodes: [num_nodes] int64 ids; the seeds, then the new nodes of each hop, ascending within the hop.
-        num_seeds: how many of them are seeds.
+        nodes: [num_nodes] int64 ids: the seeds, then the new nodes of each hop, ascending within the hop.
+        num_seeds: number of seeds.
         hops: the seeds' own hop first.
     """
 
@@ -58,7 +58,7 @@ class Sample:
     hops: tuple[Hop, ...]
 
     def output(self) -> SamplerOutput:
-        """As PyG's loaders take it: ``row`` (source) and ``col`` (destination) are positions in ``node``."""
+        """The format of PyG's loaders: ``row`` (source) and ``col`` (destination) are positions in ``node``."""
         rows = [hop.indices.long() for hop in self.hops]
         cols = [
             torch.arange(hop.num_dst, device=hop.indptr.device).repeat_interleave(
@@ -79,29 +79,28 @@ class Sample:
 
 
 class Sampler(Protocol):
-    """Anything that samples around seed nodes."""
+    """Samples around seed nodes."""
 
     fan_out: tuple[int, ...]
 
     def sample(self, step: int, nodes: Tensor) -> Sample:
-        """Sample around different seed nodes, [num_seeds] ids."""
+        """Sample around distinct seed nodes, [num_seeds] ids."""
         ...
 
 
 class NeighborSampler(BaseSampler):
     """Samples in-neighbours hop by hop, without replacement; a drop-in for PyG's loaders.
 
-    The frontier of a hop is *every* node met so far, and each frontier node draws ``min(degree,
-    fan_out[hop])`` neighbours afresh (the layered sampling of GraphSAGE, Hamilton et al. 2017, algorithm 2).
-    What a seed node's output is computed from therefore does not depend on the other seeds of the batch, so
-    neither on how a batch is cut into ranks. The draw depends on (seed, step, hop, node) alone: the same on
-    every rank, thread, worker and device.
+    The frontier of a hop is *every* node reached so far. Each frontier node draws ``min(degree, fan_out[hop])`` new
+    neighbours (the layered sampling of GraphSAGE, Hamilton et al. 2017, algorithm 2). So the output of a seed node does
+    not depend on the other seeds of the batch, nor on how a batch is shared over ranks. A draw depends only on (seed,
+    step, hop, node): it is the same on every rank, thread, worker and device.
 
     Args:
         indptr: [num_nodes + 1] int64.
         indices: [num_edges] int32 or int64; the in-neighbours of ``v`` are ``indices[indptr[v]:indptr[v +
-            1]]``. Both arrays are kept, not copied, and sampling runs on their device.
-        fan_out: neighbours a node draws at each hop, the seeds' own hop first; -1 takes all of them.
+            1]]``. Both arrays are kept without a copy, and sampling runs on their device.
+        fan_out: neighbours that a node draws at each hop, the seeds' own hop first; -1 draws all.
         seed: the run seed.
 
     Raises InputError for a fan-out that is empty or has an entry which is neither -1 nor positive.
@@ -121,9 +120,9 @@ class NeighborSampler(BaseSampler):
         self._threads = threading.local()
 
     def sample(self, step: int, nodes: Tensor) -> Sample:
-        """Sample around the seed nodes, [num_seeds] ids, all different (else InputError).
+        """Sample around the seed nodes, [num_seeds] distinct ids (else InputError).
 
-        The edges of a hop are sorted by destination, then by the place of the neighbour in ``indices``.
+        The edges of a hop are sorted by destination, then by the position of the neighbour in ``indices``.
         """
         if nodes.dim() != 1 or nodes.dtype not in _INTEGERS:
             raise InputError(f"seed nodes: {nodes.dtype} of shape {tuple(nodes.shape)}; allowed: a list of node ids")
@@ -135,9 +134,9 @@ class NeighborSampler(BaseSampler):
         try:
             positions = torch.arange(seeds.numel(), dtype=local.dtype, device=device)
             local[met] = positions
-            # One look at the device finds both mistakes: ids that clamp changed, and repeated ones.
+            # One synchronisation with the device finds both mistakes: ids that were clamped, and repeated ones.
             if not bool(((local[met] == positions) & (met == seeds)).all()):
-                raise _bad_seeds(seeds, self.num_nodes)
+                raise bad_seeds(seeds, self.num_nodes)
             for hop, fan in enumerate(self.fan_out):
                 indptr, edge = self._draw(hashing.key(_DOMAIN, self.seed, step, hop), fan, met)
                 source = self.indices.index_select(0, edge)
@@ -152,28 +151,27 @@ class NeighborSampler(BaseSampler):
         return Sample(step, met, seeds.numel(), tuple(hops))
 
     def sample_from_nodes(self, index: NodeSamplerInput, **_: Any) -> SamplerOutput:
-        """Sample for PyG's own loaders; they know no step, so a node always draws what it draws in step 0."""
+        """Sample for PyG's own loaders. They have no step, so a node always draws as in step 0."""
         out = self.sample(0, index.node).output()
         if index.input_id is not None:
             out.metadata = (index.input_id, index.time)
         return out
 
     def sample_from_edges(self, index: EdgeSamplerInput, neg_sampling: Any = None) -> NoReturn:
-        """Part of PyG's interface; the project classifies nodes and graphs and has no use for seed edges."""
+        """Part of PyG's interface. The project classifies nodes and graphs, and has no seed edges."""
         raise TypeError("NeighborSampler samples from seed nodes; seed edges (link prediction) are not supported")
 
     def _draw(self, key: int, fan: int, frontier: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw for the frontier: where each node's draws begin, [len(frontier) + 1], and positions in ``indices``.
+        """Draw for the frontier: the start of each node's draws, [len(frontier) + 1], and positions in ``indices``.
 
-        Both int64. Raises InputError where ``indptr`` leads out of ``indices``, as that of a file may which changed
-        since it was checked.
+        Both int64. Raises InputError if ``indptr`` leads out of ``indices``, as in a file that changed since its check.
         """
         start, end = self.indptr[frontier], self.indptr[frontier + 1]
         degree = end - start
         outside = ((start < 0) | (degree < 0) | (end > self.indices.numel())).any()
         taken = degree if fan == -1 else degree.clamp(max=fan)
         indptr = row_pointers(taken)
-        # Both are looked at together, as a device makes the host wait.
+        # Both are checked together, as each check makes the host wait.
         total, is_outside = torch.stack([indptr[-1], outside]).tolist()
         if is_outside:
             raise InputError("indptr: leads out of indices; the files of the graph changed while they were used")
@@ -186,7 +184,7 @@ class NeighborSampler(BaseSampler):
         return indptr, edge
 
     def _scratch(self, device: torch.device) -> Tensor:
-        """Node id -> position in the sample, -1 outside; one a thread, filled with -1 between samples."""
+        """Node id -> position in the sample, -1 outside; one per thread, all -1 between samples."""
         scratch: Tensor | None = getattr(self._threads, "scratch", None)
         if scratch is None:
             scratch = torch.full((self.num_nodes,), -1, dtype=index_type(self.num_nodes), device=device)
@@ -202,7 +200,7 @@ class NeighborSampler(BaseSampler):
 
 
 def _new_nodes(candidates: Tensor, local: Tensor) -> Tensor:
-    """The different ones among the candidates, whose entries of ``local`` are -1: ascending int64."""
+    """The distinct candidates whose entries of ``local`` are -1: ascending int64."""
     if candidates.numel() * _SCAN_BELOW < local.numel():
         return torch.unique(candidates).long()
     local[candidates.long()] = -2
@@ -210,11 +208,11 @@ def _new_nodes(candidates: Tensor, local: Tensor) -> Tensor:
 
 
 def _floyd(start: Tensor, degree: Tensor, count: int) -> Tensor:
-    """Choose ``count`` of ``degree`` positions a row, ascending: [rows, count] int64.
+    """Choose ``count`` of ``degree`` positions per row, ascending: [rows, count] int64.
 
     Floyd's algorithm (Bentley and Floyd 1987, "A sample of brilliance"): draw j is one of the first
-    ``degree - count + j + 1`` positions, or the last of these where that one is taken already. ``start`` is
-    [rows] random bits, ``degree`` [rows] with every entry above ``count``.
+    ``degree - count + j + 1`` positions, or the last of these if that one is already taken. ``start`` is [rows] random
+    bits, ``degree`` [rows] with every entry above ``count``.
     """
     chosen = torch.empty((count, degree.numel()), dtype=torch.int64, device=degree.device)
     for draw in range(count):
@@ -225,7 +223,8 @@ def _floyd(start: Tensor, degree: Tensor, count: int) -> Tensor:
     return chosen.t().sort(dim=1).values
 
 
-def _bad_seeds(seeds: Tensor, num_nodes: int) -> InputError:
+def bad_seeds(seeds: Tensor, num_nodes: int) -> InputError:
+    """What is wrong with seed nodes that lead out of the graph or repeat one another."""
     outside = seeds[(seeds < 0) | (seeds >= num_nodes)]
     if outside.numel():
         return InputError(f"seed nodes: {int(outside[0])} is not a node; allowed: 0 to {num_nodes - 1}")

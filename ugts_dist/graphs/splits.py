@@ -1,4 +1,4 @@
-"""Splits for the datasets that come without one, and more of them for those whose public split is small."""
+"""Splits for datasets without one, and further splits for those with a small public one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ugts_dist.errors import InputError
 TRAIN_PER_CLASS = 20
 VALID_PER_CLASS = 30
 
-# Set the splits' hashes apart from those of seeds and neighbours, and from each other.
+# Separate the splits' hashes from those of seeds and neighbours, and from each other.
 _STRATIFIED = 0x53504C4954
 _REDRAWN = 0x52454452
 
 
 def redrawn(y: Tensor, train: Tensor, valid: Tensor, split: int) -> tuple[Tensor, Tensor]:
-    """Draw training and validation nodes anew from both together, as many of each class to train as in ``train``.
+    """Redraw training and validation nodes from both together, with as many training nodes per class as in ``train``.
 
-    A validation set on which many settings were compared no longer tells a better one from a luckier one; other splits
-    of the same nodes tell more, and leave the test nodes alone.
-    ``y`` is [num_nodes] int64, the ids ascend; the result depends on these and ``split`` alone.
+    A validation set on which many settings were compared no longer tells a better one from a luckier one. Other splits
+    of the same nodes give further evidence without using the test nodes. ``y`` is [num_nodes] int64, the ids are
+    ascending; the result depends only on these and ``split``.
     """
     pool = torch.cat([train, valid]).sort().values
     pool = pool[hashing.stream(hashing.key(_REDRAWN, split), pool).argsort()]
@@ -32,11 +32,11 @@ def redrawn(y: Tensor, train: Tensor, valid: Tensor, split: int) -> tuple[Tensor
 
 
 def stratified(name: str, y: Tensor, split: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw 20 training and 30 validation nodes a class; the rest tests (Shchur et al. 2018,
+    """Draw 20 training and 30 validation nodes per class; the rest are test nodes (Shchur et al. 2018,
     arXiv:1811.05868).
 
-    ``y`` is [num_nodes] int64 with every class at least 51 times, else InputError. The result, ascending node
-    ids, depends on ``y`` and ``split`` alone: not on a library's random generator.
+    ``y`` is [num_nodes] int64 with every class at least 51 times, else InputError. The result, ascending node ids,
+    depends only on ``y`` and ``split``, not on a library's random generator.
     """
     order = hashing.stream(hashing.key(_STRATIFIED, split), torch.arange(y.numel())).argsort()
     train, valid, test = [], [], []

@@ -1,19 +1,19 @@
-"""Columns of features brought to one scale."""
+"""Standardisation of feature columns."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 20  # numbers that are looked at together
-_CONSTANT = 1e-6  # deviation over mean under which a column is constant but for rounding
+_BLOCK = 1 << 20  # numbers that are read at once
+_CONSTANT = 1e-6  # deviation divided by mean below which a column is constant up to rounding
 
 
 def column_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column of `[num_nodes, num_features]`, float64 `[num_features]`.
 
-    Two passes, block after block, so that a memory-mapped table is never held as a whole, and large means do not
-    swallow small deviations.
+    Two passes in blocks: a memory-mapped table is never held as a whole, and large means do not cancel small
+    deviations.
     """
     rows = max(1, _BLOCK // x.shape[1])
     mean = torch.zeros(x.shape[1], dtype=torch.float64)

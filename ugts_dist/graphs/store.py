@@ -26,14 +26,14 @@ def is_store(folder: Path) -> bool:
 
 
 def open_store(folder: Path, remember: bool = True) -> Graph:
-    """Open a store memory-mapped and read-only: a write into its tensors ends the process.
+    """Open a store memory-mapped and read-only: a write to its tensors ends the process.
 
-    The first time, all arrays are read and checked (``check_once``): no number in them leads out of an array. A later
-    time, only meta.json, names, shapes, dtypes, and the sizes and times of the files are compared. A feature, a label
-    or an edge that changed into another valid one is found by ``verify_store`` only.
+    The first time, all arrays are read and checked (``check_once``): no number in them leads out of an array. Later,
+    only meta.json, names, shapes, dtypes, and the sizes and times of the files are compared. Only ``verify_store``
+    detects a feature, label or edge that changed into another valid one.
 
-    A file that is changed in place while it is mapped may still end in an error, or in other results; one that is cut
-    short ends the process with SIGBUS, which can't be prevented.
+    If a file is changed in place while it is mapped, an error or other results are possible. A file that is truncated
+    then ends the process with SIGBUS, which can't be prevented.
 
     Raises InputError, in one line that names the file.
     """
@@ -44,17 +44,17 @@ def open_store(folder: Path, remember: bool = True) -> Graph:
 
 
 def describe_store(folder: Path) -> Graph:
-    """A store for its counts only: what the arrays hold is not checked, and nothing may index with it.
+    """A store for its counts only. Its arrays are not checked and must not be used for indexing.
 
-    Raises InputError where meta.json, or the size of a file, is wrong.
+    Raises InputError if meta.json, or the size of a file, is wrong.
     """
     return _mapped(folder, _described(folder))
 
 
 def open_extra(folder: Path, array: str) -> NDArray[Any] | None:
-    """An extra array of a store, memory-mapped and read-only; None where the store has no such array.
+    """An extra array of a store, memory-mapped and read-only; None if the store has no such array.
 
-    Raises InputError where its file is missing, or has another size, shape or dtype than meta.json says.
+    Raises InputError if its file is missing, or differs from meta.json in size, shape or dtype.
     """
     described = read_meta(folder).extra_arrays.get(array)
     if described is None:
@@ -67,9 +67,9 @@ def open_extra(folder: Path, array: str) -> NDArray[Any] | None:
 
 
 def verify_store(folder: Path) -> bool:
-    """Compare every array with its SHA-256 in meta.json, and check what it holds.
+    """Compare every array with its SHA-256 in meta.json, and check its contents.
 
-    Returns whether meta.json has a checksum of its own, which is compared too; older stores have none. Raises
+    Returns whether meta.json has a checksum of itself, which is compared, too; older stores have none. Raises
     InputError that names each file that differs.
     """
     wrong = []
@@ -88,7 +88,7 @@ def verify_store(folder: Path) -> bool:
 
 
 def _described(folder: Path) -> Meta:
-    """The contents of meta.json, to which all files have the right size, shape and dtype."""
+    """The contents of meta.json, after a check that all files have the right size, shape and dtype."""
     meta = read_meta(folder)
     for array, (dtype, shape, _) in (meta.arrays | meta.extra_arrays).items():
         check_file(folder / f"{array}.npy", dtype, shape)
@@ -101,7 +101,7 @@ def _mapped(folder: Path, meta: Meta) -> Graph:
 
 
 def map_graph(folder: Path, name: str, num_classes: int, dtypes: Mapping[str, str]) -> Graph:
-    """The arrays of a store, mapped into memory and not looked at; ``dtypes`` as in meta.json."""
+    """The arrays of a store, mapped into memory and not checked; ``dtypes`` as in meta.json."""
     tensors: dict[str, Any] = {array: _tensor(folder / f"{array}.npy", dtype) for array, dtype in dtypes.items()}
     return Graph(name=name, num_classes=num_classes, **tensors)
 

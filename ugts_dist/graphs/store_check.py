@@ -1,4 +1,4 @@
-"""What a store's arrays must hold before anything indexes with them: checked once, and remembered by file times."""
+"""The check of a store's arrays before they are used for indexing: done once, and recorded with file times."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ugts_dist.graphs.graph import ArrayError, Graph, validate
 from ugts_dist.graphs.store_files import LAYOUT, META
 
 CHECKED = ".checked.json"
-_VERSION = 1  # of what is checked: another one is another check
+_VERSION = 1  # of the check: stores are checked again after a change
 _CACHE = "~/.cache/ugts_dist/checked"
-# The times of files go in ticks of some milliseconds. A change within the tick of the one before it can't be seen.
+# File times have a resolution of some milliseconds. A change within that time of the one before is invisible.
 _TICK = 100_000_000
 
 Stamp = dict[str, list[int]]
@@ -28,7 +28,7 @@ Stamp = dict[str, list[int]]
 
 
 def stamp(folder: Path) -> Stamp:
-    """What tells whether a file of the store was changed or replaced. Raises InputError where one is missing."""
+    """The properties that show whether a file of the store was changed. Raises InputError if one is missing."""
     stamps = {}
     for name in (META, *(f"{array}.npy" for array in LAYOUT)):
         with reading(folder / name):
@@ -38,17 +38,17 @@ def stamp(folder: Path) -> Stamp:
 
 
 def is_checked(folder: Path) -> bool:
-    """Whether the files of a store are remembered as checked. Raises InputError where one is missing."""
+    """Whether the files of a store are recorded as checked. Raises InputError if one is missing."""
     return _is_remembered(_places(folder), stamp(folder))
 
 
 def check_once(folder: Path, graph: Graph, before: Stamp, remember: bool) -> None:
-    """Check the mapped arrays of a store as ``check`` does, unless they are remembered as checked.
+    """Check the mapped arrays of a store as ``check`` does, unless they are recorded as checked.
 
-    The memory is a file in the store's folder, or in ~/.cache where that can't be written. It holds for files of the
-    same size, times and inode, whoever checked them. Of several processes of a machine one checks, while the others
-    wait for it. ``before`` is the stamp that was taken before the arrays were mapped; without ``remember`` nothing is
-    written. Raises InputError as ``check`` does, and where a file changes meanwhile.
+    The record is a file in the store's folder, or in ~/.cache if that can't be written. It is valid for files of the
+    same size, times and inode, whoever checked them. One process of a machine checks while the others wait. ``before``
+    is the stamp that was taken before the arrays were mapped. Without ``remember`` nothing is written. Raises
+    InputError as ``check`` does, and if a file changes during the check.
     """
     places = _places(folder)
     if not _is_remembered(places, before):
@@ -64,7 +64,7 @@ def check_once(folder: Path, graph: Graph, before: Stamp, remember: bool) -> Non
 
 
 def check(folder: Path, graph: Graph) -> None:
-    """Read the arrays of a store and compare them with what ``Graph`` promises, in blocks and bounded memory.
+    """Read the arrays of a store, in blocks and bounded memory, and compare them with what ``Graph`` promises.
 
     Raises InputError that names the file.
     """
@@ -76,14 +76,14 @@ def check(folder: Path, graph: Graph) -> None:
 
 
 def _places(folder: Path) -> Sequence[Path]:
-    """Where the memory may lie: with the store, or in the user's cache by the store's real path."""
+    """Files for the record: in the store, or in the user's cache by the store's real path."""
     key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
     return folder / CHECKED, Path(_CACHE).expanduser() / f"{key}.json"
 
 
 def _is_remembered(places: Sequence[Path], files: Stamp) -> bool:
     for place in places:
-        # A memory that is damaged or of another kind is none.
+        # A damaged record is ignored.
         with suppress(OSError, ValueError, RecursionError):
             if json.loads(place.read_text(encoding="utf-8")) == {"version": _VERSION, "files": files}:
                 return True
@@ -92,7 +92,7 @@ def _is_remembered(places: Sequence[Path], files: Stamp) -> bool:
 
 def _write_memory(places: Sequence[Path], files: Stamp) -> None:
     for place in places:
-        # Where it can't be written, the check is repeated.
+        # Without a record the check is repeated.
         with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             write_text(place, json.dumps({"version": _VERSION, "files": files}) + "\n")
@@ -106,7 +106,7 @@ def _is_writable(place: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path, wait: bool) -> Iterator[None]:
-    """One process of this machine at a time, if ``wait``; the lock goes with its process, however that ends."""
+    """One process of this machine at a time, if ``wait``. The lock ends with its process, however that ends."""
     with (folder / META).open("rb") as file:
         if wait:
             # Some network file systems can't lock a file that is open for reading: then each process checks.

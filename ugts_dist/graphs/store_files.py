@@ -1,4 +1,4 @@
-"""The files of a graph store: what meta.json says of them, and how they are checked against it."""
+"""The files of a graph store: meta.json, and how the files are checked against it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = 1
 META = "meta.json"
 LOCK = ".lock"
 
-# Number of axes and dtypes of every array; bfloat16, which numpy lacks, is kept as uint16.
+# Number of axes and dtypes of every array. bfloat16, which numpy lacks, is stored as uint16.
 LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
     "indptr": (1, ("int64",)),
     "indices": (1, ("int32", "int64")),
@@ -34,7 +34,7 @@ LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 
 
-# Extra arrays belong to nodes or classes and not to the graph, e.g. the ids of the nodes in the user's own files.
+# Extra arrays belong to nodes or classes and not to the graph, such as the node ids of the user's files.
 EXTRA_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
 _EXTRA_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _EXTRA_AXES = (1, 2)
@@ -45,22 +45,22 @@ ArrayMeta = tuple[str, tuple[int, ...], str]
 
 @dataclass(frozen=True)
 class Meta:
-    """What meta.json says.
+    """The contents of meta.json.
 
-    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file, and older stores have none of them.
+    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file; older stores have none of them.
     """
 
     name: str
     num_classes: int
     arrays: dict[str, ArrayMeta]
     origin: dict[str, str | int | float | bool]
-    class_names: tuple[str, ...] = ()  # one for each class, or none
+    class_names: tuple[str, ...] = ()  # one per class, or none
     extra_arrays: dict[str, ArrayMeta] = field(default_factory=dict)
     checksum: str = ""  # SHA-256 of the other values of meta.json, as ``meta_sha256`` computes it
 
 
 def read_meta(folder: Path) -> Meta:
-    """Read and check meta.json. Raises InputError, in one line, for anything that ``StoreWriter`` never wrote."""
+    """Read and check meta.json. Raises InputError, in one line, for contents that ``StoreWriter`` never writes."""
     path = folder / META
     if not path.is_file():
         raise InputError(f"{folder}: is no graph store ({META} is missing)")
@@ -101,7 +101,7 @@ def read_meta(folder: Path) -> Meta:
 
 
 def meta_sha256(content: Mapping[str, Any]) -> str:
-    """The checksum of the values of meta.json without its own, whatever their order and the white space."""
+    """The checksum of the values of meta.json except this one, independent of their order and of white space."""
     values = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -134,7 +134,7 @@ def _described(array: str, values: Any, axes: tuple[int, ...], dtypes: tuple[str
 
 
 def check_file(path: Path, dtype: str, shape: tuple[int, ...]) -> None:
-    """Refuse an array file that is missing, truncated or not what meta.json says."""
+    """Raise InputError for an array file that is missing, truncated or different from meta.json."""
     if not path.is_file():
         raise InputError(f"{path}: is missing; prepare the graph again")
     with reading(path):
@@ -167,6 +167,6 @@ def read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a whole file, header and all, as ``sha256sum`` prints it."""
+    """The checksum of a whole file, including its header, as ``sha256sum`` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

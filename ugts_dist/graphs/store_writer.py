@@ -1,4 +1,4 @@
-"""Writing a graph as a folder of arrays that can be mapped into memory: whole or not at all."""
+"""Writes a graph as a folder of arrays that can be mapped into memory; the folder appears only when complete."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _BLOCK = 1 << 22  # entries that are copied at once
 
 
 class StoreWriter:
-    """Writes a graph store array by array into a temporary folder beside ``folder``; renamed when whole.
+    """Writes a graph store array by array into a temporary folder beside ``folder``, which is renamed at the end.
 
-    A context manager: left without ``finish``, it removes what it wrote. What a killed process left behind is
-    cleared by the next writer with the same target. ``class_names`` has a name for each class, or none. Raises
-    InputError where ``folder`` exists, where another process is writing it, and where the disk is full.
+    A context manager: without ``finish`` it removes what it wrote. The next writer with the same target removes the
+    remains of a killed process. ``class_names`` has a name for each class, or none. Raises InputError if ``folder``
+    exists, if another process is writing it, and if the disk is full.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class StoreWriter:
             raise _unwritable(self.folder, error) from error
 
     def create(self, array: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-        """A new array of zeros to be filled in; its space on the disk is reserved at once (else InputError).
+        """A new array of zeros, to be filled in. Its disk space is reserved at once (else InputError).
 
         ``array`` is one of indptr, indices, x, y, train, valid and test. ``dtype`` uint16 of x means bfloat16.
         """
@@ -98,7 +98,7 @@ class StoreWriter:
         try:
             with path.open("xb") as file:
                 write_header(file, dtype, shape)
-                # A full disk must not be found out by a write to mapped memory: that kills the process.
+                # A write to mapped memory on a full disk would kill the process.
                 os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * dtype.itemsize)
             self._maps[array] = npy.open_memmap(path, mode="r+")
         except OSError as error:
@@ -106,19 +106,19 @@ class StoreWriter:
         return self._maps[array]
 
     def write(self, array: str, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]], row: tuple[int, ...] = ()) -> int:
-        """Write an array block after block, without mapping it; returns its length.
+        """Write an array in blocks, without mapping it. Returns its length.
 
-        ``blocks`` are [any length, *row]; entries of another dtype are converted.
+        ``blocks`` are [any length, *row]; other dtypes are converted.
         """
         return _write_blocks(self._new(array, dtype), dtype, blocks, row)
 
     def write_extra(
         self, array: str, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]], row: tuple[int, ...] = ()
     ) -> int:
-        """The same for an array that is no part of the graph, such as the users' own ids of the nodes.
+        """Write an array that is not part of the graph, such as the node ids of the user's files.
 
-        ``array`` is a name of small letters, digits and underscores; ``open_extra`` opens it. The checksum of the
-        graph does not depend on it.
+        ``array`` is a name of small letters, digits and underscores; ``open_extra`` opens it. The checksum of the graph
+        does not depend on it.
         """
         if not is_extra(array, dtype.name) or array in self._extra_dtypes:
             raise InputError(f"{self.folder}: {array!r} of {dtype.name} cannot be an extra array of a graph store")
@@ -128,7 +128,7 @@ class StoreWriter:
     def finish(self) -> None:
         """Check the graph as ``graph.validate`` does, compute the checksums, flush to disk, rename.
 
-        Raises InputError where an array is missing or wrong, and where the disk fails.
+        Raises InputError if an array is missing or wrong, and if the disk fails.
         """
         for array in self._maps.values():
             array.flush()
@@ -148,7 +148,7 @@ class StoreWriter:
                 file.write("\n")
             for path in (*self.temporary.iterdir(), self.temporary):
                 flush(path)
-            # Fails where the target came to be in the meantime, unless that is an empty folder.
+            # Fails if the target was created in the meantime, unless it is an empty folder.
             self.temporary.rename(self.folder)
             (self.folder / LOCK).unlink()
             flush(self.folder.parent)
@@ -183,7 +183,7 @@ class StoreWriter:
         return meta | {"sha256": meta_sha256(meta)}
 
     def _described(self, dtypes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """What meta.json says of each array."""
+        """The entries of meta.json for the arrays."""
         described = {}
         for array, dtype in dtypes.items():
             path = self.temporary / f"{array}.npy"
@@ -196,7 +196,7 @@ class StoreWriter:
         file = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, its owner may have renamed the folder.
+            # Its owner may have renamed the folder between opening and locking.
             held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
         except BlockingIOError:
             held = False
@@ -207,7 +207,7 @@ class StoreWriter:
 
 
 def _write_blocks(path: Path, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]], row: tuple[int, ...]) -> int:
-    """Write an .npy file block after block; returns the number of its rows."""
+    """Write an .npy file in blocks. Returns the number of its rows."""
     length = 0
     with path.open("xb") as file:
         write_header(file, dtype, (0, *row))
@@ -215,7 +215,7 @@ def _write_blocks(path: Path, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any
             file.write(np.ascontiguousarray(block, dtype).reshape(len(block), *row).data)
             length += len(block)
         file.seek(0)
-        # As long as the first one: numpy leaves room for the largest length.
+        # As long as the first header: numpy leaves room for the largest length.
         write_header(file, dtype, (length, *row))
     return length
 

@@ -1,4 +1,4 @@
-"""The users' own ids of the nodes in a store: an array of integers, or the bytes of all texts and where each ends."""
+"""The users' own node ids in a store: an array of integers, or the bytes of all texts with their ends."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class StoredIds:
-    """Ids that are read where they lie.
+    """Ids that are read from the store on access.
 
     Attributes:
         folder: of the store.
-        values: [num_nodes] integers, or [num_nodes + 1] where each text begins and the last one ends.
-        text: the bytes of all texts, UTF-8; None where the ids are integers.
+        values: [num_nodes] integers, or [num_nodes + 1] offsets of the texts.
+        text: the bytes of all texts, UTF-8; None for integer ids.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class StoredIds:
     text: NDArray[np.uint8] | None
 
     def slice(self, first: int, count: int) -> pa.Array:
-        """The ids of some nodes, one after the other. Raises InputError where the files are damaged."""
+        """The ids of consecutive nodes. Raises InputError if the files are damaged."""
         if self.text is None:
             return pa.array(self.values[first : first + count])
         ends = np.array(self.values[first : first + count + 1])
@@ -54,7 +54,7 @@ class StoredIds:
 
 
 def write_ids(ids: NodeIds, store: StoreWriter) -> None:
-    """Write the ids into a store, unless they are 0, 1, 2, ..."""
+    """Write the ids to a store, unless they are 0, 1, 2, ..."""
     if ids.values is None:
         return
     if ids.kind == "integers":
@@ -69,7 +69,7 @@ def write_ids(ids: NodeIds, store: StoreWriter) -> None:
 
 
 def open_ids(folder: Path, num_nodes: int) -> StoredIds | None:
-    """The ids in a store; None where these are the nodes' numbers. Raises InputError for damaged ones."""
+    """The ids in a store; None if they are the nodes' numbers. Raises InputError for damaged ones."""
     integers, ends, text = (open_extra(folder, array) for array in (_INTEGERS, _ENDS, _BYTES))
     if integers is not None:
         return StoredIds(folder, _long(folder / f"{_INTEGERS}.npy", integers, num_nodes), None)

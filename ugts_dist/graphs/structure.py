@@ -1,4 +1,4 @@
-"""Node features made of a graph's edges alone, for graphs whose own are not at hand. No label has a part in them."""
+"""Node features computed from a graph's edges only, for graphs without features. Labels are not used."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SEED = 0  # of the randomised decomposition
 
 
 def structural_features(edges: Table, num_nodes: int, num_edges: int | None) -> Table:
-    """[num_nodes, 128] features of the edges, fewer for fewer nodes; they are computed when they are first read.
+    """[num_nodes, 128] features of the edges, fewer for fewer nodes. They are computed when they are first read.
 
-    Reading takes some 5 KiB a node, and raises InputError for edges between other nodes than 0 to num_nodes - 1.
+    Reading takes some 5 KiB per node, and raises InputError for ends outside 0 to num_nodes - 1.
     """
     name = f"features of {edges.name}"
 
@@ -54,10 +54,10 @@ def normalised_adjacency(edges: NDArray[np.int64], num_nodes: int) -> sp.csr_mat
 def singular_features(matrix: sp.csr_matrix, number: int) -> NDArray[np.float32]:
     """The leading left singular vectors of a matrix [n, n], times singular values and sqrt(n): [n, min(number, n)].
 
-    By the randomised method of Halko et al. (2011, arXiv:0909.4061) from a fixed seed, so approximate where the
-    spectrum has no gap; the entry of largest magnitude of each column is positive.
+    By the randomised method of Halko et al. (2011, arXiv:0909.4061) with a fixed seed, which is approximate if the
+    spectrum has no gap. The entry of largest magnitude of each column is positive.
     """
-    from sklearn.utils.extmath import randomized_svd  # seconds, and no other graph needs it
+    from sklearn.utils.extmath import randomized_svd  # imports in seconds, and no other graph needs it
 
     n = matrix.shape[0]
     vectors, values, _ = randomized_svd(matrix, min(number, n), n_iter=_POWER_ITERATIONS, random_state=_SEED)

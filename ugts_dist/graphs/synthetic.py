@@ -1,14 +1,14 @@
-"""Graphs of any size with planted classes, heavy-tailed degrees and informative features, made into a store.
+"""Graphs of any size with planted classes, heavy-tailed degrees and informative features, written as a store.
 
-They stand in for OGB's graphs where those are not at hand, and resemble them in size, degrees, class sizes,
-homophily and split; nothing in them is real.
+They replace OGB's graphs if those are not available, and resemble them in size, degrees, class sizes, homophily and
+split. Nothing in them is real.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.block_model import Between, BlockModel, IntArray, Stratum, Within
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.store_writer import StoreWriter
+from ugts_dist.graphs.synthetic_config import SyntheticConfig
 from ugts_dist.index_type import numpy_index_type
 
 FloatArray = NDArray[np.floating[Any]]
@@ -29,14 +30,14 @@ Progress = Callable[[str, float], None]
 
 MEMORY = 1 << 28
 
-_DOMAIN = 0x53594E5448  # sets these hashes apart from those of seeds, splits and neighbours
+_DOMAIN = 0x53594E5448  # separates these hashes from those of seeds, splits and neighbours
 _WEIGHT_UNIT = 1 << 16  # weights are integers, so that their sums are exact
-_PAIR_BYTES = 256  # a drawn pair, with all that drawing and sorting it takes
-_FEATURE_BYTES = 2048  # far fewer features at once than memory allows: they shall stay in the cache
+_PAIR_BYTES = 256  # per pair, including temporary memory for drawing and sorting
+_FEATURE_BYTES = 2048  # far fewer features at once than memory allows, so that they stay in the cache
 
 
 class _Purpose(IntEnum):
-    """What a sequence of random bits is for."""
+    """The purpose of a sequence of random bits."""
 
     ORDER = 0
     DEGREE = 1
@@ -50,118 +51,21 @@ class _Purpose(IntEnum):
 
 
 @dataclass(frozen=True)
-class SyntheticConfig:
-    """A graph to be made; the same configuration gives the same graph. Raises InputError for a wrong field.
-
-    Edges go both ways, without self loops and repetitions. Node ids are in random order.
-    """
-
-    name: str
-    num_nodes: int
-    num_edges: int  # both directions counted; met to about 0.2 %, more exactly the larger the graph
-    num_features: int
-    num_classes: int
-    num_train: int  # this and num_valid are exact; the test nodes are the rest
-    num_valid: int
-    homophily: float  # the fraction of edges whose ends have the same label, met as num_edges is
-    class_power: float  # class k (from 0) has a share of the nodes in proportion to (k + 1) ** -class_power
-    min_degree: float  # the least expected degree
-    degree_power: float  # nodes of more than d neighbours become rarer as d ** -degree_power; above 1
-    feature_signal: float  # distance of the classes' centres from 0; the noise of each feature has deviation 1
-    label_noise: float  # fraction of nodes whose label is drawn anew: 0 of the best linked, up to double of the least
-    train_popularity: float  # 0: any node trains alike; else in proportion to degree ** train_popularity, then valid
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        mean, pairs = self.num_edges / max(self.num_nodes, 1), self.num_nodes * (self.num_nodes - 1)
-        checks = {
-            "num_nodes": (self.num_nodes >= 3, "3 or more"),
-            "num_features": (self.num_features >= 1, "1 or more"),
-            "num_classes": (2 <= self.num_classes <= self.num_nodes, f"2 to num_nodes, {self.num_nodes}"),
-            "num_edges": (2 <= self.num_edges <= pairs, f"2 to {pairs}, all pairs in both directions"),
-            "num_train": (self.num_train >= 1, "1 or more"),
-            "num_valid": (
-                1 <= self.num_valid < self.num_nodes - self.num_train,
-                "1 or more, with num_train fewer than num_nodes, so that a test node is left",
-            ),
-            "homophily": (0.0 <= self.homophily <= 1.0, "0 to 1"),
-            "class_power": (0.0 <= self.class_power < math.inf, "0 or more"),
-            "min_degree": (0.0 <= self.min_degree <= mean, f"0 to the mean degree, {mean:g}"),
-            "degree_power": (1.0 < self.degree_power < math.inf, "more than 1"),
-            "feature_signal": (0.0 <= self.feature_signal < math.inf, "0 or more"),
-            "label_noise": (0.0 <= self.label_noise <= 0.5, "0 to 0.5"),
-            "train_popularity": (0.0 <= self.train_popularity < math.inf, "0 or more"),
-        }
-        for field, (right, allowed) in checks.items():
-            if not right:
-                raise InputError(f"{self.name}: {field} is {getattr(self, field)}; allowed: {allowed}")
-
-    def scaled(self, fraction: float) -> SyntheticConfig:
-        """The same kind of graph with this fraction of the nodes, edges and split; degrees keep their mean."""
-        if not 0.0 < fraction < math.inf:
-            raise InputError(f"scale: {fraction} is no fraction of {self.name}; allowed: above 0, 1 for full size")
-        if fraction == 1.0:
-            return self
-        counts = ("num_nodes", "num_edges", "num_train", "num_valid")
-        smaller = {field: round(getattr(self, field) * fraction) for field in counts}
-        return replace(self, name=f"{self.name}-{fraction:g}", **smaller)
-
-
-PRESETS = {
-    config.name: config
-    for config in (
-        SyntheticConfig(
-            name="arxiv-like",
-            num_nodes=169_343,
-            num_edges=2_315_598,
-            num_features=128,
-            num_classes=40,
-            num_train=90_941,
-            num_valid=29_799,
-            homophily=0.65,
-            class_power=0.8,
-            min_degree=3.0,
-            degree_power=1.5,
-            feature_signal=2.2,
-            label_noise=0.12,
-            train_popularity=0.0,
-        ),
-        SyntheticConfig(
-            name="products-like",
-            num_nodes=2_449_029,
-            num_edges=123_718_280,
-            num_features=100,
-            num_classes=47,
-            num_train=196_615,
-            num_valid=39_323,
-            homophily=0.8,
-            class_power=1.1,
-            min_degree=2.0,
-            degree_power=3.0,
-            feature_signal=2.1,
-            label_noise=0.16,
-            train_popularity=0.5,
-        ),
-    )
-}
-
-
-@dataclass(frozen=True)
 class _Plan:
-    """All that is decided before anything is written."""
+    """All decisions before writing."""
 
     model: BlockModel
     order: IntArray  # [num_nodes] node id of each position of the model
-    labels: IntArray  # [num_nodes] by position: the class, but for the label noise
+    labels: IntArray  # [num_nodes] by position: the class with label noise
     draws: dict[Stratum, int]
 
 
 def generate(config: SyntheticConfig, folder: Path, progress: Progress | None = None, memory: int = MEMORY) -> None:
-    """Make the graph as a store in ``folder``, in memory of some 200 bytes a node and a few times ``memory``.
+    """Generate the graph as a store in ``folder``, in memory of some 200 bytes per node and a few times ``memory``.
 
-    The graph depends on ``config`` alone, not on ``memory`` (bytes of temporary arrays at once). ``progress``
-    is called with the name of the stage and the fraction of it that is done. For a while, temporary files
-    take 9 bytes an edge on the same disk. Raises InputError for a graph that cannot be, and as StoreWriter.
+    The graph depends on ``config`` only, not on ``memory`` (bytes of temporary arrays). ``progress`` is called with the
+    name of the stage and its finished fraction. Temporary files take 9 bytes per edge on the same disk. Raises
+    InputError for an impossible graph, and as StoreWriter does.
     """
     report = progress or (lambda stage, done: None)
     plan = _plan(config)
@@ -204,7 +108,7 @@ def _plan(config: SyntheticConfig) -> _Plan:
 
 
 def _classes(config: SyntheticConfig) -> IntArray:
-    """The class of each position, ascending; each class has a node at least."""
+    """The class of each position, ascending; each class has at least one node."""
     shares = np.arange(1, config.num_classes + 1) ** -config.class_power
     spare = config.num_nodes - config.num_classes
     ends = np.rint(spare * shares.cumsum() / shares.sum()).astype(np.int64)
@@ -220,7 +124,7 @@ def _weights(config: SyntheticConfig) -> IntArray:
 
 
 def _labels(config: SyntheticConfig, classes: IntArray, ranks: IntArray) -> IntArray:
-    """The classes with noise: the label of some nodes is that of a node at random."""
+    """The classes with noise: some nodes have the label of a random node."""
     chance = 2.0 * config.label_noise * _quantiles(config.num_nodes)[ranks]
     noisy = _uniform(_bits(config, _Purpose.LABEL_NOISE, config.num_nodes)) < chance
     bits = torch.from_numpy(_bits(config, _Purpose.LABEL, config.num_nodes))
@@ -241,7 +145,7 @@ def _draw_edges(plan: _Plan, sorter: EdgeSorter, memory: int, report: Progress) 
 
 
 def _neighbours(sorter: EdgeSorter, indptr: IntArray, report: Progress) -> Iterator[IntArray]:
-    """The sources of all edges; the degree of node v is put into ``indptr[v + 1]``."""
+    """The sources of all edges; the degree of node v is written to ``indptr[v + 1]``."""
     for first, degree, sources in sorter.neighbours():
         last = first + len(degree)
         indptr[first + 1 : last + 1] = degree
@@ -265,7 +169,7 @@ def _features(
 
 
 def _noise(config: SyntheticConfig, purpose: _Purpose, first: int, last: int) -> NDArray[np.float32]:
-    """Nearly normal numbers with mean 0 and deviation 1: the sum of four uniform ones, so within 3.5."""
+    """Approximately normal numbers with mean 0 and deviation 1: the sum of four uniform ones, within 3.5."""
     bits = _bits(config, purpose, last, first)
     total = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48 & 0xFFFF)
     return ((total - 2 * 0xFFFF) * (math.sqrt(3.0) / (1 << 16))).astype(np.float32)
@@ -273,7 +177,7 @@ def _noise(config: SyntheticConfig, purpose: _Purpose, first: int, last: int) ->
 
 def _split(config: SyntheticConfig, weights: IntArray) -> dict[str, IntArray]:
     """Ascending ids of the training, validation and test nodes; ``weights`` is [num_nodes] by node."""
-    # Weighted sampling without replacement (Efraimidis and Spirakis 2006): the first of so many clocks to ring.
+    # Weighted sampling without replacement (Efraimidis and Spirakis 2006): the smallest of exponential variables.
     clocks = -np.log1p(-_uniform(_bits(config, _Purpose.SPLIT, config.num_nodes)))
     order = (clocks / (weights / weights.mean()) ** config.train_popularity).argsort(kind="stable")
     parts = np.split(order, [config.num_train, config.num_train + config.num_valid])
@@ -296,7 +200,7 @@ def _uniform(bits: IntArray) -> FloatArray:
 
 
 def _by_node(order: IntArray, values: IntArray) -> IntArray:
-    """Values by position to values by node id."""
+    """Convert values by position to values by node id."""
     result = np.empty_like(values)
     result[order] = values
     return result

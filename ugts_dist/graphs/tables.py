@@ -1,4 +1,4 @@
-"""Rows of columns, read block after block in bounded memory, whatever file or array they are from."""
+"""Rows of columns from any file or array, read in blocks and bounded memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ugts_dist.errors import InputError
 Kind = Literal["integers", "numbers", "ids", "booleans", "text"]
 Found = Literal["integers", "numbers", "booleans", "text", "mixed", "other"]
 Block = NDArray[Any]
-Column: TypeAlias = Any  # an array of numpy, or, of text, one of pyarrow, whose types are unknown here
+Column: TypeAlias = Any  # a numpy array, or for text a pyarrow array, whose types are unknown here
 AnyRows = TypeVar("AnyRows", bound=Sized)
 Report = Callable[[float], None]
 
 BLOCK_BYTES = 1 << 20
 _SPARE_ROWS = 1 << 20
 
-# What columns each kind of table may have; ids may also be a mask over all nodes.
+# Allowed columns for each kind of table; ids may also be a mask over all nodes.
 HOLDS: dict[Kind, tuple[Found, ...]] = {
     "integers": ("integers",),
     "numbers": ("integers", "numbers", "booleans"),
@@ -41,19 +41,19 @@ class Table:
 
     name: str
     num_columns: int
-    num_rows: int | None  # None: known only when all is read
+    num_rows: int | None  # None: known only after reading
     read: Callable[[Report], Iterator[Block]]
-    first_row: int = 1  # of what a person would call rows: a CSV file's header is row 1
+    first_row: int = 1  # the number that users give to the first row: a CSV file's header is row 1
     row: str = "row"
 
     def at(self, row: int) -> str:
-        """Where the row (from 0) is, for a message."""
+        """The row's place (counted from 0), for a message."""
         return f"{self.name} {self.row} {self.first_row + row}"
 
     def whole(self, expected: int | None = None) -> Block:
-        """All rows at once, for tables that are small beside the graph.
+        """All rows at once, for tables that are small compared with the graph.
 
-        Raises InputError as ``limited`` does, where the number of rows is known.
+        Raises InputError as ``limited`` does, if the number of rows is known.
         """
         blocks = list(limited(self.name, self.read(silent), expected))
         return np.concatenate(blocks) if blocks else np.empty((0, self.num_columns), dtype=np.int64)
@@ -61,32 +61,32 @@ class Table:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a file, whose columns are not chosen yet.
+    """The rows of a file before its columns are chosen.
 
-    ``read`` takes the numbers of columns and what each is to be read as, and yields a list of columns for each block
-    of rows. It raises InputError where a field is missing or of another kind.
+    ``read`` takes the numbers of columns and the kind of each, and yields a list of columns for each block of rows. It
+    raises InputError for a field that is missing or of another kind.
     """
 
     name: str
-    names: tuple[str, ...]  # of the columns; empty where the file does not tell them
-    found: tuple[Found, ...]  # what each column holds; of a text file, as its first rows show
+    names: tuple[str, ...]  # of the columns; empty if the file has none
+    found: tuple[Found, ...]  # content of each column; for text files from the first rows
     num_rows: int | None
     read: Callable[[Sequence[int], Sequence[Kind], Report], Iterator[list[Column]]]
     first_row: int = 1
     row: str = "row"
-    types: tuple[str, ...] = ()  # of the columns, where the file declares them
-    array: Block | None = None  # all of it, [num_rows, num_columns], where it is one that can be sliced
+    types: tuple[str, ...] = ()  # of the columns, if the file declares them
+    array: Block | None = None  # all of it, [num_rows, num_columns], if it can be sliced
 
     @property
     def num_columns(self) -> int:
         return len(self.found)
 
     def at(self, row: int) -> str:
-        """Where the row (from 0) is, for a message."""
+        """The row's place (counted from 0), for a message."""
         return f"{self.name} {self.row} {self.first_row + row}"
 
     def label(self, column: int) -> str:
-        """What a person calls the column."""
+        """The user's name of the column."""
         return f"column {self.names[column]!r}" if self.names else f"column {column + 1}"
 
     def require(self, columns: Sequence[int], kinds: Sequence[Kind]) -> None:
@@ -102,12 +102,12 @@ class Rows:
         if self.array is not None and kind != "text":
             return np.array(self.array[:, column])
         blocks = [block[0] for block in self.read([column], [kind], silent)]
-        if kind == "text":  # as large as it may be
+        if kind == "text":  # of any length
             return pa.concat_arrays([pa.array([], pa.large_string()), *(b.cast(pa.large_string()) for b in blocks)])
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)
 
     def table(self, kind: Kind, columns: Sequence[int] | None = None) -> Table:
-        """The columns, all of them where none are named, as a table of numbers."""
+        """The given columns, by default all, as a table of numbers."""
         chosen = range(self.num_columns) if columns is None else columns
         kinds: list[Kind] = [kind] * len(chosen)
         self.require(chosen, kinds)
@@ -121,7 +121,7 @@ class Rows:
 
 
 def array_table(name: str, array: Block, kind: Kind, row: str = "row") -> Table:
-    """An array of one or two axes as a table. Raises InputError for others, or another kind of numbers."""
+    """An array of one or two axes as a table. Raises InputError for other arrays, or another kind of numbers."""
     rows = _two_axes(name, array)
     if found_in(array.dtype) not in HOLDS[kind]:
         raise InputError(f"{name}: holds {array.dtype}; allowed: {kind}")
@@ -136,7 +136,7 @@ def array_table(name: str, array: Block, kind: Kind, row: str = "row") -> Table:
 
 
 def array_rows(name: str, array: Block, row: str = "row") -> Rows:
-    """An array of one or two axes whose columns are yet to be chosen. Raises InputError for other arrays."""
+    """An array of one or two axes as rows. Raises InputError for other arrays."""
     rows = _two_axes(name, array)
     found = found_in(array.dtype)
 
@@ -154,15 +154,15 @@ def array_rows(name: str, array: Block, row: str = "row") -> Rows:
 
 
 def found_in(dtype: np.dtype[Any]) -> Found:
-    """What an array of the dtype holds."""
+    """The content of an array of the dtype."""
     found: dict[str, Found] = {"i": "integers", "u": "integers", "f": "numbers", "b": "booleans", "U": "text"}
     return found.get(dtype.kind, "other")
 
 
 def limited(name: str, blocks: Iterable[AnyRows], expected: int | None) -> Iterator[AnyRows]:
-    """The blocks, as long as there are not far more rows than expected: a small file may unpack to an endless one.
+    """The blocks. Raises InputError for far more rows than expected: a small file may unpack to an endless one.
 
-    A few too many are for the caller to complain of, who can tell their number.
+    If there are a few too many, the caller raises an error with their number.
     """
     done = 0
     for block in blocks:
@@ -173,7 +173,7 @@ def limited(name: str, blocks: Iterable[AnyRows], expected: int | None) -> Itera
 
 
 def silent(done: float) -> None:
-    """Report to nobody."""
+    """Ignore the progress."""
 
 
 def _two_axes(name: str, array: Block) -> Block:
@@ -183,5 +183,5 @@ def _two_axes(name: str, array: Block) -> Block:
 
 
 def _step(rows: Block) -> int:
-    """How many rows make a block."""
+    """Number of rows per block."""
     return max(1, BLOCK_BYTES // max(1, rows.shape[1] * rows.dtype.itemsize))

@@ -1,4 +1,4 @@
-"""What of a graph decides which settings fit it: counts, and how its features, labels and edges are."""
+"""Properties of a graph that determine its settings: counts, features, labels and edges."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.graphs.graph import Graph
 
-_LOOKED_AT = 4096  # nodes whose features are looked at
+_LOOKED_AT = 4096  # nodes whose features are read
 _EDGES_LOOKED_AT = 1 << 22
 
 
 @dataclass(frozen=True)
 class Traits:
     """Attributes:
-    density: part of the features that are not zero.
+    density: fraction of the features that are not zero.
     varies: whether some feature differs between nodes.
     num_labels: labelled training nodes.
-    num_known_edges: edges between training nodes, those of some nodes where there are many.
-    homophily: how far the ends of an edge between training nodes agree beyond chance: 1 always, 0 as if labels were
-        drawn (Platonov et al. 2023, adjusted homophily); 0 where no edge tells.
+    num_known_edges: edges between training nodes; of a sample of nodes if there are many.
+    homophily: how much the labels at the ends of an edge between training nodes agree beyond chance: 1 always, 0 as
+        random labels (Platonov et al. 2023, adjusted homophily); 0 without such edges.
     """
 
     num_nodes: int
@@ -37,12 +37,12 @@ class Traits:
 
     @property
     def labels_a_feature(self) -> float:
-        """How well labels determine the weights that read the features."""
+        """Labels per feature: how well labels determine the weights that read the features."""
         return self.num_labels / self.num_features
 
     @classmethod
     def of(cls, graph: Graph) -> Traits:
-        """Look at a graph: at some rows of its features, and at the labels of its training nodes alone."""
+        """The properties of a graph, from some rows of its features and the labels of its training nodes only."""
         some = _some(graph.x)
         own, theirs = _ends(graph)
         return cls(
@@ -59,7 +59,7 @@ class Traits:
 
 
 def density(x: Tensor) -> float:
-    """The part of features `[num_nodes, num_features]` that are not zero, by some of the nodes."""
+    """The fraction of features `[num_nodes, num_features]` that are not zero, from a sample of nodes."""
     return float((_some(x) != 0).float().mean())
 
 
@@ -68,18 +68,18 @@ def _some(x: Tensor) -> Tensor:
 
 
 def _homophily(own: Tensor, theirs: Tensor) -> float:
-    """Adjusted homophily of edges by the labels at their ends."""
+    """Adjusted homophily of edges with these labels at their ends."""
     if not own.numel():
         return 0.0
     agreeing = float((own == theirs).double().mean())
-    # What labels would agree by chance, each class counted as often as it stands at an end of an edge.
+    # Agreement by chance, each class weighted by its number of ends of edges.
     ends = torch.cat([own, theirs]).bincount().double()
     chance = float((ends / ends.sum()).square().sum())
     return (agreeing - chance) / (1.0 - chance) if chance < 1.0 else 0.0
 
 
 def _ends(graph: Graph) -> tuple[Tensor, Tensor]:
-    """The labels at both ends of edges between training nodes, of some nodes where there are many: two of `[edges]`."""
+    """The labels at both ends of edges between training nodes, or of a sample of them: two `[edges]`."""
     labels = torch.full((graph.num_nodes,), -1, dtype=torch.int64)
     labels[graph.train] = graph.y[graph.train]
     nodes = graph.train[:: max(1, graph.num_edges // _EDGES_LOOKED_AT)]

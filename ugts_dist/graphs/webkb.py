@@ -18,13 +18,13 @@ EDGES = "out1_graph_edges.txt"
 
 
 def split_names(name: str) -> tuple[str, ...]:
-    """The files that hold the masks, one a split."""
+    """The files with the masks, one per split."""
     return tuple(f"{name}_split_0.6_0.2_{split}.npz" for split in range(NUM_SPLITS))
 
 
 def dataset(name: str) -> Dataset:
     """Texas, Cornell or Wisconsin."""
-    from torch_geometric.datasets import WebKB  # seconds, and a run needs one dataset
+    from torch_geometric.datasets import WebKB  # imports in seconds, and a run needs one dataset
 
     urls = {file: f"{WebKB.url}/new_data/{name}/{file}" for file in (FEATURES, EDGES)}
     urls |= {file: f"{WebKB.url}/splits/{file}" for file in split_names(name)}
@@ -32,7 +32,7 @@ def dataset(name: str) -> Dataset:
 
 
 def read(folder: Path, name: str, split: int) -> Graph:
-    """Read one split; the edges keep the direction that the file gives them. Raises InputError."""
+    """Read one split. Edges keep the direction in the file. Raises InputError."""
     x, y = _read_nodes(folder / FEATURES)
     with reading(folder / EDGES):
         rows = [[int(value) for value in line.split("\t")] for line in _table(folder / EDGES)]

@@ -1,7 +1,7 @@
 """GNNs on PyG's layers, full-batch and sampled."""
 
+from ugts_dist.models.aggregation import Messages as Messages
 from ugts_dist.models.block import Block as Block
-from ugts_dist.models.convs import Messages as Messages
 from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout
 from ugts_dist.models.gnn import GNN as GNN

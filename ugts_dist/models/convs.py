@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -10,6 +10,18 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
+from ugts_dist.models.aggregation import (
+    Messages,
+    aggregate,
+    aggregate_and_destinations,
+    aggregate_linear,
+    aggregated,
+    linear_first,
+    linear_of_destinations,
+    mixed,
+    narrowed,
+    softmax_by_row,
+)
 from ugts_dist.models.block import Block
 from ugts_dist.models.sparse import (
     Features,
@@ -18,11 +30,7 @@ from ugts_dist.models.sparse import (
     SparseFeatures,
     linear,
     sparse_product,
-    sparse_product_and_rows,
 )
-
-Messages = tuple[Features, ...]
-LinearMap = Callable[[Features, Tensor], Tensor]  # features and a weight `[out, in]` -> `[num_nodes, out]`
 
 
 def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool = False) -> None:
@@ -92,16 +100,16 @@ class GCNConv(pyg.GCNConv):
         self.mixing, self.mapped = mixing, nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        return _aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values, self._map)
+        return aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def messages(self, x: Features) -> Messages:
-        return _narrowed(x, self.lin.weight)
+        return narrowed(x, self.lin.weight)
 
     def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
-        return _aggregated(messages, self.lin.weight, block.looped[0], block.gcn_values, self._map)
+        return aggregated(messages, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def _map(self, x: Features, weight: Tensor) -> Tensor:
-        return _mixed(x, self.mapped(linear(x, weight)), self.mixing)
+        return mixed(x, self.mapped(linear(x, weight)), self.mixing)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         # In a mixture only the map is measured, since calibration needs an output that is linear in the weight.
@@ -115,14 +123,14 @@ class SAGEConv(pyg.SAGEConv):
         super().__init__(in_channels, out_channels, bias=False)
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        if _linear_first(x, self.lin_l.weight, block.pattern):
+        if linear_first(x, self.lin_l.weight, block.pattern):
             neighbours = sparse_product(block.pattern, block.mean_values, linear(x, self.lin_l.weight))
-            return neighbours + _linear_of_destinations(x, self.lin_r.weight, block)
+            return neighbours + linear_of_destinations(x, self.lin_r.weight, block)
         assert not isinstance(x, SparseFeatures)
         return self._aggregate_first(x, block)
 
     def messages(self, x: Features) -> Messages:
-        left = _narrowed(x, self.lin_l.weight)
+        left = narrowed(x, self.lin_l.weight)
         return left if left[0] is x else (*left, linear(x, self.lin_r.weight))
 
     def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
@@ -132,10 +140,10 @@ class SAGEConv(pyg.SAGEConv):
             return self._aggregate_first(table, block)
         own = messages[1]
         assert isinstance(own, Tensor)
-        return _aggregate(block.pattern, block.mean_values, table) + block.destinations(own)
+        return aggregate(block.pattern, block.mean_values, table) + block.destinations(own)
 
     def _aggregate_first(self, x: Tensor | Rows, block: Block) -> Tensor:
-        neighbours, own = _aggregate_and_destinations(block.pattern, block.mean_values, x, block)
+        neighbours, own = aggregate_and_destinations(block.pattern, block.mean_values, x, block)
         out = F.linear(own, self.lin_r.weight)
         # Added in place: no third tensor of this size.
         return out.addmm_(neighbours.to(out.dtype), self.lin_l.weight.t().to(out.dtype))
@@ -155,14 +163,14 @@ class GINConv(pyg.GINConv):
         self.first = nn.Identity()
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        hidden = _aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values)
+        hidden = aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values)
         return self._rest(hidden)
 
     def messages(self, x: Features) -> Messages:
-        return _narrowed(x, self.nn[0].weight)
+        return narrowed(x, self.nn[0].weight)
 
     def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
-        return self._rest(_aggregated(messages, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
+        return self._rest(aggregated(messages, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
 
     def _rest(self, hidden: Tensor) -> Tensor:
         _, activation, second = self.nn
@@ -179,13 +187,13 @@ class PaperGINConv(pyg.GINConv):
         super().__init__(nn.Linear(in_channels, out_channels, bias=False), train_eps=False, aggr="mean")
 
     def forward(self, x: Features, block: Block) -> Tensor:
-        return _aggregate_linear(x, self.nn.weight, block.looped[0], block.mean_and_self_values)
+        return aggregate_linear(x, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
     def messages(self, x: Features) -> Messages:
-        return _narrowed(x, self.nn.weight)
+        return narrowed(x, self.nn.weight)
 
     def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
-        return _aggregated(messages, self.nn.weight, block.looped[0], block.mean_and_self_values)
+        return aggregated(messages, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         return {self: ["nn.weight"]}
@@ -207,7 +215,7 @@ class GATConv(pyg.GATConv):
 
     def messages(self, x: Features) -> Messages:
         """The transformed features of each head `[num_nodes, out]`, then both halves of the attention logits."""
-        hidden = _mixed(x, self.transformed(linear(x, self.lin.weight)), self.mixing)
+        hidden = mixed(x, self.transformed(linear(x, self.lin.weight)), self.mixing)
         per_head = hidden.view(-1, self.heads, self.out_channels)
         source = self.source((per_head * self.att_src).sum(-1))
         target = self.target((per_head * self.att_dst).sum(-1))
@@ -220,7 +228,7 @@ class GATConv(pyg.GATConv):
         logits = F.leaky_relu(logits.float(), self.negative_slope)
         if block.looped_kept is not None:
             logits = logits.masked_fill(block.looped_kept[:, None] == 0, -torch.inf)
-        attention = _softmax_by_row(logits, pattern)
+        attention = softmax_by_row(logits, pattern)
         out = [sparse_product(pattern, attention[:, h], head) for h, head in enumerate(heads)]
         if self.heads == 1:
             return out[0]
@@ -229,86 +237,3 @@ class GATConv(pyg.GATConv):
     def calibrated(self) -> dict[nn.Module, list[str]]:
         # Measured before the attention, which is not linear in the weight.
         return {self.transformed: ["lin.weight"], self.source: ["att_src"], self.target: ["att_dst"]}
-
-
-def _linear_first(x: Features, weight: Tensor, pattern: Pattern) -> bool:
-    """Whether the linear map is cheaper before the aggregation. Sampled blocks have far fewer rows than columns."""
-    if isinstance(x, SparseFeatures):
-        return True
-    width_out, width_in = weight.shape
-    entries = pattern.indices.numel()
-    linear_first = (pattern.num_cols * width_in + entries) * width_out
-    aggregate_first = (pattern.num_rows * width_out + entries) * width_in
-    return linear_first <= aggregate_first
-
-
-def _aggregate_linear(
-    x: Features, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
-) -> Tensor:
-    """Aggregation and linear map (or its replacement), in the cheaper order."""
-    if _linear_first(x, weight, pattern):
-        return sparse_product(pattern, values, linear_map(x, weight))
-    assert not isinstance(x, SparseFeatures)
-    return linear_map(_aggregate(pattern, values, x), weight)
-
-
-def _mixed(x: Features, mapped: Tensor, mixing: float) -> Tensor:
-    """The mixture of input and linear map; both are `[num_nodes, width]`."""
-    if mixing == 1.0:
-        return mapped
-    assert isinstance(x, Tensor), "a hidden layer's output"
-    return torch.lerp(x.to(mapped.dtype), mapped, mixing)
-
-
-def _narrowed(x: Features, weight: Tensor) -> Messages:
-    """Messages of a whole graph: the input or the output, whichever is narrower."""
-    return (linear(x, weight) if _narrows(weight) else x,)
-
-
-def _aggregated(
-    messages: Messages, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
-) -> Tensor:
-    (table,) = messages
-    assert not isinstance(table, SparseFeatures)
-    out = _aggregate(pattern, values, table)
-    return out if _narrows(weight) else linear_map(out, weight)
-
-
-def _narrows(weight: Tensor) -> bool:
-    width_out, width_in = weight.shape
-    return width_out < width_in
-
-
-def _aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
-    if isinstance(x, Rows):
-        if x.table.dtype == torch.bfloat16 and not torch.is_autocast_enabled(x.table.device.type):
-            return pattern.matmul(values, x.gather())  # a sum has the dtype of its terms: float32
-        # Directly from the table: these features have no gradient and are not copied.
-        return x.columns(pattern).matmul(values, x.table).float()
-    return sparse_product(pattern, values, x)
-
-
-def _aggregate_and_destinations(
-    pattern: Pattern, values: Tensor, x: Tensor | Rows, block: Block
-) -> tuple[Tensor, Tensor]:
-    if isinstance(x, Rows):
-        return _aggregate(pattern, values, x), block.destinations(x).gather()
-    if x.requires_grad and block.num_dst < block.num_src:
-        return sparse_product_and_rows(pattern, values, x, block.start)
-    return _aggregate(pattern, values, x), block.destinations(x)
-
-
-def _linear_of_destinations(x: Features, weight: Tensor, block: Block) -> Tensor:
-    if isinstance(x, SparseFeatures):
-        return block.destinations(linear(x, weight))
-    return linear(block.destinations(x), weight)
-
-
-def _softmax_by_row(logits: Tensor, pattern: Pattern) -> Tensor:
-    """Softmax over the entries of each row; logits `[num_entries, heads]`."""
-    rows = pattern.rows[:, None].expand_as(logits)
-    shape = (pattern.num_rows, logits.shape[1])
-    highest = logits.new_full(shape, -torch.inf).scatter_reduce(0, rows, logits.detach(), "amax")
-    exponential = (logits - highest[pattern.rows]).exp()
-    total = logits.new_zeros(shape).index_add(0, pattern.rows, exponential)
-    return exponential / total[pattern.rows]

@@ -9,8 +9,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ugts_dist.config_sections import ModelConfig
+from ugts_dist.models.aggregation import Messages
 from ugts_dist.models.block import Block
-from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, Messages, PaperGINConv, SAGEConv
+from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
 from ugts_dist.models.dropout import Dropout
 from ugts_dist.models.norms import PairNorm, make_norm
 from ugts_dist.models.remedies import PLAIN, Connections, DeepGNNOptions

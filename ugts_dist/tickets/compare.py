@@ -35,7 +35,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that the tickets have different values of; None where one has it not."""
+    """A value that differs between the tickets; None if one of them lacks it."""
 
     name: str
     first: Any
@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two tickets side by side; `total` is over all weights, with the densities over all of them."""
+    """Comparison of two tickets; `total` covers all weights, with their overall densities."""
 
     first: str
     second: str
@@ -57,9 +57,9 @@ class Comparison:
 
 
 def compare(first: Ticket, second: Ticket, names: tuple[Path, Path]) -> Comparison:
-    """Compare two tickets that were read from files of these names.
+    """Compare two tickets that were read from the files `names`.
 
-    Raises InputError where their weights have other names or shapes.
+    Raises InputError if their weights have different names or shapes.
     """
     _check_shapes(first, second, names)
     counts = {name: _counts(mask, second.masks[name]) for name, mask in first.masks.items()}
@@ -83,7 +83,7 @@ def _check_shapes(first: Ticket, second: Ticket, names: tuple[Path, Path]) -> No
 
 
 def _counts(first: Tensor, second: Tensor) -> tuple[int, int, int, int]:
-    """Weights, those kept by the first, by the second, and by both."""
+    """Number of weights, of those kept by the first, by the second, and by both."""
     return first.numel(), int(first.sum()), int(second.sum()), int((first & second).sum())
 
 

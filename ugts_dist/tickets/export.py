@@ -1,4 +1,4 @@
-"""A ticket's network in forms that other programs read."""
+"""Export of a ticket's network to formats of other programs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ONNX_PACKAGES = ("onnx", "onnxscript")
 
 
 def export(path: Path, kind: Format, out: Path) -> int:
-    """Write the network of a ticket to a new file; returns its size in bytes.
+    """Write the network of a ticket to a new file. Returns its size in bytes.
 
-    Raises InputError where the file exists, where the ticket is none, and where its network has no such form.
+    Raises InputError if the file exists, is not a ticket, or its network can't be exported to this format.
     """
     check_new(out)
     formats: dict[Format, Callable[[Ticket, Path], bytes]] = {
@@ -52,11 +52,11 @@ def state_dict(ticket: Ticket, path: Path) -> bytes:
 def csr(ticket: Ticket, path: Path) -> bytes:
     """safetensors with the kept weights in CSR form.
 
-    Of each weight NAME: `NAME/crow_indices`, `NAME/col_indices` (both int32 where they fit), `NAME/values`, and
+    For each weight NAME: `NAME/crow_indices`, `NAME/col_indices` (both int32 if they fit), `NAME/values`, and
     `NAME/shape`. All axes but the last count as rows: an attention vector `[1, heads, width]` is a matrix `[heads,
-    width]`. Of all that is not masked: `unmasked/NAME`. The metadata `csr` lists the weights, as JSON.
+    width]`. Everything else is `unmasked/NAME`. The metadata `csr` lists the weights, as JSON.
 
-    Raises InputError where the seed does not give the ticket's weights.
+    Raises InputError if the seed does not give the ticket's weights.
     """
     tensors = {f"unmasked/{name}": value.contiguous() for name, value in ticket.unmasked.items()}
     try:
@@ -78,7 +78,7 @@ def torch_export(ticket: Ticket, path: Path) -> bytes:
 def onnx(ticket: Ticket, path: Path) -> bytes:
     """The same program as an ONNX model with inputs `x` and `edge_index` and output `logits`.
 
-    Raises InputError where the packages that write ONNX are not installed.
+    Raises InputError if the packages for ONNX are not installed.
     """
     missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -95,7 +95,7 @@ def onnx(ticket: Ticket, path: Path) -> bytes:
 
 
 def _program(plain: PlainModel) -> torch.export.ExportedProgram:
-    # Of the example only types and widths count: numbers of nodes and edges are free.
+    # Only types and widths of the example count: numbers of nodes and edges are free.
     x = torch.zeros(4, plain.arguments["in_channels"])
     edge_index = torch.tensor([[0, 1, 2, 2, 3], [1, 0, 1, 3, 2]])
     shapes = ({0: torch.export.Dim("num_nodes")}, {1: torch.export.Dim("num_edges")})

@@ -12,7 +12,7 @@ from ugts_dist.errors import InputError
 
 
 def check_new(path: Path) -> None:
-    """Raise InputError where the file of `--out` exists or has no folder to be in."""
+    """Raise InputError if the file of `--out` exists, or its folder does not."""
     if os.path.lexists(path):
         raise InputError(f"--out is {path}, which exists; allowed is a new file")
     if not path.parent.is_dir():
@@ -21,9 +21,9 @@ def check_new(path: Path) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file for writing, under a temporary name; renamed once the block has ended without an error.
+    """Open a new file for writing under a temporary name. It is renamed after the block, unless that raised an error.
 
-    Raises InputError where the file exists, before or by then, and where it can't be written.
+    Raises InputError if the file exists, before or after the block, and if it can't be written.
     """
     check_new(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

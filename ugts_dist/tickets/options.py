@@ -1,4 +1,4 @@
-"""The options of `ugts ticket`, `ugts predict` and `ugts evaluate`. Nothing heavy is imported here, so that their
+"""The options of `ugts ticket`, `ugts predict` and `ugts evaluate`. This module imports nothing heavy, so that their
 help answers at once."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TicketFile = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE")]
 
 @dataclass(frozen=True)
 class ShowOptions:
-    """What a ticket is: sparsity, layers, size, origin, metrics and configuration."""
+    """Show a ticket: sparsity, layers, size, origin, metrics and configuration."""
 
     path: TicketFile
     """A .ticket file, or the folder of a run."""
@@ -27,29 +27,29 @@ class ShowOptions:
 
 @dataclass(frozen=True)
 class DiffOptions:
-    """In what two tickets of the same shapes differ: mask bits layer by layer, weights, configuration, metrics."""
+    """Compare two tickets with equal shapes: mask bits layer by layer, weights, configuration, metrics."""
 
     first: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
     """A .ticket file, or the folder of a run."""
     second: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
-    """The same."""
+    """A .ticket file, or the folder of a run."""
     json: bool = False
     """Print JSON instead of tables."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write a ticket's network in a form that needs none of this program.
+    """Write a ticket's network in a format that does not need this program.
 
     state-dict: safetensors with the masked weights under the names of PyG's own GCN, GraphSAGE, GAT or GIN; the
-    metadata `pyg` names class and arguments. csr: safetensors with the kept weights in CSR form. torch-export: a
+    metadata `pyg` has class and arguments. csr: safetensors with the kept weights in CSR form. torch-export: a
     program of torch.export (.pt2) that takes features and edge_index of any graph. onnx: the same as ONNX.
     """
 
     path: TicketFile
     """A .ticket file, or the folder of a run."""
     format: Format
-    """What is written."""
+    """Format of the file."""
     out: str
     """The file, which must not exist."""
 
@@ -68,11 +68,11 @@ class TicketOptions:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Exact predictions for all nodes of a graph, all neighbours used, as a CSV or Parquet file.
+    """Predict exactly, with all neighbours, for all nodes of a graph, and write a CSV or Parquet file.
 
-    Columns: node, prediction, and p_0, p_1, ... with the probability of each class; nodes and classes are called as in
-    the files that `ugts prepare` read. For whole graphs (ogbg-mol*): graph, and p_0, p_1, ... with the probability of
-    each label. Under torchrun the ranks share the nodes.
+    Columns: node, prediction, and p_0, p_1, ... with the probability of each class. Nodes and classes have the names
+    in the files that `ugts prepare` read. For datasets of graphs (ogbg-mol*): graph, and p_0, p_1, ... with the
+    probability of each label. Under torchrun the ranks share the nodes.
     """
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
@@ -80,16 +80,16 @@ class PredictOptions:
     out: str
     """The file, a .csv or a .parquet, which must not exist."""
     graph: str = ""
-    """A name of data.name, or a store's path; its nodes need as many features as the network reads. Empty: the graph
-    that the network was found on."""
+    """A name of data.name, or a store's path. Its nodes need as many features as the network reads. Empty: the
+    network's own graph."""
     root: str = ""
-    """Folder with the raw files of the graph. Empty: $UGTS_DATA, or the run's own."""
+    """Folder of the graph's raw files. Empty: $UGTS_DATA, or the run's own."""
     spill: str = ""
-    """Folder whose disk holds the layers' outputs of all nodes. Empty: they are kept in memory."""
+    """Folder for the layer outputs of all nodes. Empty: they stay in memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Device."""
     timeout: float = 3600.0
-    """Seconds after which a rank gives up waiting for another; it waits while the rows of those before are written."""
+    """Seconds that a rank waits for another one, which includes writing the rows of the ranks before it."""
 
     def __post_init__(self) -> None:
         require(0 < self.timeout <= MAX_SECONDS, "--timeout", self.timeout, f"above 0, up to {MAX_SECONDS:g}")
@@ -102,8 +102,8 @@ class EvaluateOptions:
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
     """A .ticket file, or the folder of a run."""
     graph: str = ""
-    """A name of data.name, or a store's path. Empty: the graph that the network was found on."""
+    """A name of data.name, or a store's path. Empty: the network's own graph."""
     root: str = ""
-    """Folder with the raw files of the graph. Empty: as when it was trained."""
+    """Folder of the graph's raw files. Empty: as in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Device."""

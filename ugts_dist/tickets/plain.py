@@ -35,11 +35,11 @@ class PlainModel:
 def plain_model(ticket: Ticket, path: Path) -> PlainModel:
     """PyG's own network with the same outputs on any graph without self loops.
 
-    GCN, SAGE and GAT have PyG's names already. GIN is renamed: `convs.k.nn.0` and `.2` are `convs.k.nn.lins.0` and
-    `.1`. PyG's GIN has biases, which are zero here, and the last layer of its last MLP keeps the width; so that is the
-    identity, which the ReLU of `jk="last"` follows to no effect, and its `lin` is our last linear map.
+    GCN, SAGE and GAT already have PyG's names. GIN is renamed: `convs.k.nn.0` and `.2` become `convs.k.nn.lins.0` and
+    `.1`. PyG's GIN has biases, which are zero here. The last layer of its last MLP keeps the width and is the identity;
+    the ReLU of `jk="last"` after it has no effect, and its `lin` is our last linear map.
 
-    Raises InputError where PyG has no such class.
+    Raises InputError if PyG has no such class.
     """
     saved = of_ticket(ticket, path)
     m = saved.config.model

@@ -39,7 +39,7 @@ from ugts_dist.training.placement import evaluation_device
 
 _GRAPHS_AT_ONCE = 64
 _BATCHES_A_CHUNK = 256
-_OTHER_GRAPH: dict[str, Any] = {  # nothing of the run's own graph holds for it
+_OTHER_GRAPH: dict[str, Any] = {  # settings of the run's own graph that do not apply
     "data.split": 0,
     "data.feature_noise": 0.0,
     "data.edge_noise": 0.0,
@@ -50,14 +50,14 @@ MakeTable = Callable[[int, Tensor], pa.Table]
 
 
 def predict(options: PredictOptions, ranks: Ranks) -> int:
-    """Predict for the nodes of one graph, or for whole graphs; the ranks share them, and the main rank writes.
+    """Predict for the nodes of one graph, or for many graphs. The ranks share them, and the main rank writes.
 
-    No rank holds more than a chunk of predictions. The file appears under its name when it is whole.
+    No rank holds more than a chunk of predictions. The file gets its name when it is complete.
 
     Returns: the number of rows, on the main rank.
 
-    Raises: InputError on every rank, before anything is computed, for data that do not fit the network and for a file
-    that exists; later, where the file can't be written.
+    Raises: InputError on every rank, before any computation, for data that do not fit the network and for a file that
+    exists; later, if the file can't be written.
     """
     saved, data, network, names = ranks.raise_together(lambda: _checked(options))
     saved.note_other_data(data, ranks)
@@ -70,9 +70,9 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
 
 
 def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Tensor]:
-    """The chunks `[rows, width]` of every rank, on the CPU, by rank: on the main rank; none on the others.
+    """The chunks `[rows, width]` of all ranks, on the CPU, in the order of the ranks; only on the main rank.
 
-    Every rank must run through it. A rank computes a chunk while the main one still works on those before.
+    Every rank must iterate. A rank computes its next chunk while the main rank processes the ones before.
     """
     if ranks.is_main:
         yield from (chunk.cpu() for chunk in chunks)
@@ -86,7 +86,7 @@ def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Ten
 
 
 def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Names]:
-    """The network and the data, once they are known to fit each other, and what nodes and classes are called."""
+    """The network, the data and the names of nodes and classes, after a check that network and data fit."""
     check_new(Path(options.out))
     check_ending(Path(options.out))
     saved = load_saved(Path(options.path))
@@ -108,13 +108,13 @@ def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Name
 
 
 def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
-    """The nodes are called as in the graph that is predicted for, the classes as in the one that was learnt from."""
+    """Names of the nodes in the graph of the prediction, and of the classes in the graph of the training."""
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
     try:
         learnt_from = saved.with_data(Named()).config.data.name
-    except InputError:  # that graph is not here
+    except InputError:  # that graph is not available
         return Names(ids)
     return Names(ids, class_names(learnt_from, saved.num_outputs))
 
@@ -131,7 +131,7 @@ def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: s
 
 @torch.no_grad()
 def _logits_of_graphs(network: GraphNetwork, graphs: GraphSet, ranks: Ranks) -> Iterator[Tensor]:
-    """The ranks share fixed groups of graphs, so that a graph's logit has the same bits for every world size."""
+    """Logits of this rank's graphs. The ranks share fixed groups, for the same bits with every world size."""
     groups = torch.arange(graphs.num_graphs).split(_GRAPHS_AT_ONCE)
     start, stop = ranks.share(len(groups))
     own = [group.tolist() for group in groups[start:stop]]
@@ -152,11 +152,11 @@ def _received(source: int, width: int, ranks: Ranks) -> Iterator[Tensor]:
 
 
 def _write(path: Path, rows: Iterator[Tensor], make_table: MakeTable) -> int:
-    """Write a table for each chunk; returns the number of rows."""
+    """Write a table for each chunk. Returns the number of rows."""
     try:
         return write_tables(path, _tables(rows, make_table))
     except InputError:
-        for _ in rows:  # the other ranks wait until theirs are taken
+        for _ in rows:  # the other ranks wait until their rows are taken
             pass
         raise
 

@@ -1,4 +1,4 @@
-"""Predictions as tables of a file: what their rows and columns are called, and the formats of the file."""
+"""Predictions as tables in a file: names of rows and columns, and formats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ugts_dist.graphs.store_files import read_meta
 from ugts_dist.graphs.stored_ids import StoredIds, open_ids
 from ugts_dist.tickets.files import new_file
 
-# What makes a writer of tables for each end of a file's name.
+# Factories of table writers, by the file's suffix.
 _WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], AbstractContextManager[Any]]] = {
     ".parquet": parquet.ParquetWriter,
     ".csv": csv.CSVWriter,
@@ -29,11 +29,11 @@ _WRITERS: dict[str, Callable[[BinaryIO, pa.Schema], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Names:
-    """What nodes and classes are called in the user's own files.
+    """Names of nodes and classes in the user's own files.
 
     Attributes:
-        ids: of the nodes; None where they are called 0, 1, 2, ...
-        classes: of all classes; empty where they are called so.
+        ids: of the nodes; None: 0, 1, 2, ...
+        classes: of all classes; empty: 0, 1, 2, ...
     """
 
     ids: StoredIds | None = None
@@ -41,13 +41,13 @@ class Names:
 
 
 def node_ids(graph: str, num_nodes: int) -> StoredIds | None:
-    """The ids of the nodes of a graph by its name, where its store has them."""
+    """The ids of the nodes of a graph, if its store has them."""
     folder = store_folder(graph)
     return None if folder is None else open_ids(folder, num_nodes)
 
 
 def class_names(graph: str, num_classes: int) -> tuple[str, ...]:
-    """The names of the classes of a graph, where its store has them; empty where it has others, or can't be found."""
+    """The names of the classes of a graph; empty if its store has none for this number, or is not found."""
     try:
         folder = store_folder(graph)
         names = () if folder is None else read_meta(folder).class_names
@@ -57,12 +57,12 @@ def class_names(graph: str, num_classes: int) -> tuple[str, ...]:
 
 
 def node_table(first: int, logits: Tensor, names: Names) -> pa.Table:
-    """Rows of nodes, of which `first` come before: id, predicted class and probability of each class."""
+    """Rows of nodes from number `first` on: id, predicted class and probability of each class."""
     predicted = logits.argmax(1).int()
     classes = pa.array(predicted.numpy())
     if names.classes:
         called = pa.array(names.classes, pa.string())
-        # Classes that were called by numbers are so again.
+        # Classes whose names were numbers become numbers again.
         called = called.cast(pa.int64()) if all(map(_is_plain, names.classes)) else called
         classes = called.take(classes)
     ids = _range(first, len(logits)) if names.ids is None else names.ids.slice(first, len(logits))
@@ -70,18 +70,18 @@ def node_table(first: int, logits: Tensor, names: Names) -> pa.Table:
 
 
 def graph_table(first: int, logits: Tensor) -> pa.Table:
-    """Rows of graphs, of which `first` come before: the probability of each label."""
+    """Rows of graphs from number `first` on: the probability of each label."""
     return _table({"graph": _range(first, len(logits))}, logits.sigmoid(), ())
 
 
 def check_ending(path: Path) -> None:
-    """Raise InputError for a file whose name does not end as one of the formats."""
+    """Raise InputError for a file name with another suffix than those of the formats."""
     if path.suffix not in _WRITERS:
         raise InputError(f"--out is {path}, allowed are names that end in {' or '.join(_WRITERS)}")
 
 
 def write_tables(path: Path, tables: Iterator[pa.Table]) -> int:
-    """Write tables one after the other, in the format of the file's ending; returns the number of rows."""
+    """Write tables one after the other, in the format of the file's suffix. Returns the number of rows."""
     first = next(tables)
     with new_file(path) as file, _WRITERS[path.suffix](file, first.schema) as writer:
         writer.write_table(first)

@@ -1,4 +1,4 @@
-"""What a ticket is, in numbers."""
+"""Summary of a ticket in numbers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ class Layer:
     """One masked weight.
 
     Attributes:
-        density: fraction of it that is kept.
-        entropy_bytes: the least that a code can take, on average, for a mask whose values are independent and as
-            frequent as here.
-        levels: how many weights have each value of the mask, where it is not binary.
-        gain, scale: what its random values, and what is kept of them, are multiplied by.
+        density: fraction of kept values.
+        entropy_bytes: minimum average size of a code for masks with independent values of these frequencies.
+        levels: number of weights for each value of a mask that is not binary.
+        gain, scale: factors of its random values and of its kept values.
     """
 
     name: str
@@ -39,10 +38,10 @@ class Summary:
     """A ticket and its file.
 
     Attributes:
-        dense_bytes: of all weights and unmasked tensors, the weights in float32.
+        dense_bytes: size of all weights and unmasked tensors, with weights in float32.
         entropy_bytes: the sum over the layers.
-        form: of masks that are not the usual ones.
-        fold: groups of weights that have the same random values.
+        form: of masks that differ from the usual form.
+        fold: groups of weights that share random values.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Summaries and comparisons for people."""
+"""Summaries and comparisons as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ugts_dist.config import flat
-from ugts_dist.console import output, plain
+from ugts_dist.console import new_table, output, pairs, plain
 from ugts_dist.tickets.compare import Comparison, Overlap
 from ugts_dist.tickets.summary import Summary
 
 
 def show_summary(summary: Summary) -> None:
-    """Print a ticket: its numbers, its layers, what it achieved and where it comes from."""
+    """Print a ticket: its numbers, layers, metrics and origin."""
     console = output()
-    console.print(_pairs(summary.path, _overview(summary)))
-    layers = _table("Layers", ("weight", "shape", "kept", "density", "entropy, bytes", "gain", "scale"))
+    console.print(pairs(summary.path, _overview(summary)))
+    layers = new_table("Layers", ("weight", "shape", "kept", "density", "entropy, bytes", "gain", "scale"))
     for layer in summary.layers:
         numbers = (f"{layer.kept:,}", f"{layer.density:.4f}", f"{layer.entropy_bytes:,.0f}")
         layers.add_row(plain(layer.name), _shape(layer.shape), *numbers, f"{layer.gain:.4g}", f"{layer.scale:.4g}")
@@ -28,30 +28,30 @@ def show_summary(summary: Summary) -> None:
     parts = {"Metrics": summary.metrics, "Provenance": summary.provenance, "Configuration": summary.config}
     for title, values in parts.items():
         if values:
-            console.print(_pairs(title, flat(values).items()))
+            console.print(pairs(title, flat(values).items()))
 
 
 def _levels(summary: Summary) -> Table:
-    """How many weights of each layer have each value of its mask."""
+    """Number of weights of each layer for each value of its mask."""
     values = sorted({value for layer in summary.layers for value in layer.levels}, key=int)
-    table = _table("Values of the masks", ("weight", *values))
+    table = new_table("Values of the masks", ("weight", *values))
     for layer in summary.layers:
         table.add_row(plain(layer.name), *(f"{layer.levels.get(value, 0):,}" for value in values))
     return table
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print what two tickets have in common, and in what they differ."""
+    """Print what two tickets have in common, and how they differ."""
     console = output()
     title = f"Masks of {comparison.first} and {comparison.second}"
-    masks = _table(title, ("weight", "weights", "equal bits", "overlap of kept weights", "by chance"))
+    masks = new_table(title, ("weight", "weights", "equal bits", "overlap of kept weights", "by chance"))
     for overlap in (*comparison.layers, comparison.total):
         masks.add_row(*_overlap(overlap))
     console.print(masks)
     if not comparison.differences:
         console.print("Nothing else differs.")
         return
-    differences = _table("Differences", ("", comparison.first, comparison.second), numbers=False)
+    differences = new_table("Differences", ("", comparison.first, comparison.second), numbers=False)
     for difference in comparison.differences:
         differences.add_row(*map(plain, (difference.name, _told(difference.first), _told(difference.second))))
     console.print(differences)
@@ -81,20 +81,3 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _told(value: Any) -> str:
     return "-" if value is None else str(value)
-
-
-def _pairs(title: str, rows: Iterable[tuple[str, Any]]) -> Table:
-    table = _table(title, ("", ""), numbers=False)
-    table.show_header = False
-    for name, value in rows:
-        table.add_row(plain(name), plain(value))
-    return table
-
-
-def _table(title: str, columns: Sequence[str], numbers: bool = True) -> Table:
-    """A table whose columns but for the first hold numbers, or text."""
-    table = Table(title=plain(title), title_justify="left", title_style="bold")
-    for number, column in enumerate(columns):
-        is_number = numbers and number > 0
-        table.add_column(plain(column), overflow="fold", no_wrap=is_number, justify="right" if is_number else "left")
-    return table

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
@@ -15,9 +14,7 @@ from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.graphs.graph import Graph
 from ugts_dist.methods import METHODS
-from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
@@ -188,12 +185,6 @@ class DenseTraining:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data)}
         return DenseNetwork(state, header)
-
-
-def build_model(config: Config, graph: Graph) -> GNN:
-    """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""
-    torch.manual_seed(config.weight_seed)
-    return GNN.of(config.model, graph.num_features, graph.num_classes)
 
 
 def make_method(config: Config, model: Network, ranks: Ranks) -> TrainingMethod:

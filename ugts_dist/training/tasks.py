@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,11 +18,10 @@ from ugts_dist.graphs.configured import Data
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import GraphSet
-from ugts_dist.models import Dropout
+from ugts_dist.models import GNN, Dropout
 from ugts_dist.models.graph_level import Network
 from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.graph_tasks import GraphTask
-from ugts_dist.training.methods import build_model
 from ugts_dist.training.placement import evaluation_device
 
 
@@ -138,3 +138,9 @@ def make_task(data: Data) -> Task[Any]:
 def metric_of(config: Config) -> str:
     """The name of the metric for the configured data."""
     return GraphTask.metric if config.data.name in molecules.FOLDERS else NodeTask.metric
+
+
+def build_model(config: Config, graph: Graph) -> GNN:
+    """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""
+    torch.manual_seed(config.weight_seed)
+    return GNN.of(config.model, graph.num_features, graph.num_classes)

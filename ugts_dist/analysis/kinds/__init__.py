@@ -33,6 +33,6 @@ else:
 @tyro.conf.configure(tyro.conf.OmitSubcommandPrefixes)
 @dataclass(frozen=True)
 class AnalyseOptions:
-    """Look into a ticket or a dense network: a table, a JSON file and a figure. Under torchrun the ranks share it."""
+    """Analyse a ticket or a dense network: a table, a JSON file and a figure. Ranks of torchrun share the work."""
 
     command: Command

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration(Analysis):
-    """Whether the network is right as often as it is sure, on the test nodes: expected calibration error."""
+    """Expected calibration error on the test nodes: whether confidence equals accuracy."""
 
     bins: int = 15
-    """Bins of equal width; the paper's code has 4."""
+    """Bins of equal width; the paper's code uses 4."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

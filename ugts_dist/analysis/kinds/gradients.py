@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gradients(Analysis):
-    """Norm of the loss's gradient by the weights that are kept, layer by layer, in one training step."""
+    """Norm of the loss's gradient with respect to the kept weights, layer by layer, in one training step."""
 
     def measure(self, source: Source) -> Callable[[], Finding]:
         from ugts_dist.analysis.gradients import gradients_of

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ood(Analysis):
-    """Whether the network is less sure of test nodes of classes that it never saw (ROC-AUC of the largest probability).
+    """Detection of left-out classes: whether the network is less confident on their test nodes (ROC-AUC).
 
     For runs with left-out classes: `ugts train --data.left-out 0.4`.
     """
@@ -30,7 +30,7 @@ class Ood(Analysis):
 
 
 def _finding(found: Detection) -> Finding:
-    """How sure the network is of known and of left-out classes."""
+    """The confidence on known and on left-out classes."""
     rows = [
         ("ROC-AUC", f"{found.roc_auc:.4f}"),
         ("left-out classes", ", ".join(map(str, found.classes))),

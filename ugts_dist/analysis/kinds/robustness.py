@@ -25,7 +25,7 @@ class Robustness(Analysis):
     """
 
     fractions: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)
-    """Parts of the nodes outside the training nodes, and of the edges, that are changed."""
+    """Fractions of the nodes outside the training set, and of the edges, that are changed."""
     draws: int = 3
     """Draws of the noise, from seeds 0, 1, ..."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ugts_dist.analysis.observe import Trace
     from ugts_dist.analysis.subject import Source
 
-_MOST_IN_TABLE = 5  # of the layers of a deep network
+_MOST_IN_TABLE = 5  # layers of a deep network in the table
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Training(Analysis):
     """
 
     every: int = 10
-    """Epochs between two looks."""
+    """Epochs between measurements."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +38,7 @@ class Training(Analysis):
 
 
 def _finding(trace: Trace) -> Finding:
-    """Both over training."""
+    """MAD and gradient norms over training."""
     from ugts_dist.analysis.plots import draw_trace, spread
 
     outputs, weights = spread(len(trace.layers), _MOST_IN_TABLE), spread(len(trace.weights), _MOST_IN_TABLE)

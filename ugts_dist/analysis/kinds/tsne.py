@@ -27,17 +27,17 @@ class Tsne(Analysis):
     """A map of the nodes' representations in two dimensions, by t-SNE."""
 
     of: Literal["test", "valid", "train"] = "test"
-    """Which nodes."""
+    """Nodes to show."""
     layer: int = 0
-    """Layer whose outputs are shown, from 1; 0: the logits."""
+    """Layer whose outputs are shown, from 1. 0: the logits."""
     perplexity: float = 50.0
-    """Of t-SNE; with few nodes it is at most a third of their number."""
+    """Perplexity of t-SNE; at most a third of the number of nodes."""
     classes: int = 10
-    """Classes that are shown, drawn at random where there are more."""
+    """Largest number of classes to show; if there are more, they are drawn at random."""
     points: int = 3000
-    """Nodes that are shown, drawn at random where there are more."""
+    """Largest number of nodes to show; if there are more, they are drawn at random."""
     seed: int = 0
-    """Of what is drawn, and of t-SNE."""
+    """Seed of the draws and of t-SNE."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +54,7 @@ class Tsne(Analysis):
 
 
 def _finding(outputs: Outputs, options: Tsne) -> Finding:
-    """The map; it is computed here, which can take minutes."""
+    """The map. It is computed here, which can take minutes."""
     from ugts_dist.analysis.embedding import tsne
 
     points = tsne(outputs.x, options.perplexity, options.seed)
