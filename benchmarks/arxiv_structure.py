@@ -22,6 +22,7 @@ from typing import Any
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.spread import Spread
 from ugts_dist.training.run import run
 
 RESULTS = Path(__file__).parent / "results" / "arxiv_structure.json"
@@ -74,7 +75,7 @@ def table(rows: Rows) -> str:
     for network, runs in rows.items():
         if not runs:
             continue
-        shown = (_spread([100 * one[name] for one in runs.values()]) for name in ("valid", "test"))
+        shown = (f"{Spread.of([100 * one[name] for one in runs.values()]):.1f}" for name in ("valid", "test"))
         size = statistics.mean(one["bytes"] for one in runs.values())
         dense = rows.get(f"{network.partition('-')[0]}-dense", {})
         part = f"1 / {statistics.mean(one['bytes'] for one in dense.values()) / size:.1f}" if dense else ""
@@ -82,11 +83,6 @@ def table(rows: Rows) -> str:
         cells = [network, str(NETWORKS[network]["model.width"]), str(len(runs)), *shown, f"{size:,.0f}", part]
         lines.append("| " + " | ".join([*cells, f"{seconds:,.0f}"]) + " |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from ugts_dist.atomic import write_text
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.spread import Spread
 from ugts_dist.training.run import run
 
 RESULTS = Path(__file__).parent / "results" / "gin_edge_popup.json"
@@ -78,14 +79,10 @@ def table(runs: Runs) -> str:
         found = [runs[name] for seed in SEEDS if (name := key(graph, method, sparsity, chosen, seed)) in runs]
         if len(found) < 2:
             continue
-        shown = [spread([100 * one[kind] for one in found]) for kind in ("valid", "test")]
+        shown = [f"{Spread.of([100 * one[kind] for one in found]):.1f}" for kind in ("valid", "test")]
         said = ", ".join(f"{name.partition('.')[2]} {value:g}" for name, value in chosen.items())
         lines.append(f"| {graph} | {sparsity} | {method} | {said} | {len(found)} | {shown[0]} | {shown[1]} |")
     return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ugts_dist.config import Config, load_preset
 from ugts_dist.experiments.grid import finished, run_grid
+from ugts_dist.spread import Spread
 
 TABLE3_SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 TABLE3_DENSE = {"molbace": 78.3, "molhiv": 77.4}  # published ROC-AUC in % (Huang et al. 2022, Table 3)
@@ -70,8 +71,7 @@ class Measured:
         values = [100 * result[key] for result in self.results if not math.isnan(result[key])]
         if not values:
             return "not run"
-        deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.1f}{deviation}"
+        return f"{Spread.of(values):.1f}"
 
     def row(self) -> str:
         seconds = f"{statistics.mean(r['seconds'] for r in self.results):.0f}" if self.results else ""

@@ -26,6 +26,7 @@ from typing import Any
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config, load_preset
 from ugts_dist.experiments.grid import finished, run_key
+from ugts_dist.spread import Spread
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = {"UGTs, sparsity 0.9": "", "dense": "-dense"}
@@ -120,9 +121,8 @@ def _text(found: Sequence[dict[str, Any]]) -> str:
         return "not run"
     test, valid = ([100 * float(result[name]) for result in found] for name in ("test", "valid"))
     seconds = statistics.median(float(result["seconds"]) for result in found)
-    spread = f" ± {statistics.stdev(test):.1f}" if len(test) > 1 else ""
     seeds = f"{len(found)} seed{'s' if len(found) > 1 else ''}"
-    return f"{statistics.mean(test):.1f}{spread} (validation {statistics.mean(valid):.1f}; {seeds}; {seconds:.0f} s)"
+    return f"{Spread.of(test):.1f} (validation {statistics.mean(valid):.1f}; {seeds}; {seconds:.0f} s)"
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.spread import Spread
 from ugts_dist.training.run import fit_settings, run
 
 RESULTS = Path(__file__).parent / "results" / "texas.json"
@@ -39,15 +40,10 @@ def measured(split: int, kind: str, changes: dict[str, Any]) -> dict[str, float]
 def table(rows: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = ["| network | splits | validation | test | seconds a run |", "|---" * 5 + "|"]
     for name, runs in rows.items():
-        shown = [_spread([100 * one[kind] for one in runs.values()]) for kind in ("valid", "test")]
+        shown = [f"{Spread.of([100 * one[kind] for one in runs.values()]):.1f}" for kind in ("valid", "test")]
         seconds = statistics.median(one["seconds"] for one in runs.values())
         lines.append(f"| {name} | {len(runs)} | {shown[0]} | {shown[1]} | {seconds:.0f} |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from ugts_dist.spread import Spread
 
 Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
 DIGITS = 3  # of compared sparsities: how exactly a target is met depends on the number of weights
@@ -33,21 +34,6 @@ class Point:
 def point_of(result: Mapping[str, Any]) -> Point:
     """The point of a finished run, from its result."""
     return Point(result["sparsity"], result["valid"], result["bytes"])
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation over seeds (with n - 1; 0 for one seed)."""
-
-    mean: float
-    deviation: float
-    count: int
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and deviation of one or more values."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return Spread(statistics.fmean(values), deviation, len(values))
 
 
 def front(points: Sequence[Point], objective: Objective = "sparsity") -> list[int]:

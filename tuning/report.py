@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tuning.answer import Objective, Point, Spread, front
+from tuning.answer import Objective, Point, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
 from ugts_dist.atomic import write_file
@@ -47,7 +47,7 @@ def table_of(answer: Answer, name: str) -> Table:
         values = [shown(winner.fields[field]) if field in winner.fields else "" for field in fields]
         kind = "trained dense" if winner.dense else "ticket"
         judged = "yes" if winner.matches else "no"
-        figures = (_told(winner.valid), _told(winner.test), str(winner.valid.count))
+        figures = (f"{winner.valid:.4f}", f"{winner.test:.4f}", str(winner.valid.count))
         known = "" if winner.dense or answer.dense is None else judged
         size = [f"{winner.bytes.mean:,.0f}"] if with_bytes else []
         table.add_row(kind, *size, f"{winner.sparsity:.4f}", *map(plain, values), *figures, known)
@@ -64,7 +64,7 @@ def summary(answer: Answer) -> list[str]:
         return [*lines, f"no ticket on the front matches the trained dense network (validation at least {limit})"]
     best = answer.winners[answer.best]
     where = ", ".join(f"{field.partition('.')[2]} {shown(value)}" for field, value in best.fields.items())
-    measured = f"validation {best.valid.mean:.4f} against at least {limit}; test {_told(best.test)}"
+    measured = f"validation {best.valid.mean:.4f} against at least {limit}; test {best.test:.4f}"
     figure = f"sparsity {best.sparsity:.4f}"
     if answer.objective == "bytes":
         figure = f"{best.bytes.mean:,.0f} bytes, {figure}"
@@ -103,7 +103,3 @@ def _errorbar(axes: object, winner: Winner, objective: Objective) -> None:
 def _columns(points: list[Point], objective: Objective) -> tuple[list[float], list[float]]:
     """The values on the two axes of the plot."""
     return [getattr(point, objective) for point in points], [point.valid for point in points]
-
-
-def _told(values: Spread) -> str:
-    return f"{values.mean:.4f} ± {values.deviation:.4f}" if values.count > 1 else f"{values.mean:.4f}"

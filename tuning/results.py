@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuning.answer import Objective, Point, Spread, best_matching, front, matches, point_of, spread, tolerance
+from tuning.answer import Objective, Point, best_matching, front, matches, point_of, tolerance
 from tuning.manifest import Manifest
 from tuning.plan import Trial
 from tuning.search import Outcome
 from tuning.space import Space
 from ugts_dist.atomic import write_file, write_text
+from ugts_dist.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,10 @@ def _winner(trial: Trial, runs: list[Trial], manifest: Manifest) -> Winner:
         trial.key,
         trial.dense,
         dict(trial.fields),
-        spread([result["sparsity"] for result in results]).mean,
-        spread([result["bytes"] for result in results]),
-        spread([result["valid"] for result in results]),
-        spread([result["test"] for result in results]),
+        Spread.of([result["sparsity"] for result in results]).mean,
+        Spread.of([result["bytes"] for result in results]),
+        Spread.of([result["valid"] for result in results]),
+        Spread.of([result["test"] for result in results]),
         trial.dense,
     )
 

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from tuning.answer import choose_winners, point_of, spread
+from tuning.answer import choose_winners, point_of
 from tuning.interrupt import Interrupt
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial, generations, linked, list_dense, list_trials, with_ancestors
@@ -22,6 +22,7 @@ from tuning.view import View
 from tuning.watcher import Watcher, key_of
 from tuning.work import run_here, run_on_workers, settings_of
 from ugts_dist.errors import InputError
+from ugts_dist.spread import Spread
 
 _DRIVER_MEMORY = 1_000_000  # bytes: a process that waits for workers must request a resource, but none of their CPUs
 
@@ -86,7 +87,7 @@ class Search:
         search = self._space.search
         finished = [trial for trial in tickets if self._finished(trial)]
         points = [point_of(self._result(trial)) for trial in finished]
-        reference = spread([self._valid(run) for run in dense]) if dense else None
+        reference = Spread.of([self._valid(run) for run in dense]) if dense else None
         chosen = choose_winners(points, reference, search.margin, search.winners, search.objective)
         return [finished[i] for i in chosen]
 

@@ -7,7 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning.answer import Objective, Point, Spread, best_matching, choose_winners, front, matches, spread
+from tuning.answer import Objective, Point, best_matching, choose_winners, front, matches
+from ugts_dist.spread import Spread
 
 # Few different values, so that equal ones come often.
 SPARSITIES = st.sampled_from([0.1, 0.5, 0.50001, 0.9, 0.95, 0.99])
@@ -63,7 +64,7 @@ def test_winners_are_of_the_front_and_matching_ones_come_first(
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_mean_and_deviation_over_seeds(values: list[float]) -> None:
-    found, mean = spread(values), sum(values) / len(values)
+    found, mean = Spread.of(values), sum(values) / len(values)
     squares = sum((value - mean) ** 2 for value in values)
     assert math.isclose(found.mean, mean, abs_tol=1e-12)
     assert math.isclose(found.deviation, math.sqrt(squares / max(1, len(values) - 1)), abs_tol=1e-7)

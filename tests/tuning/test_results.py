@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tuning.helpers import SMALL, SerialSearch, search_here, space
-from tuning.answer import spread
 from tuning.interrupt import Interrupt
 from tuning.manifest import open_search
 from tuning.plan import Trial, list_trials
 from tuning.report import plot, show, summary
 from tuning.view import View
 from ugts_dist.config import load_toml
+from ugts_dist.spread import Spread
 from ugts_dist.supermask import Ticket
 
 
@@ -28,8 +28,8 @@ def test_the_answer_is_made_of_the_runs_results(tmp_path: Path, capsys: pytest.C
     for winner in [answer.dense, *answer.winners]:
         results = [manifest.result(run.key) for run in outcome.seeds[winner.key]]
         assert [run.config.run.seed for run in outcome.seeds[winner.key]] == [0, 1]
-        assert winner.valid == spread([result["valid"] for result in results if result])
-        assert winner.test == spread([result["test"] for result in results if result])
+        assert winner.valid == Spread.of([result["valid"] for result in results if result])
+        assert winner.test == Spread.of([result["test"] for result in results if result])
     best = load_toml(tmp_path / "best.toml")
     first = next(trial for trial in outcome.trials if trial.key == answer.winners[0].key)
     assert best.determining() == first.config.determining()
@@ -66,7 +66,7 @@ def test_for_bytes_the_smallest_file_that_matches_is_the_answer(
         winner.key: [files[run.key].stat().st_size for run in outcome.seeds[winner.key]] for winner in answer.winners
     }
     for winner in answer.winners:
-        assert winner.bytes == spread([float(size) for size in sizes[winner.key]])
+        assert winner.bytes == Spread.of([float(size) for size in sizes[winner.key]])
     assert answer.best is not None
     best = answer.winners[answer.best]
     assert best.bytes.mean == min(winner.bytes.mean for winner in answer.winners)

@@ -10,8 +10,8 @@ from ugts_dist.config import flat
 from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
-from ugts_dist.report.search_files import BEST, Answer, SearchFiles, Seeds, Trial, Winner, read_search
-from ugts_dist.report.text import setting, spread, told
+from ugts_dist.report.search_files import BEST, Answer, SearchFiles, Trial, Winner, read_search
+from ugts_dist.report.text import setting, told
 
 _OPEN = ("waiting", "running", "lost")
 _FEW_TRIALS = 12
@@ -103,8 +103,8 @@ def _answer(search: SearchFiles) -> Iterator[Block]:
                 name,
                 f"{winner.sparsity:.4f}",
                 *values,
-                _seeds(winner.valid),
-                _seeds(winner.test),
+                f"{winner.valid:.4f}",
+                f"{winner.test:.4f}",
                 str(winner.valid.count),
                 told(bytes_of.get(winner.key)),
                 "" if winner.dense or answer.dense is None else judged,
@@ -114,10 +114,6 @@ def _answer(search: SearchFiles) -> Iterator[Block]:
     if search.best:
         yield Paragraph("The answer again, in the folder of the search: `ugts train --config best.toml`.")
         yield Details("best.toml", Code(search.best))
-
-
-def _seeds(seeds: Seeds) -> str:
-    return spread(seeds.mean, seeds.deviation, seeds.count)
 
 
 def _front(search: SearchFiles) -> Iterator[Block]:

@@ -10,20 +10,12 @@ from typing import Any
 
 from ugts_dist.errors import InputError
 from ugts_dist.report.files import Folder, number
+from ugts_dist.spread import Spread
 from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
 BEST = {"sparsity": "sparsest", "bytes": "smallest"}  # the best matching ticket by each objective
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Mean and standard deviation of a metric over seeds."""
-
-    mean: float
-    deviation: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,8 @@ class Winner:
     fields: dict[str, Any]
     sparsity: float
     bytes: float | None
-    valid: Seeds
-    test: Seeds
+    valid: Spread
+    test: Spread
     matches: bool
 
 
@@ -138,7 +130,7 @@ def _answer(folder: Folder) -> Answer | None:
 
 def _winner(values: Mapping[str, Any]) -> Winner:
     valid, test = (
-        Seeds(_number(values[name], "mean"), _number(values[name], "deviation"), int(_number(values[name], "count")))
+        Spread(_number(values[name], "mean"), _number(values[name], "deviation"), int(_number(values[name], "count")))
         for name in ("valid", "test")
     )
     fields = dict(values["fields"])

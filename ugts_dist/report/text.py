@@ -51,8 +51,3 @@ def told(value: Any) -> str:
 def setting(value: Any) -> str:
     """A configured value for people: as short as it was written."""
     return f"{value:g}" if isinstance(value, float) else told(value)
-
-
-def spread(mean: float, deviation: float, count: int) -> str:
-    """A mean over seeds and its standard deviation, where there is more than one seed."""
-    return f"{mean:.4f} ± {deviation:.4f}" if count > 1 else f"{mean:.4f}"

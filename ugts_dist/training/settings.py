@@ -113,7 +113,7 @@ def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
     if traits.num_features > _FEW_FEATURES or config.model.depth >= DEEP:
         return
     yield Choice("model.skip", "initial", f"{traits.num_features} features: square layers combine them")
-    if config.supermask.method != "dense":
+    if config.supermask.masks:
         yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
 
 
