@@ -1,4 +1,4 @@
-"""Arguments of the command line, by tyro, whose boxed complaints become one line."""
+"""Command-line arguments, parsed by tyro, whose boxed errors become one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ugts_dist.terminal import escaped
 
 Arguments = TypeVar("Arguments")
 
-# Patterns of tyro's messages, and what they mean. The last one leaves what a field of ours has told.
+# Patterns of tyro's messages, and their replacements. The last one keeps the message of our own checks.
 _TOLD = (
     (r"Error parsing (--\S+): could not convert string to float: (.*)", r"\1 is \2, allowed is a number"),
     (r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 is \2, allowed is a whole number"),
@@ -39,37 +39,36 @@ _TOLD = (
 
 @dataclass(frozen=True)
 class TrainArguments(Config):
-    """Find a ticket in one graph: the weights stay random, their scores are trained, one threshold masks them.
+    """Find a ticket in one graph: the weights stay random, their scores are trained, and one threshold masks them.
 
     Alone: `ugts train --preset cora-gcn`. On several ranks: `torchrun --standalone --nproc_per_node=2 -m ugts_dist
-    train --preset digits`. A preset or a file gives the configuration, each further option changes one field of it.
+    train --preset digits`. A preset or a file gives the configuration; each further option changes one field of it.
 
-    Of any other graph: `ugts train --data.name mygraph`. Without a preset or a file, rules choose settings that fit
-    the graph, say why, and keep them in config.toml; options that you give stay as they are.
+    On any other graph: `ugts train --data.name mygraph`. Without a preset or a file, rules choose settings that fit
+    the graph, print their reasons, and write them to config.toml. Options that you give stay as they are.
 
-    `ugts train RUN_FOLDER` goes on with a run that was stopped or killed, from its newest valid checkpoint.
+    `ugts train RUN_FOLDER` resumes a run that was stopped or killed, from its newest valid checkpoint.
     """
 
     preset: Annotated[str, tyro.conf.arg(help=f"Start from a configuration by name: {', '.join(preset_names())}.")] = ""
     config: str = ""
-    """Start from a configuration file (TOML), for instance the config.toml of an earlier run."""
+    """Start from a configuration file (TOML), such as the config.toml of an earlier run."""
     resume: str = "auto"
-    """auto: a run whose folder is there goes on from its newest valid checkpoint, without run.folder the newest one of
-    the same configuration and data under runs/ that is not finished. never: only a new folder is taken.
-    Else the folder of a run, or of one of its checkpoints, from which a new folder goes on, with that run's settings
-    where there is no preset or file."""
+    """auto: resume the run in run.folder from its newest valid checkpoint; without run.folder, the newest unfinished
+    run of the same configuration and data under runs/. never: always a new folder. Otherwise the folder of a run, or of
+    one of its checkpoints, from which a new folder resumes; without a preset or file with that run's settings."""
     resume_override: Annotated[tuple[str, ...], tyro.conf.arg(name="resume.override")] = ()
-    """Fields that may differ from those of the run that goes on, for instance run.epochs; data: its data may."""
+    """Fields that may differ from those of the resumed run, such as run.epochs; data for its data."""
     init_scores: str = ""
     """The same as --run.init-scores."""
     rules: bool = True
-    """Without a preset or a file: choose settings by what is seen of the graph; else those shown here hold."""
+    """Without a preset or a file: choose settings that fit the graph. Otherwise the defaults shown here are used."""
     given: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """The fields that stand on the command line: "section.field"."""
+    """The fields given on the command line: "section.field"."""
 
     @property
     def fits_data(self) -> bool:
-        """Whether the settings that are not given are to be chosen by what is seen of the data."""
+        """Whether rules choose the settings that are not given, from properties of the data."""
         return self.rules and not (self.preset or self.config) and self.resume in ("auto", "never")
 
     @property
@@ -109,7 +108,7 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
 
 
 def _base(preset: str, config: str, resume: str) -> Config:
-    """What the options change: a preset, a file, or the settings of the run from which a new one goes on."""
+    """The configuration that options change: a preset, a file, or the settings of the run that is resumed."""
     if preset:
         return load_preset(preset)
     if config:
@@ -148,20 +147,20 @@ def _asks_for_help(args: Sequence[str]) -> bool:
 
 
 def _escaped(config: Config) -> Config:
-    """The configuration for its help, which has the values as they are."""
+    """The configuration for the help, in which texts are escaped."""
     fields = flat(config.to_dict())
     return config.replace({name: escaped(value) for name, value in fields.items() if isinstance(value, str)})
 
 
 def config_of_run(folder: Path) -> Config:
-    """The configuration of a run that is to go on in its folder."""
+    """The configuration of a run that is resumed in its folder."""
     if not (folder / "config.toml").is_file():
         raise InputError(f"{folder}: not the folder of a run, it has no config.toml")
     return load_toml(folder / "config.toml").replace({"run.folder": str(folder)})
 
 
 def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arguments | None = None) -> Arguments:
-    """Parse with tyro, and turn its boxed complaints into one line."""
+    """Parse with tyro, and convert its boxed errors into one line."""
     options: dict[str, Any] = {} if default is None else {"default": default}
     complaint = io.StringIO()
     try:
@@ -175,7 +174,7 @@ def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arg
 
 @contextlib.contextmanager
 def _wide(args: Sequence[str]) -> Iterator[None]:
-    """No line of a complaint is folded, so that it can be put together again; help is as wide as the terminal."""
+    """Make the box of an error so wide that no line is folded; help is as wide as the terminal."""
     before = os.environ.get("COLUMNS")
     if not _asks_for_help(args):
         os.environ["COLUMNS"] = "100000"
@@ -189,15 +188,15 @@ def _wide(args: Sequence[str]) -> Iterator[None]:
 
 
 def parse_one_of(known: Collection[str], kind: type[Arguments], args: Sequence[str], command: str) -> Arguments:
-    """The same for a command that has commands of its own."""
+    """Parse the arguments of a command with subcommands."""
     if not _asks_for_help(args[:1]):
         refuse_unknown(args[:1], known, f"unknown command {command}")
     return parse(kind, args, command)
 
 
 def _one_line(box: str, args: Sequence[str], command: str) -> str:
-    """What tyro's error box means, in the words of our other messages."""
-    # Where the terminal's encoding lacks the lines of the box, it is drawn with spaces and hyphens.
+    """The message in tyro's error box, in the words of our other messages."""
+    # If the terminal's encoding lacks the characters of the box, it is drawn with spaces and hyphens.
     lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
     lines = [line for line in lines if line][0 if "│" in box else 1 :]
     rule = next((i for i, line in enumerate(lines) if set(line) <= {"-", "─"}), len(lines))
@@ -212,7 +211,7 @@ def _one_line(box: str, args: Sequence[str], command: str) -> str:
 
 
 def _unknown(name: str, close: Sequence[str], args: Sequence[str], command: str) -> str:
-    """An argument that is not expected where it stands; `close` are options like it."""
+    """The message about an unexpected argument; `close` are similar options."""
     if name.startswith("-"):
         meant = did_you_mean(name, close) or (f" (did you mean {close[0]}?)" if close else "")
         return f"unknown option {name}{meant}; `ugts {command} --help` lists all"

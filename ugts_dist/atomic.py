@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write under a temporary name, flush to disk, rename; a failed write leaves what was there before."""
+    """Write to a temporary file, flush it to disk and rename it. A failed write leaves the old file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -18,17 +18,17 @@ def write_file(path: Path, data: bytes) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # what a full disk does not tell
+            error.filename = str(path)  # missing in the error of a full disk
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same for text, as UTF-8."""
+    """Write a text as UTF-8, like `write_file`."""
     write_file(path, text.encode())
 
 
 def flush(path: Path) -> None:
-    """Flush a file to disk, or a folder's entries, so that what was renamed into it is there after a loss of power."""
+    """Flush a file, or a folder's entries, to disk, so that renamed files survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""`ugts ...`: parses, and calls one function a command. What is heavy is imported by the command that needs it."""
+"""`ugts ...`: parses arguments and calls one function per command. Each command imports its heavy modules itself."""
 
 from __future__ import annotations
 
@@ -151,15 +151,15 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray on one machine or a cluster"),
     "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
     "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
-    "doctor": (doctor, "what of this machine is usable, and why the rest is not"),
+    "doctor": (doctor, "what works on this machine, and why the rest does not"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 0: done; the others are those of `told_in_one_line`."""
     args = list(sys.argv[1:] if argv is None else argv)
-    # Read by torch when it is imported: huge pages for large tensors on a CPU. A quarter of a sampled step goes into
-    # the small ones otherwise, as each large tensor is mapped anew.
+    # torch reads this when it is imported: huge pages for large tensors on a CPU. Without them, a quarter of a sampled
+    # step is spent on mapping small pages for each large tensor.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     log_to_stderr()
     with told_in_one_line():
@@ -178,7 +178,7 @@ def _command(args: Sequence[str]) -> None:
 
 
 def _versions() -> str:
-    """Of this program and of what decides how it computes; without an import of any of it."""
+    """Versions of this program and of the packages that determine its results, without importing any."""
     found = {"ugts_dist": ugts_dist.__version__}
     for name in ("torch", "torch-geometric"):
         try:

@@ -1,4 +1,4 @@
-"""Tables on standard output, by rich. What files and names hold is escaped, and never taken for markup."""
+"""Tables on standard output, by rich. Contents of files and names are escaped and never read as markup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ugts_dist.terminal import escaped
 
-_PIPED_WIDTH = 200  # for a program that reads it: hardly a line is folded
+_PIPED_WIDTH = 200  # for programs that read the output: hardly any line is folded
 
 
 def plain(value: object, style: str = "") -> Text:
@@ -19,13 +19,13 @@ def plain(value: object, style: str = "") -> Text:
 
 
 def output() -> Console:
-    """Standard output: as wide as the terminal, and very wide in a pipe or a file."""
+    """Standard output: as wide as the terminal; very wide in a pipe or a file."""
     console = Console()
     return console if console.is_terminal else Console(width=_PIPED_WIDTH)
 
 
 def new_table(title: str, headings: Iterable[str], numbers: bool = True) -> Table:
-    """A table without rows, whose columns but for the first hold numbers, or text."""
+    """A table without rows. Its columns, except the first, contain numbers or text."""
     table = Table(title=plain(title) if title else None, title_justify="left", title_style="bold")
     for number, heading in enumerate(headings):
         is_number = numbers and number > 0
@@ -34,7 +34,7 @@ def new_table(title: str, headings: Iterable[str], numbers: bool = True) -> Tabl
 
 
 def pairs(title: str, rows: Iterable[tuple[str, object]]) -> Table:
-    """A table of names and what they are."""
+    """A table of names and values."""
     table = new_table(title, ("", ""), numbers=False)
     table.show_header = False
     for name, value in rows:

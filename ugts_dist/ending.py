@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the one line that tells why."""
+"""How a command ends: its exit code, and one line with the reason."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from ugts_dist.errors import (
 
 _log = logging.getLogger(__name__)
 
-_MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, also before that could tell why
-_INTERRUPTED = 130  # 128 and the number of SIGINT
-_UNREAD = 141  # what a shell tells of a program that SIGPIPE ended: 128 and the number of the signal
+_MAIN_RANK_FIRST = 1.0  # seconds: torchrun ends all ranks with the first one, possibly before that has printed why
+_INTERRUPTED = 130  # 128 plus the number of SIGINT
+_UNREAD = 141  # a shell's exit code for SIGPIPE: 128 plus the number of the signal
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # only names that a user gave are so
 
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """What ends a command within the block is told in one line, escaped, and becomes its exit code.
+    """Report whatever ends a command within the block in one escaped line, and set its exit code.
 
-    2: a mistake in the input; 75: stopped by a signal, to be started again; 130: interrupted; 141: nobody reads the
-    output any more; 1: a failure of ours, whose traceback stays where no line could tell what it is.
+    2: a mistake in the input. 75: stopped by a signal, to be started again. 130: interrupted. 141: nobody reads the
+    output any more. 1: a failure; without a known message, its traceback is printed.
     """
     try:
         try:
             yield
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, where what goes wrong can be told
+                sys.stdout.flush()  # here, where errors can be reported
     except InputError as error:
         _end(str(error), 2, every_rank=isinstance(error, RankInputError))
     except FloatingPointError as error:
@@ -56,7 +56,7 @@ def told_in_one_line() -> Iterator[None]:
     except BrokenPipeError:
         if _is_read():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush in the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
         sys.exit(_UNREAD)
     except OSError as error:
         if error.errno not in (*_FULL, *_NAMES):
@@ -67,14 +67,14 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def _is_read() -> bool:
-    """Whether somebody still reads what we print; `ugts ... | head` stops when it has seen enough."""
+    """Whether somebody still reads the output; `ugts ... | head` stops after some lines."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # errors are always told
+    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
     return not poll.poll(0)
 
 
 def _end(message: str, code: int, every_rank: bool = False) -> NoReturn:
-    """End with one line, which the main rank tells, or each rank that is left."""
+    """End with one line, printed by the main rank or, with `every_rank`, by each rank."""
     if every_rank or os.environ.get("RANK", "0") == "0":
         _log.error(message)
     else:

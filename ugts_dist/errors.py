@@ -1,44 +1,44 @@
-"""What ends a command with one line: a user's mistake, a signal, a lost rank."""
+"""Errors that end a command with one line: a user's mistake, a signal, a lost rank."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved itself
+TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved a checkpoint
 
 
 _MOST_LISTED = 20
 
 
 class InputError(ValueError):
-    """A mistake in the input, told in one line: the field or file, its value, and what is allowed.
+    """A mistake in the input, in one line: the field or file, its value, and what is allowed.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 class RankInputError(InputError):
-    """A mistake in how one rank was started: other ranks may not know of it, so the rank tells it whichever it is."""
+    """A mistake in how one rank was started. Other ranks may not know of it, so each rank prints its own."""
 
 
 class InUseError(InputError):
-    """Another process holds what this one needs: the same command may succeed once that has ended."""
+    """Another process holds what this one needs. The same command may succeed after that has ended."""
 
 
 class StoppedError(Exception):
-    """A run was asked to stop and has saved what it needs to go on. The command line exits with code 75.
+    """A run was asked to stop and has saved what it needs to resume. The command line exits with code 75.
 
-    75 is EX_TEMPFAIL of sysexits.h, "try again": what batch systems can be told to requeue on.
+    75 is EX_TEMPFAIL of sysexits.h, "try again". Batch systems can be configured to requeue on it.
     """
 
 
 class InterruptedRunError(StoppedError):
-    """The same by Ctrl-C, from somebody who is there: the command line exits with 130, as shells expect."""
+    """The run was stopped by Ctrl-C. The command line exits with code 130, as shells expect."""
 
 
 class LostRankError(RuntimeError):
-    """Other ranks have died or do not answer; the message names them. The command line exits with code 1."""
+    """Other ranks have died or do not answer. The message names them. The command line exits with code 1."""
 
 
 def first_line(error: BaseException) -> str:
@@ -48,11 +48,11 @@ def first_line(error: BaseException) -> str:
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str, others: str = "") -> None:
-    """Raise InputError for the first name that is not known, with the one that was perhaps meant.
+    """Raise InputError for the first unknown name, with a suggestion.
 
     Args:
         what: what the name should be, such as "unknown field in [model]".
-        others: what is allowed beside the known names. Where these are very many, none is listed.
+        others: what is allowed in addition to the known names. If there are very many, none is listed.
     """
     allowed = list(known)
     for name in names:
@@ -63,14 +63,14 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str, others
 
 
 def _short(text: str) -> str:
-    """For people, cut where a file has something endless."""
+    """A text to show, cut if it is very long."""
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean NAME?)` with the one of the known names that was probably meant; nothing where none is close.
+    """` (did you mean NAME?)` with the most similar known name; empty if none is similar.
 
-    A field without its section means that field; after that two swapped letters are closer than a wrong one.
+    A field without its section means that field. Two swapped letters are closer than a wrong one.
     """
     names = list(known)
     meant = [each for each in names if each.rpartition(".")[2] == name.lstrip("-")]

@@ -1,4 +1,4 @@
-"""Whether numbers are still finite, found out where the ranks meet anyway: no step waits for it."""
+"""Checks that numbers are still finite, at existing synchronisation points: no step waits for them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _NAMES = {"trained": "scores or weights are", "optimizer": "moments of the optim
 
 
 def zero_if_finite(tensors: Iterable[Tensor], device: torch.device | None = None) -> Tensor:
-    """0 where every number of the tensors is finite, else NaN: a float32 scalar that nobody has waited for.
+    """0 if all numbers of the tensors are finite, otherwise NaN: a float32 scalar, without waiting for the device.
 
-    Added to a loss that the ranks sum up, it tells all of them.
+    Added to a loss that is summed over ranks, it informs all of them.
     """
     filled = [tensor.detach() for tensor in tensors if tensor.numel()]
     if not filled:
         return torch.zeros((), device=device)
-    # The largest magnitude is finite only if every number is. On a GPU one kernel finds those of many tensors.
+    # The largest magnitude is finite only if all numbers are. On a GPU one kernel computes it for many tensors.
     largest = torch.stack(torch._foreach_norm(filled, torch.inf)).float()
     return largest.mul(0.0).sum().to(filled[0].device if device is None else device)
 
@@ -33,7 +33,7 @@ def all_of(kinds: Kinds) -> Iterator[Tensor]:
 
 
 def diverged(epoch: int, loss: Tensor, kinds: Kinds) -> FloatingPointError:
-    """The error of a training that is no longer finite: it names what is not, which may be the logits alone."""
+    """The error for training that is no longer finite. It names the tensors, which may be the logits only."""
     held = {"the loss is": [loss], **{_NAMES[kind]: list(group.values()) for kind, group in kinds.items()}}
     what = next((name for name, tensors in held.items() if bool(zero_if_finite(tensors).isnan())), "logits are")
     return FloatingPointError(f"{what} not finite in epoch {epoch}: try a smaller optim.lr")

@@ -1,8 +1,8 @@
-"""Counter-based random bits: a hash of what a number is for, instead of a generator with a state.
+"""Counter-based random bits: a hash of a number's purpose, instead of a generator with a state.
 
-The bits are those of the splitmix64 finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
-number generators"; constants of Stafford's variant 13). Tensors hold the 64 bits as int64, whose products
-wrap around alike on CPU and GPU, so the same inputs give the same bits everywhere.
+The bits are those of the splitmix64 finaliser (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+generators"; constants of Stafford's variant 13). Tensors hold the 64 bits as int64, whose products wrap around alike on
+CPU and GPU, so that the same inputs give the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SECOND = 0x94D049BB133111EB
 
 
 def key(*parts: int) -> int:
-    """Fold integers, in order, into one key, a signed 64-bit number as tensors hold them.
+    """Combine integers, in order, into one key: a signed 64-bit number, as in tensors.
 
     The parts count modulo 2^64.
     """
@@ -37,7 +37,7 @@ def mix(bits: Tensor) -> Tensor:
 
 
 def stream(start: int | Tensor, counter: int | Tensor) -> Tensor:
-    """Element ``counter`` of the random sequence named by ``start``; one of the two is an int64 tensor."""
+    """Element ``counter`` of the random sequence ``start``; one of the two is an int64 tensor."""
     if isinstance(counter, int):
         counter = _signed((counter * _GOLDEN) & _MASK)
     else:
@@ -46,10 +46,10 @@ def stream(start: int | Tensor, counter: int | Tensor) -> Tensor:
 
 
 def below(bits: Tensor, limit: Tensor) -> Tensor:
-    """Turn 64 random bits into integers in [0, limit), int64, with the top 53 bits as a fraction.
+    """Convert 64 random bits to integers in [0, limit), int64, using the top 53 bits as a fraction.
 
-    Exact in double precision on every device, and never equal to ``limit``; for a limit n the probabilities
-    differ from 1 / n by less than 2^-53.
+    Exact in double precision on every device, and never equal to ``limit``. For a limit n the probabilities differ from
+    1 / n by less than 2^-53.
     """
     return (_shifted(bits, 11).double() * 2.0**-53 * limit).long()
 

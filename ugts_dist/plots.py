@@ -1,4 +1,4 @@
-"""Plots as PNG, drawn without a display and without matplotlib's own state. It is imported where a plot is drawn."""
+"""Plots as PNG, without a display and without matplotlib's global state. Import it only where a plot is drawn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ DOTS_PER_INCH = 130
 
 
 def new_plot(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of so many inches and its axes."""
+    """A figure of this size in inches, and its axes."""
     figure, axes = new_plots(width, height, 1, 1)
     return figure, axes[0, 0]
 
 
 def new_plots(width: float, height: float, rows: int, columns: int, **shared: Any) -> tuple[Any, Any]:
-    """A figure of so many inches and its axes `[rows, columns]`; `shared`: what `Figure.subplots` takes."""
+    """A figure of this size in inches, and its axes `[rows, columns]`; `shared`: arguments of `Figure.subplots`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -23,7 +23,7 @@ def new_plots(width: float, height: float, rows: int, columns: int, **shared: An
 
 
 def png(figure: Any, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
-    """The figure as a PNG; equal figures are equal bytes."""
+    """The figure as a PNG; equal figures give equal bytes."""
     written = io.BytesIO()
     # Without the name and version of the program that wrote it.
     figure.savefig(written, format="png", dpi=dots_per_inch, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Classes that are found by name: to add one is a file and a line."""
+"""Classes by name: to add one takes a file and a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_classes(package: str, kind: type[Kind], names: Mapping[str, str]) -> di
     Args:
         names: {name: class}; "edge-popup" is in the file `edge_popup.py`.
 
-    Raises TypeError for a class that is none of `kind`.
+    Raises TypeError for a class that is not a subclass of `kind`.
     """
     return {name: _load(package, kind, name, label) for name, label in names.items()}
 

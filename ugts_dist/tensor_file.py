@@ -1,10 +1,10 @@
-"""Named tensors and a JSON header in one safetensors file, written whole and read without being trusted.
+"""Named tensors and a JSON header in one safetensors file, written atomically; files need not be trusted.
 
-Such a file may come from anybody. Reading it runs no code, maps no memory (a mapped file that is cut short kills the
-process) and allocates no more than twice what the file holds. The safetensors library checks the file's structure:
-its header, types, shapes, and that the tensors fill the data without gap or overlap. Here the rest is checked: the
-kind and size of the file, the JSON of the metadata, and a SHA-256 over it and over name, type, shape and bytes of every
-tensor, which finds what bad memory or a bad disk has changed.
+Reading a file runs no code, maps no memory (a mapped file that is truncated kills the process) and allocates at most
+twice the size of the file. The safetensors library checks the file's structure: its header, types, shapes, and that the
+tensors fill the data without gap or overlap. This module checks the rest: the kind and size of the file, the JSON of
+the metadata, and a SHA-256 over it and over name, type, shape and bytes of every tensor, which detects changes by bad
+memory or a bad disk.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ugts_dist.text_files import open_regular
 
 _MAX_HEADER = 2**24  # bytes
 _MAX_DEPTH = 32  # of the JSON
-_MAX_TOLD = 200  # characters of a library's message, which may hold a name of any length
+_MAX_TOLD = 200  # characters of a library's message, which may contain a name of any length
 DTYPES = (
     torch.float64,
     torch.float32,
@@ -48,22 +48,22 @@ T = TypeVar("T")
 
 
 def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], kind: str) -> int:
-    """Write `tensor_file_bytes` under a temporary name, flush, rename. Returns the size in bytes."""
+    """Write `tensor_file_bytes` to a temporary file, flush it and rename it. Returns the size in bytes."""
     data = tensor_file_bytes(tensors, header, kind)
     write_file(path, data)
     return len(data)
 
 
 def tensor_file_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any], kind: str) -> bytes:
-    """The file as bytes, always the same for the same content: a safetensors file with one metadata entry.
+    """The file as bytes, the same for the same content: a safetensors file with one metadata entry.
 
     Args:
         tensors: of any shape, on any device.
-        header: what JSON can hold; without the key `sha256`, which is added here.
-        kind: what sort of file this is; the name of the metadata entry that holds the header.
+        header: JSON values without the key `sha256`, which is added here.
+        kind: the sort of file; the name of the metadata entry with the header.
 
-    Raises: ValueError for what would not be read back: a header that JSON can't hold (NaN included), one that is too
-    large or nested too deeply; TypeError for a type of tensor that is not read back.
+    Raises: ValueError for a header that `read_tensor_file` would refuse: not JSON (including NaN), too large or nested
+    too deeply; TypeError for an unsupported dtype.
     """
     if "sha256" in header:
         raise ValueError("the header has a key 'sha256', which is the checksum's")
@@ -77,7 +77,7 @@ def tensor_file_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any], 
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as a file takes them. Raises TypeError for a type that is not read back."""
+    """The tensors on the CPU. Raises TypeError for an unsupported dtype."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     for name, value in held.items():
         if value.dtype not in DTYPES:
@@ -88,24 +88,23 @@ def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_tensor_file(
     path: Path, kind: str, what: str, max_bytes: int = 2**36
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file that `write_tensor_file` wrote.
+    """Read header and tensors of a file that `write_tensor_file` wrote.
 
     Args:
         path: of a regular file.
         kind: as it was written.
-        what: the file that is expected, for messages, such as "a ticket (.ticket)".
+        what: the expected file, for messages, such as "a ticket (.ticket)".
         max_bytes: the largest file to read.
 
-    Raises: InputError, in one line that begins with the path, for everything else than a whole and unchanged file of
-    this kind.
+    Raises: InputError, in one line that begins with the path, for anything but an intact file of this kind.
     """
     return read_safetensors(path, what, max_bytes, lambda metadata, tensors: unsealed(metadata, tensors, kind))
 
 
 def read_safetensors(path: Path, what: str, max_bytes: int, understood: Callable[[Any, dict[str, Tensor]], T]) -> T:
-    """What `understood` makes of a safetensors file's metadata, None where it has none, and tensors.
+    """Apply `understood` to a safetensors file's metadata (None if it has none) and tensors.
 
-    Its ValueError tells that the file is not `what` it should be. Otherwise as `read_tensor_file`.
+    Its ValueError means that the file is not `what` it should be. Otherwise as `read_tensor_file`.
     """
     try:
         with open_regular(path) as file:
@@ -132,7 +131,7 @@ def _read(file: BinaryIO, max_bytes: int) -> tuple[Any, dict[str, Tensor]]:
     size = os.fstat(file.fileno()).st_size
     if not 8 <= size <= max_bytes:
         raise ValueError(f"it has {size} bytes, allowed are 8 to {max_bytes}")
-    data = file.read(size)  # where it is shorter by now, its header and its data do not fit
+    data = file.read(size)  # if it has become shorter, its header and its data do not fit
     described = from_json(_header(data).decode())
     metadata = described.pop("__metadata__", None)
     try:
@@ -144,7 +143,7 @@ def _read(file: BinaryIO, max_bytes: int) -> tuple[Any, dict[str, Tensor]]:
         raise ValueError(str(error)[:_MAX_TOLD]) from None
     for name, value in tensors.items():
         _check(name, value)
-    return metadata, {name: tensors[name] for name in described}  # the library has them in a random order
+    return metadata, {name: tensors[name] for name in described}  # the library returns a random order
 
 
 def _header(data: bytes) -> bytes:
@@ -155,7 +154,7 @@ def _header(data: bytes) -> bytes:
 
 
 def _check(name: str, value: Tensor) -> None:
-    """Raises ValueError for a tensor that `write_tensor_file` does not write."""
+    """Raise ValueError for a tensor that `write_tensor_file` does not write."""
     if value.dtype not in DTYPES:
         raise ValueError(f"tensor {short(name)} is {value.dtype}, allowed are {', '.join(map(str, DTYPES))}")
     if value.dtype == torch.bool and value.numel() and _bytes_of(value).max() > 1:
@@ -170,7 +169,7 @@ def _own_header(metadata: Any, kind: str) -> dict[str, Any]:
 
 def _bytes_of(value: Tensor) -> npt.NDArray[np.uint8]:
     """The memory of a contiguous tensor."""
-    # An empty tensor that came from numpy has a stride of 0, and no view of another type.
+    # An empty tensor from numpy has a stride of 0, and no view of another type.
     return value.reshape(-1).view(torch.uint8).numpy() if value.numel() else np.empty(0, np.uint8)
 
 
@@ -184,12 +183,12 @@ def checksum(header: bytes, tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def to_json(value: Any) -> str:
-    """Short. Raises ValueError for what JSON can't hold, NaN included."""
+    """Compact JSON. Raises ValueError for values that JSON lacks, including NaN."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def from_json(text: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError for anything else, for a name given twice, and for numbers JSON has not."""
+    """A JSON object. Raises ValueError for anything else, for repeated names, and for numbers that JSON lacks."""
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:

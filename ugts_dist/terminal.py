@@ -1,4 +1,4 @@
-"""Lines for a terminal or a log. Whatever a file, a name or an option holds is shown, and never acted upon."""
+"""Lines for a terminal or a log. Contents of files, names and options are shown but never interpreted."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def say(line: object) -> None:
 
 
 class StandardError(logging.Handler):
-    """Lines on standard error, each at once, after who says it: "ugts", or the record's `speaker`.
+    """Writes lines to standard error at once, each after its speaker: "ugts", or the record's `speaker`.
 
-    A line is escaped; white space and line breaks become single spaces. Standard error is looked up for each line, as
-    a progress bar on a terminal replaces it to keep lines apart from the bar.
+    A line is escaped; white space and line breaks become single spaces. Standard error is looked up for each line,
+    because a progress bar on a terminal replaces it to keep lines apart from the bar.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -33,9 +33,9 @@ class StandardError(logging.Handler):
 
 
 def log_to_stderr() -> None:
-    """Show what is logged on standard error, as the command line and the processes that it starts do.
+    """Show log records on standard error, as the command line and its child processes do.
 
-    Who uses the library decides with the standard library's `logging` what becomes of the logger "ugts_dist".
+    A program that uses the library configures the logger "ugts_dist" with the standard library's `logging`.
     """
     logger = logging.getLogger("ugts_dist")
     logger.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Text files that a user names: only regular files of bounded size are read, and no content can hang a parser."""
+"""Text files that a user names. Only regular files of bounded size are read, and no content can hang a parser."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TOML_BYTES = 2**20
 JSON_BYTES = 2**26
 MAX_DEPTH = 32  # of tables in tables, or lists in lists
 
-# tomllib takes time that grows with the square of a key's parts, and a minute for some ten thousand.
+# The time of tomllib grows with the square of the number of a key's parts: a minute for some ten thousand.
 _DEEP_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){{{MAX_DEPTH}}}""")
 
 
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a regular file for reading. Raises OSError for everything else.
 
-    A pipe would be waited for without O_NONBLOCK, and a device may have no end.
+    Without O_NONBLOCK, opening a pipe would wait, and a device may be endless.
     """
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -48,9 +48,9 @@ def reason_of(error: OSError | ValueError) -> str:
 
 
 def read_text(path: str | Path, what: str, limit: int) -> str:
-    """A UTF-8 text, with or without a byte order mark; `what` says what the file should be, such as "a space".
+    """Read a UTF-8 text, with or without a byte order mark; `what` is the expected file, such as "a space".
 
-    Raises InputError for a file that is missing, no regular file, too large or not UTF-8.
+    Raises InputError for a file that is missing, not regular, too large or not UTF-8.
     """
     try:
         return read_bytes(path, limit).decode("utf-8-sig")
@@ -62,7 +62,7 @@ def read_text(path: str | Path, what: str, limit: int) -> str:
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
-    """A TOML file. Raises InputError, which names the file."""
+    """Read a TOML file. Raises InputError, which names the file."""
     text = read_text(path, what, TOML_BYTES)
     try:
         return parse_toml(text)
@@ -71,7 +71,7 @@ def read_toml(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
-    """A JSON file with an object. Raises InputError, which names the file."""
+    """Read a JSON file with an object. Raises InputError, which names the file."""
     text = read_text(path, what, JSON_BYTES)
     try:
         return parse_json(text)
@@ -80,7 +80,7 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML. Raises ValueError for anything else, for nesting deeper than 32, and for numbers of more than 64 bits."""
+    """Parse TOML. Raises ValueError for anything else, nesting deeper than 32, and numbers of more than 64 bits."""
     if _DEEP_KEY.search(text):
         raise ValueError("nested too deeply")
     try:
@@ -92,7 +92,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_json(text: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError for anything else, for nesting deeper than 32, and for numbers of 65 bits."""
+    """Parse a JSON object. Raises ValueError for anything else, nesting deeper than 32, and numbers of 65 bits."""
     try:
         values = json.loads(text)
     except RecursionError:
@@ -104,7 +104,7 @@ def parse_json(text: str) -> dict[str, Any]:
 
 
 def _check(value: Any, where: str, levels: int) -> None:
-    """Refuse what recursion, or a number's text, would trip over later."""
+    """Raise ValueError for values that would exceed the recursion limit, or numbers with very long texts."""
     if isinstance(value, dict | list):
         if not levels:
             raise ValueError("nested too deeply")

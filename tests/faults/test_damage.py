@@ -40,7 +40,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path: Path, alone: Reference) -
     again = launch(arguments, tmp_path)
     assert again.wait() == 0
     told = again.told()
-    assert f"ugts: {last}/state.json: damaged (ValueError: its checksum is wrong); skipped" in told
+    assert f"ugts: {last}/state.json: damaged (ValueError: its checksum is wrong); this checkpoint is skipped" in told
     assert f"ugts: {second}/scores.safetensors: not a part of a checkpoint, or damaged (its checksum is wrong)" in told
     assert f"from {third}" in told
     assert (kept / "scores.safetensors").read_bytes() == scores

@@ -158,7 +158,7 @@ def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | Non
         return RunFolder(path, result=result)
     start, damaged = checkpoint.newest(path)
     start = source if start is None else start
-    notes = [f"{problem}; skipped" for problem in damaged]
+    notes = [f"{problem}; this checkpoint is skipped" for problem in damaged]
     if start is not None:
         there = identity_of(start, path)
         refuse_other(start.path, there, here, resume.override)

@@ -1,4 +1,4 @@
-"""Each probe in a process of its own, so that one that hangs or crashes is told like any other answer."""
+"""Runs each probe in a separate process, so that one that hangs or crashes is reported like any other result."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
 
 @dataclass(frozen=True)
 class Answer:
-    """What a probe returned, or the one line that says why it did not.
+    """The return value of a probe, or the problem in one line.
 
     Attributes:
-        value: as JSON carries it; None where there is a problem.
-        problem: empty where the probe returned.
+        value: a JSON value; None if there is a problem.
+        problem: empty if the probe returned.
     """
 
     value: Any
@@ -35,9 +35,9 @@ class Answer:
 
 
 def ask(probe: str, *args: Any, timeout: float = TIMEOUT_SECONDS) -> Answer:
-    """Call "module:function" with `args` in a new process; arguments and result travel as JSON.
+    """Call "module:function" with `args` in a new process; arguments and result are passed as JSON.
 
-    Raises nothing for what happens there: an exception, a signal and a timeout become the answer's `problem`.
+    Failures there raise nothing: an exception, a signal or a timeout becomes the answer's `problem`.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -63,12 +63,12 @@ def ask(probe: str, *args: Any, timeout: float = TIMEOUT_SECONDS) -> Answer:
 
 
 def main() -> None:
-    """The probe's process: one line of JSON, the value and the problem."""
+    """The probe's process: prints one line of JSON with the value and the problem."""
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a module or a probe prints is no reply
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a module or a probe prints is not part of the answer
     json.dump(_called(sys.argv[1], json.loads(sys.argv[2])), replies)
     replies.close()
-    os._exit(0)  # what some modules do at the end of a process is no part of the probe
+    os._exit(0)  # exit handlers of modules are not part of the probe
 
 
 def _called(probe: str, args: list[Any]) -> tuple[Any, str]:
@@ -86,7 +86,7 @@ def _ended(code: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's modules, one thread, no rank, as a probe waits for nobody, and no cache of CUDA's in the home."""
+    """The parent's modules; one thread; no rank, so that a probe waits for no other; no CUDA cache in the home."""
     environment = {name: value for name, value in os.environ.items() if name not in _RANKS}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_CACHE_DISABLE": "1"}

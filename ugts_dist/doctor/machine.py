@@ -1,4 +1,4 @@
-"""Versions, processor and memory of this machine. Nothing heavy is imported here."""
+"""Versions, processor and memory of this machine. This module imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_LIMIT = 1 << 60  # bytes; what version 1 of cgroups says instead of "max" is
 
 
 def versions() -> dict[str, str | None]:
-    """Version of this program, Python and each package; None where it is not installed."""
+    """Version of this program, Python and each package; None if it is not installed."""
     packages = {package: installed(package) for package in _PACKAGES}
     return {"ugts_dist": ugts_dist.__version__, "python": platform.python_version(), **packages}
 
@@ -38,7 +38,7 @@ def installed(package: str) -> str | None:
 
 
 def cpu(root: Path = ROOT) -> dict[str, Any]:
-    """The processor, and how many cores of it this process may use."""
+    """The processor, and the number of cores that this process can use."""
     lines = _read(root / "proc/cpuinfo").splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -53,7 +53,7 @@ def cpu(root: Path = ROOT) -> dict[str, Any]:
 
 
 def memory(root: Path = ROOT) -> dict[str, int | None]:
-    """Bytes in total and available, the limit of the cgroup (None: none), /dev/shm, and how many files may be open."""
+    """Bytes in total and available, the limit of the cgroup (None: none), /dev/shm, and the limit of open files."""
     whole = psutil.virtual_memory()
     shared = psutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -79,13 +79,13 @@ def huge_pages(root: Path = ROOT) -> dict[str, str | None]:
 
 
 def nvidia_driver(root: Path = ROOT) -> str | None:
-    """Version of the loaded NVIDIA driver, None where there is none."""
+    """Version of the loaded NVIDIA driver; None if there is none."""
     first = _read(root / "proc/driver/nvidia/version").partition("\n")[0]
     return next((word for word in first.split() if "." in word and word[0].isdigit()), None)
 
 
 def _cpu_quotas(root: Path) -> Iterator[float]:
-    """The cores that each of the cgroups grants, where it sets a limit."""
+    """The number of cores in each cgroup that limits them."""
     for folder in _cgroups(root, "cpu"):
         text = _read(folder / "cpu.max")  # version 1 has two files
         words = (text or f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}").split()
@@ -94,7 +94,7 @@ def _cpu_quotas(root: Path) -> Iterator[float]:
 
 
 def _memory_limits(root: Path) -> Iterator[int]:
-    """In bytes, of each of the cgroups that sets one."""
+    """The limit in bytes of each cgroup that has one."""
     for folder in _cgroups(root, "memory"):
         word = (_read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")).strip()
         if word.isdigit() and int(word) < _NO_LIMIT:
@@ -102,7 +102,7 @@ def _memory_limits(root: Path) -> Iterator[int]:
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:
-    """The cgroup of this process, in both versions, then the ones above it; a container sees its own as the root."""
+    """The cgroup of this process, in both versions, then its parents; a container sees its own as the root."""
     mounted = root / "sys/fs/cgroup"
     folders = []
     for line in _read(root / "proc/self/cgroup").splitlines():

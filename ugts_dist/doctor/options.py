@@ -1,4 +1,4 @@
-"""What `ugts doctor` may be told. Nothing heavy is imported here, so that its help answers at once."""
+"""The options of `ugts doctor`. This module imports nothing heavy, so that its help answers at once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ugts_dist.config_limits import require
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """Versions, devices, memory, sampler back ends, data found, and a self-test; exit code 1 where one fails."""
+    """Show versions, devices, memory, sampler back ends and data, and run a self-test; exit code 1 if one fails."""
 
     root: str = ""
-    """A folder with raw files of datasets, looked at beside $UGTS_DATA and the download folder."""
+    """A folder with raw files of datasets, in addition to $UGTS_DATA and the download folder."""
     stores: str = ""
-    """Folder with graph stores. Empty: $UGTS_STORES, or else ~/.cache/ugts_dist/stores."""
+    """Folder with graph stores. Empty: $UGTS_STORES; if that is not set, ~/.cache/ugts_dist/stores."""
     quick: bool = False
-    """Leave the self-test out."""
+    """Skip the self-test."""
     json: bool = False
     """Print JSON instead of tables."""
     timeout: float = 60.0
-    """Seconds that each check may take; what takes longer has failed."""
+    """Seconds for each check; a slower one counts as failed."""
 
     def __post_init__(self) -> None:
         require(self.timeout > 0, "--timeout", self.timeout, "above 0")

@@ -1,7 +1,7 @@
-"""Probes: what torch can use here, whether the samplers work, which datasets and graph stores are found.
+"""Probes: what torch can use here, whether the samplers work, and which datasets and graph stores exist.
 
-Each function runs in a process of its own (see `isolated`), takes and returns what JSON can carry, and writes nothing.
-PyG is imported where it is needed only: it imports the other samplers' packages, and one of those may crash.
+Each function runs in a separate process (see `isolated`), takes and returns JSON values, and writes nothing. It imports
+PyG only if needed: PyG imports the other samplers' packages, and one of those may crash.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _READ_BYTES = 2**32
 
 
 def torch_build() -> dict[str, Any]:
-    """How torch was built, which back ends of torch.distributed it has, and the GPUs that it can use.
+    """How torch was built, its back ends of torch.distributed, and the GPUs that it can use.
 
-    Memory is in bytes. `gpu_problem` says why a build for CUDA finds none.
+    Memory is in bytes. `gpu_problem` says why a build for CUDA finds no GPU.
     """
     import torch.distributed as dist
 
@@ -56,14 +56,14 @@ def _gpu_problem() -> str:
 
 
 def imports() -> str:
-    """Import all that a training needs."""
+    """Import everything that training needs."""
     import ugts_dist.training.run  # noqa: F401
 
     return "torch, PyG and this program"
 
 
 def sampler() -> str:
-    """Draw 1 of 2 neighbours in a tiny graph many times, with our own sampler; what was found, in words."""
+    """Draw 1 of 2 neighbours in a tiny graph many times with our own sampler. Returns the result as a text."""
     from ugts_dist.graphs.sampling import NeighborSampler
 
     ours = NeighborSampler(_INDPTR, _INDICES, [1], seed=0)
@@ -71,7 +71,7 @@ def sampler() -> str:
 
 
 def package(name: str) -> str:
-    """The same with another package's kernel. Raises InputError, with the reason, where it cannot be used."""
+    """The same with another package's kernel. Raises InputError, with the reason, if it can't be used."""
     from ugts_dist.graphs.kernels import BACKENDS
 
     problem = BACKENDS[name].problem()
@@ -88,12 +88,12 @@ def _judged(name: str, drawn: set[int]) -> str:
 
 
 def datasets(root: str, base: str) -> dict[str, Any]:
-    """The folders that are looked in: `root`, if any, UGTS_DATA and the one of downloads; and what is there.
+    """The searched folders (`root` if given, UGTS_DATA and the download folder), and the datasets in them.
 
-    Relative folders are those of `base`.
+    Relative folders are relative to `base`.
 
-    For each name of the catalogue and each folder that has any of its raw files: where they are, and what is missing.
-    A dataset that is nowhere has one entry with an empty folder; one without raw files (`embedded`) needs none.
+    For each name of the catalogue and each folder with any of its raw files: the folder, and the missing files. A
+    dataset that is not found has one entry with an empty folder; one without raw files (`embedded`) needs none.
     """
     from ugts_dist.graphs import catalogue
     from ugts_dist.graphs.files import missing
@@ -115,10 +115,10 @@ def datasets(root: str, base: str) -> dict[str, Any]:
 
 
 def stores(folder: str, base: str) -> dict[str, Any]:
-    """The folder of graph stores, UGTS_STORES or the usual one where none is given; each one's counts, or its problem.
+    """The folder of graph stores, by default UGTS_STORES or the usual one; and each store's counts or problem.
 
-    Relative folders are those of `base`.
-    Arrays that no run has checked are read, but for those of large stores, which would take minutes.
+    Relative folders are relative to `base`. Unchecked arrays are read, except those of large stores, which would take
+    minutes.
     """
     from ugts_dist.graphs import catalogue, store
     from ugts_dist.graphs.store_check import is_checked

@@ -1,4 +1,4 @@
-"""The examination as a whole. Nothing heavy is imported here: what may crash or hang does so in a probe."""
+"""The whole examination. This module imports nothing heavy; what may crash or hang runs in a probe."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PACKAGES = ("pyg-lib", "torch-sparse")
 
 _HERE = "ugts_dist.doctor"
 _WORLD_SIZE = 2
-_AT_A_TIME = 4  # probes; each imports torch
+_AT_A_TIME = 4  # probes that run at once; each imports torch
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried.
+    """One check.
 
     Attributes:
-        detail: what was found, or why it failed.
+        detail: the result, or why it failed.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass
 class Report:
-    """Everything that the doctor found; sizes in bytes. `problems` names probes that themselves did not return."""
+    """All results; sizes in bytes. `problems` has the probes that did not return."""
 
     versions: dict[str, str | None] = field(default_factory=machine.versions)
     torch: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every self-test held, our own sampler and torch included."""
+        """Whether every self-test passed, including our own sampler and torch."""
         ours = [check for check in self.backends if check.name == "ours"]
         return not self.problems and all(check.ok for check in (*ours, *self.self_test))
 
@@ -66,7 +66,7 @@ class Report:
 
 
 def examine(options: DoctorOptions) -> Report:
-    """Ask every probe. Reads only; what the self-test writes goes into temporary folders."""
+    """Run every probe. It only reads; the self-test writes to temporary folders."""
     report = Report()
 
     def value(name: str, answer: Answer) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def examine(options: DoctorOptions) -> Report:
 
 
 def examine_packages(timeout: float = TIMEOUT_SECONDS) -> list[Check]:
-    """Try the other sampler back ends; what is not installed needs no process to say so."""
+    """Try the other sampler back ends. Packages that are not installed need no process."""
     return [_examine_package(name, machine.installed(name), timeout) for name in PACKAGES]
 
 
@@ -111,7 +111,7 @@ def _examine_package(name: str, version: str | None, timeout: float) -> Check:
 
 
 def _self_tests(gpus: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Name of each self-test; its function and arguments."""
+    """Name of each self-test, with its function and arguments."""
     yield "imports", ("probes:imports",)
     yield "threshold equals a sort", ("selftest:threshold",)
     yield "processes all-reduce (gloo)", ("selftest:all_reduce", _WORLD_SIZE)

@@ -1,6 +1,6 @@
-"""The self-test: small checks of the promises that everything rests on, each in a process of its own.
+"""The self-test: small checks of basic guarantees, each in a separate process.
 
-Each function returns what it found, in words, and raises where the promise does not hold.
+Each function returns its result as a text, and raises an error if the guarantee does not hold.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# Weights of seed 0 for the parameter below, by initialisation. They may never change: tickets keep the seed alone.
+# Weights of seed 0 for the parameter below, by initialisation. They must never change: tickets store only the seed.
 GOLDEN = {
     "kaiming-uniform": "394514710eb44d097084075712293aa53b336d6a799a69c8c59343f5725378de",
     "kaiming-normal": "6bf0ae376fd91e6788724085c4eea869c1b74e61087bed1dfb62807374d559fd",
@@ -22,7 +22,7 @@ GOLDEN = {
     "uniform": "dcfa2605fd0d5bbcebc1cf1857f891e3b3292e52377a625919b59b9831cbbf50",
 }
 _NAME, _SHAPE = "convs.0.lin.weight", (16, 10)
-_EPOCHS, _SPARSITY = 5, 0.5  # so few epochs leave no time for a higher one
+_EPOCHS, _SPARSITY = 5, 0.5  # a higher sparsity needs more epochs
 
 
 def weights() -> str:
@@ -37,7 +37,7 @@ def weights() -> str:
 
 
 def threshold() -> str:
-    """The k-th smallest score is that of a sort, bit for bit; with ties, over several tensors."""
+    """The k-th smallest score is that of a sort, bit for bit, with ties and over several tensors."""
     from ugts_dist.supermask import kth_smallest
 
     values = np.random.default_rng(0).standard_normal(300_000).astype(np.float32)
@@ -53,7 +53,7 @@ def threshold() -> str:
 
 
 def all_reduce(world_size: int) -> str:
-    """Processes add up their ranks with gloo; they meet by way of a file."""
+    """Processes add up their ranks with gloo; their rendezvous is a file."""
     from torch.multiprocessing.spawn import start_processes
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The report for people."""
+"""The report as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _checks(title: str, checks: Iterable[Check]) -> Table:
 
 
 def size(count: int | None) -> str:
-    """Bytes for people."""
+    """Bytes with a unit, to show."""
     if count is None:
         return "unknown"
     unit, name = pick_unit_and_suffix(count, ["B", "KiB", "MiB", "GiB"], 1024)

@@ -34,7 +34,7 @@ class Row:
 
 
 def run_demo(folder: str, seed: int, ranks: Ranks) -> None:
-    """Seven runs, one after another on all ranks; a table on the terminal, `accuracy.png` in the folder."""
+    """Seven runs, one after another on all ranks; a table on the terminal, and `accuracy.png` in the folder."""
     place = Path(
         ranks.broadcast_text(ranks.raise_together(lambda: str(new_folder(folder, "demo")) if ranks.is_main else ""))
     )

@@ -1,4 +1,4 @@
-"""Many runs at once, each found again by what determines it and never repeated."""
+"""Many runs at once. Each is found again by its identity and never repeated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ugts_dist.training.run import run
 Task = Callable[[Config, Path], str]
 
 _QUIET: Mapping[str, Any] = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
-_TASKS_A_GPU = 4  # each leaves a GPU idle while its host prepares the next kernels
+_TASKS_A_GPU = 4  # each leaves the GPU idle while its host prepares the next kernels
 
 
 def finished(config: Config, store: Path) -> dict[str, Any] | None:
@@ -45,9 +45,9 @@ def finished(config: Config, store: Path) -> dict[str, Any] | None:
 
 
 def refuse_finished_on_other_data(configs: Iterable[Config], store: Path) -> None:
-    """Raise InputError where a run that is finished in the store was made on other data than its configuration names.
+    """Raise InputError if a finished run in the store used other data than its configuration names now.
 
-    They are found by configuration and data; those whose data can't be told are taken, with a line that says so.
+    Runs whose data are unknown are accepted, with a note.
     """
     folders = {store / run_key(config): config for config in configs}
     made = [(folder, config) for folder, config in folders.items() if (folder / "result.json").exists()]
@@ -55,16 +55,15 @@ def refuse_finished_on_other_data(configs: Iterable[Config], store: Path) -> Non
 
 
 def failure(config: Config, store: Path) -> str:
-    """Why a run came to no result, such as a loss that stopped being finite; empty where none is known."""
+    """Why a run failed, such as a loss that is not finite; empty if unknown."""
     file = store / f"{run_key(config)}.failed"
     return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def find_or_run(config: Config, store: Path) -> dict[str, Any]:
-    """The result of the run: read where it is finished, made where it is not.
+    """The result of the run: read if it is finished, otherwise computed on `run.device`.
 
-    A run is made in a folder of its own and renamed when it is finished, so that several processes can share a store,
-    and where `run.device` wants it.
+    A run is made in a temporary folder, which is renamed at the end, so that several processes can share a store.
     """
     if finished(config, store) is None:
         store.mkdir(parents=True, exist_ok=True)
@@ -82,7 +81,7 @@ def find_or_run(config: Config, store: Path) -> dict[str, Any]:
 
 
 def find_or_note(config: Config, store: Path) -> str:
-    """The same; why it came to no result where the loss stopped being finite, which is noted in the store."""
+    """As `find_or_run`, but if the loss is not finite, record and return the reason."""
     try:
         find_or_run(config, store)
     except FloatingPointError as error:
@@ -94,11 +93,11 @@ def find_or_note(config: Config, store: Path) -> str:
 def run_grid(
     configs: Sequence[Config], store: Path, workers: int, title: str = "runs", address: str = ""
 ) -> list[dict[str, Any]]:
-    """The results of all configurations, `workers` processes of one thread at a time, or as many as a cluster holds.
+    """The results of all configurations, with `workers` single-threaded processes, or as many tasks as a cluster holds.
 
-    Processes take the GPUs of the machine in turn; on a cluster with GPUs a few tasks share each of them.
-    Interrupted, it goes on where it was: a finished run is kept in `store` under its key. A run whose loss stops
-    being finite has no result; it is noted and not tried again. Any other failure ends the grid.
+    Processes take the GPUs of the machine in turn; on a cluster with GPUs a few tasks share each of them. An
+    interrupted grid can be resumed: `store` keeps each finished run under its key. A run whose loss is not finite has
+    no result; it is recorded and not tried again. Any other failure ends the grid.
     """
     refuse_finished_on_other_data(configs, store)
     todo = [config for config in configs if finished(config, store) is None]
@@ -110,7 +109,7 @@ def run_grid(
 def for_each(
     task: Task, configs: Sequence[Config], store: Path, workers: int, title: str = "runs", address: str = ""
 ) -> None:
-    """Do a task for every configuration that has not failed before, each once, on processes or on a cluster."""
+    """Run a task once for every configuration that has not failed before, on processes or on a cluster."""
     todo = {run_key(config): config.replace(_QUIET) for config in configs if not failure(config, store)}.values()
     if todo:
         done = _on_cluster(task, todo, store, address) if address else _on_processes(task, todo, store, workers)
@@ -134,9 +133,9 @@ def _on_processes(task: Task, configs: Collection[Config], store: Path, workers:
 
 
 def _on_cluster(task: Task, configs: Collection[Config], store: Path, address: str) -> Iterator[str]:
-    """Tasks of one CPU each, and a part of a GPU where there are any; a task whose node is lost is tried elsewhere.
+    """Run tasks with one CPU each, and a fraction of a GPU if there are any. After a lost node, a task is tried again.
 
-    Raises InputError where `run.device` is cuda and the cluster has no GPU.
+    Raises InputError if `run.device` is cuda and the cluster has no GPU.
     """
     with connected(address, cpus=0):
         import ray
@@ -160,7 +159,7 @@ def _on_one_thread(task: Task, config: Config, store: Path) -> str:
 
 
 def gpu_share(resources: Mapping[str, float]) -> float:
-    """The part of a GPU that a task asks a cluster for: as many share one as have a CPU each, up to a bound."""
+    """The fraction of a GPU per task: as many tasks share one as have a CPU each, up to a bound."""
     gpus = resources.get("GPU", 0.0)
     return 1.0 / max(1, min(_TASKS_A_GPU, int(resources.get("CPU", 0.0) // gpus))) if gpus else 0.0
 
@@ -172,17 +171,17 @@ def _without_gpu(config: Config) -> Config:
 
 
 def visible_gpu(number: int, gpus: int, visible: str | None) -> str:
-    """What CUDA_VISIBLE_DEVICES is to be for a worker: one of `gpus`, or of those that are `visible`, in turn."""
+    """CUDA_VISIBLE_DEVICES for a worker: one of `gpus`, or of those that are `visible`, in turn."""
     names = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
     return names[number % len(names)]
 
 
 def _begin(numbers: SimpleQueue[int]) -> None:
-    """In a new process: one thread, one GPU, and an end with the process that started it, however that ends."""
+    """Set up a new process: one thread, one GPU, and its end with the process that started it."""
     log_to_stderr()
     _one_thread()
     number, gpus = numbers.get(), torch.cuda.device_count()
-    if gpus > 1:  # before CUDA starts here, which then knows of one
+    if gpus > 1:  # before CUDA starts here, so that it sees only one
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(number, gpus, visible)
     threading.Thread(target=_end_with_parent, daemon=True).start()

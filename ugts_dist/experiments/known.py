@@ -1,4 +1,4 @@
-"""Figures of an earlier reproduction, so that its runs need not be made again where their folders are gone."""
+"""Figures of an earlier reproduction, so that runs whose folders are gone need not be repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 @dataclass(frozen=True)
 class Known:
-    """What is known without the run's folder.
+    """Figures and traces by the key of their run.
 
     Attributes:
         figures: in percent, by a study's measure and the key of the run.
@@ -32,14 +32,14 @@ class Known:
         return self.figures.get((measure, run_key(config)))
 
     def trace(self, config: Config) -> Trace | None:
-        """What was seen over the training of a run, or None."""
+        """The trace of a run, or None."""
         return self.traces.get(run_key(config))
 
 
 def load_known(folder: Path) -> Known:
-    """What the JSON files of a reproduction's folder hold.
+    """Read the JSON files of a reproduction's folder.
 
-    Raises InputError for a folder without them, and for a file that is not one that a reproduction has written.
+    Raises InputError for a folder without them, and for a file that a reproduction has not written.
     """
     figures: dict[tuple[str, str], float] = {}
     traces: dict[str, Trace] = {}

@@ -1,4 +1,4 @@
-"""What is known of a study's cells: the figures of their finished runs, in percent."""
+"""The figures of a study's cells, from their finished runs, in percent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ugts_dist.experiments.known import Known
 from ugts_dist.experiments.study import Cell, Study
 from ugts_dist.text_files import read_json
 
-_DIGITS = 4  # of a figure, wherever it comes from: a page made from an earlier one's JSON is the same page
+_DIGITS = 4  # of a figure from any source, so that a page made from JSON is the same page
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Measured:
 
     Attributes:
         cell: of a study.
-        figures: in percent, one for each run of the cell; None of a run that is not finished.
-        problem: why one of these has none, where that is known.
-        seconds: that the finished runs in the store took, together.
+        figures: in percent, one per run of the cell; None for an unfinished run.
+        problem: why one of these has none, if known.
+        seconds: total time of the finished runs in the store.
     """
 
     cell: Cell
@@ -39,12 +39,12 @@ class Measured:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """In percent, by seed, of those that are finished."""
+        """The figures of the finished runs, in percent, by seed."""
         return tuple(figure for figure in self.figures if figure is not None)
 
     @property
     def mean(self) -> float:
-        """Of the finished runs; there must be one."""
+        """Mean over the finished runs; there must be one."""
         return statistics.fmean(self.values)
 
     @property
@@ -54,7 +54,7 @@ class Measured:
 
     @property
     def difference(self) -> float | None:
-        """To the published figure, in points."""
+        """Difference to the published figure, in points."""
         if not self.values or self.cell.published is None:
             return None
         return self.mean - self.cell.published
@@ -75,12 +75,12 @@ class Measured:
 
 
 def measure(study: Study, store: Path, known: Known) -> dict[str, Measured]:
-    """Each cell of a study, by its label: from the runs in the store, and from what is known of others."""
+    """Each cell of a study, by its label: from the runs in the store, and from known figures."""
     return {cell.label: _measured(cell, study.measure, store, known) for cell in study.cells}
 
 
 def missing(study: Study, store: Path, known: Known) -> list[Config]:
-    """The runs of a study that have to be made."""
+    """The runs of a study that are missing."""
     configs = (config for cell in study.cells for config in cell.configs)
     return [c for c in configs if known.figure(study.measure, c) is None and finished(c, store) is None]
 
@@ -97,7 +97,7 @@ def _measured(cell: Cell, measure: str, store: Path, known: Known) -> Measured:
 
 
 def _unknown_auc(result: dict[str, Any]) -> float:
-    """ROC-AUC of telling unknown classes, of a finished run; computed once and kept beside it."""
+    """ROC-AUC of the detection of unknown classes for a finished run; computed once and stored beside it."""
     file = Path(result["path"]).parent / "ood.json"
     if not file.exists():
         write_text(file, json.dumps({"roc_auc": roc_auc_of(Path(result["path"]), Ranks())}))
@@ -110,7 +110,7 @@ def _test_metric(result: dict[str, Any]) -> float:
 
 
 def _valid_metric(result: dict[str, Any]) -> float:
-    """The same on the validation set, the best of the epochs."""
+    """The same on the validation set: the best over the epochs."""
     return float(result["valid"])
 
 

@@ -1,4 +1,4 @@
-"""The options of `ugts demo` and `ugts reproduce`. Nothing heavy is imported here, so that their help answers at
+"""The options of `ugts demo` and `ugts reproduce`. This module imports nothing heavy, so that their help answers at
 once."""
 
 from __future__ import annotations
@@ -19,43 +19,42 @@ class DemoOptions:
     """
 
     folder: str = ""
-    """Where runs, table and plot are written; must not exist. Empty: a new folder under runs/."""
+    """Folder for runs, table and plot; must not exist. Empty: a new folder under runs/."""
     seed: int = 0
     """Seed of every run."""
 
 
 @dataclass(frozen=True)
 class ReproduceOptions:
-    """The paper's tables and figures, our means and deviations beside the published figures: one page, as HTML and
-    Markdown, with the figures behind it as JSON.
+    """The paper's tables and figures, with our means and deviations beside the published figures: one page, as HTML and
+    Markdown, with the figures as JSON.
 
-    Each cell is the mean over runs of several seeds. A finished run is never repeated: a reproduction that was
-    interrupted goes on, and another table uses the same runs. Data that are not at hand are named before any run.
+    Each cell is the mean over runs of several seeds. Finished runs are never repeated: an interrupted reproduction can
+    be resumed, and other tables use the same runs. Missing data are reported before any run.
     """
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """table1, table3, table5, table6, fig1, ...; deep and splits, which compare settings of deep tickets; several of
     them; or all."""
     seeds: int = 0
-    """At most so many runs a cell; 0: as many as the study names."""
+    """Largest number of runs per cell. 0: as many as the study has."""
     only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Only cells whose label (panel / row / column) contains this text, such as "citeseer" or "ugts"; given several
     times, cells with any of the texts."""
     workers: int = 0
-    """Processes of one thread each that run at a time; 0: as many as this machine has cores. They take its GPUs in
-    turn."""
+    """Number of single-threaded processes that run at once. 0: one per core. They take the machine's GPUs in turn."""
     address: str = ""
-    """A Ray cluster (HOST:PORT, or auto) that runs them instead, one on each CPU, up to four on a GPU; the folder must
-    be on a disk that all share."""
+    """A Ray cluster (HOST:PORT, or auto) for the runs: one per CPU, up to four per GPU. The folder must be on a shared
+    disk."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the runs compute; auto: on GPUs, where there are any."""
+    """Device of the runs. auto: GPUs, if there are any."""
     folder: str = "reproduction"
-    """Where runs and pages are written, and found again."""
+    """Folder of runs and pages, and of finished runs."""
     known: str = ""
-    """A folder with the JSON of an earlier reproduction, such as benchmarks/reproduction: the runs whose figures it
-    holds are not made again. Empty: all runs are made here."""
+    """A folder with the JSON of an earlier reproduction, such as benchmarks/reproduction, whose runs are not repeated.
+    Empty: make all runs."""
     draw: bool = False
-    """Run nothing: only draw the page of what is finished."""
+    """Run nothing: only draw the page of the finished runs."""
     list: bool = False
     """Run nothing: only list the cells and how many of their runs are finished."""
 

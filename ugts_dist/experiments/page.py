@@ -1,4 +1,4 @@
-"""The page of a reproduction: a table for each panel, our mean and deviation beside the published figure."""
+"""The page of a reproduction: a table for each panel, with our mean and deviation beside the published figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ more than our deviation over two seeds or more."""
 
 
 def make_page(sections: Sequence[Section]) -> Page:
-    """The page of several studies; with the same finished runs it is the same page."""
+    """The page of several studies. The same finished runs give the same page."""
     return Page("The paper, reproduced", INTRO, sections)
 
 
@@ -36,7 +36,7 @@ def figures_section(study: Study, measured: Mapping[str, Measured]) -> Section:
 
 
 def traces_section(study: Study, traces: Mapping[str, Trace]) -> Section:
-    """A study whose cells are trainings that were looked at."""
+    """A study whose cells are traces of training."""
     blocks: list[Block] = []
     if traces:
         caption = f"{study.title}: a curve for each layer, from the first (dark) to the last (light)"
@@ -62,7 +62,7 @@ def _table(study: Study, panel: Panel, measured: Mapping[str, Measured]) -> Tabl
 
 
 def _usual_seeds(panel: Panel) -> int:
-    """Of how many seeds most cells are; where as many cells have different numbers, the largest of these."""
+    """The number of seeds of most cells; in a tie the largest."""
     counts = Counter(len(cell.configs) for cell in panel.cells)
     return max(counts, key=lambda seeds: (counts[seeds], seeds))
 
@@ -104,7 +104,7 @@ def _shown(found: Measured, usual: int) -> TableCell:
 
 
 def _note(panel: Panel, usual: int) -> str:
-    """Of how many seeds the cells are. (No times: the same runs are to give the same page.)"""
+    """The number of seeds of the cells. (No times: the same runs give the same page.)"""
     same = all(len(cell.configs) == usual for cell in panel.cells)
     return f"{_seeds(usual)} a cell{'' if same else ', unless it tells another number'}."
 

@@ -25,7 +25,7 @@ _MEASURES = {
 def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
     """The figure of a study as a PNG: means with one deviation on either side, published figures as open circles.
 
-    A panel of which nothing was run has no diagram; of some panel something was.
+    A panel without any run has no diagram; at least one panel has runs.
     """
     panels = [panel for panel in study.panels if any(measured[cell.label].values for cell in panel.cells)]
     figure, diagrams = _diagrams(len(panels))
@@ -39,7 +39,7 @@ def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
 
 
 def draw_traces(study: Study, traces: Mapping[str, Trace]) -> bytes:
-    """The same for what was seen over training: a diagram for each cell, a curve for each layer."""
+    """The same for traces of training: a diagram for each cell, a curve for each layer."""
     from matplotlib import colormaps
 
     shown = [cell for cell in study.cells if cell.label in traces]
@@ -58,7 +58,7 @@ def draw_traces(study: Study, traces: Mapping[str, Trace]) -> bytes:
 
 
 def _diagrams(count: int) -> tuple[Any, list[Any]]:
-    """A figure with so many diagrams in it."""
+    """A figure with `count` diagrams."""
     across = min(_COLUMNS, count)
     down = -(-count // across)
     figure, grid = new_plots(_WIDTH * across, 4 * down, down, across)

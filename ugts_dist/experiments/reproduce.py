@@ -1,4 +1,4 @@
-"""`ugts reproduce`: the runs behind the paper's tables and figures, and the page that tells of them."""
+"""`ugts reproduce`: the runs behind the paper's tables and figures, and their page."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _AS_IT_IS = {"data.feature_noise": 0.0, "data.edge_noise": 0.0, "data.left_out":
 
 
 def reproduce(options: ReproduceOptions) -> Path:
-    """Run what is missing, one study after another; the page is written anew after each. Returns the page.
+    """Make the missing runs, one study after another, and rewrite the page after each. Returns the page.
 
-    Raises InputError, before any run, for an unknown name, a filter that leaves nothing, data that are missing, and
-    finished runs on other data.
+    Raises InputError, before any run, for an unknown name, a filter that leaves nothing, missing data, and finished
+    runs on other data.
     """
     folder = Path(options.folder)
     store = folder / "runs"
@@ -46,7 +46,7 @@ def reproduce(options: ReproduceOptions) -> Path:
         return folder
     if not options.draw:
         if not options.address:
-            own_device(options.device)  # refuses a GPU that is not there
+            own_device(options.device)  # raises InputError for a missing GPU
         studies = _with_data(studies)
         refuse_finished_on_other_data((config for study in studies for config in all_configs(study)), store)
     for study in studies:
@@ -57,7 +57,7 @@ def reproduce(options: ReproduceOptions) -> Path:
 
 
 def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> None:
-    """What is missing of a study."""
+    """Make the missing runs of a study."""
     workers = options.workers or os.cpu_count() or 1
     task: Task = find_or_note
     wanted = missing(study, store, known)
@@ -69,13 +69,13 @@ def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> 
 
 
 def write(studies: Sequence[Study], store: Path, folder: Path, known: Known) -> None:
-    """The page of what is finished, as HTML and Markdown, and the figures behind it as JSON."""
+    """Write the page of the finished runs, as HTML and Markdown, and their figures as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     write_page(make_page([_section(study, store, folder, known) for study in studies]), folder)
 
 
 def _section(study: Study, store: Path, folder: Path, known: Known) -> Section:
-    """What is known of a study; the figures behind it are written beside the page."""
+    """A study's section of the page; its figures are written beside the page."""
     section: Section
     cells: list[dict[str, Any]]
     if study.measure in TRACES:
@@ -94,7 +94,7 @@ def _section(study: Study, store: Path, folder: Path, known: Known) -> Section:
 
 
 def _chosen(options: ReproduceOptions) -> list[Study]:
-    """The studies that were asked for, without the cells that the filter leaves out."""
+    """The chosen studies, without the cells that the filter excludes."""
     if not options.targets:
         raise InputError(f"NAME is missing, allowed are {', '.join(study_names())}, all")
     names = study_names() if "all" in options.targets else list(dict.fromkeys(options.targets))
@@ -108,7 +108,7 @@ def _chosen(options: ReproduceOptions) -> list[Study]:
 
 
 def _known(options: ReproduceOptions) -> Known:
-    """What need not be run. Raises InputError where it would be overwritten while it is read."""
+    """The known figures. Raises InputError if their folder would be overwritten while it is read."""
     if not options.known:
         return Known()
     if Path(options.known).resolve() == Path(options.folder).resolve():
@@ -120,13 +120,13 @@ def _known(options: ReproduceOptions) -> Known:
 
 
 def _with_data(studies: Sequence[Study]) -> list[Study]:
-    """Without the panels whose data are not here, where these are optional; what is left out is told.
+    """The studies without optional panels whose data are missing, which a warning names.
 
-    Raises InputError, with how to get them, for data that are missing otherwise, or where nothing is left.
+    Raises InputError, with instructions, for other missing data, and if nothing is left.
     """
     problems: dict[str, str] = {}
     configs = (config for study in studies for config in all_configs(study))
-    # The files are what may be missing: noise and left-out classes are drawn by the runs themselves.
+    # Only files can be missing: noise and left-out classes are drawn by the runs themselves.
     for config in {(c.data.name, c.data.root, c.data.split): c.replace(_AS_IT_IS) for c in configs}.values():
         if problem := _problem(config):
             problems[config.data.name] = problem
@@ -149,7 +149,7 @@ def _with_data(studies: Sequence[Study]) -> list[Study]:
 
 
 def _problem(config: Config) -> str:
-    """Why its data can't be loaded; empty where they can."""
+    """Why the data of a configuration can't be loaded; empty if they can."""
     try:
         load_data(config)
     except InputError as error:
@@ -158,7 +158,7 @@ def _problem(config: Config) -> str:
 
 
 def _show(studies: Sequence[Study], store: Path, known: Known) -> None:
-    """The cells, and how many of their runs are finished."""
+    """Print the cells, and how many of their runs are finished."""
     table = new_table("", ("study", "cell", "finished", "of", "minutes"), numbers=False)
     for column in table.columns[2:]:
         column.justify = "right"

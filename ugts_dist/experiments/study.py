@@ -1,22 +1,22 @@
-"""A table or figure of the paper as data: panels of rows and columns, each cell a configuration for each seed.
+"""A table or figure of the paper as data: panels of rows and columns; each cell has a configuration per seed.
 
 A study is a TOML file in `studies/`:
 
-    title, text      what it is
-    measure          test or valid (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or what is
-                     seen in the layers over the training of each row's first seed: mad or gradients
+    title, text      a description
+    measure          test or valid (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or a trace
+                     over the training of each row's first seed: mad or gradients
     heading          what the columns are
-    seeds            of each cell: how many (0, 1, 2, ...), or how many for each column; a panel or row may have numbers
-                     of its own, a row's before a panel's, for all columns or for some
-    redrawn          whether seed s trains on redrawn split s + 1 of the graph (`data.split`), not on the public one
+    seeds            number of seeds of each cell (0, 1, 2, ...), or the number for each column. Panels and rows may
+                     have their own numbers, for all columns or for some; a row's has priority over a panel's
+    redrawn          whether seed s trains on redrawn split s + 1 of the graph (`data.split`) and not on the public one
     plot             whether the columns are numbers along which curves are drawn
     [fields]         of the configuration, for every cell
     [columns]        labels, and for each a table of fields; or a field and its values
-    [[panels]]       title, presets by name, fields, published (a table of published.toml), columns (labels, where not
-                     all), seeds, optional (left out where its data are not at hand), rows (by label, the fields that
-                     are this panel's own; a field may have a value for each column)
+    [[panels]]       title, presets by name, fields, published (a table of published.toml), columns (labels, if not
+                     all), seeds, optional (left out if its data are missing), rows (by label, the fields of this panel
+                     only; a field may have a value for each column)
     [[rows]]         label, preset (one of the panel's), fields, published (a row of that table), flat (the same for
-                     all columns), panels (titles, where not all)
+                     all columns), panels (titles, if not all)
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: the mean over runs that differ by their seed alone, or by that and their split.
+    """One figure: the mean over runs that differ only by their seed, or by seed and split.
 
     Attributes:
-        panel, row, column: where it stands; `column` is empty where the row is the same for all of them.
+        panel, row, column: its position; `column` is empty if the row is the same for all of them.
         configs: of the runs.
         published: the paper's figure, in percent, or None.
     """
@@ -60,7 +60,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells side by side, one for each column, or a single one for all."""
+    """Cells side by side, one per column, or a single one for all."""
 
     label: str
     cells: tuple[Cell, ...]
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """Rows over the same columns: one of a study's tables, or of a figure's diagrams."""
+    """Rows over the same columns: one of a study's tables, or a diagram of a figure."""
 
     title: str
     rows: tuple[Row, ...]
@@ -102,14 +102,14 @@ class Study:
         return tuple(cell for panel in self.panels for cell in panel.cells)
 
     def only(self, *texts: str) -> Study:
-        """What is left where the label of a cell has to contain one of the texts, in any case of their letters."""
+        """The cells whose label contains one of the texts; upper and lower case are the same."""
         folded = [text.casefold() for text in texts]
         panels = (_only(panel, folded) for panel in self.panels)
         return dataclasses.replace(self, panels=tuple(panel for panel in panels if panel.rows))
 
 
 def study_names() -> list[str]:
-    """The studies that come with the program."""
+    """The names of the built-in studies."""
     entries = (resources.files("ugts_dist.experiments") / "studies").iterdir()
     return sorted((entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml")), key=_order)
 
@@ -124,7 +124,7 @@ def load_study(name: str, seeds: int = 0) -> Study:
 
 
 def study_of(name: str, values: Mapping[str, Any], published: Mapping[str, Any], seeds: int = 0) -> Study:
-    """A study from its file's values. Raises InputError where they do not make valid configurations."""
+    """A study from its file's values. Raises InputError if they do not make valid configurations."""
     draft = _Draft(values, published, seeds)
     try:
         if values["measure"] not in MEASURES:
@@ -200,7 +200,7 @@ class _Draft:
         return tuple(config.replace({"run.seed": seed, "data.split": split}) for seed, split in enumerate(splits))
 
     def _seeds(self, panel: Mapping[str, Any], row: Mapping[str, Any], column: str) -> int:
-        """How many seeds a cell has; the row's number comes first, then the panel's, then the study's."""
+        """Number of seeds of a cell: the row's, otherwise the panel's, otherwise the study's."""
         for part in (row, panel, self.values):
             seeds = part.get("seeds", {})
             if not isinstance(seeds, Mapping):
@@ -213,7 +213,7 @@ class _Draft:
 
 
 def _of_column(name: str, value: Any, column: str) -> Any:
-    """The value of a field where it has one for each column, as it is otherwise."""
+    """The column's value of a field that has one per column; otherwise the value itself."""
     if not isinstance(value, Mapping):
         return value
     if column not in value:
@@ -232,7 +232,7 @@ def _only(panel: Panel, texts: Sequence[str]) -> Panel:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    """Tables, then figures, each by its number; then what is not the paper's."""
+    """Sort key: tables, then figures, each by its number, then others."""
     kind = next((k for k, prefix in enumerate(("table", "fig")) if name.startswith(prefix)), 2)
     return kind, int("".join(filter(str.isdigit, name)) or 0), name
 

@@ -1,4 +1,4 @@
-"""What is seen in the layers over training, of the runs of a study: kept, and never looked at twice."""
+"""Traces of a study's runs over training, which are stored and never repeated."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ugts_dist.experiments.grid import run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.text_files import read_json
 
-_LOOKS = 40  # over a training
+_LOOKS = 40  # measurements per training
 
 
 def find_trace(config: Config, store: Path, known: Known) -> Trace | None:
-    """The trace of a run that was observed, or None."""
+    """The stored or known trace of a run, or None."""
     file = _file(config, store)
     return Trace(**read_json(file, "a trace")) if file.exists() else known.trace(config)
 
 
 def observe_or_tell(config: Config, store: Path) -> str:
-    """Train once more and look; why there is no trace where a gradient stopped being finite.
+    """Train again and store the trace. Returns the reason if a gradient is not finite, otherwise an empty text.
 
-    That is not noted: the run itself may well have a result.
+    The failure is not recorded, since the run itself may have a result.
     """
     if not _file(config, store).exists():
         store.mkdir(parents=True, exist_ok=True)

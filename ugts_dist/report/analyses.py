@@ -1,4 +1,4 @@
-"""What analyses have left in a folder: for each a PNG, a JSON object, or both, of any content."""
+"""Results of analyses in a folder: for each a PNG, a JSON object, or both, with any content."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _analysis(folder: Folder, name: str) -> Section:
         blocks.append(Figure(f"analysis/{name}.png", name))
     before = len(folder.problems)
     values = folder.json(f"analysis/{name}.json")
-    # A problem with an analysis is told where the analysis is.
+    # A problem with an analysis is shown in its section.
     blocks += [Problem(problem) for problem in folder.problems[before:]]
     del folder.problems[before:]
     return Section(f"Analysis: {name}", blocks=[*blocks, *_parts(values or {})])
 
 
 def _parts(values: Mapping[str, Any]) -> Iterator[Block]:
-    """The result first, where there is one of that name; what it was made of and how is folded away."""
+    """The result first, if the values have one; inputs and options are folded."""
     result = values.get("result")
     if not isinstance(result, dict):
         yield from _values(values)
@@ -48,7 +48,7 @@ def _parts(values: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _values(values: Mapping[str, Any]) -> Iterator[Block]:
-    """Scalars and short lists of them as pairs; lists of objects as tables of the same."""
+    """Scalars and short lists as pairs; lists of objects as tables."""
     found = flat(values)
     pairs = [[name, _told(value)] for name, value in found.items() if _is_short(value)]
     if pairs:
@@ -64,7 +64,7 @@ def _values(values: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _is_short(value: Any) -> bool:
-    """Whether it has room in a cell: a scalar, or a few of them."""
+    """Whether it fits a cell: a scalar, or a few of them."""
     if not isinstance(value, list):
         return True
     return 0 < len(value) <= _FEW_VALUES and not any(isinstance(entry, list | dict) for entry in value)

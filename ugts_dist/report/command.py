@@ -1,4 +1,4 @@
-"""`ugts report`: what the folder is, its page, and the file."""
+"""`ugts report`: finds out what the folder is, makes its page, and writes the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEARCH, RUN = "space.toml", "config.toml"
 
 
 def write_report(options: ReportOptions) -> Path:
-    """Write the page, unless it is there, as that of a reproduction; returns its file.
+    """Write the page, unless `ugts reproduce` has already written it. Returns its file.
 
     Raises InputError for every mistake, before anything is written.
     """
@@ -40,7 +40,7 @@ def write_report(options: ReportOptions) -> Path:
 
 
 def page_of_folder(folder: Path) -> Page:
-    """The page of a run or a search, as the folder's files show. Raises InputError where it is neither."""
+    """The page of a run or a search, according to the folder's files. Raises InputError for other folders."""
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; allowed is that of a run, a search or a reproduction")
     if (folder / SEARCH).exists():

@@ -14,10 +14,10 @@ _MOST_BARS = 120
 
 
 def curves(lines: Mapping[str, Curve], ylabel: str, best: float | None = None) -> bytes:
-    """Lines over epochs, with their names where there are several, and the best epoch marked where it is told."""
+    """Lines over epochs, with their names if there are several, and a mark at the best epoch, if known."""
     figure, axes = new_plot(5.0, 3.2)
     for name, (epochs, values) in lines.items():
-        # A single point has no line that would show it.
+        # A single point has no line.
         axes.plot(epochs, values, linewidth=1.4, marker="." if len(epochs) == 1 else "", label=name)
     if best is not None:
         axes.axvline(best, color="black", linestyle="--", linewidth=1, label=f"best epoch, {best:g}")
@@ -29,7 +29,7 @@ def curves(lines: Mapping[str, Curve], ylabel: str, best: float | None = None) -
 
 
 def bars(values: Mapping[str, float], xlabel: str, mean: float) -> bytes:
-    """A bar for each name, the first on top, and a line at the mean; of very many names the first ones."""
+    """A bar for each name, the first on top, and a line at the mean. Of very many names only the first are shown."""
     shown = dict(list(values.items())[:_MOST_BARS])
     figure, axes = new_plot(6.0, min(1.2 + 0.26 * len(shown), 40.0))
     axes.barh(range(len(shown)), list(shown.values()), color="C0")
@@ -41,7 +41,7 @@ def bars(values: Mapping[str, float], xlabel: str, mean: float) -> bytes:
 
 
 def points(groups: Mapping[str, Curve], xlabel: str, ylabel: str) -> bytes:
-    """Dots, in a colour for each group."""
+    """Dots with a colour for each group."""
     figure, axes = new_plot(6.0, 4.0)
     for name, (x, y) in groups.items():
         axes.plot(x, y, linestyle="", marker="o", markersize=4, label=_literal(name))
@@ -51,11 +51,11 @@ def points(groups: Mapping[str, Curve], xlabel: str, ylabel: str) -> bytes:
 
 
 def finite(epochs: Sequence[float], values: Sequence[float]) -> Curve:
-    """The points that can be drawn: a threshold is minus infinity where nothing is masked."""
+    """The points that can be drawn: a threshold is minus infinity if nothing is masked."""
     kept = [(x, y) for x, y in zip(epochs, values, strict=True) if math.isfinite(x) and abs(y) < 1e300]
     return [x for x, _ in kept], [y for _, y in kept]
 
 
 def _literal(name: str) -> str:
-    """A name that matplotlib does not take for a formula, and that has room."""
+    """A name that matplotlib does not read as a formula, shortened."""
     return escaped(name if len(name) <= 40 else f"...{name[-37:]}").replace("$", r"\$")

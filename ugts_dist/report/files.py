@@ -1,4 +1,4 @@
-"""Files of a folder that may be damaged: what can be read is, and what can't is named."""
+"""Files of a folder that may be damaged: intact ones are read, and problems are collected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes, reason_of
 
 @dataclass
 class Folder:
-    """A folder, and what was wrong with its files.
+    """A folder, and the problems with its files.
 
     Attributes:
         problems: one line for each file that could not be used.
@@ -27,18 +27,18 @@ class Folder:
         return (self.path / name).is_file()
 
     def text(self, name: str) -> str | None:
-        """None where there is no such file, or none that can be read."""
+        """The text of a file; None if it is missing or can't be read."""
         if not self.has(name):
             return None
         try:
-            # A byte that is no text damages a line of many, or a word of a document.
+            # A byte that is not text damages only a line, or a word of a document.
             return read_bytes(self.path / name, JSON_BYTES).decode(errors="replace")
         except (OSError, ValueError) as error:
             self.problems.append(f"{self.path / name}: can't be read ({reason_of(error)})")
             return None
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """An object; None where there is none."""
+        """A JSON object; None if there is none."""
         text = self.text(name)
         if text is None:
             return None
@@ -49,7 +49,7 @@ class Folder:
             return None
 
     def result(self, run: str = ".") -> dict[str, Any] | None:
-        """What a run in the folder found; None where it is not finished."""
+        """The result of a run in the folder; None if it is not finished."""
         try:
             return read_result(self.path / run)
         except FileNotFoundError:
@@ -60,7 +60,7 @@ class Folder:
 
 
 def number(values: Mapping[str, Any], name: str) -> int | float | None:
-    """A finite number of an object from a file; None where it is something else."""
+    """A finite number of an object from a file; None for any other value."""
     value = values.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -1,6 +1,6 @@
-"""A page as one HTML file that holds its style and its figures and loads nothing.
+"""A page as one HTML file with its style and figures, which loads nothing.
 
-It is made as a tree of elements and written by the standard library, which closes every tag and escapes every text.
+It is a tree of elements that the standard library writes, so that every tag is closed and every text is escaped.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ugts_dist.report.text import cell_text, legend, paragraphs
 from ugts_dist.terminal import escaped
 
 GENERATOR = "ugts report"
-# Even if a text became markup, nothing of it would be run or loaded.
+# Even if a text became markup, none of it would be run or loaded.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_MANY_ROWS = 60  # above which a table scrolls in a box of its own; on a phone one within the page is hard to read
+_MANY_ROWS = 60  # above it a table has its own scroll box; with fewer rows that would be hard to read on a phone
 _NUMBER = re.compile(r"[-+\u2212▲▼ ]*[\d,.]+(e[-+]?\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
-_LONG_WORD = re.compile(r"\S{32}")  # a checksum, a path: a narrow screen has no room for it in one line
+_LONG_WORD = re.compile(r"\S{32}")  # a checksum or a path, too long for a line of a narrow screen
 
 
 def render(page: Page, folder: Path) -> str:
-    """The whole file; figures that are given by their paths are read from `folder`.
+    """The whole file. Figures with a path are read from `folder`.
 
-    A figure that can't be read is named as a problem in its place.
+    A figure that can't be read is replaced by a problem.
     """
     root = Element("html", lang="en")
     _head(root, page.title)
@@ -50,7 +50,7 @@ def render(page: Page, folder: Path) -> str:
 
 
 def is_report(start: str) -> bool:
-    """Whether a file that begins so was written by `render`."""
+    """Whether a file with this beginning was written by `render`."""
     return start.startswith("<!DOCTYPE html>") and f'<meta name="generator" content="{GENERATOR}">' in start
 
 
@@ -71,7 +71,7 @@ def _contents(parent: Element, sections: Iterable[Section]) -> None:
 
 
 def _blocks(parent: Element, blocks: Iterable[Block], folder: Path) -> None:
-    """Figures that follow one another stand side by side where there is room."""
+    """Add blocks. Consecutive figures are side by side if there is room."""
     for are_figures, group in groupby(blocks, lambda block: isinstance(block, Figure)):
         there = SubElement(parent, "div", {"class": "figures"}) if are_figures else parent
         for block in group:
@@ -97,7 +97,7 @@ def _block(parent: Element, block: Block, folder: Path) -> None:
 
 
 def _table(parent: Element, block: Table) -> None:
-    # With a place in the tab order it can be scrolled by keyboard.
+    # In the tab order it can be scrolled by keyboard.
     name = "scroll tall" if len(block.rows) > _MANY_ROWS else "scroll"
     there = SubElement(parent, "div", {"class": name, "tabindex": "0"})
     table = SubElement(there, "table", {} if block.headings else {"class": "pairs"})
@@ -139,7 +139,7 @@ def _figure(parent: Element, block: Figure, folder: Path) -> None:
 
 
 def _text(parent: Element, text: str) -> list[Element]:
-    """Its paragraphs, with code in them."""
+    """Add paragraphs with inline code."""
     made = []
     for paragraph in paragraphs(text):
         element = SubElement(parent, "p")
@@ -162,5 +162,5 @@ def _add(parent: Element, tag: str, text: str) -> Element:
 
 
 def _clean(text: str) -> str:
-    """The text without what HTML has no place for, and without marks that would turn the direction of the page."""
+    """The text without characters that HTML does not allow or that change the direction of text."""
     return escaped(text.replace("\r\n", "\n"), keep="\n\t")

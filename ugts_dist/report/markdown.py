@@ -1,4 +1,4 @@
-"""A page as Markdown (GitHub's), and a page's folder: index.html and README.md with its figures beside them."""
+"""A page as GitHub Markdown, and a page's folder: index.html and README.md with figures beside them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ugts_dist.report.text import cell_text, legend, paragraphs
 from ugts_dist.terminal import escaped
 
 _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$!]")
-_KEPT = "\n\t"  # what is not printable and stays
+_KEPT = "\n\t"  # characters that are not printable but stay
 _AT_START = re.compile(r"^(?=[#+=:-])|^(\d+)(?=[.)])")
 
 
 def write_page(page: Page, folder: Path) -> None:
-    """Write `index.html` and `README.md`; of figures that have no file yet, `figure-N.png`.
+    """Write `index.html` and `README.md`, and `figure-N.png` for figures without a file.
 
-    Raises InputError, before anything is written, where one of the two is there and not ours, and where a figure can't
-    be read.
+    Raises InputError, before anything is written, if one of the two exists and is not ours, and if a figure can't be
+    read.
     """
     html, readme = folder / PAGE, folder / "README.md"
     check_ours(html)
@@ -75,8 +75,8 @@ def _block(block: Block, names: dict[int, str]) -> Iterator[str]:
         case Code():
             yield _fenced(block.text)
         case Details():
-            # GitHub folds it; what else shows Markdown shows it open.
-            # Up to the next empty line this is HTML, where Markdown's own escapes mean nothing.
+            # GitHub folds it; other programs show it open.
+            # Up to the next empty line this is HTML, in which Markdown's escapes mean nothing.
             yield f"<details><summary>{escape(escaped(' '.join(block.title.split())))}</summary>"
             yield from _block(block.block, names)
             yield "</details>"
@@ -104,7 +104,7 @@ def _escaped(text: str) -> str:
 
 
 def _span(text: str) -> str:
-    """Text has no backquotes here: they are what it was cut at."""
+    """Escape a text, which has no backquotes here: they separated it."""
     return f"`{escaped(text)}`" if text.strip() else _escaped(text)
 
 

@@ -1,4 +1,4 @@
-"""Files that a report may replace: its own, and no other."""
+"""Files that a report may replace: only those that a report wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARK = "<!-- ugts report -->"  # the first line of a page in Markdown
 
 
 def check_ours(path: Path) -> None:
-    """Raise InputError where something is at `path` that no report wrote, or where it has no folder to be in."""
+    """Raise InputError if `path` exists and is not a report, or if its folder does not exist."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: {path.parent} is no folder; allowed is a file in one that exists")
     if not os.path.lexists(path):

@@ -1,7 +1,7 @@
-"""A page as data: what is told, without how it looks. It can be written as HTML and as Markdown.
+"""A page as data, independent of its format, which is HTML or Markdown.
 
-In the texts of pages, sections and paragraphs an empty line ends a paragraph, and what stands between two backquotes
-is code; nothing else is markup.
+In the texts of pages, sections and paragraphs, an empty line ends a paragraph, and text between two backquotes is code.
+There is no other markup.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ugts_dist.errors import InputError
 Kind = Literal["plain", "better", "worse", "missing"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MAX_PNG = 2**21  # bytes: a page is to stay small enough to be sent around
+_MAX_PNG = 2**21  # bytes: a page has to stay small enough to be sent around
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table that is marked, in colour and by a sign, as better or worse than another figure or missing."""
+    """A cell that is marked, by colour and sign, as better or worse than another figure, or as missing."""
 
     text: str
     kind: Kind = "plain"
@@ -29,9 +29,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings; the first cell of a row names it. Without headings, pairs of a name and what it is.
+    """Rows under headings; the first cell of a row is its name. Without headings: pairs of a name and a value.
 
-    Raises InputError where a row has another length than the first one or the headings.
+    Raises InputError if a row has another length than the first one or the headings.
     """
 
     headings: Sequence[str]
@@ -47,13 +47,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A PNG: its bytes, or its path from the page's folder, and what it shows."""
+    """A PNG: its bytes, or its path from the page's folder, and a caption."""
 
     png: str | bytes
     caption: str
 
     def read(self, folder: Path) -> bytes:
-        """The PNG's bytes. Raises InputError where there is none, or one too large for a page."""
+        """The PNG's bytes. Raises InputError if there is none, or if it is too large for a page."""
         if isinstance(self.png, bytes):
             data, where = self.png, self.caption
         else:
@@ -79,21 +79,21 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Problem:
-    """What could not be shown, and why."""
+    """A part that could not be shown, and why."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """Commands, or a file, as they are."""
+    """Commands, or a file, shown as they are."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Details:
-    """A block that is folded away under its title."""
+    """A block that is folded under its title."""
 
     title: str
     block: Block
@@ -113,7 +113,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """All that a reader is told."""
+    """A whole page."""
 
     title: str
     intro: str = ""

@@ -20,7 +20,7 @@ _LONGEST = 200
 
 
 def run_page(folder: Path) -> Page:
-    """Of a run that is finished or under way. Raises InputError where nothing of it can be read."""
+    """The page of a run that is finished or running. Raises InputError if none of it can be read."""
     run = read_run(folder)
     found = analyses(run.folder)
     sections = [
@@ -52,7 +52,7 @@ def _method(config: Config) -> str:
 
 
 def _intro(run: RunFiles) -> str:
-    """What was found, in a few sentences."""
+    """The result in a few sentences."""
     if run.result is None:
         of = "" if run.config is None else f" of {run.config.run.epochs}"
         newest = int(run.epochs[-1]["epoch"]) + 1 if run.epochs else 0
@@ -112,7 +112,7 @@ def _result(run: RunFiles) -> Iterator[Block]:
 
 
 def _metric(run: RunFiles) -> str:
-    """Its name, which the result alone tells."""
+    """The name of the metric, from the result."""
     return str((run.result or {}).get("metric", "metric"))
 
 
@@ -174,7 +174,7 @@ def _column(run: RunFiles, key: str) -> tuple[list[float], list[float]]:
 
 
 def _table_of_epochs(epochs: Sequence[dict[str, float]], best: float | None) -> Block:
-    """Every measured epoch; of very many, some at equal distances, the best one and the last."""
+    """Every evaluated epoch; of very many, a regular selection, the best one and the last."""
     step = -(-len(epochs) // _MOST_ROWS)
     last = len(epochs) - 1
     shown = [epoch for i, epoch in enumerate(epochs) if i % step == 0 or i == last or epoch["epoch"] == best]

@@ -1,4 +1,4 @@
-"""What the folder of a run holds, as far as it can be read; the run may be under way, and files may be damaged."""
+"""The files of a run's folder, as far as they can be read. The run may be running, and files may be damaged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ugts_dist.text_files import parse_json
 
 @dataclass(frozen=True)
 class Layer:
-    """One weight of a network: its shape, and how many of its entries are kept."""
+    """One weight of a network: its shape, and the number of its kept entries."""
 
     name: str
     shape: tuple[int, ...]
@@ -35,9 +35,9 @@ class Sizes:
     """Bytes of a saved network's file.
 
     Attributes:
-        masks: the coded masks; 0 in a dense network.
+        masks: the coded masks; 0 for a dense network.
         tensors: all other tensors.
-        entropy: the least that masks of these densities take.
+        entropy: minimum size of masks with these densities.
         dense: of all weights in float32 and of the other tensors.
     """
 
@@ -54,10 +54,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Network:
-    """The best network of a run, as it is saved.
+    """The saved best network of a run.
 
     Attributes:
-        origin: seed, initialisation and fingerprint of frozen weights; nothing where they were trained.
+        origin: seed, initialisation and fingerprint of frozen weights; empty for trained ones.
     """
 
     file: str
@@ -83,12 +83,12 @@ class Network:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Everything that is known of a run.
+    """All that is known of a run.
 
     Attributes:
-        folder: with the problems that reading it has met.
-        epochs: the lines of metrics.jsonl, numbers alone.
-        result: None where the run is not finished.
+        folder: with the problems of reading it.
+        epochs: the lines of metrics.jsonl, numbers only.
+        result: None if the run is not finished.
     """
 
     folder: Folder
@@ -99,12 +99,12 @@ class RunFiles:
 
     @property
     def best(self) -> Mapping[str, Any]:
-        """Of the best epoch: its number, the metrics and the sparsity there; empty before there is one."""
+        """Number, metrics and sparsity of the best epoch; empty before the first one."""
         return self.result or (self.network.metrics if self.network is not None else {})
 
 
 def read_run(path: Path) -> RunFiles:
-    """Read what can be read. Raises InputError where nothing can."""
+    """Read a run's files. Raises InputError if none can be read."""
     folder = Folder(path)
     network = _network(folder)
     config = _config(folder, network)
@@ -176,7 +176,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 def _epochs(folder: Folder) -> Iterable[dict[str, float]]:
     text = folder.text("metrics.jsonl")
-    # What follows the last end of a line is being written just now.
+    # Text after the last end of a line is still being written.
     for place, line in enumerate((text or "").split("\n")[:-1], 1):
         try:
             values = parse_json(line)
@@ -192,7 +192,7 @@ def _epochs(folder: Folder) -> Iterable[dict[str, float]]:
 
 
 def _compare(folder: Folder, result: Mapping[str, Any] | None, network: Network | None) -> None:
-    """A network that was put into the folder of another run must not pass for its result."""
+    """Report a network from another run as a problem."""
     if not result or network is None:
         return
     found = {**network.metrics, "bytes": network.sizes.file}

@@ -20,7 +20,7 @@ _FIGURES = ("sparsity", "valid", "test", "epoch", "seconds", "bytes")
 
 
 def search_page(folder: Path) -> Page:
-    """Of a search that is finished or under way. Raises InputError where nothing of it can be read."""
+    """The page of a search that is finished or running. Raises InputError if none of it can be read."""
     search = read_search(folder)
     sections = [
         Section("Answer", blocks=[*_problems(search), *_answer(search)]),
@@ -32,7 +32,7 @@ def search_page(folder: Path) -> Page:
 
 
 def _objective(search: SearchFiles) -> str:
-    """What is wanted of a ticket beside accuracy: sparsity or bytes."""
+    """The second objective of the search: sparsity or bytes."""
     return search.answer.objective if search.answer else str(search.search.get("objective", "sparsity"))
 
 
@@ -61,7 +61,7 @@ def _intro(search: SearchFiles) -> str:
 
 
 def _limit(search: SearchFiles, answer: Answer, dense: Winner) -> str:
-    """When a ticket matches."""
+    """The rule by which a ticket matches."""
     is_deviation = search.search.get("margin") == -1.0
     reason = "one standard deviation of the dense network's" if is_deviation else "the margin"
     least = f"{dense.valid.mean:.4f} - {answer.tolerance:.4f}"
@@ -159,7 +159,7 @@ def _trials(search: SearchFiles) -> Iterator[Block]:
 def _row(trial: Trial, fields: list[str], names: list[str], messages: bool) -> list[str | Cell]:
     state: str | Cell = Cell(trial.state, "worse") if trial.state == "failed" else trial.state
     kind = "dense" if trial.dense else "ticket"
-    # What varies stands in columns of its own, where it is known.
+    # Fields that vary have separate columns, if they are known.
     name = kind if fields else trial.label or kind
     hidden = "supermask.sparsity" if trial.dense else ""
     values = ["-" if field == hidden else setting(trial.fields.get(field)) for field in fields]

@@ -1,4 +1,4 @@
-"""What the folder of a search holds, as far as it can be read; the search may be under way."""
+"""The files of a search's folder, as far as they can be read. The search may be running."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEST = {"sparsity": "sparsest", "bytes": "smallest"}  # the best matching ticket
 
 @dataclass(frozen=True)
 class Winner:
-    """A ticket of the front, or the best dense network, over its seeds; older searches do not tell the bytes."""
+    """A ticket of the front, or the best dense network, over its seeds. Older searches have no bytes."""
 
     key: str
     dense: bool
@@ -34,7 +34,7 @@ class Winner:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the search has found; `best` is a place among the winners."""
+    """The answer of a search; `best` is an index into the winners."""
 
     objective: str
     dense: Winner | None
@@ -49,7 +49,7 @@ class Trial:
     """A run of the search.
 
     Attributes:
-        values: what is known of it, by the names of `results.parquet`; nothing of one that has not ended.
+        values: its row of `results.parquet`, by column; empty before its end.
         fields: the values of the fields that vary.
     """
 
@@ -66,12 +66,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchFiles:
-    """Everything that is known of a search.
+    """All that is known of a search.
 
     Attributes:
-        answer: None where the search has not come to its end.
+        answer: None if the search is not finished.
         space: its text, as TOML.
-        fields: of the space, with what each may be.
+        fields: of the space, with their domains.
         search: its section [search].
         best: the configuration of its answer, as TOML.
     """
@@ -86,7 +86,7 @@ class SearchFiles:
 
 
 def read_search(path: Path) -> SearchFiles:
-    """Read what can be read. Raises InputError where nothing can."""
+    """Read a search's files. Raises InputError if none can be read."""
     folder = Folder(path)
     space = folder.text("space.toml") or ""
     parsed = _parsed(folder, space)
@@ -100,7 +100,7 @@ def read_search(path: Path) -> SearchFiles:
 
 
 def _parsed(folder: Folder, space: str) -> dict[str, dict[str, Any]]:
-    """Two sections of the space; empty where it is damaged."""
+    """Two sections of the space; empty if it is damaged."""
     try:
         values = parse_toml(space)
         return {name: dict(values.get(name, {})) for name in ("fields", "search")}
@@ -154,7 +154,7 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 
 def _trials(folder: Folder) -> list[Trial]:
-    """From the table of results; before there is one, from the manifest and the runs' own results."""
+    """The trials, from the table of results; before it exists, from the manifest and the runs' own results."""
     manifest = folder.json("manifest.json") or {}
     known = manifest.get("trials")
     told = (
@@ -186,7 +186,7 @@ def _of_row(row: Mapping[str, Any], known: Mapping[str, Any]) -> Trial:
 
 
 def _of_run(folder: Folder, key: str, known: Mapping[str, Any]) -> Trial:
-    """Its test metric stays unread: it is for the winners alone."""
+    """The trial of a run. Its test metric is not read, since only winners show it."""
     result = folder.result(f"runs/{key}") or {}
     values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes")}
     values |= {name: known.get(name) for name in ("state", "seed", "message")}

@@ -1,4 +1,4 @@
-"""How a page looks: on a phone, in the dark and on paper. One sheet for all pages, which holds no address."""
+"""The style sheet of all pages, for screens of any width, dark mode and paper. It loads nothing."""
 
 STYLE = """
 :root {

@@ -1,4 +1,4 @@
-"""Texts of a page: their paragraphs, the code in them, the signs of marked cells, and how numbers are told."""
+"""Texts of a page: paragraphs, inline code, signs of marked cells, and number formats."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LONGEST = 200  # of a value from a file
 
 
 def paragraphs(text: str) -> list[list[tuple[str, bool]]]:
-    """The paragraphs of a text, each as its parts with whether they are code."""
+    """The paragraphs of a text; each is a list of parts, with whether they are code."""
     told = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
     return [parts(paragraph) for paragraph in told if paragraph]
 
 
 def parts(text: str) -> list[tuple[str, bool]]:
-    """What stands between two backquotes is code; of an odd one at the end nothing is."""
+    """Split a text at backquotes: parts between two of them are code. An odd one at the end is text."""
     cut = text.split("`")
     if len(cut) % 2 == 0:
         cut[-2:] = ["`".join(cut[-2:])]
@@ -26,18 +26,18 @@ def parts(text: str) -> list[tuple[str, bool]]:
 
 
 def cell_text(cell: str | Cell) -> str:
-    """A cell's text after its sign, so that it is marked without colour too."""
+    """A cell's text with its sign, which marks it without colour."""
     return f"{SIGNS[cell.kind]} {cell.text}".strip() if isinstance(cell, Cell) else cell
 
 
 def legend(table: Table) -> str:
-    """What the signs in a table mean; empty where it has none."""
+    """The meaning of the signs in a table; empty if it has none."""
     found = {cell.kind for row in table.rows for cell in row if isinstance(cell, Cell)}
     return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in found)
 
 
 def told(value: Any) -> str:
-    """A value of a file for people: numbers with four decimals, or four digits where they are small or large."""
+    """A value of a file, to show: numbers with four decimals, or four digits if they are small or large."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = "-" if value is None or value == "" else str(value)
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
@@ -49,5 +49,5 @@ def told(value: Any) -> str:
 
 
 def setting(value: Any) -> str:
-    """A configured value for people: as short as it was written."""
+    """A configured value, to show: as short as it was written."""
     return f"{value:g}" if isinstance(value, float) else told(value)
