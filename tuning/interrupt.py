@@ -39,7 +39,7 @@ class Interrupt:
     def look(self) -> None:
         """Raise StoppedError, with the command that resumes the search, after a signal."""
         if self._number:
-            raise StoppedError(f"stopped by {signal.Signals(self._number).name}; `{self._command}` goes on")
+            raise StoppedError(f"stopped by {signal.Signals(self._number).name}; to resume: {self._command}")
 
     @contextmanager
     def listening(self) -> Iterator[Interrupt]:

@@ -42,7 +42,7 @@ class TuneOptions:
         if self.resume and self.name:
             raise InputError(f"--name is {self.name}, but --resume {self.resume} names the search already")
         if self.resume and self.objective != "auto":
-            raise InputError(f"--objective is {self.objective}, but --resume {self.resume} goes on with its own")
+            raise InputError(f"--objective is {self.objective}, but --resume {self.resume} has its own")
         name = self.resume or self.name
         if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise InputError(f"--name is {name!r}, allowed are letters, digits, points and hyphens")

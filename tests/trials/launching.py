@@ -89,7 +89,7 @@ ray.kill()
 """
 
 
-@case(r"^exit 0: stopped by SIGTERM; `ugts tune --resume mine` goes on - what was started lives$")
+@case(r"^exit 0: stopped by SIGTERM; to resume: ugts tune --resume mine - what was started lives$")
 def a_signal_to_the_group(folder: Path) -> str:
     """SIGTERM to the whole process group of a search, as `timeout` sends it, while Ray starts"""
     command = [sys.executable, "-c", GROUP]

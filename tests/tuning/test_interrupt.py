@@ -31,7 +31,7 @@ def test_a_signal_is_told_only_where_the_search_looks(number: signal.Signals) ->
         interrupt.look()
         signal.raise_signal(number)  # nothing happens at this place
         signal.raise_signal(signal.SIGTERM)  # a further one changes nothing
-        with pytest.raises(StoppedError, match=rf"^stopped by {number.name}; `ugts tune --resume small` goes on$"):
+        with pytest.raises(StoppedError, match=rf"^stopped by {number.name}; to resume: ugts tune --resume small$"):
             interrupt.look()
     assert signal.getsignal(number) == signal.SIG_IGN  # until the process, and Ray with it, is over
 
@@ -56,5 +56,5 @@ def test_rays_steps_end_the_search_at_their_beginning(tmp_path: Any) -> None:
         watcher = Watcher(manifest, View("small"), {}, interrupt)
         watcher.on_step_begin(0, [])
         signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(StoppedError, match="`again` goes on"):
+        with pytest.raises(StoppedError, match="to resume: again"):
             watcher.on_step_begin(1, [])

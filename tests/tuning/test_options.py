@@ -33,5 +33,5 @@ def test_a_search_that_goes_on_keeps_its_objective(tmp_path: Path) -> None:
         pass
     again, same = searched(TuneOptions(resume=name, storage=str(tmp_path)))
     assert (again.search.objective, same, again.hash) == ("bytes", "digits-bytes", space.hash)
-    with pytest.raises(InputError, match="--objective is bytes, but --resume digits-bytes goes on with its own"):
+    with pytest.raises(InputError, match="--objective is bytes, but --resume digits-bytes has its own"):
         TuneOptions(resume=name, objective="bytes")

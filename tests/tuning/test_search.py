@@ -114,7 +114,7 @@ def test_a_search_that_is_asked_to_stop_tells_in_one_line_how_to_go_on(tmp_path:
         os.killpg(process.pid, number)  # as Ctrl-C and `timeout` do: the search must not lose Ray by it
         code = process.wait(PATIENCE)
     begun, *_, told = (tmp_path / "output.txt").read_text(encoding="utf-8").splitlines()
-    assert told == f"ugts: stopped by {number.name}; `ugts tune --storage . --resume small` goes on"
+    assert told == f"ugts: stopped by {number.name}; to resume: ugts tune --storage . --resume small"
     assert code == 75
     ports = r"with token authentication; here it listens on 127\.0\.0\.1, ports \d+(, \d+)+"
     assert re.fullmatch(rf"ugts: Ray at 127\.0\.0\.1:\d+, 1 node\(s\), {ports}", begun)

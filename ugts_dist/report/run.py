@@ -128,7 +128,7 @@ def _bytes(network: Network | None) -> list[tuple[str, object]]:
 
 
 def _commands(run: RunFiles) -> str:
-    lines = [] if run.result is not None else ["ugts train .                                  # go on with it"]
+    lines = [] if run.result is not None else ["ugts train .                                  # resume it"]
     if run.network is not None:
         lines.append(f"ugts evaluate {run.network.file}                     # rebuild the network and measure it again")
         if run.network.is_ticket:
