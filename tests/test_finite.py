@@ -89,6 +89,6 @@ def test_every_rank_ends_alike_within_an_epoch_or_after_it(tmp_path: Path) -> No
         folder.mkdir()
         messages = spawn(2, _nan_within_an_epoch, str(folder), every_steps)
         assert messages == expected
-        steps = [checkpoint.read(path) for path in checkpoint.found(folder)]
+        steps = [checkpoint.read(path) for path in checkpoint.folders(folder)]
         assert [state.epoch * 5 + state.step for state in steps] == ([4, 5] if every_steps else [])
         assert not list(folder.glob("checkpoints/.*"))

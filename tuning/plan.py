@@ -11,7 +11,7 @@ from typing import Any
 
 from tuning.domains import Interval, Values
 from tuning.space import SPARSITY, Part, Space
-from ugts_dist.checkpointing.identity import located, run_key
+from ugts_dist.checkpointing.identity import run_key, with_absolute_paths
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 
@@ -48,7 +48,8 @@ class Trial:
         changes: dict[str, Any] = {"run.folder": str(runs / self.key), "log.progress": False}
         if self.parent:
             changes["run.init_scores"] = str(runs / self.parent)
-        return located(self.config).replace(changes)  # a worker has another working directory than the search
+        # A worker has another working directory than the search.
+        return with_absolute_paths(self.config).replace(changes)
 
     def reseeded(self, offset: int) -> Trial:
         """The same with another seed."""

@@ -131,7 +131,7 @@ class Search:
         for trial in trials:
             if over.get(trial.key) == "finished":
                 result = self._result(trial)
-                self._view.found(trial, result["valid"], result["sparsity"])
+                self._view.finished(trial, result["valid"], result["sparsity"])
         self._view.stage(title, trials, over)
 
     def _adaptive(self) -> list[Trial]:

@@ -15,7 +15,7 @@ import tomli_w
 
 from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search
-from ugts_dist.checkpointing.identity import located, located_value
+from ugts_dist.checkpointing.identity import absolute_value, with_absolute_paths
 from ugts_dist.config import Config, flat, load_preset, load_toml
 from ugts_dist.config_names import current_fields, field_names, note_old_names, stored_fields
 from ugts_dist.errors import InputError, refuse_unknown
@@ -117,7 +117,7 @@ def load_space(space: str) -> Space:
     if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises an error if a name is too long
         refuse_unknown([space], space_names(), "--space: no file and no preset")
     found = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
-    return replace(found, tickets=_located(found.tickets), dense=found.dense and _located(found.dense))
+    return replace(found, tickets=_absolute(found.tickets), dense=found.dense and _absolute(found.dense))
 
 
 def space_names() -> list[str]:
@@ -143,14 +143,14 @@ def parse_space(text: str, source: str, name: str, beside: Path = Path()) -> Spa
     return Space(source, name, tickets, dense, search)
 
 
-def _located(part: Part) -> Part:
+def _absolute(part: Part) -> Part:
     fields: dict[str, Domain] = {
-        name: replace(domain, values=tuple(located_value(name, value) for value in domain.values))
+        name: replace(domain, values=tuple(absolute_value(name, value) for value in domain.values))
         if isinstance(domain, Values)
         else domain
         for name, domain in part.fields.items()
     }
-    return Part(located(part.base), fields)
+    return Part(with_absolute_paths(part.base), fields)
 
 
 def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> Part:

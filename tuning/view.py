@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from tuning.plan import Trial
-from tuning.standing import Standing
+from tuning.status import Status
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger("ugts_dist.tuning")
@@ -36,7 +36,7 @@ class View:
         """`every`: least number of seconds between two lines of a log."""
         console = Console(stderr=True) if console is None else console
         self._name, self._every, self._clock = name, every, clock
-        self._standing = Standing()
+        self._status = Status()
         self._next = clock()
         self._is_log = not console.is_terminal
         self._is_wide = console.width >= _WIDE
@@ -70,20 +70,20 @@ class View:
 
     def stage(self, title: str, trials: Iterable[Trial], over: Mapping[str, str]) -> None:
         """Begin a stage, with the states of trials that are over. The time left is that of this stage."""
-        self._standing.stage(f"{self._name}, {title}", trials, over, self._clock())
-        self._progress.reset(self._whole, description=escaped(self._standing.title))
+        self._status.stage(f"{self._name}, {title}", trials, over, self._clock())
+        self._progress.reset(self._whole, description=escaped(self._status.title))
         self._next = self._clock()
         self._show_whole()
 
-    def found(self, trial: Trial, valid: float, sparsity: float) -> None:
+    def finished(self, trial: Trial, valid: float, sparsity: float) -> None:
         """Show a finished trial."""
         if not trial.dense:
-            self._standing.found(valid, sparsity)
+            self._status.finished(valid, sparsity)
 
     def row(self, trial: Trial) -> None:
         """Show a trial that begins, or begins again."""
-        self._standing.epochs[trial.key] = trial.config.run.epochs
-        self._standing.change(trial.key, "running")
+        self._status.epochs[trial.key] = trial.config.run.epochs
+        self._status.change(trial.key, "running")
         if trial.key not in self._rows:
             label = escaped("  " + trial.label)
             self._rows[trial.key] = self._progress.add_task(label, total=trial.config.run.epochs, note="")
@@ -91,7 +91,7 @@ class View:
 
     def epoch(self, key: str, told: dict[str, Any]) -> None:
         """Show an evaluated epoch of a trial."""
-        self._standing.done[key] = told["epoch"] + 1
+        self._status.done[key] = told["epoch"] + 1
         if key in self._rows:
             metric = "validation" if self._is_wide else "valid"
             text = f"sparsity {told['sparsity']:.3f}  {metric} {told['valid']:.3f}"
@@ -100,13 +100,13 @@ class View:
 
     def end(self, key: str, state: str) -> None:
         """Show that a trial is over."""
-        self._standing.change(key, state)
+        self._status.change(key, state)
         if key in self._rows:
             self._progress.remove_task(self._rows.pop(key))
         self._show_whole()
 
     def _show_whole(self) -> None:
-        standing, now = self._standing, self._clock()
+        standing, now = self._status, self._clock()
         if self._is_log and now >= self._next:
             self._next = now + self._every
             _log.info(standing.line(now))
@@ -115,9 +115,7 @@ class View:
 
     def _counts(self) -> str:
         """As many counts as there is room for."""
-        best = self._standing.best
+        best = self._status.best
         return (
-            self._standing.counts
-            if best is None or not self._is_wide
-            else f"{self._standing.counts}, best {best[0]:.3f}"
+            self._status.counts if best is None or not self._is_wide else f"{self._status.counts}, best {best[0]:.3f}"
         )

@@ -38,7 +38,7 @@ class Watcher(tune.Callback):
             self._manifest.change(key, "failed", result[FAILED])
         elif FINISHED in result:
             self._manifest.change(key, "finished")
-            self._view.found(self._trials[key], result["valid"], result["reached"])
+            self._view.finished(self._trials[key], result["valid"], result["reached"])
         elif TIME in result:
             self._view.epoch(key, result)
 

@@ -119,13 +119,13 @@ def spaced(report: Report, seconds: float, clock: Callable[[], float] = time.mon
     """
     last = -math.inf
 
-    def told(values: dict[str, Any]) -> None:
+    def report_spaced(values: dict[str, Any]) -> None:
         nonlocal last
         if "epoch" not in values or clock() - last >= seconds:
             report(values)
             last = clock()
 
-    return told
+    return report_spaced
 
 
 def settings_of(config: Config, key: str, ray_folder: Path, workers: int, cpus: int, gpus: float, failures: int) -> Any:

@@ -23,7 +23,7 @@ from ugts_dist.terminal import escaped
 Arguments = TypeVar("Arguments")
 
 # Patterns of tyro's messages, and their replacements. The last one keeps the message of our own checks.
-_TOLD = (
+_MESSAGES = (
     (r"Error parsing (--\S+): could not convert string to float: (.*)", r"\1 is \2, allowed is a number"),
     (r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.*)", r"\1 is \2, allowed is a whole number"),
     (
@@ -204,7 +204,7 @@ def _one_line(box: str, args: Sequence[str], command: str) -> str:
     if message.startswith("Unrecognized options: "):
         close = [line.split()[0].rstrip(",") for line in lines[rule + 1 :] if line.startswith("--")]
         return _unknown(message.removeprefix("Unrecognized options: ").split(", ")[0], close, args, command)
-    for pattern, told in _TOLD:
+    for pattern, told in _MESSAGES:
         if found := re.fullmatch(pattern, message):
             return found.expand(told)
     return message

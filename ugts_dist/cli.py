@@ -15,7 +15,7 @@ from tuning.options import TuneOptions
 from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.doctor.options import DoctorOptions
-from ugts_dist.ending import told_in_one_line
+from ugts_dist.ending import report_errors
 from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -156,13 +156,13 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 0: done; the others are those of `told_in_one_line`."""
+    """Entry point. Exit code 0: done; the others are those of `report_errors`."""
     args = list(sys.argv[1:] if argv is None else argv)
     # torch reads this when it is imported: huge pages for large tensors on a CPU. Without them, a quarter of a sampled
     # step is spent on mapping small pages for each large tensor.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     log_to_stderr()
-    with told_in_one_line():
+    with report_errors():
         _command(args)
 
 

@@ -1,4 +1,4 @@
-"""Compressed sparse rows: the entries of row i are those from `indptr[i]` to `indptr[i + 1]`."""
+"""Compressed sparse rows: the entries of row i are at positions `indptr[i]` to `indptr[i + 1]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def row_pointers(counts: Tensor) -> Tensor:
-    """`indptr`, int64 `[num_rows + 1]`, of rows with so many entries each, `[num_rows]`."""
+    """`indptr`, int64 `[num_rows + 1]`, from the number of entries of each row, `[num_rows]`."""
     indptr = torch.zeros(counts.numel() + 1, dtype=torch.int64, device=counts.device)
     torch.cumsum(counts, 0, out=indptr[1:])
     return indptr
@@ -18,9 +18,9 @@ def positions_of_rows(first: Tensor, counts: Tensor, indptr: Tensor, total: int)
 
     Args:
         first: position of each row's first entry, `[num_rows]`.
-        counts: entries of each row, `[num_rows]`.
+        counts: number of entries of each row, `[num_rows]`.
         indptr: `row_pointers(counts)`.
-        total: its last number, which the caller has on the host: a device would make it wait.
+        total: its last number, which the caller has on the host: reading it from a device would wait.
     """
     positions = torch.arange(total, device=first.device)
     positions += (first - indptr[:-1]).repeat_interleave(counts, output_size=total)
@@ -31,7 +31,7 @@ def from_keys(keys: Tensor, num_nodes: int, dtype: torch.dtype) -> tuple[Tensor,
     """`indptr` and `indices`, of the given type, of edges by destination.
 
     Args:
-        keys: one ascending number an edge, `destination * num_nodes + source`, int64 `[num_edges]`; it is overwritten.
+        keys: one ascending number per edge, `destination * num_nodes + source`, int64 `[num_edges]`; it is overwritten.
     """
     indptr = torch.searchsorted(keys, torch.arange(num_nodes + 1) * num_nodes)
     return indptr, keys.remainder_(num_nodes).to(dtype)

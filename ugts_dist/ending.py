@@ -31,7 +31,7 @@ _NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # only names that a user gave are so
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Report whatever ends a command within the block in one escaped line, and set its exit code.
 
     2: a mistake in the input. 75: stopped by a signal, to be started again. 130: interrupted. 141: nobody reads the

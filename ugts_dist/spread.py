@@ -1,4 +1,4 @@
-"""A metric over seeds."""
+"""Mean and deviation of a metric over seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one or more values."""
+        """Mean and deviation of one or more values."""
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
         return cls(statistics.fmean(values), deviation, len(values))
 

@@ -31,7 +31,7 @@ from ugts_dist.text_files import open_regular
 
 _MAX_HEADER = 2**24  # bytes
 _MAX_DEPTH = 32  # of the JSON
-_MAX_TOLD = 200  # characters of a library's message, which may contain a name of any length
+_MAX_MESSAGE = 200  # characters of a library's message, which may contain a name of any length
 DTYPES = (
     torch.float64,
     torch.float32,
@@ -140,7 +140,7 @@ def _read(file: BinaryIO, max_bytes: int) -> tuple[Any, dict[str, Tensor]]:
         raise ValueError(f"a tensor has dtype {error}, which torch has not") from None
     # Of the library, and of torch for shapes that no tensor can have.
     except (safetensors.SafetensorError, RuntimeError, TypeError, OverflowError) as error:
-        raise ValueError(str(error)[:_MAX_TOLD]) from None
+        raise ValueError(str(error)[:_MAX_MESSAGE]) from None
     for name, value in tensors.items():
         _check(name, value)
     return metadata, {name: tensors[name] for name in described}  # the library returns a random order

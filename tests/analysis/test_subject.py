@@ -16,10 +16,10 @@ from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
 from ugts_dist.analysis.calibration import calibration
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
-from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.ood import detect
 from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import Subject, open_config, open_subject, outputs_of
+from ugts_dist.analysis.trace import trace_training
 from ugts_dist.checkpointing.saved_network import Named
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
@@ -104,7 +104,7 @@ def test_ranks_share_the_work() -> None:
 
 def _observe_as_rank(rank: int, world_size: int) -> Any:
     ranks = Ranks(rank, world_size, process_group=dist.group.WORLD if world_size > 1 else None)
-    return observe_training(config(run__epochs=2), 1, ranks)
+    return trace_training(config(run__epochs=2), 1, ranks)
 
 
 def test_ranks_observe_the_same() -> None:

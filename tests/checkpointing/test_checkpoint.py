@@ -85,7 +85,7 @@ def at_step(epoch: int, step: int, **changes: Any) -> Checkpoint:
 
 
 def names(folder: Path) -> list[str]:
-    return [path.name for path in checkpoint.found(folder)]
+    return [path.name for path in checkpoint.folders(folder)]
 
 
 def test_they_are_found_in_the_order_of_the_run(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_the_others_alone(tmp_path: Path, best: Path, monk
     with pytest.raises(ValueError, match="JSON"):
         write(tmp_path, at_step(0, 2, config=broken), tensors(), best)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
-    assert checkpoint.read(checkpoint.found(tmp_path)[0]).step == 1
+    assert checkpoint.read(checkpoint.folders(tmp_path)[0]).step == 1
 
 
 def test_parts_of_two_checkpoints_are_not_mixed(tmp_path: Path, best: Path) -> None:

@@ -101,7 +101,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     for result in results:
         del result["seconds"], result["path"]
     assert results[0] == results[1]
-    last, last_other = (checkpoint.found(path)[-1] for path in (folder, other))
+    last, last_other = (checkpoint.folders(path)[-1] for path in (folder, other))
     for name in ("scores.safetensors", "optimizer.safetensors"):
         assert (last / name).read_bytes() == (last_other / name).read_bytes(), name
 
@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     stop_after(13)
     with pytest.raises(StoppedError):
         run(settings, Ranks())
-    newest = checkpoint.found(tmp_path / "run")[-1]
+    newest = checkpoint.folders(tmp_path / "run")[-1]
     assert newest.name == "step-00000013"
     data = (newest / "scores.safetensors").read_bytes()
     (newest / "scores.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
 def test_only_the_last_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__every_steps=2, checkpoint__keep_last=3)
     result, _ = run(settings, Ranks())
-    found = checkpoint.found(tmp_path / "run")
+    found = checkpoint.folders(tmp_path / "run")
     states = [checkpoint.read(path) for path in found]
     assert [state.epoch * 3 + state.step for state in states][-3:] == [34, 36, 36]
     assert result.epoch + 1 in [state.epoch for state in states if state.is_best]
@@ -299,7 +299,7 @@ def test_other_data_are_refused_unless_they_are_overridden(
         assert message.endswith("--resume.override data")
     assert not (tmp_path / "branch").exists()
     result, _ = run(stopped, Ranks(), Resume(override=("data",)))
-    assert checkpoint.found(tmp_path / "run")
+    assert checkpoint.folders(tmp_path / "run")
     state = checkpoint.newest_state(tmp_path / "run")
     assert state is not None
     assert state.data == DataChecksum.of(configured.load_graph(stopped))
@@ -337,7 +337,7 @@ def test_a_checkpoint_without_a_checksum_goes_on_with_a_line(
     stopped: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As versions wrote it that knew of none."""
-    file = checkpoint.found(tmp_path / "run")[-1] / "state.json"
+    file = checkpoint.folders(tmp_path / "run")[-1] / "state.json"
     state = json.loads(file.read_text().split("\n")[1])
     del state["data"]
     text = json.dumps(state)
@@ -406,7 +406,7 @@ def test_never_takes_a_new_folder_only(stopped: Config, tmp_path: Path) -> None:
 def test_from_a_path_a_new_folder_goes_on(stopped: Config, tmp_path: Path) -> None:
     run(stopped.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
     before = sorted((tmp_path / "run").rglob("*"))
-    for number, source in enumerate((tmp_path / "run", checkpoint.found(tmp_path / "run")[-1])):
+    for number, source in enumerate((tmp_path / "run", checkpoint.folders(tmp_path / "run")[-1])):
         run(stopped.replace({"run.folder": str(tmp_path / f"new{number}")}), Ranks(), Resume(str(source)))
         assert_same_run(tmp_path / f"new{number}", tmp_path / "alone")
     assert sorted((tmp_path / "run").rglob("*")) == before
@@ -559,7 +559,7 @@ def test_two_ranks_stopped_within_an_epoch_end_bit_identical(tmp_path: Path) -> 
     for stop in (7, 8, 20, -1):
         _on_ranks(2, settings, stop)
     assert_same_run(tmp_path / "parts", tmp_path / "alone")
-    assert dataclasses.asdict(checkpoint.read(checkpoint.found(tmp_path / "parts")[-1]))["losses"] == [0.0, 0.0]
+    assert dataclasses.asdict(checkpoint.read(checkpoint.folders(tmp_path / "parts")[-1]))["losses"] == [0.0, 0.0]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -75,7 +75,7 @@ def settings(**changes: Any) -> Config:
 
 def saved(folder: Path) -> list[tuple[int, float]]:
     """(steps done, the score then) of every checkpoint."""
-    found = [checkpoint.read(path) for path in checkpoint.found(folder)]
+    found = [checkpoint.read(path) for path in checkpoint.folders(folder)]
     return [(one.epoch * 4 + one.step, float(one.tensors["trained"]["a"])) for one in found]
 
 
@@ -119,7 +119,7 @@ def test_the_best_epoch_is_saved_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     # The second best one was overtaken before it could be written.
     assert saved(tmp_path) == [(4, 4.0), (16, 16.0), (20, 20.0)]
     assert (tmp_path / "best.ticket").read_text() == "epoch 3"
-    assert [checkpoint.read(path).is_best for path in checkpoint.found(tmp_path)] == [True, True, False]
+    assert [checkpoint.read(path).is_best for path in checkpoint.folders(tmp_path)] == [True, True, False]
 
 
 def test_a_checkpoint_has_the_best_network_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_checkpoint_has_the_best_network_of_its_time(tmp_path: Path, monkeypat
         for is_best in (True, True, False):
             training.epoch(is_best)
         used.finish()
-    texts = [(path / "best.ticket").read_text() for path in checkpoint.found(tmp_path)]
+    texts = [(path / "best.ticket").read_text() for path in checkpoint.folders(tmp_path)]
     assert texts == ["epoch 0", "epoch 1", "epoch 1"]
 
 

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from tests.experiments.test_study import PUBLISHED, VALUES
-from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.ood import roc_auc_of
+from ugts_dist.analysis.trace import trace_training
 from ugts_dist.arguments import parse
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
@@ -251,7 +251,7 @@ def test_trainings_are_observed_once(
         ["Digits / dense", "0", "1"],
     ]
     (told,) = json.loads((tmp_path / "table5.json").read_text())["cells"]
-    expected = observe_training(study.cells[0].configs[0], every=1)
+    expected = trace_training(study.cells[0].configs[0], every=1)
     key = run_key(study.cells[0].configs[0])
     assert told == {"cell": "Digits / UGTs", "run": key, **expected.to_dict()}
     assert (tmp_path / "figure-1.png").read_bytes().startswith(b"\x89PNG")

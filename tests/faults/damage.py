@@ -90,7 +90,7 @@ class Examination:
         self._place, self._run = place, place / "run"
         run(config(self._run), Ranks())
         run(config(place / "dense", "dense"), Ranks())
-        for path in checkpoint.found(self._run):
+        for path in checkpoint.folders(self._run):
             if path.name not in (OLDER, NEWER):
                 shutil.rmtree(path)
         shutil.copy(self._run / "best.ticket", place / "net.ticket")

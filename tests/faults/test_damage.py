@@ -30,7 +30,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path: Path, alone: Reference) -
     assert until(lambda: "step-00000030" in names(tmp_path / "run"))
     kill(one.rank(0), signal.SIGKILL)
     one.wait()
-    *_, third, second, last = checkpoint.found(tmp_path / "run")
+    *_, third, second, last = checkpoint.folders(tmp_path / "run")
     (last / "state.json").write_bytes((last / "state.json").read_bytes()[:-1])
     scores = bytearray((second / "scores.safetensors").read_bytes())
     scores[-1] ^= 1
@@ -48,4 +48,4 @@ def test_damaged_checkpoints_are_passed_over(tmp_path: Path, alone: Reference) -
 
 
 def names(folder: Path) -> list[str]:
-    return [path.name for path in checkpoint.found(folder)]
+    return [path.name for path in checkpoint.folders(folder)]

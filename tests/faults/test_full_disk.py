@@ -55,7 +55,7 @@ def lines(one: Launch) -> list[str]:
 
 
 def steps(folder: Path) -> list[str]:
-    return [path.name for path in checkpoint.found(folder)]
+    return [path.name for path in checkpoint.folders(folder)]
 
 
 def test_a_disk_that_is_full_for_a_while(disk: Path, tmp_path: Path, alone: Reference) -> None:

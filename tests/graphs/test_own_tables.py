@@ -158,7 +158,7 @@ def test_ids_with_zeros_in_front_are_words(tmp_path: Path) -> None:
     """007 is not 7 in somebody's list of ids."""
     (tmp_path / "t.csv").write_text("id,a\n007,1\n012,2\n")
     rows = open_text(tmp_path / "t.csv").opened(header=True)
-    assert rows.found == ("mixed", "integers")
+    assert rows.types_found == ("mixed", "integers")
     found, _ = node_ids.read_ids(rows, 0, "text")
     assert found.values is not None
     assert found.values.to_pylist() == ["007", "012"]

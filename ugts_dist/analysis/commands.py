@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ugts_dist.analysis.base import Analysis
 from ugts_dist.analysis.kinds import ANALYSES
-from ugts_dist.analysis.publish import Place, publish
+from ugts_dist.analysis.output import OutputFiles, write_finding
 from ugts_dist.analysis.subject import Source, open_config
 from ugts_dist.checkpointing.network_files import network_file
 from ugts_dist.checkpointing.saved_network import Named
@@ -19,9 +19,9 @@ def run(analysis: Analysis) -> None:
     with ranks_from_environment(analysis.device, analysis.timeout) as ranks:
         source = Source(Path(analysis.path), ranks, Named(analysis.graph, analysis.root), analysis.spill)
         config = ranks.raise_together(lambda: open_config(source.path, source.named))
-        place = Place.of(analysis, name, network_file(source.path), config)
-        ranks.raise_together(lambda: place.check() if ranks.is_main else None)
+        files = OutputFiles.of(analysis, name, network_file(source.path), config)
+        ranks.raise_together(lambda: files.check() if ranks.is_main else None)
         present = analysis.measure(source)
     # The other ranks have ended: the main rank may take its time.
     if ranks.is_main:
-        publish(present(), place, analysis)
+        write_finding(present(), files, analysis)

@@ -9,20 +9,20 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ugts_dist.analysis.observe import Trace
+from ugts_dist.analysis.trace import Trace
 
 MAD, GRADIENT = "mean cosine distance (MAD)", "gradient norm"
-_MOST_IN_LEGEND = 10  # of the layers of a deep network
+_MOST_IN_LEGEND = 10  # layers of a deep network in the legend
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers from 0 to count - 1, both ends among them."""
+    """At most `most` of the numbers from 0 to count - 1, including both ends."""
     numbers: list[int] = np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
     return numbers
 
 
 def draw_by_layer(figure: Figure, values: Mapping[str, float], label: str, logarithmic: bool) -> None:
-    """A line over the layers, logarithmic where every value allows it."""
+    """Draw a line over the layers, logarithmic if every value allows it."""
     axes = figure.subplots()
     axes.plot(range(len(values)), list(values.values()), marker="o")
     axes.set_xticks(range(len(values)), list(values), rotation=90 if len(values) > 12 else 0)
@@ -35,7 +35,7 @@ def draw_by_layer(figure: Figure, values: Mapping[str, float], label: str, logar
 
 
 def draw_trace(figure: Figure, trace: Trace) -> None:
-    """MAD and gradient norms side by side, a line a layer."""
+    """Draw MAD and gradient norms side by side, a line per layer."""
     figure.set_size_inches(11.2, 4.2)
     left, right = figure.subplots(1, 2)
     _draw_lines(left, trace.epochs, trace.mad, trace.layers, MAD)
@@ -47,7 +47,7 @@ def draw_trace(figure: Figure, trace: Trace) -> None:
 def _draw_lines(
     axes: Axes, epochs: Sequence[int], values: Sequence[Sequence[float]], names: Sequence[str], label: str
 ) -> None:
-    """A line a layer, from dark to light; where there are many, some of them are named."""
+    """Draw a line per layer, from dark to light. If there are many, only some are named."""
     colours = colormaps["viridis"](np.linspace(0.0, 0.9, len(names)))
     named = spread(len(names), _MOST_IN_LEGEND)
     for k, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""A saved network with the graph that it was found on: what an analysis looks into."""
+"""The subject of an analysis: a saved network with its graph."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Subject:
 
     Attributes:
         path: the file.
-        config: of its run; its data section tells where the data lie.
-        graph: as in training, with the noise and without the classes that the configuration asks for.
-        unknown: the classes that are left out of it, if any.
+        config: of its run, with the place of the data.
+        graph: as in training, with the configured noise and without the left-out classes.
+        unknown: the left-out classes; None if there are none.
         model: on the rank's device.
         ranks: that share the work.
     """
@@ -50,19 +50,19 @@ class Subject:
         return NodeTask(self.graph)
 
     def evaluator(self, graph: Graph | None = None) -> Evaluator:
-        """What computes the outputs of all nodes; on another graph than the network's own, if one is given."""
+        """An evaluator for the network's own graph, or for another one."""
         return make_evaluator(self.graph if graph is None else graph, self.config, self.ranks)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A saved network that every rank is about to open.
+    """A saved network before it is opened.
 
     Attributes:
         path: the file, or the folder of its run.
         ranks: that share the work.
-        named: the data that the reader names.
-        spill: folder whose disk holds the layers' outputs; empty: memory does.
+        named: the data that the user names.
+        spill: folder for layer outputs; empty: in memory.
     """
 
     path: Path
@@ -71,31 +71,31 @@ class Source:
     spill: str
 
     def subject(self) -> Subject:
-        """The network with its graph; collective. Raises InputError as `open_subject`."""
+        """The network with its graph. Collective. Raises InputError as `open_subject`."""
         return open_subject(self.path, self.ranks, self.named, self.spill)
 
     def training_config(self) -> Config:
-        """The configuration by which its run can be repeated; collective. Raises InputError."""
+        """The configuration that repeats the run. Collective. Raises InputError."""
         config = self.ranks.raise_together(lambda: open_training_config(self.path, self.named, self.ranks))
         return config.replace({"run.spill": self.spill})
 
 
 def open_subject(path: Path, ranks: Ranks, named: Named | None = None, spill: str = "") -> Subject:
-    """A .ticket file, a dense network, or the folder of a run, with its graph; collective.
+    """Open a .ticket file, a dense network, or the folder of a run, with its graph. Collective.
 
-    Raises InputError, on every rank, for what is none of these, for a network of whole graphs, for data that are not
-    there and for data that do not fit the network.
+    Raises InputError, on every rank, for other files, for a graph-level network, for missing data and for data that do
+    not fit the network.
     """
     return ranks.raise_together(lambda: _opened(path, ranks, named or Named(), spill))
 
 
 def open_config(path: Path, named: Named | None = None) -> Config:
-    """The configuration of a saved network of nodes, which tells where its data lie. Raises InputError."""
+    """The configuration of a saved node-level network, with the place of its data. Raises InputError."""
     return _of_nodes(path, load_saved(path).with_data(named or Named()).config)
 
 
 def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
-    """The same, with the scores that the run started from, if the folder of the run tells of some."""
+    """The same, with the initial scores of the run, if the run's folder has a configuration with some."""
     saved = load_saved(path).with_data(named)
     config, beside = _of_nodes(path, saved.config), saved.path.parent / "config.toml"
     saved.note_other_data(load_graph(config), ranks)
@@ -104,19 +104,19 @@ def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
 
 
 def make_evaluator(graph: Graph, config: Config, ranks: Ranks) -> Evaluator:
-    """The evaluator of a graph, where the configuration and the device's memory want it."""
+    """The evaluator of a graph, on the device for evaluations."""
     return Evaluator(graph, ranks, evaluation_device(graph, config, ranks), config.run.spill)
 
 
 def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows = torch.clone) -> Tensor:
-    """What a layer makes of some nodes, in their order, on every rank and on the CPU; collective.
+    """A layer's outputs of some nodes, in their order, on every rank and on the CPU. Collective.
 
     Args:
         nodes: ids, ascending, `[num_nodes]`.
         layer: from 1; 0: the logits.
-        of_rows: of the outputs `[rows, width]` what is to be kept, `[rows, any width]`.
+        of_rows: maps outputs `[rows, width]` to the values to keep, `[rows, any width]`.
 
-    Raises InputError where there is no such layer.
+    Raises InputError for a layer that does not exist.
     """
     first, last = subject.ranks.share(subject.graph.num_nodes)
     own = nodes[(nodes >= first) & (nodes < last)]

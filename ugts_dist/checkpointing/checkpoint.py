@@ -95,7 +95,7 @@ def read(path: Path) -> Checkpoint:
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest valid checkpoint of a run's folder, and the problems of the newer ones."""
     problems: list[str] = []
-    for path in reversed(found(folder)):
+    for path in reversed(folders(folder)):
         try:
             return read(path), problems
         except InputError as error:
@@ -105,7 +105,7 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def newest_state(folder: Path) -> Checkpoint | None:
     """The newest checkpoint with an intact `state.json`, without its tensors; None if there is none."""
-    for path in reversed(found(folder)):
+    for path in reversed(folders(folder)):
         with suppress(InputError):
             return _read_state(path)
     return None
@@ -118,7 +118,7 @@ def at(path: Path, best: bool = False) -> Checkpoint:
     """
     if (path / "state.json").exists() or not path.is_dir():
         return read(path)
-    candidates = [one for one in found(path) if not best or _is_best(one)] or found(path)
+    candidates = [one for one in folders(path) if not best or _is_best(one)] or folders(path)
     problems = []
     for candidate in reversed(candidates):
         try:
@@ -128,7 +128,7 @@ def at(path: Path, best: bool = False) -> Checkpoint:
     raise InputError(f"{path}: no valid checkpoint in this folder" + "".join(f"; {problem}" for problem in problems))
 
 
-def found(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
     """The checkpoints of a run's folder, oldest first, whether valid or not."""
     place = folder / FOLDER
     entries = list(place.iterdir()) if place.is_dir() else []
@@ -148,7 +148,7 @@ def prune(folder: Path, written: str, keep_last: int) -> None:
     Checkpoints newer than `written` were damaged when the run resumed. They stay for inspection. Temporary files of
     killed writers are removed.
     """
-    paths = [path for path in found(folder) if _order(path.name) <= _order(written)]
+    paths = [path for path in folders(folder) if _order(path.name) <= _order(written)]
     best = [path for path in paths if _is_best(path)][-1:]
     for path in paths[: max(0, len(paths) - keep_last)]:
         if path not in best:

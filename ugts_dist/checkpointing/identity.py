@@ -62,7 +62,7 @@ class Identity:
     @classmethod
     def of_checkpoint(cls, state: Checkpoint, path: Path) -> Identity:
         """The identity of the run that wrote a checkpoint."""
-        return cls(located(Config.from_dict(state.config, str(path))), state.data)
+        return cls(with_absolute_paths(Config.from_dict(state.config, str(path))), state.data)
 
 
 def changes(there: Identity, here: Identity) -> dict[str, tuple[Any, Any]]:
@@ -107,7 +107,7 @@ def identity_of(start: Checkpoint, folder: Path) -> Identity:
         noted = json.loads((folder / _OVERRIDE).read_text(encoding="utf-8"))
         if noted["checkpoint"] == start.name:
             data = None if noted["data"] is None else DataChecksum.from_dict(noted["data"])
-            return Identity(located(Config.from_dict(noted["config"], "")), data)
+            return Identity(with_absolute_paths(Config.from_dict(noted["config"], "")), data)
     except (OSError, KeyError, TypeError, ValueError):  # missing, or not written by this program
         pass
     return Identity.of_checkpoint(start, start.path)
@@ -155,16 +155,16 @@ def _identity_of_network(file: Path) -> Identity | None:
         return None
 
 
-def located(config: Config) -> Config:
+def with_absolute_paths(config: Config) -> Config:
     """The configuration with absolute paths. The run's folder stays as it is, since it can be moved."""
     values = flat(config.to_dict())
-    return config.replace({name: located_value(name, values[name]) for name in ("data.name", *place_fields())})
+    return config.replace({name: absolute_value(name, values[name]) for name in ("data.name", *place_fields())})
 
 
-def located_value(name: str, value: str) -> str:
+def absolute_value(name: str, value: str) -> str:
     """The absolute path for the value of one field, such as `data.root`. Other fields keep their value."""
     if name == "data.name":
-        return catalogue.located(value)
+        return catalogue.absolute_name(value)
     if not value or name == "run.folder" or name not in place_fields():
         return value
     return os.path.abspath(os.path.expanduser(value))
@@ -173,7 +173,7 @@ def located_value(name: str, value: str) -> str:
 def settings_of(folder: Path) -> Config:
     """The configuration of the run in a folder. Raises InputError if it has none that can be read."""
     file = folder / "config.toml"
-    return located(Config.from_dict(read_toml(file, "a configuration"), str(file)))
+    return with_absolute_paths(Config.from_dict(read_toml(file, "a configuration"), str(file)))
 
 
 def run_key(config: Config) -> str:

@@ -67,7 +67,7 @@ def sampler() -> str:
     from ugts_dist.graphs.sampling import NeighborSampler
 
     ours = NeighborSampler(_INDPTR, _INDICES, [1], seed=0)
-    return _judged("ours", {int(ours.sample(step, _SEEDS).nodes[1]) for step in range(_DRAWS)})
+    return _verdict("ours", {int(ours.sample(step, _SEEDS).nodes[1]) for step in range(_DRAWS)})
 
 
 def package(name: str) -> str:
@@ -78,10 +78,10 @@ def package(name: str) -> str:
     if problem:
         raise InputError(problem)
     torch.manual_seed(0)
-    return _judged(name, {int(BACKENDS[name].kernel(_INDPTR, _INDICES, _SEEDS, [1])[0][1]) for _ in range(_DRAWS)})
+    return _verdict(name, {int(BACKENDS[name].kernel(_INDPTR, _INDICES, _SEEDS, [1])[0][1]) for _ in range(_DRAWS)})
 
 
-def _judged(name: str, drawn: set[int]) -> str:
+def _verdict(name: str, drawn: set[int]) -> str:
     if not drawn <= {1, 2}:
         raise InputError(f"{name} draws nodes {sorted(drawn)} where 1 and 2 are the neighbours")
     return "works" if len(drawn) == 2 else "works, but does not draw uniformly: the last neighbour is left out"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ugts_dist.analysis.observe import Trace
+from ugts_dist.analysis.trace import Trace
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.experiments.grid import run_key

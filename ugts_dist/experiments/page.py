@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ugts_dist.analysis.observe import Trace
+from ugts_dist.analysis.trace import Trace
 from ugts_dist.experiments.measured import Measured
 from ugts_dist.experiments.plots import draw, draw_traces
 from ugts_dist.experiments.study import Panel, Row, Study

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ugts_dist.analysis.observe import Trace
+from ugts_dist.analysis.trace import Trace
 from ugts_dist.experiments.measured import Measured
 from ugts_dist.experiments.study import Panel, Study
 from ugts_dist.plots import new_plots, png

@@ -21,7 +21,7 @@ from ugts_dist.experiments.measured import measure, missing
 from ugts_dist.experiments.options import ReproduceOptions
 from ugts_dist.experiments.page import figures_section, make_page, traces_section
 from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, study_names
-from ugts_dist.experiments.traces import find_trace, observe_or_tell
+from ugts_dist.experiments.traces import find_trace, trace_or_reason
 from ugts_dist.graphs.configured import load_data
 from ugts_dist.report.markdown import write_page
 from ugts_dist.report.owned import PAGE
@@ -62,7 +62,7 @@ def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> 
     task: Task = find_or_note
     wanted = missing(study, store, known)
     if study.measure in TRACES:
-        task = observe_or_tell
+        task = trace_or_reason
         wanted = [config for config in all_configs(study) if find_trace(config, store, known) is None]
     placed = [config.replace({"run.device": options.device}) for config in wanted]
     for_each(task, placed, store, workers, study.name, options.address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ugts_dist.analysis.observe import Trace, observe_training
+from ugts_dist.analysis.trace import Trace, trace_training
 from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.distributed.device import own_device
@@ -23,7 +23,7 @@ def find_trace(config: Config, store: Path, known: Known) -> Trace | None:
     return Trace(**read_json(file, "a trace")) if file.exists() else known.trace(config)
 
 
-def observe_or_tell(config: Config, store: Path) -> str:
+def trace_or_reason(config: Config, store: Path) -> str:
     """Train again and store the trace. Returns the reason if a gradient is not finite, otherwise an empty text.
 
     The failure is not recorded, since the run itself may have a result.
@@ -32,7 +32,7 @@ def observe_or_tell(config: Config, store: Path) -> str:
         store.mkdir(parents=True, exist_ok=True)
         try:
             ranks = Ranks(device=own_device(config.run.device))
-            trace = observe_training(config, max(1, config.run.epochs // _LOOKS), ranks)
+            trace = trace_training(config, max(1, config.run.epochs // _LOOKS), ranks)
         except FloatingPointError as error:
             return str(error)
         write_text(_file(config, store), json.dumps(trace.to_dict()))

@@ -104,7 +104,7 @@ def _stored(folder: Path, split: int) -> Graph:
     return open_store(folder)
 
 
-def located(name: str) -> str:
+def absolute_name(name: str) -> str:
     """The absolute path of a store that only some working directories find; any other name as it is.
 
     Such stores are given by a relative path, are in the working directory, or in a relative UGTS_STORES.

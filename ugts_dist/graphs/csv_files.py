@@ -20,7 +20,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs import tables
 from ugts_dist.graphs.column_names import is_id
 from ugts_dist.graphs.files import reading
-from ugts_dist.graphs.tables import Column, Found, Kind, Report, Rows
+from ugts_dist.graphs.tables import Column, ColumnType, Kind, Report, Rows
 
 # values: a row like all others. names: a header. numbers: 0, 1, 2, ..., a row or the header that pandas writes for
 # columns without names; header of numbers: certainly the latter. text: words in a table of words, a row or a header.
@@ -72,14 +72,14 @@ class TextFile:
             return "names" if others and numbers == _up_to(len(numbers)) and all(map(is_id, others)) else "values"
         if all(field in ("", *_TRUE, *_FALSE) for field in others):
             return "values"
-        below = self._found(self.rows[1:])
+        below = self._column_types(self.rows[1:])
         is_words = len(self.rows) > 1 and all(found == "text" for found in below)
         return "text" if is_words and not any(map(is_id, others)) else "names"
 
     def _differ_below(self) -> bool:
         """Whether a column has words below its first number, or one of several columns has only fractions."""
         rows = [row for row in self.rows[1:] if len(row) == self.num_columns]
-        if "text" in self._found(rows):
+        if "text" in self._column_types(rows):
             return True
         columns = list(zip(*rows, strict=True)) if len(rows) > 1 and self.num_columns > 1 else []
         return any(all(field.strip() and not _INTEGER.fullmatch(field.strip()) for field in c) for c in columns)
@@ -87,7 +87,7 @@ class TextFile:
     def opened(self, header: bool) -> Rows:
         """The rows; the first one is read as column names or as values."""
         names = tuple(field.strip() for field in self.rows[0]) if header else self.names
-        found = self._found(self.rows[1:] if header else self.rows)
+        found = self._column_types(self.rows[1:] if header else self.rows)
         skipped = self.comments + int(header)
         columns = [f"f{column}" for column in range(self.num_columns)]
 
@@ -139,12 +139,12 @@ class TextFile:
                 count, last = count + block.count(b"\n"), block[-1:]
         return count + int(last != b"\n")
 
-    def _found(self, rows: Sequence[Sequence[str]]) -> tuple[Found, ...]:
+    def _column_types(self, rows: Sequence[Sequence[str]]) -> tuple[ColumnType, ...]:
         columns = list(zip(*(row for row in rows if len(row) == self.num_columns), strict=True))
-        found: list[Found] = [self._holds(column) for column in columns]
+        found: list[ColumnType] = [self._holds(column) for column in columns]
         return tuple(found or ["integers"] * self.num_columns)
 
-    def _holds(self, fields: Sequence[str]) -> Found:
+    def _holds(self, fields: Sequence[str]) -> ColumnType:
         given = [field.strip() for field in fields if field.strip()]
         if all(map(_INTEGER.fullmatch, given)):
             return "integers"
@@ -262,7 +262,7 @@ def _split(path: Path, lines: Sequence[str], separator: str) -> tuple[tuple[str,
         raise InputError(f"{path}: cannot be read ({error}); put an intact copy in its place") from None
 
 
-def _parsed(found: Found, kind: Kind) -> Kind:
+def _parsed(found: ColumnType, kind: Kind) -> Kind:
     """The type to parse a column as; ids may be integers, or true and false."""
     if kind == "ids":
         return "booleans" if found == "booleans" else "integers"

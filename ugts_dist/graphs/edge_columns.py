@@ -16,7 +16,7 @@ def edge_columns(rows: Rows) -> tuple[int, int]:
     if named := column_names.ends(rows.names):
         return named
     first = 1 if rows.names and rows.num_columns > 2 and column_names.is_row_number(rows.names[0]) else 0
-    if not rows.names and rows.num_columns > 2 and rows.found[2] == "integers":
+    if not rows.names and rows.num_columns > 2 and rows.types_found[2] == "integers":
         head = next(rows.read([0], ["integers"], silent), [np.empty(0)])[0]
         if len(head) > 1 and (head == np.arange(len(head))).all():
             raise InputError(

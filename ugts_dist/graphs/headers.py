@@ -113,7 +113,7 @@ class _Decision:
         """Whether another split certainly has node 0."""
         for other in SPLITS:
             file = self.opened.get(other)
-            if other != part and isinstance(file, Rows) and file.num_columns == 1 and file.found[0] == "integers":
+            if other != part and isinstance(file, Rows) and file.num_columns == 1 and file.types_found[0] == "integers":
                 values = file.column(0, "ids")
                 if (values == 0).any() and not np.isin(values, (0, 1)).all():
                     return True
@@ -123,7 +123,7 @@ class _Decision:
         """The number of nodes, from a table whose first row is decided; None if there is none."""
         for part in (*NODES, *SPLITS):
             rows, file = self.opened.get(part), self.files.get(part)
-            if isinstance(rows, Rows) and (part in NODES or rows.found == ("booleans",)):
+            if isinstance(rows, Rows) and (part in NODES or rows.types_found == ("booleans",)):
                 if isinstance(file, TextFile):
                     return file.count_rows() - (rows.first_row - 1 - file.comments)
                 return rows.num_rows

@@ -60,7 +60,7 @@ def named(rows: Rows, wanted: str) -> int | None:
 
 def kind_of(rows: Rows, column: int) -> IdKind:
     """How a column of ids is read. Raises InputError for values that can't be ids."""
-    found = rows.found[column]
+    found = rows.types_found[column]
     if found in ("booleans", "other"):
         raise InputError(f"{rows.name}: {rows.label(column)} holds {found}; allowed: ids, integers or text")
     return "text" if found in ("text", "mixed") else "integers"
@@ -83,7 +83,7 @@ def _by_content(rows: Rows, num_values: int | None) -> int | None:
 
     If a table has two columns, and one value per node in one of them, the column with distinct entries has the ids.
     """
-    if rows.found[0] == "text" and num_values is None:
+    if rows.types_found[0] == "text" and num_values is None:
         return 0
     if num_values == 1 and rows.num_columns == 2:
         unique = [column for column in (0, 1) if _is_unique(rows, column)]
@@ -99,7 +99,7 @@ def _by_content(rows: Rows, num_values: int | None) -> int | None:
 
 def _distinct(rows: Rows) -> list[int]:
     """The columns whose first values are distinct whole numbers from 0 on."""
-    numeric = [column for column, found in enumerate(rows.found) if found in ("integers", "numbers")]
+    numeric = [column for column, found in enumerate(rows.types_found) if found in ("integers", "numbers")]
     looked_at = [column for column in numeric if rows.num_columns <= _MOST_LOOKED_AT or column == 0]
     kinds: list[Kind] = ["numbers"] * len(looked_at)
     block = next(rows.read(looked_at, kinds, silent), []) if looked_at else []
@@ -116,7 +116,7 @@ def _is_numbering(rows: Rows, column: int) -> bool:
 
 
 def _is_unique(rows: Rows, column: int) -> bool:
-    if rows.found[column] not in ("integers", "text", "mixed"):
+    if rows.types_found[column] not in ("integers", "text", "mixed"):
         return False
     values = rows.column(column, "text")
     return len(values.unique()) == len(values)
@@ -124,7 +124,7 @@ def _is_unique(rows: Rows, column: int) -> bool:
 
 def numbers_rows(rows: Rows, column: int) -> bool:
     """Whether the column is 0, 1, 2, ..."""
-    if rows.found[column] != "integers":
+    if rows.types_found[column] != "integers":
         return False
     values = rows.column(column, "integers")
     return bool((values == np.arange(len(values))).all())

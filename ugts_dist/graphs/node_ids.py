@@ -50,7 +50,7 @@ class NodeIds:
 
     def are_numbers(self, rows: Rows, columns: Sequence[int]) -> bool:
         """Whether columns have row numbers while the ids are words: integers, the first of them not ids."""
-        if self.kind == "integers" or any(rows.found[column] != "integers" for column in columns):
+        if self.kind == "integers" or any(rows.types_found[column] != "integers" for column in columns):
             return False
         block = next(rows.read(columns, ["integers"] * len(columns), silent), [])
         return all((self.numbers(pa.array(values).cast(pa.string())) < 0).all() for values in block)
@@ -120,7 +120,7 @@ def is_permutation(values: Column, lowest: int) -> bool:
 
 def _read(rows: Rows, column: int, kind: IdKind) -> Column:
     """A column of ids. Integers may be written as 7.0, as in an array that also has fractions."""
-    if kind == "text" or rows.found[column] != "numbers":
+    if kind == "text" or rows.types_found[column] != "numbers":
         return rows.column(column, kind)
     values = rows.column(column, "numbers")
     wrong = np.flatnonzero(~(np.abs(values) < 2**53) | (values % 1 != 0))

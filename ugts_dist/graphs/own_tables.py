@@ -100,7 +100,7 @@ class OwnTables:
         values = self.columns["labels"].values
         if len(values) != 1:
             raise InputError(f"{rows.name}: has {rows.num_columns} columns; allowed: 1, or 2 with a column of ids")
-        if rows.found[values[0]] == "text":
+        if rows.types_found[values[0]] == "text":
             found, names = classes.of_words(rows.column(values[0], "text"))
             self.tell(f"{rows.name}: {classes.summary(names)}")
         else:
@@ -141,8 +141,8 @@ class OwnTables:
                 f"{rows.name}: has {rows.num_columns} columns; allowed: 1, of node ids, or of true and false"
             )
         (column,) = columns.values
-        is_mask = rows.found[column] == "booleans"
-        if rows.found[column] == "integers":
+        is_mask = rows.types_found[column] == "booleans"
+        if rows.types_found[column] == "integers":
             values = rows.column(column, "integers")
             is_mask = len(values) == num_nodes > 2 and bool(np.isin(values, (0, 1)).all())
         if is_mask:
@@ -162,7 +162,7 @@ class OwnTables:
             self.tell(f"{rows.name}: {', '.join(unused[:3])} not used: edges have no weights or attributes here")
         if self.ids is not None and not self._numbers_rows(rows, ends):
             return self.ids.table(rows, ends)
-        if "text" in (rows.found[ends[0]], rows.found[ends[1]]):
+        if "text" in (rows.types_found[ends[0]], rows.types_found[ends[1]]):
             raise InputError(
                 f"{rows.name}: has words for nodes; allowed: numbers from 0 on, or ids that a column of features or "
                 "labels has, or the file of --ids"

@@ -14,7 +14,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs import tables
 from ugts_dist.graphs.csv_files import TextFile, is_text_file, open_text
 from ugts_dist.graphs.files import reading
-from ugts_dist.graphs.tables import Block, Column, Found, Kind, Report, Rows, Table, array_rows, array_table
+from ugts_dist.graphs.tables import Block, Column, ColumnType, Kind, Report, Rows, Table, array_rows, array_table
 
 
 def open_file(path: Path) -> TextFile | Rows:
@@ -103,7 +103,8 @@ def _parquet(path: Path) -> Rows:
                 report(done / num_rows)
 
     types = schema.types
-    rows = Rows(str(path), tuple(schema.names), tuple(map(_found, types)), num_rows, read, types=tuple(map(str, types)))
+    found = tuple(map(_column_type, types))
+    rows = Rows(str(path), tuple(schema.names), found, num_rows, read, types=tuple(map(str, types)))
     return rows
 
 
@@ -112,9 +113,9 @@ def _decoded(array: pa.Array) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _found(dtype: pa.DataType) -> Found:
+def _column_type(dtype: pa.DataType) -> ColumnType:
     if pa.types.is_dictionary(dtype):
-        return _found(dtype.value_type)
+        return _column_type(dtype.value_type)
     if pa.types.is_integer(dtype):
         return "integers"
     if pa.types.is_floating(dtype):

@@ -1,4 +1,4 @@
-"""What a synthetic graph is to be like, and those that have names."""
+"""Configurations of synthetic graphs, and the named ones."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ugts_dist.errors import InputError
 
 Kind = Literal["integers", "numbers", "ids", "booleans", "text"]
-Found = Literal["integers", "numbers", "booleans", "text", "mixed", "other"]
+ColumnType = Literal["integers", "numbers", "booleans", "text", "mixed", "other"]
 Block = NDArray[Any]
 Column: TypeAlias = Any  # a numpy array, or for text a pyarrow array, whose types are unknown here
 AnyRows = TypeVar("AnyRows", bound=Sized)
@@ -23,7 +23,7 @@ BLOCK_BYTES = 1 << 20
 _SPARE_ROWS = 1 << 20
 
 # Allowed columns for each kind of table; ids may also be a mask over all nodes.
-HOLDS: dict[Kind, tuple[Found, ...]] = {
+HOLDS: dict[Kind, tuple[ColumnType, ...]] = {
     "integers": ("integers",),
     "numbers": ("integers", "numbers", "booleans"),
     "ids": ("integers", "booleans"),
@@ -69,7 +69,7 @@ class Rows:
 
     name: str
     names: tuple[str, ...]  # of the columns; empty if the file has none
-    found: tuple[Found, ...]  # content of each column; for text files from the first rows
+    types_found: tuple[ColumnType, ...]  # content of each column; for text files from the first rows
     num_rows: int | None
     read: Callable[[Sequence[int], Sequence[Kind], Report], Iterator[list[Column]]]
     first_row: int = 1
@@ -79,7 +79,7 @@ class Rows:
 
     @property
     def num_columns(self) -> int:
-        return len(self.found)
+        return len(self.types_found)
 
     def at(self, row: int) -> str:
         """The row's place (counted from 0), for a message."""
@@ -92,7 +92,7 @@ class Rows:
     def require(self, columns: Sequence[int], kinds: Sequence[Kind]) -> None:
         """Raise InputError for a column that is declared as another kind."""
         for column, kind in zip(columns, kinds, strict=True):
-            if self.types and self.found[column] not in HOLDS[kind]:
+            if self.types and self.types_found[column] not in HOLDS[kind]:
                 where = f"{self.label(column)} " if self.names else ""
                 raise InputError(f"{self.name}: {where}holds {self.types[column]}; allowed: {kind}")
 
@@ -123,7 +123,7 @@ class Rows:
 def array_table(name: str, array: Block, kind: Kind, row: str = "row") -> Table:
     """An array of one or two axes as a table. Raises InputError for other arrays, or another kind of numbers."""
     rows = _two_axes(name, array)
-    if found_in(array.dtype) not in HOLDS[kind]:
+    if column_type(array.dtype) not in HOLDS[kind]:
         raise InputError(f"{name}: holds {array.dtype}; allowed: {kind}")
 
     def read(report: Report) -> Iterator[Block]:
@@ -138,7 +138,7 @@ def array_table(name: str, array: Block, kind: Kind, row: str = "row") -> Table:
 def array_rows(name: str, array: Block, row: str = "row") -> Rows:
     """An array of one or two axes as rows. Raises InputError for other arrays."""
     rows = _two_axes(name, array)
-    found = found_in(array.dtype)
+    found = column_type(array.dtype)
 
     def read(columns: Sequence[int], kinds: Sequence[Kind], report: Report) -> Iterator[list[Column]]:
         step = _step(rows)
@@ -153,9 +153,9 @@ def array_rows(name: str, array: Block, row: str = "row") -> Rows:
     return Rows(name, (), (found,) * num_columns, len(rows), read, row=row, types=types, array=rows)
 
 
-def found_in(dtype: np.dtype[Any]) -> Found:
+def column_type(dtype: np.dtype[Any]) -> ColumnType:
     """The content of an array of the dtype."""
-    found: dict[str, Found] = {"i": "integers", "u": "integers", "f": "numbers", "b": "booleans", "U": "text"}
+    found: dict[str, ColumnType] = {"i": "integers", "u": "integers", "f": "numbers", "b": "booleans", "U": "text"}
     return found.get(dtype.kind, "other")
 
 

@@ -1,4 +1,4 @@
-"""Aggregation along the edges of a block, and the linear map before or after it, where that costs less."""
+"""Aggregation along the edges of a block, with the linear map before or after it, whichever is cheaper."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def narrowed(x: Features, weight: Tensor) -> Messages:
 def aggregated(
     messages: Messages, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
 ) -> Tensor:
-    """The sums over the edges `[num_dst, out]` of what `narrowed` made, and the linear map where it comes later."""
+    """The weighted sums of messages `[num_dst, out]`, with the linear map if `narrowed` has not applied it."""
     (table,) = messages
     assert not isinstance(table, SparseFeatures)
     out = aggregate(pattern, values, table)
@@ -85,7 +85,7 @@ def aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
 def aggregate_and_destinations(
     pattern: Pattern, values: Tensor, x: Tensor | Rows, block: Block
 ) -> tuple[Tensor, Tensor]:
-    """The same, and beside it the features of the destinations, both `[num_dst, width]`."""
+    """The aggregation, and the features of the destinations, both `[num_dst, width]`."""
     if isinstance(x, Rows):
         return aggregate(pattern, values, x), block.destinations(x).gather()
     if x.requires_grad and block.num_dst < block.num_src:

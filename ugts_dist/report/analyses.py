@@ -8,7 +8,7 @@ from typing import Any
 from ugts_dist.config import flat
 from ugts_dist.report.files import Folder
 from ugts_dist.report.page import Block, Details, Figure, Paragraph, Problem, Section, Table
-from ugts_dist.report.text import told
+from ugts_dist.report.text import shown
 
 _MOST_ROWS = 200
 _FEW_ROWS = 12
@@ -42,7 +42,7 @@ def _parts(values: Mapping[str, Any]) -> Iterator[Block]:
         yield from _values(values)
         return
     yield from _values(result)
-    rest = [[name, told(value)] for name, value in flat(values).items() if not name.startswith("result.")]
+    rest = [[name, shown(value)] for name, value in flat(values).items() if not name.startswith("result.")]
     if rest:
         yield Details("How it was made", Table((), rest[:_MOST_ROWS], _left_out(len(rest))))
 
@@ -50,7 +50,7 @@ def _parts(values: Mapping[str, Any]) -> Iterator[Block]:
 def _values(values: Mapping[str, Any]) -> Iterator[Block]:
     """Scalars and short lists as pairs; lists of objects as tables."""
     found = flat(values)
-    pairs = [[name, _told(value)] for name, value in found.items() if _is_short(value)]
+    pairs = [[name, _cell_text(value)] for name, value in found.items() if _is_short(value)]
     if pairs:
         yield _folded("Values", Table((), pairs[:_MOST_ROWS], _left_out(len(pairs))))
     for name, value in found.items():
@@ -58,7 +58,7 @@ def _values(values: Mapping[str, Any]) -> Iterator[Block]:
             rows = [flat(entry) for entry in value]
             headings = list(dict.fromkeys(key for row in rows for key in row if _is_short(row[key])))
             if headings:
-                cells = [[_told(row.get(heading)) for heading in headings] for row in rows[:_MOST_ROWS]]
+                cells = [[_cell_text(row.get(heading)) for heading in headings] for row in rows[:_MOST_ROWS]]
                 yield Paragraph(f"{name[:_LONGEST_NAME]}:")
                 yield _folded(name[:_LONGEST_NAME], Table(headings, cells, _left_out(len(rows))))
 
@@ -70,8 +70,8 @@ def _is_short(value: Any) -> bool:
     return 0 < len(value) <= _FEW_VALUES and not any(isinstance(entry, list | dict) for entry in value)
 
 
-def _told(value: Any) -> str:
-    return ", ".join(map(told, value)) if isinstance(value, list) else told(value)
+def _cell_text(value: Any) -> str:
+    return ", ".join(map(shown, value)) if isinstance(value, list) else shown(value)
 
 
 def _folded(title: str, table: Table) -> Block:

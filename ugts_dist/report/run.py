@@ -12,7 +12,7 @@ from ugts_dist.report.analyses import analyses
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.run_files import Network, RunFiles, Sizes, read_run
-from ugts_dist.report.text import told
+from ugts_dist.report.text import shown
 
 _ARCHITECTURES = {"gcn": "GCN", "sage": "GraphSAGE", "gat": "GAT", "gin": "GIN", "gin-paper": "GIN (paper)"}
 _MOST_ROWS = 400
@@ -58,7 +58,7 @@ def _intro(run: RunFiles) -> str:
         newest = int(run.epochs[-1]["epoch"]) + 1 if run.epochs else 0
         status = f"This run is not finished: it has come to epoch {newest}{of}."
         return f"{status} What follows is its state so far." if newest else status
-    reached = f"It reaches a test {_metric(run)} of {told(number(run.best, 'test'))}."
+    reached = f"It reaches a test {_metric(run)} of {shown(number(run.best, 'test'))}."
     if run.network is None:
         return f"{reached} The network itself is not in the folder, or can't be read."
     sizes = run.network.sizes
@@ -108,7 +108,7 @@ def _result(run: RunFiles) -> Iterator[Block]:
     ):
         if run.result is not None and number(run.result, key) is not None:
             rows.append((name, number(run.result, key)))
-    yield Table((), [(name, told(value)) for name, value in rows])
+    yield Table((), [(name, shown(value)) for name, value in rows])
 
 
 def _metric(run: RunFiles) -> str:
@@ -177,9 +177,9 @@ def _table_of_epochs(epochs: Sequence[dict[str, float]], best: float | None) -> 
     """Every evaluated epoch; of very many, a regular selection, the best one and the last."""
     step = -(-len(epochs) // _MOST_ROWS)
     last = len(epochs) - 1
-    shown = [epoch for i, epoch in enumerate(epochs) if i % step == 0 or i == last or epoch["epoch"] == best]
+    chosen = [epoch for i, epoch in enumerate(epochs) if i % step == 0 or i == last or epoch["epoch"] == best]
     names = [name for name in dict.fromkeys(key for epoch in epochs for key in epoch) if name != "epoch"]
-    rows = [[f"{epoch['epoch']:g}", *(told(epoch.get(name)) for name in names)] for epoch in shown]
+    rows = [[f"{epoch['epoch']:g}", *(shown(epoch.get(name)) for name in names)] for epoch in chosen]
     note = "" if step == 1 else f"Every {step}th of {len(epochs):,} measured epochs, the best one and the last."
     return Details("All measured epochs" if step == 1 else "Measured epochs", Table(["epoch", *names], rows, note))
 
@@ -188,16 +188,16 @@ def _network(network: Network | None) -> Iterator[Section]:
     if network is None:
         return
     if not network.is_ticket:
-        rows = [[layer.name, _shape(layer.shape), told(layer.weights)] for layer in network.layers]
+        rows = [[layer.name, _shape(layer.shape), shown(layer.weights)] for layer in network.layers]
         yield Section("Layers", blocks=[Table(("weight", "shape", "weights"), rows)])
         return
     density = {layer.name: layer.kept / layer.weights for layer in network.layers}
     mean = network.kept / network.weights
     rows = [
-        [layer.name, _shape(layer.shape), told(layer.weights), told(layer.kept), told(density[layer.name])]
+        [layer.name, _shape(layer.shape), shown(layer.weights), shown(layer.kept), shown(density[layer.name])]
         for layer in network.layers
     ]
-    rows.append(["all", "", told(network.weights), told(network.kept), told(mean)])
+    rows.append(["all", "", shown(network.weights), shown(network.kept), shown(mean)])
     yield Section(
         "Density per layer",
         "The part of each weight's entries that the ticket's mask keeps.",
@@ -217,7 +217,7 @@ def _size(network: Network) -> Section:
         ("header: names, gains, configuration, origin", sizes.header),
         ("file", sizes.file),
     )
-    rows = [[name, told(count), f"{count / sizes.file:.1%}"] for name, count in held]
+    rows = [[name, shown(count), f"{count / sizes.file:.1%}"] for name, count in held]
     text = (
         f"No code takes less than {sizes.entropy:,.1f} bytes on average for random masks of these densities: their "
         f"entropy. The coded masks take {sizes.masks:,}."

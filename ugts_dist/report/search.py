@@ -11,7 +11,7 @@ from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.search_files import BEST, Answer, SearchFiles, Trial, Winner, read_search
-from ugts_dist.report.text import setting, told
+from ugts_dist.report.text import setting, shown
 
 _OPEN = ("waiting", "running", "lost")
 _FEW_TRIALS = 12
@@ -106,7 +106,7 @@ def _answer(search: SearchFiles) -> Iterator[Block]:
                 f"{winner.valid:.4f}",
                 f"{winner.test:.4f}",
                 str(winner.valid.count),
-                told(bytes_of.get(winner.key)),
+                shown(bytes_of.get(winner.key)),
                 "" if winner.dense or answer.dense is None else judged,
             ]
         )
@@ -163,9 +163,9 @@ def _row(trial: Trial, fields: list[str], names: list[str], messages: bool) -> l
     name = kind if fields else trial.label or kind
     hidden = "supermask.sparsity" if trial.dense else ""
     values = ["-" if field == hidden else setting(trial.fields.get(field)) for field in fields]
-    figures_of = [told(trial.values.get(figure)) for figure in names]
-    message = [told(trial.values.get("message"))] if messages else []
-    return [name, *values, told(trial.values.get("seed")), state, *figures_of, trial.key, *message]
+    figures_of = [shown(trial.values.get(figure)) for figure in names]
+    message = [shown(trial.values.get("message"))] if messages else []
+    return [name, *values, shown(trial.values.get("seed")), state, *figures_of, trial.key, *message]
 
 
 def _space(search: SearchFiles) -> Iterator[Block]:
@@ -182,6 +182,6 @@ def _space(search: SearchFiles) -> Iterator[Block]:
 def _domain(domain: Any) -> str:
     """`grid 0.5, 0.9` of {"grid": [0.5, 0.9]}."""
     if not isinstance(domain, Mapping):
-        return told(domain)
+        return shown(domain)
     listed = ((name, values if isinstance(values, list) else [values]) for name, values in domain.items())
     return "; ".join(f"{name} {', '.join(map(setting, values))}" for name, values in listed)

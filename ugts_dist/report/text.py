@@ -36,7 +36,7 @@ def legend(table: Table) -> str:
     return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in found)
 
 
-def told(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value of a file, to show: numbers with four decimals, or four digits if they are small or large."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = "-" if value is None or value == "" else str(value)
@@ -50,4 +50,4 @@ def told(value: Any) -> str:
 
 def setting(value: Any) -> str:
     """A configured value, to show: as short as it was written."""
-    return f"{value:g}" if isinstance(value, float) else told(value)
+    return f"{value:g}" if isinstance(value, float) else shown(value)

@@ -12,7 +12,7 @@ from ugts_dist.tickets.options import DiffOptions, ExportOptions, ShowOptions
 
 
 def run(options: ShowOptions | DiffOptions | ExportOptions) -> None:
-    """Do what the options ask for, and print what there is to know. Raises InputError for every mistake in them."""
+    """Run a subcommand and print its result. Raises InputError for every mistake in the options."""
     match options:
         case ShowOptions():
             _show(options)

@@ -118,8 +118,8 @@ def _values(prefix: str, first: Mapping[str, Tensor], second: Mapping[str, Tenso
     for name in dict.fromkeys((*first, *second)):
         values = [side.get(name) for side in (first, second)]
         if None in values or not torch.equal(values[0], values[1]):  # type: ignore[arg-type]  # neither is None
-            yield Difference(prefix + name, *("absent" if value is None else _told(value) for value in values))
+            yield Difference(prefix + name, *("absent" if value is None else _description(value) for value in values))
 
 
-def _told(value: Tensor) -> str:
+def _description(value: Tensor) -> str:
     return f"shape {tuple(value.shape)}, mean {float(value.double().mean()):.6g}"

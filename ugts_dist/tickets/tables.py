@@ -53,7 +53,7 @@ def show_comparison(comparison: Comparison) -> None:
         return
     differences = new_table("Differences", ("", comparison.first, comparison.second), numbers=False)
     for difference in comparison.differences:
-        differences.add_row(*map(plain, (difference.name, _told(difference.first), _told(difference.second))))
+        differences.add_row(*map(plain, (difference.name, _cell_text(difference.first), _cell_text(difference.second))))
     console.print(differences)
 
 
@@ -79,5 +79,5 @@ def _shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _told(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     return "-" if value is None else str(value)

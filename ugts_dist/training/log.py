@@ -162,9 +162,9 @@ class Lines(Display):
             return
         self._next = self._clock() + self._every
         count = f"{done:.3f}" if done % 1 else f"{done:.0f}"
-        _log.info(", ".join([f"{count} of {self._epochs} epochs", *self._told(), f"{self._left(done)} left"]))
+        _log.info(", ".join([f"{count} of {self._epochs} epochs", *self._metrics_text(), f"{self._left(done)} left"]))
 
-    def _told(self) -> list[str]:
+    def _metrics_text(self) -> list[str]:
         if not self._metrics:
             return []
         told = [f"{name} {self._metrics[name]:.3f}" for name in ("sparsity", "loss")]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ugts_dist.checkpointing.broadcast import broadcast_checkpoint, initial_scores
-from ugts_dist.checkpointing.identity import Identity, Resume, located
+from ugts_dist.checkpointing.identity import Identity, Resume, with_absolute_paths
 from ugts_dist.checkpointing.result_file import NAME as RESULT
 from ugts_dist.checkpointing.result_file import write_result
 from ugts_dist.checkpointing.run_folder import RunFolder, open_folder, remove_if_new
@@ -54,7 +54,7 @@ def run(
 
     Raises InputError before training for every mistake in the input, and StoppedError if a signal ended it.
     """
-    config = located(config)
+    config = with_absolute_paths(config)
     data = ranks.raise_together(lambda: _checked_data(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:

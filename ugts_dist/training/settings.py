@@ -117,23 +117,23 @@ def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
         yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
 
 
-def _told(traits: Traits) -> str:
+def _labels_and_features(traits: Traits) -> str:
     return f"{traits.num_labels:,} labels for {traits.num_features:,} features"
 
 
 def _ticket_regularisation(traits: Traits) -> Iterator[Choice]:
     for below, dropout in ((_FEW, 0.8), (_SOME, 0.5), (_MANY, 0.2)):
         if traits.labels_a_feature < below:
-            yield Choice("model.dropout", dropout, _told(traits))
+            yield Choice("model.dropout", dropout, _labels_and_features(traits))
             break
     if traits.labels_a_feature < _FEW:
-        yield Choice("optim.weight_decay", 1e-4, _told(traits))
+        yield Choice("optim.weight_decay", 1e-4, _labels_and_features(traits))
 
 
 def _dense_regularisation(traits: Traits) -> Iterator[Choice]:
     if traits.labels_a_feature < _MANY:
-        yield Choice("model.dropout", 0.5, _told(traits))
-        yield Choice("optim.weight_decay", 5e-4, _told(traits))
+        yield Choice("model.dropout", 0.5, _labels_and_features(traits))
+        yield Choice("optim.weight_decay", 5e-4, _labels_and_features(traits))
 
 
 def _logits(traits: Traits) -> Iterator[Choice]:

@@ -11,8 +11,8 @@ from ugts_dist.analysis.base import Analysis, Finding
 from ugts_dist.config_limits import require
 
 if TYPE_CHECKING:
-    from ugts_dist.analysis.observe import Trace
     from ugts_dist.analysis.subject import Source
+    from ugts_dist.analysis.trace import Trace
 
 _MOST_IN_TABLE = 5  # layers of a deep network in the table
 
@@ -32,9 +32,9 @@ class Training(Analysis):
         require(self.every >= 1, "--every", self.every, "1 or more")
 
     def measure(self, source: Source) -> Callable[[], Finding]:
-        from ugts_dist.analysis.observe import observe_training
+        from ugts_dist.analysis.trace import trace_training
 
-        return partial(_finding, observe_training(source.training_config(), self.every, source.ranks))
+        return partial(_finding, trace_training(source.training_config(), self.every, source.ranks))
 
 
 def _finding(trace: Trace) -> Finding:

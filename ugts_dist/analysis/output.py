@@ -1,4 +1,4 @@
-"""What an analysis leaves behind: a table on the terminal, a JSON file and a figure."""
+"""The output of an analysis: a table on the terminal, a JSON file and a figure."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ugts_dist.plots import png
 from ugts_dist.terminal import escaped, say
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
-_NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do not change what is found
+_NOT_OPTIONS = ("path", "out", "root", "device", "spill", "timeout")  # they do not change the result
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the files of one analysis of one network go.
+class OutputFiles:
+    """The files of one analysis of one network.
 
     Attributes:
-        folder: which may not be there yet.
+        folder: of the files; it need not exist.
         name: of the analysis, and of its files.
-        title: of the network, for people.
-        network: what tells the network's files from those of others.
+        title: of the network, to show.
+        network: identifies the network of existing files.
     """
 
     folder: Path
@@ -39,8 +39,8 @@ class Place:
     network: dict[str, str]
 
     @classmethod
-    def of(cls, options: Analysis, name: str, file: Path, config: Config) -> Place:
-        """`--out`, else the folder `analysis` beside the file."""
+    def of(cls, options: Analysis, name: str, file: Path, config: Config) -> OutputFiles:
+        """Files in `--out`, by default in the folder `analysis` beside the network's file."""
         network = {"file": file.name, "run": run_key(config), "data": config.data_name, "label": config.label}
         title = f"{config.data_name}, {config.model.arch} of depth {config.model.depth}, {config.label}"
         return cls(Path(options.out) if options.out else file.parent / "analysis", name, title, network)
@@ -54,7 +54,7 @@ class Place:
         return self.folder / f"{self.name}.png"
 
     def check(self) -> None:
-        """Raise InputError where nothing can be written, and for files that are not of this place; makes nothing."""
+        """Raise InputError if nothing can be written, and for existing files of other analyses. Creates nothing."""
         there = next(path for path in (self.folder, *self.folder.absolute().parents) if os.path.lexists(path))
         if not there.is_dir():
             raise InputError(f"--out is {self.folder}, but {there} is no folder; allowed is a folder, which may be new")
@@ -67,7 +67,7 @@ class Place:
                 )
 
     def _is_own(self) -> bool:
-        """Whether the files are of an earlier analysis of this kind, of this network."""
+        """Whether existing files are from an earlier analysis of this kind and network."""
         try:
             known = parse_json(read_bytes(self.json, JSON_BYTES).decode())
             return bool(known["analysis"] == self.name and known["network"] == self.network)
@@ -75,18 +75,18 @@ class Place:
             return False
 
 
-def publish(finding: Finding, place: Place, options: Analysis) -> None:
-    """Print the table, write the files and say where they are."""
-    finding = replace(finding, title=f"{place.title}: {finding.title}")
+def write_finding(finding: Finding, files: OutputFiles, options: Analysis) -> None:
+    """Print the table, write the files and print their paths."""
+    finding = replace(finding, title=f"{files.title}: {finding.title}")
     _show(finding)
     chosen = {name: value for name, value in asdict(options).items() if name not in _NOT_OPTIONS}
-    told = {"analysis": place.name, "network": place.network, "options": chosen, "result": finding.values}
-    place.folder.mkdir(parents=True, exist_ok=True)
-    # The figure last: without its JSON file it would be taken for somebody else's.
-    write_text(place.json, json.dumps(told, indent=1) + "\n")
-    write_file(place.png, _drawn(finding))
-    say(place.json)
-    say(place.png)
+    told = {"analysis": files.name, "network": files.network, "options": chosen, "result": finding.values}
+    files.folder.mkdir(parents=True, exist_ok=True)
+    # The figure is last: without its JSON file it would count as another analysis' file.
+    write_text(files.json, json.dumps(told, indent=1) + "\n")
+    write_file(files.png, _drawn(finding))
+    say(files.json)
+    say(files.png)
 
 
 def _show(finding: Finding) -> None:

@@ -13,7 +13,7 @@ _FAILED = ("failed", "lost")
 
 
 @dataclass
-class Standing:
+class Status:
     """The trials of the current stage. Work is counted in epochs, so that the time left includes long trials.
 
     Attributes:
@@ -41,7 +41,7 @@ class Standing:
         self.done = {key: self.epochs[key] for key in over}
         self.done_before = sum(self.done.values())
 
-    def found(self, valid: float, sparsity: float) -> None:
+    def finished(self, valid: float, sparsity: float) -> None:
         """Record a finished ticket."""
         self.best = max((valid, sparsity), self.best or (valid, sparsity))
 

@@ -55,7 +55,7 @@ class Trace:
         self.gradients.append(list(gradients.values()))
 
 
-def observe_training(config: Config, every: int, ranks: Ranks | None = None) -> Trace:
+def trace_training(config: Config, every: int, ranks: Ranks | None = None) -> Trace:
     """Train `config`, and measure before every `every`-th epoch and after the last one. Collective.
 
     The scores (or weights) are those of `ugts train`, bit for bit with our own sampler, for all epochs: nothing is

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.training.helpers import config
-from ugts_dist.analysis import observe
+from ugts_dist.analysis import trace as trace_module
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
-from ugts_dist.analysis.observe import observe_training
 from ugts_dist.analysis.smoothing import mad
+from ugts_dist.analysis.trace import trace_training
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -48,17 +48,17 @@ def kept(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[Trainer]:
     ],
 )
 def test_the_scores_go_the_way_of_the_run(settings: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs, observed = kept(monkeypatch, fit), kept(monkeypatch, observe)
+    runs, observed = kept(monkeypatch, fit), kept(monkeypatch, trace_module)
     run(settings.replace({"run.folder": str(tmp_path / "run")}), Ranks())
-    observe_training(settings, 1)
+    trace_training(settings, 1)
     ours, theirs = observed[0].method.trained(), runs[0].method.trained()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_what_is_seen_is_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, made = config(run__epochs=7), kept(monkeypatch, observe)
-    trace = observe_training(settings, 3)
+    settings, made = config(run__epochs=7), kept(monkeypatch, trace_module)
+    trace = trace_training(settings, 3)
     assert trace.epochs == [0, 3, 6, 7]
     assert trace.layers == ["1", "logits"]
     assert trace.weights == ["1", "2"]
@@ -77,9 +77,9 @@ def test_what_is_seen_is_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_first_and_the_last_state_are_always_seen() -> None:
-    assert observe_training(config(run__epochs=3), 100).epochs == [0, 3]
+    assert trace_training(config(run__epochs=3), 100).epochs == [0, 3]
 
 
 def test_mistakes_are_refused_as_in_a_run() -> None:
     with pytest.raises(InputError, match=r"data\.split: 10 is not a split of texas"):
-        observe_training(Config().replace({"data.name": "texas", "data.split": 10}), 1)
+        trace_training(Config().replace({"data.name": "texas", "data.split": 10}), 1)
