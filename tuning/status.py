@@ -60,8 +60,8 @@ class Status:
     def counts(self) -> str:
         """Number of finished and of failed trials, to show."""
         failed = sum(state in _FAILED for state in self.states.values())
-        told = f"{len(self.states) - self.running} of {len(self.epochs)} trials done"
-        return f"{told}, {failed} failed" if failed else told
+        text = f"{len(self.states) - self.running} of {len(self.epochs)} trials done"
+        return f"{text}, {failed} failed" if failed else text
 
     def left(self, now: float) -> timedelta | None:
         """Time left of this stage, at its pace so far; None at the beginning, since workers start slowly."""

@@ -106,8 +106,8 @@ def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]]
         nonlocal last
         if epoch // every > last // every:
             last = epoch
-            told = {name: metrics[name] for name in ("sparsity", "loss", "valid")}
-            report({"epoch": epoch, "epochs_after_ramp": epoch + 1 - config.ramp_epochs, **told})
+            values = {name: metrics[name] for name in ("sparsity", "loss", "valid")}
+            report({"epoch": epoch, "epochs_after_ramp": epoch + 1 - config.ramp_epochs, **values})
 
     return on_epoch
 

@@ -204,9 +204,9 @@ def _one_line(box: str, args: Sequence[str], command: str) -> str:
     if message.startswith("Unrecognized options: "):
         close = [line.split()[0].rstrip(",") for line in lines[rule + 1 :] if line.startswith("--")]
         return _unknown(message.removeprefix("Unrecognized options: ").split(", ")[0], close, args, command)
-    for pattern, told in _MESSAGES:
+    for pattern, replacement in _MESSAGES:
         if found := re.fullmatch(pattern, message):
-            return found.expand(told)
+            return found.expand(replacement)
     return message
 
 

@@ -58,8 +58,8 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], what: str, others
     for name in names:
         if name not in allowed:
             listed = ", ".join([*allowed, others] if others else allowed)
-            told = f"; allowed are {listed}" if len(allowed) <= _MOST_LISTED else ""
-            raise InputError(f"{what} {_short(repr(name))}{did_you_mean(name, allowed)}{told}")
+            text = f"; allowed are {listed}" if len(allowed) <= _MOST_LISTED else ""
+            raise InputError(f"{what} {_short(repr(name))}{did_you_mean(name, allowed)}{text}")
 
 
 def _short(text: str) -> str:

@@ -80,10 +80,10 @@ def write_finding(finding: Finding, files: OutputFiles, options: Analysis) -> No
     finding = replace(finding, title=f"{files.title}: {finding.title}")
     _show(finding)
     chosen = {name: value for name, value in asdict(options).items() if name not in _NOT_OPTIONS}
-    told = {"analysis": files.name, "network": files.network, "options": chosen, "result": finding.values}
+    values = {"analysis": files.name, "network": files.network, "options": chosen, "result": finding.values}
     files.folder.mkdir(parents=True, exist_ok=True)
     # The figure is last: without its JSON file it would count as another analysis' file.
-    write_text(files.json, json.dumps(told, indent=1) + "\n")
+    write_text(files.json, json.dumps(values, indent=1) + "\n")
     write_file(files.png, _drawn(finding))
     say(files.json)
     say(files.png)

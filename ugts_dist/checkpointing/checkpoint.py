@@ -177,8 +177,8 @@ def _read_state(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise InputError(f"{path}: not a checkpoint, it has no state.json") from None
     except _DAMAGE as error:
-        told = "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {error}"[:200])
-        raise InputError(f"{file}: damaged ({told})") from None
+        description = "".join(c if c.isprintable() else "?" for c in f"{type(error).__name__}: {error}"[:200])
+        raise InputError(f"{file}: damaged ({description})") from None
     return state
 
 

@@ -50,11 +50,11 @@ def traces_section(study: Study, traces: Mapping[str, Trace]) -> Section:
 def _table(study: Study, panel: Panel, measured: Mapping[str, Measured]) -> Table:
     columns = [column for column in study.columns if any(cell.column == column for cell in panel.cells)]
     rows: list[list[str | TableCell]] = []
-    told: set[str] = set()
+    shown: set[str] = set()
     usual = _usual_seeds(panel)
     for row in panel.rows:
-        if row.published and row.published not in told and any(cell.published is not None for cell in row.cells):
-            told.add(row.published)
+        if row.published and row.published not in shown and any(cell.published is not None for cell in row.cells):
+            shown.add(row.published)
             rows.append([f"{row.label}: published", *_published(row, columns)])
         rows.append([row.label, *_ours(row, columns, measured, usual)])
     heading = f"{panel.title}; {study.heading}"

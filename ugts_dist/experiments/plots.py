@@ -69,7 +69,7 @@ def _diagrams(count: int) -> tuple[Any, list[Any]]:
 
 def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Measured]) -> None:
     places = {column: place for place, column in enumerate(study.columns)}
-    told = set()
+    labelled = set()
     for number, row in enumerate(panel.rows):
         known = [measured[cell.label] for cell in row.cells if measured[cell.label].values]
         if not known:
@@ -86,8 +86,8 @@ def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Me
         low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=color, alpha=0.15)
         published = [(places[f.cell.column], f.cell.published) for f in known if f.cell.published is not None]
-        if published and row.published not in told:  # once, in the colour of the first row that reproduces it
-            told.add(row.published)
+        if published and row.published not in labelled:  # once, in the colour of the first row that reproduces it
+            labelled.add(row.published)
             style = {"color": color, "marker": "o", "fillstyle": "none", "linestyle": ":"}
             axes.plot(*zip(*published, strict=True), label=f"{row.label}: published", **style)
     axes.set(title=panel.title, xlabel=study.heading, ylabel=_MEASURES[study.measure])

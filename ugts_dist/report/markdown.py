@@ -91,8 +91,8 @@ def _table(block: Table) -> str:
 
 def _text(text: str) -> Iterator[str]:
     for paragraph in paragraphs(text):
-        told = (_span(part) if is_code else _escaped(part) for part, is_code in paragraph)
-        yield _AT_START.sub(r"\1\\", "".join(told).strip())
+        spans = (_span(part) if is_code else _escaped(part) for part, is_code in paragraph)
+        yield _AT_START.sub(r"\1\\", "".join(spans).strip())
 
 
 def _line(text: str) -> str:

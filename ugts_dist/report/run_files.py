@@ -165,8 +165,8 @@ def _dense(path: Path) -> Network:
     layers = [Layer(name, tuple(value.shape), value.numel(), value.numel()) for name, value in weights.items()]
     held = _bytes(tensors.values())
     sizes = Sizes(file=path.stat().st_size, masks=0, tensors=held, entropy=0.0, dense=held)
-    told = {name: header.get(name) for name in ("config", "metrics", "provenance")}
-    parts = {name: value if isinstance(value, dict) else {} for name, value in told.items()}
+    entries = {name: header.get(name) for name in ("config", "metrics", "provenance")}
+    parts = {name: value if isinstance(value, dict) else {} for name, value in entries.items()}
     return Network(path.name, layers, sizes, parts["config"], parts["metrics"], parts["provenance"], {})
 
 

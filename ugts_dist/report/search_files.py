@@ -157,13 +157,13 @@ def _trials(folder: Folder) -> list[Trial]:
     """The trials, from the table of results; before it exists, from the manifest and the runs' own results."""
     manifest = folder.json("manifest.json") or {}
     known = manifest.get("trials")
-    told = (
+    known = (
         {str(key): trial for key, trial in known.items() if isinstance(trial, dict)} if isinstance(known, dict) else {}
     )
     rows = _rows(folder)
     if rows:
-        return [_of_row(row, told.get(str(row.get("key")), {})) for row in rows]
-    return [_of_run(folder, key, trial) for key, trial in told.items() if Path(key).name == key]
+        return [_of_row(row, known.get(str(row.get("key")), {})) for row in rows]
+    return [_of_run(folder, key, trial) for key, trial in known.items() if Path(key).name == key]
 
 
 def _rows(folder: Folder) -> list[dict[str, Any]]:

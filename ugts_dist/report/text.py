@@ -13,8 +13,8 @@ _LONGEST = 200  # of a value from a file
 
 def paragraphs(text: str) -> list[list[tuple[str, bool]]]:
     """The paragraphs of a text; each is a list of parts, with whether they are code."""
-    told = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
-    return [parts(paragraph) for paragraph in told if paragraph]
+    found = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
+    return [parts(paragraph) for paragraph in found if paragraph]
 
 
 def parts(text: str) -> list[tuple[str, bool]]:

@@ -227,8 +227,8 @@ def _place(model: nn.Module, name: str) -> Place:
 
 def _require_ticket(name: object, ticket: object) -> None:
     if not isinstance(name, str) or not isinstance(ticket, Ticket):
-        told = f"{short(name)}: {type(ticket).__name__}"
-        raise TypeError(f"tickets has {told}, allowed are names with tickets")
+        text = f"{short(name)}: {type(ticket).__name__}"
+        raise TypeError(f"tickets has {text}, allowed are names with tickets")
 
 
 def _packed(mask: Tensor) -> Tensor:

@@ -64,8 +64,8 @@ def calibrate(
     finite, and if no layer is called.
     """
     if not isinstance(mask, Supermask) or not callable(forward):
-        told = f"mask is {type(mask).__name__} and forward {type(forward).__name__}"
-        raise TypeError(f"calibration: {told}, allowed are a Supermask and a function")
+        text = f"mask is {type(mask).__name__} and forward {type(forward).__name__}"
+        raise TypeError(f"calibration: {text}, allowed are a Supermask and a function")
     chosen = _matrix_owners(mask) if layers is None else {module: list(names) for module, names in layers.items()}
     wanted = dict.fromkeys(chosen, 1.0) | dict(levels or {})
     _check(mask, chosen, wanted)

@@ -82,8 +82,8 @@ class Layout:
 def _sharing(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Iterator[str]:
     for name in dict.fromkeys((*theirs, *ours)):
         if theirs.get(name) != ours.get(name):
-            told = [f"the same weight as {side[name]}" if name in side else "of its own" for side in (theirs, ours)]
-            yield f"{name} is {told[0]} in the ticket, and {told[1]} in the model"
+            texts = [f"the same weight as {side[name]}" if name in side else "of its own" for side in (theirs, ours)]
+            yield f"{name} is {texts[0]} in the ticket, and {texts[1]} in the model"
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -58,8 +58,8 @@ class Recipe:
             arguments.known("fold", group, shapes)
             for name in group[1:]:
                 if tuple(shapes[name]) != tuple(shapes[group[0]]):
-                    told = f"{group[0]} {tuple(shapes[group[0]])} with {name} {tuple(shapes[name])}"
-                    raise ValueError(f"fold has {told}, allowed are weights of one shape")
+                    text = f"{group[0]} {tuple(shapes[group[0]])} with {name} {tuple(shapes[name])}"
+                    raise ValueError(f"fold has {text}, allowed are weights of one shape")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values. Without groups the key `fold` is left out, as in older files."""

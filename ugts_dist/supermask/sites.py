@@ -85,11 +85,11 @@ def find_sites(model: nn.Module) -> list[Site]:
 
 def _refuse_wrapped(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        told = name or "the model"
+        text = name or "the model"
         if isinstance(getattr(module, "_orig_mod", None), nn.Module):
-            raise ValueError(f"{told} is compiled: sparsify the module itself first, and then call torch.compile")
+            raise ValueError(f"{text} is compiled: sparsify the module itself first, and then call torch.compile")
         if isinstance(module, _WRAPPERS):
-            raise ValueError(f"{told} is {type(module).__name__}: sparsify the module itself first, and then wrap it")
+            raise ValueError(f"{text} is {type(module).__name__}: sparsify the module itself first, and then wrap it")
 
 
 def _refuse_computed(model: nn.Module) -> None:

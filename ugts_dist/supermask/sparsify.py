@@ -142,8 +142,8 @@ def _check_input_layers(options: Options, names: Collection[str]) -> None:
 def _check_rank(rank: Rank, score: Tensor) -> None:
     found = rank(score)
     if found.shape != score.shape or not found.isfinite().all():
-        told = f"{'finite' if found.isfinite().all() else 'not finite'} and of shape {tuple(found.shape)}"
-        raise ValueError(f"rank returns values that are {told}, allowed are finite ones of shape {tuple(score.shape)}")
+        text = f"{'finite' if found.isfinite().all() else 'not finite'} and of shape {tuple(found.shape)}"
+        raise ValueError(f"rank returns values that are {text}, allowed are finite ones of shape {tuple(score.shape)}")
 
 
 @torch.no_grad()

@@ -54,8 +54,8 @@ def ticket_file_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
     Raises: ValueError for a header that `read_ticket_file` would refuse; TypeError for an unsupported dtype.
     """
-    told = {name: value for name, value in header.items() if name != "format_version"}
-    text = to_json(told).encode()
+    fields = {name: value for name, value in header.items() if name != "format_version"}
+    text = to_json(fields).encode()
     _header_of(text)
     held = on_cpu(tensors)
     packed = bytes([header["format_version"]]) + checksum(text, held)[:_CHECKSUM_BYTES] + _deflated(text)

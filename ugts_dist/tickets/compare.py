@@ -76,10 +76,10 @@ def compare(first: Ticket, second: Ticket, names: tuple[Path, Path]) -> Comparis
 def _check_shapes(first: Ticket, second: Ticket, names: tuple[Path, Path]) -> None:
     shapes = [{name: tuple(mask.shape) for name, mask in ticket.masks.items()} for ticket in (first, second)]
     for name in sorted(shapes[0].keys() | shapes[1].keys()):
-        told = [f"of shape {shape[name]}" if name in shape else "absent" for shape in shapes]
-        if told[0] != told[1]:
+        texts = [f"of shape {shape[name]}" if name in shape else "absent" for shape in shapes]
+        if texts[0] != texts[1]:
             allowed = "two tickets with weights of the same names and shapes"
-            raise InputError(f"{names[1]}: {name} is {told[1]}, in {names[0]} {told[0]}; allowed are {allowed}")
+            raise InputError(f"{names[1]}: {name} is {texts[1]}, in {names[0]} {texts[0]}; allowed are {allowed}")
 
 
 def _counts(first: Tensor, second: Tensor) -> tuple[int, int, int, int]:

@@ -167,8 +167,8 @@ class Lines(Display):
     def _metrics_text(self) -> list[str]:
         if not self._metrics:
             return []
-        told = [f"{name} {self._metrics[name]:.3f}" for name in ("sparsity", "loss")]
-        return [*told, f"validation {self._metric} {self._metrics['valid']:.3f}"]
+        text = [f"{name} {self._metrics[name]:.3f}" for name in ("sparsity", "loss")]
+        return [*text, f"validation {self._metric} {self._metrics['valid']:.3f}"]
 
     def _left(self, done: float) -> timedelta:
         """Time left at the pace since this process began."""

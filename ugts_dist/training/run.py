@@ -96,8 +96,8 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
         return fitted(config, Traits.of(load_undisturbed(config)), given)[1]
 
     # Machines may round counts differently, so all ranks use the main rank's choices.
-    told = ranks.broadcast_text(json.dumps([dataclasses.astuple(choice) for choice in ranks.raise_together(chosen)]))
-    choices = [Choice(*each) for each in json.loads(told)]
+    text = ranks.broadcast_text(json.dumps([dataclasses.astuple(choice) for choice in ranks.raise_together(chosen)]))
+    choices = [Choice(*each) for each in json.loads(text)]
     return with_choices(config, choices), [str(choice) for choice in choices]
 
 
@@ -170,9 +170,9 @@ def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[Run
     """The main rank's folder, on every rank. Only the main rank has the checkpoint to resume from."""
     with ExitStack() as stack:
         opened = ranks.raise_together(lambda: stack.enter_context(open_folder(here, resume)) if ranks.is_main else None)
-        told = ranks.broadcast_text(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
+        description = ranks.broadcast_text(json.dumps([str(opened.path), opened.result]) if opened is not None else "")
         if opened is None:
-            path, result = json.loads(told)
+            path, result = json.loads(description)
             opened = RunFolder(Path(path), result=result)
         for text in opened.notes:
             _log.info(text)

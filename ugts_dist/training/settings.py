@@ -202,8 +202,8 @@ def advice(config: Config, graph: Graph, valid: float, masked: Sequence[str] = (
     commonest = float(labels.bincount().max()) / labels.numel()
     if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
         return ""
-    told = f"validation accuracy {valid:.3f} is that of the most frequent class ({commonest:.3f})"
-    return f"{told}: nothing was learnt; try {_remedy(config, graph, masked)}"
+    text = f"validation accuracy {valid:.3f} is that of the most frequent class ({commonest:.3f})"
+    return f"{text}: nothing was learnt; try {_remedy(config, graph, masked)}"
 
 
 def _remedy(config: Config, graph: Graph, masked: Sequence[str]) -> str:
