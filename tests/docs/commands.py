@@ -32,6 +32,7 @@ FOREIGN = {
     "pre-commit",
     "export",
     "mkdocs",
+    "pip",
     "nvidia-smi",
     "sysctl",
     "df",
