@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ def test_every_public_name_is_there() -> None:
     with pytest.raises(AttributeError, match="module 'ugts_dist' has no attribute 'nothing'"):
         _ = ugts_dist.nothing
     assert importlib.metadata.version("ugts_dist") == ugts_dist.__version__
+
+
+def test_public_names_are_listed_before_their_first_use() -> None:
+    """In a process of its own: a name that was used is listed anyway."""
+    code = "import sys, ugts_dist; print(*dir(ugts_dist)); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {*ugts_dist.__all__, "__version__"} <= set(done.stdout.split())
 
 
 def test_a_ticket_of_pygs_own_gcn(tmp_path: Path) -> None:

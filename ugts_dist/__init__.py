@@ -46,3 +46,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'ugts_dist' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Public names are listed before their first use, so that a notebook completes them."""
+    return sorted({*globals(), *__all__})
