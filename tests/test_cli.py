@@ -106,6 +106,8 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("train --run.seed 9223372036854775808", "run.seed is 9223372036854775808, allowed is 0 to "),
         ("train --data.name corra", "data.name: 'corra' is not a dataset (did you mean cora?)"),
         ("train --data.name texas --data.split 10", "data.split: 10 is not a split of texas"),
+        ("presets cora-gnc", "unknown preset 'cora-gnc' (did you mean cora-gcn?)"),
+        ("presets cora-gcn cora-gat", "unexpected argument 'cora-gat'"),
         ("evaluate", "missing from ugts evaluate: TICKET A .ticket file"),
         ("evaluate none.ticket", "none.ticket: no such file"),
         ("evaluate . --root", "--root"),

@@ -19,6 +19,7 @@ from ugts_dist.ending import report_errors
 from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
+from ugts_dist.preset_list import PresetsOptions, preset_lines
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.terminal import log_to_stderr, say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
@@ -115,6 +116,11 @@ def reproduce(args: Sequence[str]) -> None:
     say(f"page {run_studies(options)}")
 
 
+def presets(args: Sequence[str]) -> None:
+    for line in preset_lines(parse(PresetsOptions, args, "presets")):
+        say(line)
+
+
 def prepare(args: Sequence[str]) -> None:
     options = parse(PrepareOptions, args, "prepare")
     from ugts_dist.graphs.prepare import prepare as write
@@ -150,6 +156,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
     "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray on one machine or a cluster"),
     "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
+    "presets": (presets, "list the presets by graph, or print one as TOML"),
     "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
     "doctor": (doctor, "what works on this machine, and why the rest does not"),
 }

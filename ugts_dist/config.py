@@ -218,8 +218,12 @@ def load_preset(name: str) -> Config:
     names = preset_names()
     if name not in names:
         raise InputError(f"--preset {name}: unknown{did_you_mean(name, names)}; allowed are {', '.join(names)}")
-    text = (resources.files("ugts_dist") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    return Config.from_dict(parse_toml(text), f"preset {name}")
+    return Config.from_dict(parse_toml(preset_text(name)), f"preset {name}")
+
+
+def preset_text(name: str) -> str:
+    """The file of a preset: TOML with comments."""
+    return (resources.files("ugts_dist") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 # The type of each field; evaluated once, since a search makes hundreds of configurations.

@@ -62,8 +62,8 @@ def test_ray_of_this_machine_wants_a_token_unless_told_otherwise(
         ({}, None, None, ""),
         ({}, "token", "token", ""),
         ({"RAY_AUTH_MODE": "token"}, "token", "token", ""),
-        ({"RAY_AUTH_MODE": "disabled"}, "token", "disabled", "the cluster wants its own token"),
-        ({}, "another token", "token", "the cluster wants its own token"),
+        ({"RAY_AUTH_MODE": "disabled"}, "token", "disabled", "the cluster needs its own token"),
+        ({}, "another token", "token", "the cluster needs its own token"),
     ],
 )
 def test_a_token_is_shown_to_a_cluster_that_wants_one(

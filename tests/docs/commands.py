@@ -18,6 +18,7 @@ from ugts_dist.cli import COMMANDS
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
+from ugts_dist.preset_list import PresetsOptions
 from ugts_dist.report.options import ReportOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
@@ -47,6 +48,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "demo": lambda args: parse(DemoOptions, args, "demo"),
     "tune": lambda args: parse(TuneOptions, args, "tune"),
     "reproduce": lambda args: parse(ReproduceOptions, args, "reproduce"),
+    "presets": lambda args: parse(PresetsOptions, args, "presets"),
     "prepare": lambda args: parse(PrepareOptions, args, "prepare"),
     "doctor": lambda args: parse(DoctorOptions, args, "doctor"),
 }

@@ -15,7 +15,7 @@ from tests.trials.case import Outcome, case, ugts
 from tests.trials.small import cut_off, edit, store, train, trained
 
 
-@case(r"exit 2: ugts: \S+: a run with optim.lr 0.01 \(now 0.5\); to go on .*: --resume.override optim.lr$")
+@case(r"exit 2: ugts: \S+: a run with optim.lr 0.01 \(now 0.5\); to resume .*: --resume.override optim.lr$")
 def edited_configuration(folder: Path) -> str:
     """The config.toml of a run that was cut off is edited, and the run goes on."""
     run = cut_off(store(folder / "data"), folder / "run")
@@ -59,7 +59,7 @@ def interrupted(folder: Path, times: int) -> Outcome:
 def interrupted_run(folder: Path) -> str:
     """A run gets Ctrl-C, and goes on with the command that it tells."""
     first = interrupted(folder, 1)
-    command = first.err.strip().rpartition("with: ugts ")[2].split()
+    command = first.err.strip().rpartition("to resume: ugts ")[2].split()
     epochs = len((folder / "run/metrics.jsonl").read_text().splitlines()) + 5
     again = ugts(*command, "--run.epochs", str(epochs), "--resume.override", "run.epochs")
     return f"{first.told}; again: {again.told}"

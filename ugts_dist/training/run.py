@@ -175,7 +175,7 @@ def _folder_of_all(here: Identity, resume: Resume, ranks: Ranks) -> Iterator[Run
             path, result = json.loads(description)
             opened = RunFolder(Path(path), result=result)
         for text in opened.notes:
-            _log.info(text)
+            _log.warning(text)
         if opened.start is not None:
             state = opened.start
             where = f"epoch {state.epoch}, step {state.step} of {state.steps_per_epoch}"
