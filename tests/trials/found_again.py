@@ -11,7 +11,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.experiments.grid import run_grid, run_key
 
 
-@case(r"^refused: \S+: a finished run on other data, labels differ \(SHA-256 \S+, now \S+\); allowed are the same data ")
+@case(r"^refused: \S+: a finished run on other data, labels differ \(SHA-256 \S+, now \S+\); allowed are the same data")
 def grid_on_other_data(folder: Path) -> str:
     """A grid of runs, as a reproduction makes it, finds a run whose labels have changed."""
     data, runs = store(folder / "data"), folder / "runs"

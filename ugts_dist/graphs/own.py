@@ -21,7 +21,7 @@ def from_files(
     num_classes: int | None,
     tell: Callable[[str], None],
 ) -> RawGraph:
-    """A graph from files: edges, features, labels, train, valid and test, and optionally ids.
+    """A graph from files: edges, features, labels, train, valid and test (none with a random split), optionally ids.
 
     A table with a column of ids has its rows in any order. The rows of other tables are in the order of `ids`, or of
     the nodes 0, 1, 2, ... ``tell`` is called with a line about each detection and decision. Raises InputError for a
@@ -32,7 +32,7 @@ def from_files(
     tables = OwnTables.of(opened, options, tell)
     labels, class_names = tables.labels()
     features, places = tables.features(len(labels))
-    splits = {split: tables.split(split, len(labels)) for split in headers.SPLITS}
+    splits = {split: tables.split(split, len(labels)) for split in headers.SPLITS if split in paths}
     if class_names and num_classes not in (None, len(class_names)):
         raise InputError(f"--num-classes: {num_classes}; allowed: {len(class_names)}, as {paths['labels']} has")
     return RawGraph(

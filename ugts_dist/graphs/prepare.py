@@ -15,6 +15,7 @@ from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
+from ugts_dist.graphs.random_split import SPLITS, RandomSplit
 from ugts_dist.graphs.raw import RawGraph, write_raw
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_check import CHECKED
@@ -25,9 +26,9 @@ _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 
-_PARTS = ("edges", "features", "labels", "train", "valid", "test")
+_PARTS = ("edges", "features", "labels", *SPLITS)
 _TABLES = ("ids", "id_column", "header")
-_OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes")
+_OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes", "split_random")
 _DATASETS = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
 # arxiv-structure had to be prepared from one's own files before it was a dataset, which is still allowed.
 _TAKEN = tuple(name for name in _DATASETS if name != ogb_nodes.STRUCTURE)
@@ -67,7 +68,7 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
         folder = _new_folder(options)
         synthetic.generate(config, folder, progress)
         return folder
-    _refuse(options, _SYNTHETIC, f"{name}, which is not synthetic")
+    _refuse(options, ("scale",) if options.split_random else _SYNTHETIC, f"{name}, which is not synthetic")
     if name in ogb_nodes.DATASETS and not own:
         _refuse(options, (*_OWN, "split"), f"{name}, which has one split")
         raw = ogb_nodes.read(name, catalogue.data_root(options.root or None))
@@ -77,7 +78,11 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
         return _write_dataset(options, progress)
     if not _given(options, _OWN):
         catalogue.refuse_unknown("NAME", name, "or any other name with --data, or with --edges and the other parts")
-    return _write_raw(_own(options), options, progress)
+    if not options.split_random:
+        return _write_raw(_own(options), options, progress)
+    _refuse(options, (*SPLITS, "split"), "--split-random, which draws the split")
+    drawn = RandomSplit.parse(options.split_random, options.seed)
+    return _write_raw(dataclasses.replace(_own(options), random_split=drawn), options, progress)
 
 
 def _own(options: PrepareOptions) -> RawGraph:
@@ -88,12 +93,20 @@ def _own(options: PrepareOptions) -> RawGraph:
         )
     if options.data:
         _refuse(options, (*_PARTS, *_TABLES, "root"), "--data, which has all parts")
-        path = Path(options.data)
-        return pyg_data.from_data(options.name, path, options.split, options.undirected, num_classes, _tell(options))
+        return pyg_data.from_data(
+            options.name,
+            Path(options.data),
+            options.split,
+            options.undirected,
+            num_classes,
+            _tell(options),
+            {} if options.split_random else pyg_data.MASKS,
+        )
     _refuse(options, ("root", "split"), "a graph in files")
-    absent = [part for part in _PARTS if not getattr(options, part)]
+    absent = [part for part in _PARTS if not getattr(options, part) and not (options.split_random and part in SPLITS)]
     if absent:
-        raise InputError(f"{_options(absent)}: not given; allowed: {_options(_PARTS)}, all of them, or --data")
+        allowed = f"{_options(_PARTS)}, all of them (or --split-random for the last three), or --data"
+        raise InputError(f"{_options(absent)}: not given; allowed: {allowed}")
     paths = {part: Path(getattr(options, part)) for part in (*_PARTS, "ids") if getattr(options, part)}
     tables = TableOptions(options.header, options.id_column)
     return own.from_files(options.name, paths, tables, options.undirected, num_classes, _tell(options))
@@ -128,9 +141,11 @@ def _write_dataset(options: PrepareOptions, progress: Progress) -> Path:
 
 
 def _origin(options: PrepareOptions, source: str, row_normalize: bool) -> Origin:
+    drawn: Origin = {"split_random": options.split_random, "split_seed": options.seed} if options.split_random else {}
     return {
         "source": source,
         "split": options.split,
+        **drawn,
         "row_normalize": row_normalize,
         "undirected": options.undirected,
         "written_by": f"ugts_dist {version('ugts_dist')}",

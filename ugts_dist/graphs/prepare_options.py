@@ -41,7 +41,7 @@ class PrepareOptions:
     scale: float = 1.0
     """Synthetic graphs: fraction of the nodes, edges and split."""
     seed: int = 0
-    """Synthetic graphs: seed of the graph."""
+    """Synthetic graphs: seed of the graph. With --split-random: seed of the split."""
     edges: str = ""
     """Your graph: a table with source and destination of each edge. Tables are .npy, .parquet, or .csv, .tsv and .txt,
     also with .gz, with commas, semicolons, tabs or spaces between fields."""
@@ -55,6 +55,10 @@ class PrepareOptions:
     """Your graph: validation nodes."""
     test: str = ""
     """Your graph: test nodes."""
+    split_random: str = ""
+    """Your graph, instead of --train, --valid and --test or the masks of --data: draw a split at random. Percentages of
+    the labelled nodes for training, validation and test, such as 60/20/20. meta.json of the store keeps them and the
+    seed."""
     ids: str = ""
     """Your graph: a table with the id of each node, numbers or words, in the row order of tables without ids. Empty:
     the ids in the features or labels, or 0, 1, 2, ... if there are none."""

@@ -52,13 +52,19 @@ _OTHERS = {
 
 
 def from_data(
-    name: str, path: Path, split: int, undirected: bool, num_classes: int | None, tell: Callable[[str], None]
+    name: str,
+    path: Path,
+    split: int,
+    undirected: bool,
+    num_classes: int | None,
+    tell: Callable[[str], None],
+    mask_fields: Mapping[str, str] = MASKS,
 ) -> RawGraph:
     """Read a PyG ``Data`` from a file of ``torch.save``, memory-mapped and with ``weights_only``: it runs no code.
 
     It has x, edge_index (or adj_t), y, train_mask, val_mask and test_mask. ``split`` chooses a column of masks with
-    several; a mask with one axis is the same for every split. ``tell`` is called with a line about unused fields.
-    Raises InputError for anything else.
+    several; a mask with one axis is the same for every split. ``mask_fields`` has the field of each split; it is empty
+    if the split is drawn. ``tell`` is called with a line about unused fields. Raises InputError for anything else.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -66,7 +72,9 @@ def from_data(
     edge_index, source = _edge_index(path, fields)
     if unused := [field for field in _UNUSED if fields.get(field) is not None]:
         tell(f"{path}: {', '.join(unused)} not used: edges have no weights or attributes here")
-    masks = {array: _mask(path, fields, field) for array, field in MASKS.items()}
+    if unused := [field for field in set(MASKS.values()) - set(mask_fields.values()) if fields.get(field) is not None]:
+        tell(f"{path}: {', '.join(sorted(unused))} not used: the split is drawn")
+    masks = {array: _mask(path, fields, field) for array, field in mask_fields.items()}
     num_splits = max([mask.size(1) for mask in masks.values() if mask.dim() == 2], default=1)
     splits = {array: _of_split(f"{path} {MASKS[array]}", mask, split, num_splits) for array, mask in masks.items()}
     return RawGraph(

@@ -15,6 +15,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.classes import summary, without_gaps
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.node_ids import NodeIds
+from ugts_dist.graphs.random_split import RandomSplit
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
 from ugts_dist.graphs.stored_ids import write_ids
 from ugts_dist.graphs.tables import Block, Report, Table, limited
@@ -38,7 +39,8 @@ class RawGraph:
     edges: Table  # two columns, source and destination
     features: Table  # one row per node
     labels: Table  # one column, one row per node; negative: no label
-    splits: Mapping[str, Table]  # train, valid and test: one column of node ids, or of true and false for each node
+    splits: Mapping[str, Table]  # train, valid and test: one column of node ids, or of true and false for each node;
+    # empty with a random split
     undirected: bool  # add the reverse of each edge
     num_classes: int | None = None  # None: one more than the highest label
     num_nodes: int | None = None  # expected number of rows of the labels, if known
@@ -46,6 +48,7 @@ class RawGraph:
     features_of: Integers | None = None  # [num_nodes] the node of each row of the features; None: they are in order
     ids: NodeIds | None = None  # the nodes' ids in the user's files; None: 0, 1, 2, ...
     class_names: tuple[str, ...] = ()  # if the labels are words
+    random_split: RandomSplit | None = None  # draws the splits
 
 
 def write_raw(
@@ -61,12 +64,12 @@ def write_raw(
 
     Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and its finished
     fraction. Temporary files beside the arrays take 8 bytes per edge (16 if undirected). ``tell`` is called with a line
-    if labels have gaps, so that classes are renumbered. Raises InputError that names file and row, and as StoreWriter
-    does.
+    if labels have gaps, so that classes are renumbered, and if the split is drawn. Raises InputError that names file
+    and row, and as StoreWriter does.
     """
     labels, class_names = _classes(raw, _labels(raw), tell)
     num_nodes = len(labels)
-    splits = {array: _node_ids(table, num_nodes) for array, table in raw.splits.items()}
+    splits = _splits(raw, labels, tell)
     num_classes = _check(raw, labels, splits, class_names)
     with StoreWriter(folder, raw.name, num_classes, origin, class_names) as store:
         store.write("y", _INT64, [labels])
@@ -110,6 +113,17 @@ def _classes(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> tu
             "predictions have these numbers (--num-classes N keeps empty classes)"
         )
     return numbered, names
+
+
+def _splits(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> dict[str, Integers]:
+    """The ascending nodes of each split: those of its table, or drawn ones."""
+    if raw.random_split is None:
+        return {array: _node_ids(table, len(labels)) for array, table in raw.splits.items()}
+    labelled = np.flatnonzero(labels >= 0)
+    splits = raw.random_split.draw(labelled)
+    counts = ", ".join(f"{split} {len(nodes)}" for split, nodes in splits.items())
+    tell(f"random split with seed {raw.random_split.seed}: {counts} of {len(labelled)} labelled nodes")
+    return splits
 
 
 def _node_ids(table: Table, num_nodes: int) -> Integers:
