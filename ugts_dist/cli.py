@@ -137,8 +137,7 @@ def tune(args: Sequence[str]) -> None:
 
 def doctor(args: Sequence[str]) -> None:
     options = parse(DoctorOptions, args, "doctor")
-    from ugts_dist.doctor.report import examine
-    from ugts_dist.doctor.tables import show
+    from ugts_dist.doctor.report import examine, show
 
     report = examine(options)
     show(report, options.json)
