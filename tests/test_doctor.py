@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,10 @@ import pytest
 import torch
 
 from tests.graphs.helpers import random_graph, snapshot, write_planetoid
-from tests.supermask.test_weights import GOLDEN
 from ugts_dist import supermask
 from ugts_dist.cli import main
-from ugts_dist.doctor import machine, probes, report, selftest
-from ugts_dist.doctor.isolated import ask
+from ugts_dist.doctor import checks, machine, report
+from ugts_dist.doctor.isolated import Check, run
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, kernels, store_check
 from ugts_dist.graphs.store_writer import write_store
@@ -36,16 +37,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-# Probes in processes of their own
+# Checks in processes of their own
 
 
-PROBES = """
+CHECKS = """
 import os, time
 from pathlib import Path
 from ugts_dist.errors import InputError
 
-def refuse(text):
-    raise InputError(text)
+def refuse():
+    raise InputError("x is 1, allowed is 2")
 
 def hang_with_a_child(path):
     Path(path).write_text(str(os.getpid()))
@@ -63,17 +64,31 @@ def alive(path: Path) -> bool:
         return not path.exists()
 
 
-def test_every_way_to_fail_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "some_probes.py").write_text(PROBES)
+def test_every_way_to_fail_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_checks.py").write_text(CHECKS)
     monkeypatch.syspath_prepend(tmp_path)
-    assert ask("builtins:sorted", [3, 1, 2]).value == [1, 2, 3]
-    assert ask("builtins:print", "no reply").value is None
-    assert ask("os:abort").problem == "killed by SIGABRT"
-    assert ask("os:_exit", 3).problem == "ended with code 3"
-    assert ask("builtins:int", "x").problem.startswith("ValueError: invalid literal for int()")
-    assert ask("some_probes:refuse", "x is 1, allowed is 2").problem == "x is 1, allowed is 2"
-    assert ask("no_such_module:f").problem == "ModuleNotFoundError: No module named 'no_such_module'"
-    assert ask("some_probes:hang_with_a_child", str(tmp_path / "pid"), timeout=2).problem == "no answer within 2 s"
+    some_checks = importlib.import_module("some_checks")
+    told = run(
+        [
+            ("returns", partial(str, 3)),
+            ("aborts", os.abort),
+            ("exits", partial(os._exit, 3)),
+            ("raises", partial(str, b"x", "no encoding")),
+            ("refuses", some_checks.refuse),
+            ("hangs", partial(some_checks.hang_with_a_child, str(tmp_path / "pid"))),
+            ("returns again", partial(str, 4)),
+        ],
+        timeout=2,
+    )
+    assert [(check.name, check.ok, check.text) for check in told] == [
+        ("returns", True, "3"),
+        ("aborts", False, "killed by SIGABRT"),
+        ("exits", False, "ended with code 3"),
+        ("raises", False, "LookupError: unknown encoding: no encoding"),
+        ("refuses", False, "x is 1, allowed is 2"),
+        ("hangs", False, "no answer within 2 s"),
+        ("returns again", True, "4"),
+    ]
     for name in ("pid", "pid.child"):
         deadline = time.monotonic() + 5.0  # a process that is killed takes a moment to go
         while alive(tmp_path / name) and time.monotonic() < deadline:
@@ -81,10 +96,17 @@ def test_every_way_to_fail_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert not alive(tmp_path / name)
 
 
-def test_a_probe_is_no_rank_and_writes_outside_the_working_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_run_after_the_first_check_failed() -> None:
+    first, second = run([("first", os.abort), ("second", partial(str, 4))], timeout=20)
+    assert first.text == "killed by SIGABRT"
+    assert (second.ok, second.text) == (False, "not run, because first failed")
+
+
+def test_a_check_is_no_rank_and_writes_outside_the_working_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    assert ask("os:getenv", "RANK").value is None
-    assert not Path(ask("os:getcwd").value).is_relative_to(home)
+    rank, folder = run([("rank", partial(os.path.expandvars, "$RANK")), ("folder", os.getcwd)], timeout=20)
+    assert rank.text == "$RANK"
+    assert not Path(folder.text).is_relative_to(home)
 
 
 # The machine
@@ -107,9 +129,11 @@ def test_limits_of_the_second_version_of_cgroups_are_found_in_every_parent(tmp_p
             "sys/fs/cgroup/pod/container/memory.max": "8192\n",
         },
     )
-    assert machine.cpu(tmp_path)["cgroup_quota"] == 1.5
-    assert machine.cpu(tmp_path)["usable"] == 1
-    assert machine.memory(tmp_path)["cgroup_limit"] == 4096
+    facts = dict(machine.facts(tmp_path))
+    assert facts["cores by cgroup"] == 1.5
+    assert facts["usable cores"] == 1
+    assert facts["memory by cgroup"] == 4096
+    assert str(facts["memory by cgroup"]) == "4.0 KiB"
 
 
 def test_limits_of_the_first_version_of_cgroups_are_found(tmp_path: Path) -> None:
@@ -124,8 +148,9 @@ def test_limits_of_the_first_version_of_cgroups_are_found(tmp_path: Path) -> Non
             "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
         },
     )
-    assert machine.cpu(tmp_path)["cgroup_quota"] == 0.5
-    assert machine.memory(tmp_path)["cgroup_limit"] == 1024
+    facts = dict(machine.facts(tmp_path))
+    assert facts["cores by cgroup"] == 0.5
+    assert facts["memory by cgroup"] == 1024
 
 
 def test_kernel_files_are_read_as_they_are_written(tmp_path: Path) -> None:
@@ -140,26 +165,27 @@ def test_kernel_files_are_read_as_they_are_written(tmp_path: Path) -> None:
             "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
         },
     )
-    total, available = machine.memory()["total"], machine.memory()["available"]
-    assert total == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert available is not None
-    assert 0 < available <= total
-    assert machine.cpu(tmp_path)["model"] == "A CPU @ 2: GHz"
-    assert machine.nvidia_driver(tmp_path) == "550.54.15"
-    assert machine.huge_pages(tmp_path) == {"private": "madvise", "shared": None}
+    facts: dict[str, Any] = dict(machine.facts(tmp_path))
+    assert facts["memory"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < facts["available memory"] <= facts["memory"]
+    assert facts["CPU"] == "A CPU @ 2: GHz"
+    assert facts["NVIDIA driver"] == "550.54.15"
+    assert facts["huge pages"] == "madvise"
+    assert facts["huge pages of shared memory"] is None
 
 
 def test_a_machine_that_tells_nothing_is_no_failure(tmp_path: Path) -> None:
-    assert machine.memory(tmp_path)["cgroup_limit"] is None
-    assert machine.cpu(tmp_path)["cgroup_quota"] is None
-    assert machine.nvidia_driver(tmp_path) is None
+    facts = dict(machine.facts(tmp_path))
+    assert facts["memory by cgroup"] is None
+    assert facts["cores by cgroup"] is None
+    assert facts["NVIDIA driver"] is None
 
 
 def test_torch_is_described_as_it_describes_itself() -> None:
-    build = probes.torch_build()
-    assert build["version"] == torch.__version__
-    assert len(build["gpus"]) == torch.cuda.device_count()
-    assert bool(build["gpu_problem"]) == (not torch.cuda.is_available())
+    text, rows = checks.torch_build()
+    assert text.startswith(f"{torch.__version__}, built for ")
+    assert sum(row.name.startswith("cuda:") for row in rows) == torch.cuda.device_count()
+    assert any(row.name == "GPU" and "none usable" in row.text for row in rows) == (not torch.cuda.is_available())
 
 
 # Data
@@ -171,18 +197,17 @@ def test_raw_files_are_found_complete_and_incomplete(tmp_path: Path, monkeypatch
     write_planetoid(first / "planetoid/Cora/raw", "cora")
     write_planetoid(second / "planetoid/Cora/raw", "cora")
     (second / "planetoid/Cora/raw/ind.cora.graph").unlink()
-    entries = probes.datasets("first", str(tmp_path))["datasets"]
-    assert {entry["name"] for entry in entries} == set(catalogue.NAMES)
-    cora = [entry for entry in entries if entry["name"] == "cora"]
-    assert [(entry["state"], entry["missing"]) for entry in cora] == [
-        ("complete", []),
-        ("incomplete", ["ind.cora.graph"]),
+    text, rows = checks.datasets("first", str(tmp_path))
+    assert text.startswith(f"{first}, {second}, ")
+    assert {row.name for row in rows} == set(catalogue.NAMES)
+    assert [(row.ok, row.text) for row in rows if row.name == "cora"] == [
+        (True, str(first / "planetoid/Cora/raw")),
+        (False, f"{second / 'planetoid/Cora/raw'}, incomplete: ind.cora.graph missing"),
     ]
     assert catalogue.load("cora", first).num_nodes  # what is called complete can be loaded
     with pytest.raises(InputError, match=r"ind\.cora\.graph"):
         catalogue.load("cora", second)
-    others = {entry["state"] for entry in entries if entry["name"] != "cora"}
-    assert others == {"not found", "embedded"}
+    assert {(row.ok, row.text) for row in rows if row.name != "cora"} == {(False, "not found"), (True, "embedded")}
 
 
 def test_stores_are_opened_and_a_damaged_one_is_named(tmp_path: Path) -> None:
@@ -191,10 +216,15 @@ def test_stores_are_opened_and_a_damaged_one_is_named(tmp_path: Path) -> None:
         write_store(graph, tmp_path / name)
     (tmp_path / "bad" / "x.npy").unlink()
     (tmp_path / "no store").mkdir()
-    bad, good = probes.stores(str(tmp_path), "/")["stores"]
-    assert "x.npy" in bad["problem"]
-    assert (good["problem"], good["num_nodes"], good["num_edges"]) == ("", 60, graph.num_edges)
-    assert probes.stores("nowhere", str(tmp_path)) == {"folder": str(tmp_path / "nowhere"), "stores": []}
+    text, (bad, good) = checks.stores(str(tmp_path), "/")
+    assert text == str(tmp_path)
+    assert (bad.name, bad.ok) == ("bad", False)
+    assert "does not open: " in bad.text
+    assert "x.npy" in bad.text
+    assert (good.name, good.ok) == ("good", True)
+    assert good.text.startswith(f"60 nodes, {graph.num_edges} edges, {graph.num_features} features, ")
+    text, rows = checks.stores("nowhere", str(tmp_path))
+    assert (text, rows) == (f"none in {tmp_path / 'nowhere'}; `ugts prepare` makes them", ())
 
 
 def test_a_large_store_that_no_run_has_checked_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,14 +232,16 @@ def test_a_large_store_that_no_run_has_checked_is_not_read(tmp_path: Path, monke
     values = np.load(tmp_path / "large/indptr.npy", mmap_mode="r+")
     values[10] = 10**12
     values.flush()
-    (entry,) = probes.stores(str(tmp_path), "/")["stores"]
-    assert "indptr.npy: has a decrease after node 10" in entry["problem"]
-    monkeypatch.setattr(probes, "_READ_BYTES", 1000)
-    (entry,) = probes.stores(str(tmp_path), "/")["stores"]
-    assert (entry["problem"], entry["num_nodes"]) == ("", 60)
+
+    def large() -> Check:
+        _, (row,) = checks.stores(str(tmp_path), "/")
+        return row
+
+    assert "indptr.npy: has a decrease after node 10" in large().text
+    monkeypatch.setattr(checks, "_READ_BYTES", 1000)
+    assert large().ok
     monkeypatch.setattr(store_check, "is_checked", lambda folder: True)
-    (entry,) = probes.stores(str(tmp_path), "/")["stores"]
-    assert "indptr.npy" in entry["problem"]
+    assert "indptr.npy" in large().text
 
 
 # Back ends
@@ -227,7 +259,7 @@ def write_package(root: Path, name: str, text: str) -> None:
 
 
 def test_our_own_sampler_works() -> None:
-    assert probes.sampler() == "works"
+    assert checks.sampler() == "works"
 
 
 def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +268,7 @@ def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, m
     write_package(tmp_path, "pyg-lib", f"raise OSError('Could not load this library') from {linker}")
     write_package(tmp_path, "torch-sparse", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
     monkeypatch.syspath_prepend(tmp_path)
-    details = {check.name: check.detail for check in report.examine_packages()}
+    details = {name: report.examine_package(name, timeout=60).text for name in report.PACKAGES}
     told = f"pyg-lib 0.0.1 with torch {torch.__version__} does not load: OSError: libpyg.so: undef"
     assert details["pyg-lib"].startswith(told)
     assert "more" not in details["pyg-lib"]
@@ -247,27 +279,28 @@ def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, m
 # The self-test
 
 
-def test_the_fingerprints_are_those_of_the_first_ticket() -> None:
-    assert {init: digest for init, (_, digest) in GOLDEN.items()} == selftest.GOLDEN
+def test_the_weights_are_those_of_the_first_ticket() -> None:
+    """Those of each initialisation are compared with the first ticket's by the tests of the weights."""
+    assert checks.weights() == "5 initialisations have their fingerprint"
 
 
 def test_a_threshold_that_is_off_by_one_place_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = supermask.kth_smallest
     monkeypatch.setattr(supermask, "kth_smallest", lambda groups, ranks: exact(groups, [max(ranks[0] - 1, 0)]))
     with pytest.raises(AssertionError, match="by a sort"):
-        selftest.threshold()
+        checks.threshold()
 
 
 def test_weights_of_another_stream_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np.random, "Philox", np.random.PCG64)
     with pytest.raises((AssertionError, TypeError)):
-        selftest.weights()
+        checks.weights()
 
 
 def test_samples_that_differ_between_devices_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     from ugts_dist.graphs import sampling
 
-    assert selftest.same_samples("cpu")
+    assert checks.same_samples("cpu")
     seeds = iter([1, 2])
     exact = sampling.NeighborSampler.__init__
     monkeypatch.setattr(
@@ -276,13 +309,19 @@ def test_samples_that_differ_between_devices_fail(monkeypatch: pytest.MonkeyPatc
         lambda self, indptr, indices, fan_out, seed: exact(self, indptr, indices, fan_out, next(seeds)),
     )
     with pytest.raises(AssertionError, match="another subgraph"):
-        selftest.same_samples("cpu")
+        checks.same_samples("cpu")
+
+
+def test_the_checks_of_a_gpu_hold_on_the_cpu() -> None:
+    training, samples = run(report.on_device("cpu"), timeout=60)
+    assert (training.ok, training.name) == (True, "training on cpu")
+    assert (samples.ok, samples.text) == (True, "5 steps draw the same subgraphs as on the CPU")
 
 
 # The command
 
 
-def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+def doctor(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
     code = 0
     try:
         main(["doctor", *args])
@@ -298,22 +337,23 @@ def test_the_whole_examination_holds_and_writes_nothing(
     write_store(random_graph(60, 200), tmp_path / "stores/mine")
     monkeypatch.setenv("UGTS_DATA", str(tmp_path / "data"))
     before = snapshot(tmp_path)
-    code, shown = run(capsys, "--json", "--stores", str(tmp_path / "stores"))
+    code, shown = doctor(capsys, "--json", "--stores", str(tmp_path / "stores"))
     assert snapshot(tmp_path) == before
     told: dict[str, Any] = json.loads(shown)
-    assert told["self_test"], told["problems"]
     assert [check for check in told["self_test"] if not check["ok"]] == []
-    assert (code, told["ok"], told["problems"]) == (0, True, {})
+    assert (code, told["ok"]) == (0, True)
+    assert {check["name"] for check in told["self_test"]} >= {"imports", "training on cpu", "weights as ever"}
     assert told["versions"]["torch"] == importlib.metadata.version("torch")
-    assert [store["name"] for store in told["stores"]] == ["random"]
-    complete = [entry["name"] for entry in told["datasets"] if entry["state"] == "complete"]
-    assert complete == ["cora"]
+    assert told["machine"]["cores"] == os.cpu_count()
+    datasets, stores = told["data"]
+    assert [store["name"] for store in stores["rows"]] == ["mine"]
+    assert [row["name"] for row in datasets["rows"] if row["ok"]] == ["cora", "digits"]
     assert {check["name"] for check in told["backends"]} == {"ours", "pyg-lib", "torch-sparse"}
 
 
 def test_what_takes_too_long_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
     started = time.monotonic()
-    code, shown = run(capsys, "--timeout", "0.01")
+    code, shown = doctor(capsys, "--timeout", "0.01")
     assert code == 1
     assert "no answer within 0.01 s" in shown
     assert "does not work" in shown

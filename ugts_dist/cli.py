@@ -20,7 +20,7 @@ from ugts_dist.errors import refuse_unknown
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.preset_list import PresetsOptions, preset_lines
-from ugts_dist.report.options import ReportOptions
+from ugts_dist.report.options import ReportOptions, RunsOptions
 from ugts_dist.terminal import log_to_stderr, say
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
@@ -100,6 +100,14 @@ def report(args: Sequence[str]) -> None:
     say(write_report(options))
 
 
+def runs(args: Sequence[str]) -> None:
+    options = parse(RunsOptions, args, "runs")
+    from ugts_dist.report.run_list import run_list
+
+    for line in run_list(options).splitlines():
+        say(line)
+
+
 def demo(args: Sequence[str]) -> None:
     arguments = parse(DemoOptions, args, "demo")
     from ugts_dist.distributed.ranks import ranks_from_environment
@@ -137,8 +145,7 @@ def tune(args: Sequence[str]) -> None:
 
 def doctor(args: Sequence[str]) -> None:
     options = parse(DoctorOptions, args, "doctor")
-    from ugts_dist.doctor.report import examine
-    from ugts_dist.doctor.tables import show
+    from ugts_dist.doctor.report import examine, show
 
     report = examine(options)
     show(report, options.json)
@@ -153,6 +160,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "ticket": (ticket, "look at tickets, compare them, export their networks"),
     "analyse": (analyse, "over-smoothing, gradients, t-SNE, left-out classes, robustness, calibration of a network"),
     "report": (report, "one HTML page about a run, a search or a reproduction"),
+    "runs": (runs, "list runs, finished and unfinished, sorted by any field"),
     "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
     "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray on one machine or a cluster"),
     "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),

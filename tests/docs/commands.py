@@ -19,7 +19,7 @@ from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.preset_list import PresetsOptions
-from ugts_dist.report.options import ReportOptions
+from ugts_dist.report.options import ReportOptions, RunsOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
 # Programs that are not ours: bash reads the line, and no more is known here.
@@ -45,6 +45,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "ticket": lambda args: parse_one_of(TICKET_COMMANDS, TicketOptions, args, "ticket"),
     "analyse": lambda args: parse_one_of(ANALYSES, AnalyseOptions, args, "analyse"),
     "report": lambda args: parse(ReportOptions, args, "report"),
+    "runs": lambda args: parse(RunsOptions, args, "runs"),
     "demo": lambda args: parse(DemoOptions, args, "demo"),
     "tune": lambda args: parse(TuneOptions, args, "tune"),
     "reproduce": lambda args: parse(ReproduceOptions, args, "reproduce"),

@@ -1,84 +1,113 @@
-"""Runs each probe in a separate process, so that one that hangs or crashes is reported like any other result."""
+"""Runs checks in child processes, so that one that hangs or crashes is reported like any other result."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.connection import Connection, Pipe
 
 from ugts_dist.errors import InputError, first_line
 
-TIMEOUT_SECONDS = 60.0
 _RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The return value of a probe, or the problem in one line.
+class Check:
+    """One check.
 
     Attributes:
-        value: a JSON value; None if there is a problem.
-        problem: empty if the probe returned.
+        text: the result, or why it failed.
+        seconds: with the start of the process, if it is the first there; 0 if nothing was run.
+        rows: further lines that it found.
     """
 
-    value: Any
-    problem: str
-    seconds: float
+    name: str
+    ok: bool
+    text: str
+    seconds: float = 0.0
+    rows: tuple[Check, ...] = ()
 
 
-def ask(probe: str, *args: Any, timeout: float = TIMEOUT_SECONDS) -> Answer:
-    """Call "module:function" with `args` in a new process; arguments and result are passed as JSON.
+Found = tuple[str, tuple[Check, ...]]
+"""Text and rows of a check."""
+Task = tuple[str, Callable[[], str | Found]]
+"""Name and function of a check. The function and what it returns are pickled."""
 
-    Failures there raise nothing: an exception, a signal or a timeout becomes the answer's `problem`.
+
+def run(tasks: Sequence[Task], timeout: float) -> list[Check]:
+    """Run checks in one process, one after the other; an exception, a signal or a timeout (seconds) fails a check.
+
+    A new process continues after one that crashed or hung. If the first check fails, the others are not run.
     """
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__, probe, json.dumps(args)],
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    checks: list[Check] = []
+    while len(checks) < len(tasks):
+        checks += _results(tasks[len(checks) :], timeout)
+        if not checks[0].ok:
+            reason = f"not run, because {checks[0].name} failed"
+            return checks[:1] + [Check(name, False, reason) for name, _ in tasks[1:]]
+    return checks
+
+
+def _results(tasks: Sequence[Task], timeout: float) -> Iterator[Check]:
+    """The checks of one process, up to the one that ends it too early."""
+    with _child([function for _, function in tasks]) as (process, connection):
+        for name, _ in tasks:
+            started = time.monotonic()
+            problem = f"no answer within {timeout:g} s"
+            try:
+                answer = connection.recv() if connection.poll(timeout) else None
+            except (EOFError, OSError):
+                answer, problem = None, _ended(process.wait())
+            ok, text, rows = answer or (False, problem, ())
+            yield Check(name, ok, text, time.monotonic() - started, rows)
+            if answer is None:
+                return
+
+
+@contextlib.contextmanager
+def _child(functions: list[Callable[[], str | Found]]) -> Iterator[tuple[subprocess.Popen[bytes], Connection]]:
+    """A process that calls the functions, and the connection for its answers. It is killed at the end."""
+    ours, theirs = Pipe()
+    with ours, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", f"from {__name__} import main; main({theirs.fileno()})"],
+                cwd=folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
         try:
-            reply, _ = process.communicate(timeout=timeout)
-            value, problem = json.loads(reply) if reply else (None, _ended(process.returncode))
-        except subprocess.TimeoutExpired:
-            value, problem = None, f"no answer within {timeout:g} s"
+            with contextlib.suppress(OSError):  # that it has ended is seen when its answers are read
+                ours.send(functions)
+            yield process, ours
         finally:
             with contextlib.suppress(ProcessLookupError):  # all of them have ended
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    return Answer(value, problem, time.monotonic() - started)
+            process.wait()
 
 
-def main() -> None:
-    """The probe's process: prints one line of JSON with the value and the problem."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a module or a probe prints is not part of the answer
-    json.dump(_called(sys.argv[1], json.loads(sys.argv[2])), replies)
-    replies.close()
-    os._exit(0)  # exit handlers of modules are not part of the probe
-
-
-def _called(probe: str, args: list[Any]) -> tuple[Any, str]:
-    module, function = probe.split(":")
-    try:
-        return getattr(importlib.import_module(module), function)(*args), ""
-    except InputError as error:
-        return None, str(error)
-    except Exception as error:
-        return None, first_line(error)
+def main(descriptor: int) -> None:
+    """The child process: sends (ok, text, rows) of each function."""
+    connection = Connection(descriptor)
+    for function in connection.recv():
+        try:
+            found = function()
+            text, rows = (found, ()) if isinstance(found, str) else found
+            connection.send((True, text, rows))
+        except Exception as error:
+            connection.send((False, str(error) if isinstance(error, InputError) else first_line(error), ()))
+    os._exit(0)  # exit handlers of modules are not part of a check
 
 
 def _ended(code: int) -> str:
@@ -86,11 +115,7 @@ def _ended(code: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's modules; one thread; no rank, so that a probe waits for no other; no CUDA cache in the home."""
+    """The parent's modules; one thread; no rank, so that a check waits for no other; no CUDA cache in the home."""
     environment = {name: value for name, value in os.environ.items() if name not in _RANKS}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_CACHE_DISABLE": "1"}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,122 +1,112 @@
-"""The whole examination. This module imports nothing heavy; what may crash or hang runs in a probe."""
+"""The whole examination, as tables or JSON. This module imports nothing heavy; what may crash runs in a child."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from functools import partial
 
-from ugts_dist.doctor import machine
-from ugts_dist.doctor.isolated import TIMEOUT_SECONDS, Answer, ask
+from rich.table import Table
+
+from ugts_dist.console import new_table, output, pairs, plain
+from ugts_dist.doctor import checks, machine
+from ugts_dist.doctor.isolated import Check, Task, run
 from ugts_dist.doctor.options import DoctorOptions
 
 PACKAGES = ("pyg-lib", "torch-sparse")
-
-_HERE = "ugts_dist.doctor"
-_WORLD_SIZE = 2
-_AT_A_TIME = 4  # probes that run at once; each imports torch
+_AT_A_TIME = 4  # child processes; each imports torch
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check.
-
-    Attributes:
-        detail: the result, or why it failed.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    seconds: float
-
-    @classmethod
-    def of(cls, name: str, answer: Answer) -> Check:
-        return cls(name, not answer.problem, answer.problem or str(answer.value or ""), round(answer.seconds, 2))
-
-
-@dataclass
 class Report:
-    """All results; sizes in bytes. `problems` has the probes that did not return."""
+    """Facts of the machine, and the checks by section."""
 
-    versions: dict[str, str | None] = field(default_factory=machine.versions)
-    torch: dict[str, Any] = field(default_factory=dict)
-    cpu: dict[str, Any] = field(default_factory=machine.cpu)
-    nvidia_driver: str | None = field(default_factory=machine.nvidia_driver)
-    memory: dict[str, int | None] = field(default_factory=machine.memory)
-    huge_pages: dict[str, str | None] = field(default_factory=machine.huge_pages)
-    backends: list[Check] = field(default_factory=list)
-    data_roots: list[str] = field(default_factory=list)
-    datasets: list[dict[str, Any]] = field(default_factory=list)
-    stores_folder: str = ""
-    stores: list[dict[str, Any]] = field(default_factory=list)
-    self_test: list[Check] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
+    versions: machine.Facts
+    machine: machine.Facts
+    checks: dict[str, list[Check]]
 
     @property
     def ok(self) -> bool:
-        """Whether every self-test passed, including our own sampler and torch."""
-        ours = [check for check in self.backends if check.name == "ours"]
-        return not self.problems and all(check.ok for check in (*ours, *self.self_test))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"ok": self.ok, **asdict(self)}
+        """Whether every check holds, but the other packages' samplers; the rows of a check do not count."""
+        return all(check.ok for section in self.checks.values() for check in section if check.name not in PACKAGES)
 
 
 def examine(options: DoctorOptions) -> Report:
-    """Run every probe. It only reads; the self-test writes to temporary folders."""
-    report = Report()
-
-    def value(name: str, answer: Answer) -> dict[str, Any]:
-        if answer.problem:
-            report.problems[name] = answer.problem
-        return answer.value or {}
-
-    def asked(probe: str, *args: Any) -> Answer:
-        return ask(f"{_HERE}.{probe}", *args, timeout=options.timeout)
-
-    report.torch = value("torch", asked("probes:torch_build"))
-    if not report.torch:
-        return report
-    tests = {} if options.quick else dict(_self_tests(len(report.torch["gpus"])))
+    """Run every check. It only reads; the self-test writes to temporary folders."""
+    here = os.getcwd()
+    main: list[Task] = [
+        ("torch", checks.torch_build),
+        ("ours", checks.sampler),
+        ("datasets", partial(checks.datasets, options.root, here)),
+        ("stores", partial(checks.stores, options.stores, here)),
+    ]
+    self_test: list[Task] = [
+        ("imports", checks.imports),
+        ("threshold equals a sort", checks.threshold),
+        ("weights as ever", checks.weights),
+        ("training on cpu", partial(checks.training, "cpu")),
+    ]
+    processes: list[Task] = [("processes all-reduce (gloo)", checks.all_reduce)]
+    groups = [main] if options.quick else [main + self_test, processes]
+    run_all = partial(run, timeout=options.timeout)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        ours = pool.submit(asked, "probes:sampler")
-        datasets = pool.submit(asked, "probes:datasets", options.root, os.getcwd())
-        stores = pool.submit(asked, "probes:stores", options.stores, os.getcwd())
-        self_test = {name: pool.submit(asked, *test) for name, test in tests.items()}
-        report.backends = [Check.of("ours", ours.result()), *examine_packages(options.timeout)]
-        found = value("datasets", datasets.result())
-        report.data_roots, report.datasets = found.get("roots", []), found.get("datasets", [])
-        found = value("stores", stores.result())
-        report.stores_folder, report.stores = found.get("folder", ""), found.get("stores", [])
-        report.self_test = [Check.of(name, answer.result()) for name, answer in self_test.items()]
-    return report
+        pending = [pool.submit(run_all, group) for group in groups]
+        packages = list(pool.map(partial(examine_package, timeout=options.timeout), PACKAGES))
+        torch, ours, datasets, stores, *tests = [check for each in pending for check in each.result()]
+        gpus = [row.name for row in torch.rows if row.name.startswith("cuda:") and not options.quick]
+        tests += [check for found in pool.map(run_all, map(on_device, gpus)) for check in found]
+    sections = {"devices": [torch], "backends": [ours, *packages], "data": [datasets, stores], "self_test": tests}
+    return Report(machine.versions(), machine.facts(), sections)
 
 
-def examine_packages(timeout: float = TIMEOUT_SECONDS) -> list[Check]:
-    """Try the other sampler back ends. Packages that are not installed need no process."""
-    return [_examine_package(name, machine.installed(name), timeout) for name in PACKAGES]
+def on_device(device: str) -> list[Task]:
+    """The checks of a GPU, in one process."""
+    return [
+        (f"training on {device}", partial(checks.training, device)),
+        (f"same samples on {device}", partial(checks.same_samples, device)),
+    ]
 
 
-def _examine_package(name: str, version: str | None, timeout: float) -> Check:
+def examine_package(name: str, timeout: float) -> Check:
+    """Try another package's sampler, whose library may crash. A package that is not installed needs no process."""
+    version = machine.installed(name)
     if version is None:
-        return Check(name, False, f"{name} is not installed", 0.0)
-    answer = ask(f"{_HERE}.probes:package", name, timeout=timeout)
-    if answer.problem and not answer.problem.startswith(name):
-        versions = f"{name} {version} with torch {machine.installed('torch')}"
-        answer = Answer(None, f"{versions} does not load: {answer.problem}", answer.seconds)
-    return Check.of(name, answer)
+        return Check(name, False, f"{name} is not installed")
+    (check,) = run([(name, partial(checks.package, name))], timeout)
+    if check.ok or check.text.startswith(name):
+        return check
+    versions = f"{name} {version} with torch {machine.installed('torch')}"
+    return Check(name, False, f"{versions} does not load: {check.text}", check.seconds)
 
 
-def _self_tests(gpus: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Name of each self-test, with its function and arguments."""
-    yield "imports", ("probes:imports",)
-    yield "threshold equals a sort", ("selftest:threshold",)
-    yield "processes all-reduce (gloo)", ("selftest:all_reduce", _WORLD_SIZE)
-    yield "weights as ever", ("selftest:weights",)
-    yield "training on cpu", ("selftest:training", "cpu")
-    for device in (f"cuda:{index}" for index in range(gpus)):
-        yield f"training on {device}", ("selftest:training", device)
-        yield f"same samples on {device}", ("selftest:same_samples", device)
+def show(report: Report, as_json: bool) -> None:
+    """Print the report: a table for each part, or one JSON object."""
+    versions, facts = dict(report.versions), dict(report.machine)
+    if as_json:
+        sections = {name: list(map(asdict, checks)) for name, checks in report.checks.items()}
+        print(json.dumps({"ok": report.ok, "versions": versions, "machine": facts, **sections}, indent=1))
+        return
+    console = output()
+    console.print(pairs("Versions", ((name, version or "not installed") for name, version in versions.items())))
+    console.print(pairs("Machine", ((name, "none" if value is None else value) for name, value in facts.items())))
+    titles = {"devices": "Devices", "backends": "Sampler back ends", "data": "Data", "self_test": "Self-test"}
+    for section, title in titles.items():
+        if report.checks[section]:
+            console.print(_table(title, report.checks[section]))
+    if not report.ok:
+        console.print(plain("Something that is needed does not work, see above.", "red"))
+    elif report.checks["self_test"]:
+        console.print(plain("All is usable.", "green"))
+    else:
+        console.print(plain("What was looked at is usable; the self-test was left out.", "green"))
+
+
+def _table(title: str, checks: list[Check]) -> Table:
+    table = new_table(title, ("", "", "", "s"), numbers=False)
+    table.show_header = False
+    for row in (row for check in checks for row in (check, *check.rows)):
+        state = plain("ok", "green") if row.ok else plain("failed" if row.seconds else "no", "red")
+        table.add_row(plain(row.name), state, plain(row.text), f"{row.seconds:.1f}" if row.seconds else "")
+    return table

@@ -15,7 +15,7 @@ class Dataset:
 
     Attributes:
         read: makes a checked graph from the folder of the raw files, the name and the number of a split.
-        folder: of its raw files, below the root; None for embedded datasets.
+        folder: of its raw files, below the root; empty for embedded datasets.
         urls: address of each raw file.
         num_splits: number of published splits; None: splits are drawn, one for each number.
     """

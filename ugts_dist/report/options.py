@@ -1,9 +1,9 @@
-"""The options of `ugts report`. This module imports nothing heavy, so that its help answers at once."""
+"""The options of `ugts report` and `ugts runs`. This module imports nothing heavy: their help answers at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -19,3 +19,22 @@ class ReportOptions:
     """Folder of a run, finished or not, of a search, or of a reproduction."""
     out: str = ""
     """The file. An earlier report is replaced, but nothing else. Empty: report.html in the folder."""
+
+
+Column = Literal["folder", "data", "arch", "method", "sparsity", "valid", "test", "bytes", "epochs", "seconds"]
+
+
+@dataclass(frozen=True)
+class RunsOptions:
+    """List runs, finished and unfinished: data, network, method, sparsity, metrics, bytes, epochs and seconds.
+
+    Those of an unfinished run are of its last measured epoch, and its epochs are shown as 12/400.
+    """
+
+    folders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER ...]")] = ("runs",)
+    """Folders of runs, or folders with runs at any depth, such as those of searches and reproductions."""
+    sort: Column = "folder"
+    """The field to sort by. The highest sparsity, validation and test metric come first, otherwise the lowest value.
+    Unknown values come last."""
+    json: bool = False
+    """Print JSON instead of a table, with the name of the metric and the state of each run."""

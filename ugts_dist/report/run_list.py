@@ -1,0 +1,159 @@
+"""`ugts runs`: the runs in folders, one line each. This module imports nothing heavy: the list appears at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ugts_dist.config import Config
+from ugts_dist.errors import InputError
+from ugts_dist.report.files import Folder, number
+from ugts_dist.report.options import Column, RunsOptions
+from ugts_dist.terminal import escaped
+from ugts_dist.text_files import parse_json, read_toml
+
+_log = logging.getLogger(__name__)
+
+COLUMNS: tuple[str, ...] = get_args(Column)
+_TEXTS = ("folder", "data", "arch", "method")
+_HIGHEST_FIRST = ("sparsity", "valid", "test")
+
+State = Literal["finished", "unfinished", "damaged"]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run: its result, or its last measured epoch. None for what is not known.
+
+    Attributes:
+        epochs: number of epochs that are done.
+        epochs_configured: number of epochs of the whole run.
+    """
+
+    folder: str
+    state: State
+    data: str
+    arch: str
+    method: str
+    metric: str | None
+    sparsity: float | None
+    valid: float | None
+    test: float | None
+    bytes: float | None
+    epochs: float
+    epochs_configured: int
+    seconds: float | None
+
+
+def run_list(options: RunsOptions) -> str:
+    """The table or the JSON. A line is logged for each file that can't be read.
+
+    Raises InputError for a folder that does not exist.
+    """
+    rows = _sorted(_rows(options.folders), options.sort)
+    if options.json:
+        return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+    return "\n".join(_table(rows)) if rows else f"no runs in {', '.join(options.folders)}"
+
+
+def _rows(folders: Iterable[str]) -> Iterator[RunRow]:
+    """Each run once, also if folders contain each other."""
+    known = set()
+    for name in folders:
+        if not Path(name).is_dir():
+            raise InputError(f"{name}: not a folder; allowed are folders of runs, or with runs in them")
+        for path in _runs(name):
+            if path.resolve() not in known:
+                known.add(path.resolve())
+                yield from _row(path)
+
+
+def _runs(top: str) -> Iterator[Path]:
+    """The folders of runs at any depth. Hidden folders are left out: a process may be making a run in them."""
+    for folder, inner, files in os.walk(top):
+        if "config.toml" in files:
+            yield Path(folder)
+            inner.clear()
+        inner[:] = [name for name in inner if not name.startswith(".")]
+
+
+def _row(path: Path) -> Iterator[RunRow]:
+    """The row of a run; none without a readable configuration."""
+    folder = Folder(path)
+    try:
+        config = Config.from_dict(read_toml(path / "config.toml", "a configuration"), str(path / "config.toml"))
+    except InputError as error:
+        _log.warning(f"{error}; this folder is left out")
+        return
+    result = folder.result()
+    found = _last_epoch(folder) if result is None else result
+    last = number(found, "epoch")
+    done = 0 if last is None else last + 1
+    for problem in folder.problems:
+        _log.warning(problem)
+    yield RunRow(
+        folder=str(path),
+        state="damaged" if folder.problems else "unfinished" if result is None else "finished",
+        data=config.data_name,
+        arch=config.model.arch,
+        method=config.supermask.method,
+        metric=str(found["metric"]) if "metric" in found else None,
+        sparsity=number(found, "sparsity"),
+        valid=number(found, "valid"),
+        test=number(found, "test"),
+        bytes=number(found, "bytes"),
+        epochs=done if result is None else config.run.epochs,
+        epochs_configured=config.run.epochs,
+        seconds=number(found, "seconds"),
+    )
+
+
+def _last_epoch(folder: Folder) -> Mapping[str, Any]:
+    """The last measured epoch; empty before the first one."""
+    # Text after the last end of a line is still being written.
+    lines = (folder.text("metrics.jsonl") or "").split("\n")[:-1]
+    if not lines:
+        return {}
+    try:
+        return parse_json(lines[-1])
+    except ValueError as error:
+        folder.problems.append(f"{folder.path / 'metrics.jsonl'}: line {len(lines)} is damaged ({error})")
+        return {}
+
+
+def _sorted(rows: Iterable[RunRow], column: str) -> list[RunRow]:
+    by_folder = sorted(rows, key=lambda row: row.folder)
+    known = [row for row in by_folder if getattr(row, column) is not None]
+    unknown = [row for row in by_folder if getattr(row, column) is None]
+    if column in _HIGHEST_FIRST:
+        return sorted(known, key=lambda row: -float(getattr(row, column))) + unknown
+    return sorted(known, key=lambda row: getattr(row, column)) + unknown
+
+
+def _table(rows: Sequence[RunRow]) -> Iterator[str]:
+    """Aligned lines that are never folded, so that each run has one."""
+    cells = [COLUMNS, *(tuple(_shown(row, column) for column in COLUMNS) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        aligned = (
+            text.ljust(width) if column in _TEXTS else text.rjust(width)
+            for column, text, width in zip(COLUMNS, line, widths, strict=True)
+        )
+        yield "  ".join(aligned).rstrip()
+
+
+def _shown(row: RunRow, column: str) -> str:
+    value = getattr(row, column)
+    if value is None:
+        return "-"
+    if column == "epochs":
+        return f"{value:g}" if row.state == "finished" else f"{value:g}/{row.epochs_configured}"
+    if column in _TEXTS:
+        return escaped(value)
+    return format(value, {"bytes": ",", "seconds": ".1f"}.get(column, ".4f"))
