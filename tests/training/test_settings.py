@@ -100,7 +100,18 @@ def test_square_layers_stay_narrow() -> None:
     small, usual = chosen(replace(large, num_features=6)), chosen(large)
     assert "model.width" not in small, "a skip makes the first layer square"
     assert small["optim.lr"] < usual["optim.lr"]
-    assert chosen(large, model__depth=3)["model.width"] == 1024, "a layer of 2,048 by 2,048 takes long"
+    assert chosen(large, model__depth=3)["model.width"] == 512, "a layer of 2,048 by 2,048 takes long"
+
+
+def test_sampled_square_layers_have_a_skip_and_a_small_rate() -> None:
+    large = replace(SEEN, num_nodes=200_000, num_edges=3_000_000, num_labels=90_000)
+    for depth in (3, 8):
+        got = chosen(large, model__depth=depth)
+        assert got["model.skip"] == "initial"
+        assert got["supermask.min_layer_density"] > 0
+        assert got["optim.lr"] < chosen(large)["optim.lr"]
+    assert "model.skip" not in chosen(large, model__depth=3, supermask__method="dense")
+    assert "model.skip" not in chosen(SEEN, model__depth=3), "a full batch learns without"
 
 
 def test_a_sparse_ticket_of_a_sampled_graph_is_twice_as_wide() -> None:

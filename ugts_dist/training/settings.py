@@ -71,7 +71,10 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     is_ticket = config.supermask.masks
     yield _features(traits)
     yield _architecture(traits)
-    yield _few_features(config, traits)
+    if traits.num_features <= _FEW_FEATURES:
+        yield _few_features(config, traits)
+    elif sampled and is_ticket:
+        yield _sampled_depth(config)
     yield _depth(config)
     yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
@@ -110,11 +113,20 @@ def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
 
     The global threshold would mask the square layers completely: their initial scores are smaller than the inputs'.
     """
-    if traits.num_features > _FEW_FEATURES or config.model.depth >= DEEP:
+    if config.model.depth >= DEEP:
         return
     yield Choice("model.skip", "initial", f"{traits.num_features} features: square layers combine them")
     if config.supermask.masks:
         yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
+
+
+def _sampled_depth(config: Config) -> Iterator[Choice]:
+    """Without a skip, a sampled ticket with square layers loses one of them early and then learns nothing."""
+    if not 2 < config.model.depth < DEEP:
+        return
+    reason = f"model.depth is {config.model.depth}, sampled"
+    yield Choice("model.skip", "initial", reason)
+    yield Choice("supermask.min_layer_density", 0.3, reason)
 
 
 def _labels_and_features(traits: Traits) -> str:
@@ -146,16 +158,17 @@ def _logits(traits: Traits) -> Iterator[Choice]:
 
 def _width(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
     """A ticket's weight takes a bit or less, so it can have more of them to choose from."""
-    sparsity = config.supermask.sparsity
+    sparsity, bits = config.supermask.sparsity, "a weight of a ticket takes a bit or less"
     if traits.num_features <= _FEW_FEATURES:
         return  # square layers: wider ones are slow
-    is_small = traits.num_nodes <= _WIDEST_NODES and config.model.depth <= 2
-    if sampled and sparsity >= _SPARSE_FROM and is_small:
-        yield Choice("model.width", 2048, f"sparsity {sparsity:g}: a weight of a ticket takes a bit or less")
+    if sampled and config.model.depth > 2:
+        yield Choice("model.width", 512, f"model.depth is {config.model.depth}: wider square layers are slow")
+    elif sampled and sparsity >= _SPARSE_FROM and traits.num_nodes <= _WIDEST_NODES:
+        yield Choice("model.width", 2048, f"sparsity {sparsity:g}: {bits}")
     elif sampled:
-        yield Choice("model.width", 1024, "a weight of a ticket takes a bit or less")
+        yield Choice("model.width", 1024, bits)
     elif traits.num_features <= _NARROW:
-        yield Choice("model.width", 512, f"{traits.num_features:,} features: a weight of a ticket takes a bit or less")
+        yield Choice("model.width", 512, f"{traits.num_features:,} features: {bits}")
 
 
 def _full_batch(traits: Traits) -> Iterator[Choice]:
@@ -175,19 +188,21 @@ def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice
     yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
     yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
     yield Choice("optim.schedule", "cosine", "few epochs")
-    yield _sampled_rate(traits, is_ticket)
+    yield _sampled_rate(config, traits)
     if is_ticket:
         yield Choice("supermask.ramp", 0.25, "few epochs")
     if is_ticket and config.model.depth < DEEP:  # deep networks have it already
         yield Choice("supermask.weight_init", "balanced", "what all inputs have in common cancels")
 
 
-def _sampled_rate(traits: Traits, is_ticket: bool) -> Choice:
+def _sampled_rate(config: Config, traits: Traits) -> Choice:
     """Scores need a higher rate than weights, but square layers train badly if their masks change too fast."""
-    if not is_ticket:
+    if not config.supermask.masks:
         return Choice("optim.lr", 0.003, "few epochs")
     if traits.num_features <= _FEW_FEATURES:
         return Choice("optim.lr", 0.001, f"{traits.num_features} features: square layers")
+    if config.model.depth > 2:
+        return Choice("optim.lr", 0.003, f"model.depth is {config.model.depth}: square layers")
     return Choice("optim.lr", 0.03, "few epochs")
 
 
