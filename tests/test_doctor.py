@@ -312,6 +312,12 @@ def test_samples_that_differ_between_devices_fail(monkeypatch: pytest.MonkeyPatc
         checks.same_samples("cpu")
 
 
+def test_the_checks_of_a_gpu_hold_on_the_cpu() -> None:
+    training, samples = run(report.on_device("cpu"), timeout=60)
+    assert (training.ok, training.name) == (True, "training on cpu")
+    assert (samples.ok, samples.text) == (True, "5 steps draw the same subgraphs as on the CPU")
+
+
 # The command
 
 

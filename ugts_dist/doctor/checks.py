@@ -1,7 +1,8 @@
 """The checks: torch and its GPUs, samplers, datasets, stores, and small tests of basic guarantees.
 
-Each function runs in a child process (see `isolated`). It returns its result as a text, in some cases with rows, and
-raises an error if a guarantee does not hold. The parent process imports this module, so it imports nothing heavy.
+Each function runs in a child process, in a temporary folder (see `isolated`). It returns its result as a text, in some
+cases with rows, and raises an error if a guarantee does not hold. The parent process imports this module, so it imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import get_args
 
@@ -171,17 +171,16 @@ def all_reduce() -> str:
     """Processes add up their ranks with gloo; their rendezvous is a file."""
     from torch.multiprocessing.spawn import start_processes
 
-    with tempfile.TemporaryDirectory() as folder:
-        meet = str(Path(folder, "meet"))
-        start_processes(_add_ranks, (meet,), _WORLD_SIZE, start_method="fork")
+    start_processes(_add_ranks, (), _WORLD_SIZE, start_method="fork")
     return f"{_WORLD_SIZE} processes agree on a sum"
 
 
-def _add_ranks(rank: int, meet: str) -> None:
+def _add_ranks(rank: int) -> None:
     import torch
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=_WORLD_SIZE)
+    meet = Path("meet").absolute().as_uri()
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=_WORLD_SIZE)
     total = torch.full((1000,), float(rank + 1))
     dist.all_reduce(total)
     expected = _WORLD_SIZE * (_WORLD_SIZE + 1) / 2
@@ -202,19 +201,17 @@ def training(device: str) -> str:
     place = torch.device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    with tempfile.TemporaryDirectory() as folder:
-        config = load_preset("digits").replace(
-            {
-                "supermask.sparsity": _SPARSITY,
-                "run.epochs": _EPOCHS,
-                "run.device": place.type,
-                "run.folder": str(Path(folder, "run")),
-                "log.progress": False,
-                "log.tensorboard": False,
-            }
-        )
-        result, path = run(config, Ranks(device=place))
-        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    config = load_preset("digits").replace(
+        {
+            "supermask.sparsity": _SPARSITY,
+            "run.epochs": _EPOCHS,
+            "run.device": place.type,
+            "run.folder": f"run-{place.type}",
+            "log.tensorboard": False,
+        }
+    )
+    result, folder = run(config, Ranks(device=place))
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     if len(losses) != _EPOCHS or not all(math.isfinite(loss) for loss in losses):
         raise AssertionError(f"the losses of {_EPOCHS} epochs are {losses}")

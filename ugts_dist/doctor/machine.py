@@ -74,7 +74,7 @@ def facts(root: Path = Path("/")) -> Facts:
         ("memory by cgroup", min(limits, default=None)),
         ("/dev/shm", Size(shared.total) if shared else None),
         ("free in /dev/shm", Size(shared.free) if shared else None),
-        ("open files", None if files == resource.RLIM_INFINITY else files if files > _FEW_OPEN_FILES else few),
+        ("limit of open files", None if files == resource.RLIM_INFINITY else files if files > _FEW_OPEN_FILES else few),
         ("huge pages", _chosen(pages / "enabled")),
         ("huge pages of shared memory", _chosen(pages / "shmem_enabled")),
     ]

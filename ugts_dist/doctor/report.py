@@ -56,12 +56,13 @@ def examine(options: DoctorOptions) -> Report:
         packages = list(pool.map(partial(examine_package, timeout=options.timeout), PACKAGES))
         torch, ours, datasets, stores, *tests = [check for each in pending for check in each.result()]
         gpus = [row.name for row in torch.rows if row.name.startswith("cuda:") and not options.quick]
-        tests += [check for found in pool.map(run_all, map(_on_gpu, gpus)) for check in found]
+        tests += [check for found in pool.map(run_all, map(on_device, gpus)) for check in found]
     sections = {"devices": [torch], "backends": [ours, *packages], "data": [datasets, stores], "self_test": tests}
     return Report(machine.versions(), machine.facts(), sections)
 
 
-def _on_gpu(device: str) -> list[Task]:
+def on_device(device: str) -> list[Task]:
+    """The checks of a GPU, in one process."""
     return [
         (f"training on {device}", partial(checks.training, device)),
         (f"same samples on {device}", partial(checks.same_samples, device)),
