@@ -93,6 +93,8 @@ def test_commands_start(program: Path, folder: Path) -> None:
     assert run(program, folder, "ugts", "--version").startswith(f"ugts_dist {ugts_dist.__version__}, torch ")
     assert "cora-gcn-dense" in run(program, folder, "ugts", "train", "--help")
     assert "--objective" in run(program, folder, "ugts", "tune", "--help")
+    assert "  cora-gcn-dense " in run(program, folder, "ugts", "presets")
+    assert "Cora, GAT / UGTs / 0.9" in run(program, folder, "ugts", "reproduce", "table5", "--list")
     assert not list(folder.iterdir())
 
 
@@ -100,6 +102,7 @@ def test_a_preset_is_trained_on_two_ranks_and_evaluated(program: Path, folder: P
     train = ("-m", "ugts_dist", "train", "--preset", "digits", "--run.epochs", "4", "--run.folder", "run")
     run(program, folder, "ugts-launch", "--standalone", "--nproc_per_node=2", *train)
     assert "test accuracy" in run(program, folder, "ugts", "evaluate", "run")
+    assert run(program, folder, "ugts", "runs", ".").splitlines()[1].split()[:2] == ["run", "digits"]
 
 
 def test_studies_and_published_figures_are_read(program: Path, folder: Path) -> None:
