@@ -199,10 +199,8 @@ def _sampled_rate(config: Config, traits: Traits) -> Choice:
     """Scores need a higher rate than weights, but square layers train badly if their masks change too fast."""
     if not config.supermask.masks:
         return Choice("optim.lr", 0.003, "few epochs")
-    if traits.num_features <= _FEW_FEATURES:
-        return Choice("optim.lr", 0.001, f"{traits.num_features} features: square layers")
-    if config.model.depth > 2:
-        return Choice("optim.lr", 0.003, f"model.depth is {config.model.depth}: square layers")
+    if traits.num_features <= _FEW_FEATURES or config.model.depth > 2:
+        return Choice("optim.lr", 0.001, "square layers")
     return Choice("optim.lr", 0.03, "few epochs")
 
 
