@@ -19,6 +19,7 @@ from ugts_dist.checkpointing.identity import absolute_value, with_absolute_paths
 from ugts_dist.config import Config, flat, load_preset, load_toml
 from ugts_dist.config_names import current_fields, field_names, note_old_names, stored_fields
 from ugts_dist.errors import InputError, refuse_unknown
+from ugts_dist.methods import METHODS
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
 
 FORMAT = 1
@@ -216,8 +217,11 @@ def _check(part: Part, search: SearchOptions, source: str) -> None:
         if isinstance(domain, Interval) and search.kind == "grid":
             allowed = "a list for kind grid; kinds random and optuna take intervals"
             raise InputError(f"{source}: fields.{name!r} is an interval, allowed is {allowed}")
-    if "dense" in _possible(part, METHOD):
-        raise InputError(f"{source}: {METHOD} is 'dense'; allowed are tickets, [dense] describes the dense networks")
+    trained = [name for name in _possible(part, METHOD) if not METHODS[name].masks]
+    if trained:
+        raise InputError(
+            f"{source}: {METHOD} is {trained[0]!r}; allowed are tickets, [dense] describes the dense networks"
+        )
     if search.warm_start:
         if isinstance(part.fields.get(SPARSITY), Interval):
             raise InputError(f"{source}: fields.{SPARSITY!r} is an interval, allowed is a list, as warm_start is true")

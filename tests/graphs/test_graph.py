@@ -78,6 +78,14 @@ INF = torch.ones(6, 2)
 INF[0, 0] = torch.inf
 
 
+def test_masks_are_taken_for_their_nodes() -> None:
+    ids = parts()
+    masks = {split: torch.zeros(6, dtype=torch.bool).index_fill(0, ids[split], True) for split in ("train", "valid")}
+    graph = from_edges(**{**ids, **masks})
+    assert torch.equal(graph.train, ids["train"].sort().values)
+    assert torch.equal(graph.valid, ids["valid"].sort().values)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -101,6 +109,7 @@ INF[0, 0] = torch.inf
         ({"test": torch.tensor([6])}, "toy: test has node 6; allowed: 0 to 5"),
         ({"valid": torch.tensor([-1])}, "toy: valid has node -1; allowed: 0 to 5"),
         ({"train": torch.tensor([0, 0])}, "toy: train has node 0 out of order or repeated"),
+        ({"train": torch.tensor([True, False])}, "toy: train has a mask of shape (2,); allowed: a mask of shape (6,)"),
         ({"test": torch.tensor([3, 1])}, "toy: test has node 1, which is also in train"),
         ({"valid": torch.tensor([0])}, "toy: valid has node 0, which is also in train"),
     ],

@@ -74,8 +74,8 @@ def from_edges(
     """Build a checked graph from a list of edges.
 
     ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
-    loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order. Raises InputError as ``validate``
-    does.
+    loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
+    Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
         raise _error(name, "x", f"shape {tuple(x.shape)}", "[num_nodes, num_features] with at least one node")
@@ -98,13 +98,22 @@ def from_edges(
         indptr=indptr,
         indices=indices,
         y=y.long(),
-        train=train.long().sort().values,
-        valid=valid.long().sort().values,
-        test=test.long().sort().values,
+        train=_node_ids(name, "train", train, num_nodes),
+        valid=_node_ids(name, "valid", valid, num_nodes),
+        test=_node_ids(name, "test", test, num_nodes),
         num_classes=int(y.max()) + 1 if num_classes is None else num_classes,
     )
     validate(graph)
     return graph
+
+
+def _node_ids(name: str, array: str, nodes: Tensor, num_nodes: int) -> Tensor:
+    """Ascending node ids of ids in any order, or of a boolean mask as PyG's datasets have it."""
+    if nodes.dtype != torch.bool:
+        return nodes.long().sort().values
+    if nodes.shape != (num_nodes,):
+        raise _error(name, array, f"a mask of shape {tuple(nodes.shape)}", f"a mask of shape ({num_nodes},), or ids")
+    return nodes.nonzero().flatten()
 
 
 def neighbours(graph: Graph, start: int, stop: int) -> tuple[Tensor, Tensor]:
