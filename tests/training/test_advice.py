@@ -14,19 +14,36 @@ from tests.training.helpers import planted_graph
 from ugts_dist.cli import main
 from ugts_dist.config import Config
 from ugts_dist.graphs.store_writer import write_store
+from ugts_dist.supermask import Supermask, Ticket, sparsify
 from ugts_dist.training.settings import advice
 
 QUIET = ["--no-rules", "--log.no-progress", "--log.no-tensorboard", "--run.epochs", "60", "--model.width", "64"]
 
 
-def told(valid: float, sparse: bool = False, **changes: object) -> str:
+@pytest.fixture
+def ticket(tmp_path: Path) -> Path:
+    """A ticket of two layers, each of which keeps half of its weights."""
+    Ticket.of(half_masked()).save(tmp_path / "best.ticket")
+    return tmp_path / "best.ticket"
+
+
+def half_masked(first: float = 0.0) -> Supermask:
+    """Two layers of equal size at sparsity 0.5; `first` is added to the scores of the first one."""
+    mask = sparsify(torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)), seed=0)
+    with torch.no_grad():
+        mask.scores()[0] += first
+    mask.step(0.5)
+    return mask
+
+
+def told(path: Path, valid: float, sparse: bool = False, **changes: object) -> str:
     config = Config().replace({name.replace("__", "."): value for name, value in changes.items()})
     graph = planted_graph()
-    return advice(config, replace(graph, x=(graph.x > 2.5).float()) if sparse else graph, valid)
+    return advice(config, replace(graph, x=(graph.x > 2.5).float()) if sparse else graph, valid, path)
 
 
-def test_what_has_learnt_something_is_not_told() -> None:
-    assert told(0.9) == ""
+def test_what_has_learnt_something_is_not_told(ticket: Path) -> None:
+    assert told(ticket, 0.9) == ""
 
 
 @pytest.mark.parametrize(
@@ -40,15 +57,16 @@ def test_what_has_learnt_something_is_not_told() -> None:
         ({"data__standardize": True, "supermask__method": "dense"}, "another --optim.lr"),
     ],
 )
-def test_the_remedy_is_what_the_run_lacks(changes: dict[str, Any], remedy: str) -> None:
-    line = told(0.2, **changes)
+def test_the_remedy_is_what_the_run_lacks(ticket: Path, changes: dict[str, Any], remedy: str) -> None:
+    line = told(ticket, 0.2, **changes)
     assert "nothing was learnt" in line
     assert f"try {remedy}" in line
 
 
-def test_layers_without_a_weight_are_named() -> None:
-    line = advice(Config(), planted_graph(), 0.2, ["convs.1.lin.weight"])
-    assert "try --supermask.min-layer-density 0.3 (no weight of convs.1.lin.weight is left)" in line
+def test_layers_without_a_weight_are_named(tmp_path: Path) -> None:
+    Ticket.of(half_masked(first=-9.0)).save(tmp_path / "best.ticket")
+    line = told(tmp_path / "best.ticket", 0.2)
+    assert "try --supermask.min-layer-density 0.3 (no weight of 0.weight is left)" in line
 
 
 def test_a_run_looks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,9 +76,9 @@ def test_a_run_looks_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no weight of " in capsys.readouterr().err
 
 
-def test_of_a_single_class_a_right_answer_is_no_failure() -> None:
+def test_of_a_single_class_a_right_answer_is_no_failure(ticket: Path) -> None:
     graph = planted_graph()
-    assert advice(Config(), replace(graph, y=torch.zeros_like(graph.y)), 1.0) == ""
+    assert advice(Config(), replace(graph, y=torch.zeros_like(graph.y)), 1.0, ticket) == ""
 
 
 def test_the_remedy_helps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,6 @@ from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
-from ugts_dist.supermask import Ticket
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.placement import check_size
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
@@ -78,7 +77,7 @@ def run(
             raise
         if ranks.is_main:
             write_result(opened.path, result.to_dict())
-            if isinstance(data, Graph) and (line := advice(config, data, result.valid, _masked_layers(result))):
+            if isinstance(data, Graph) and (line := advice(config, data, result.valid, Path(result.path))):
                 _log.warning(line)
     return result, opened.path
 
@@ -99,13 +98,6 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
     text = ranks.broadcast_text(json.dumps([dataclasses.astuple(choice) for choice in ranks.raise_together(chosen)]))
     choices = [Choice(*each) for each in json.loads(text)]
     return with_choices(config, choices), [str(choice) for choice in choices]
-
-
-def _masked_layers(result: Result) -> list[str]:
-    """Names of the ticket's weights that are completely masked."""
-    if not result.path.endswith(".ticket"):
-        return []
-    return [name for name, mask in Ticket.load(Path(result.path)).masks.items() if not mask.any()]
 
 
 def _known_result(values: dict[str, Any], folder: Path) -> Result:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits, density
+from ugts_dist.supermask import Ticket
 
 DENSE_FROM = 0.25  # fraction of non-zero features from which columns are standardised
 _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # larger graphs are sampled
@@ -71,10 +73,7 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     is_ticket = config.supermask.masks
     yield _features(traits)
     yield _architecture(traits)
-    if traits.num_features <= _FEW_FEATURES:
-        yield _few_features(config, traits)
-    elif sampled and is_ticket:
-        yield _sampled_depth(config)
+    yield _square_layers(config, traits, sampled)
     yield _depth(config)
     yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
@@ -108,25 +107,24 @@ def _depth(config: Config) -> Iterator[Choice]:
         yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
 
 
-def _few_features(config: Config, traits: Traits) -> Iterator[Choice]:
-    """A ticket that keeps a tenth of so few inputs can't combine them; square layers after a linear one can.
+def _square_layers(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
+    """Square layers combine few features. In a ticket, the global threshold would mask such layers completely.
 
-    The global threshold would mask the square layers completely: their initial scores are smaller than the inputs'.
+    The reason is that their initial scores are smaller than those of the inputs. A full batch of depth 3 recovers from
+    this; a sampled one does not, and learns nothing.
     """
+    is_ticket = config.supermask.masks
     if config.model.depth >= DEEP:
         return
-    yield Choice("model.skip", "initial", f"{traits.num_features} features: square layers combine them")
-    if config.supermask.masks:
-        yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
-
-
-def _sampled_depth(config: Config) -> Iterator[Choice]:
-    """Without a skip, a sampled ticket with square layers loses one of them early and then learns nothing."""
-    if not 2 < config.model.depth < DEEP:
+    if traits.num_features <= _FEW_FEATURES:
+        reason = f"{traits.num_features} features: square layers combine them"
+    elif sampled and is_ticket and config.model.depth > 2:
+        reason = f"model.depth is {config.model.depth}, sampled"
+    else:
         return
-    reason = f"model.depth is {config.model.depth}, sampled"
     yield Choice("model.skip", "initial", reason)
-    yield Choice("supermask.min_layer_density", 0.3, reason)
+    if is_ticket:
+        yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
 
 
 def _labels_and_features(traits: Traits) -> str:
@@ -204,26 +202,27 @@ def _sampled_rate(config: Config, traits: Traits) -> Choice:
     return Choice("optim.lr", 0.03, "few epochs")
 
 
-def advice(config: Config, graph: Graph, valid: float, masked: Sequence[str] = ()) -> str:
+def advice(config: Config, graph: Graph, valid: float, path: Path) -> str:
     """A line about a network that is no better than the most frequent class, with a remedy; otherwise empty.
 
     Args:
         valid: its validation accuracy.
-        masked: its layers without any weight left.
+        path: its file.
     """
     labels = graph.y[graph.valid]
     commonest = float(labels.bincount().max()) / labels.numel()
     if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
         return ""
     text = f"validation accuracy {valid:.3f} is that of the most frequent class ({commonest:.3f})"
-    return f"{text}: nothing was learnt; try {_remedy(config, graph, masked)}"
+    return f"{text}: nothing was learnt; try {_remedy(config, graph, path)}"
 
 
-def _remedy(config: Config, graph: Graph, masked: Sequence[str]) -> str:
+def _remedy(config: Config, graph: Graph, path: Path) -> str:
     ticket, model = config.supermask.masks, config.model
     if model.depth >= DEEP and model.skip == "none":
         deep = "--model.skip initial --model.dropout-at input"
         return f"{deep} --supermask.weight-init balanced --supermask.min-layer-density 0.3" if ticket else deep
+    masked = [name for name, mask in Ticket.load(path).masks.items() if not mask.any()] if ticket else []
     if masked:
         return f"--supermask.min-layer-density 0.3 (no weight of {', '.join(masked)} is left)"
     if not config.data.standardize and density(graph.x) >= DENSE_FROM:
