@@ -22,6 +22,7 @@ from typing import Any
 from ugts_dist.config import Config, load_preset
 from ugts_dist.experiments.grid import finished, run_grid
 from ugts_dist.plots import new_plots, png
+from ugts_dist.spread import Spread
 
 GRAPHS = ("cora", "citeseer")
 ARCHS = ("gcn", "gat", "gin")
@@ -66,7 +67,7 @@ class Measured:
         return statistics.mean(result[key] for result in self.results) if self.results else math.nan
 
     def deviation(self, key: str = "test") -> float:
-        return statistics.stdev(result[key] for result in self.results) if len(self.results) > 1 else 0.0
+        return Spread.of([result[key] for result in self.results]).deviation if self.results else 0.0
 
     def __str__(self) -> str:
         if not self.results:

@@ -23,6 +23,7 @@ from ugts_dist.atomic import write_text
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.spread import Spread
+from ugts_dist.terminal import log_to_stderr
 from ugts_dist.training.run import run
 
 RESULTS = Path(__file__).parent / "results" / "arxiv_structure.json"
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    log_to_stderr()
     rows: Rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for network in [] if options.table else options.only:
         for seed in options.seeds:

@@ -14,6 +14,7 @@ from measured_files import TICKET, Point
 from side_by_side import table
 
 from ugts_dist.plots import new_plot, png
+from ugts_dist.spread import Spread
 
 # Of dense networks, the curves that are drawn: along the sparsities, or for a whole network along its kinds of values.
 _DRAWN = ("whole", "pruned, float16", "pruned, tuned, float16", "pruned, tuned, int4")
@@ -91,7 +92,7 @@ def best_rows(measured: Iterable[Measured]) -> list[Row]:
                 statistics.mean(p.packed for p in points),
                 statistics.mean(p.valid for p in points),
                 statistics.mean(tests),
-                statistics.stdev(tests) if len(tests) > 1 else 0.0,
+                Spread.of(tests).deviation,
                 len(points),
                 setting,
             )

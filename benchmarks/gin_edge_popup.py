@@ -75,10 +75,10 @@ def best(runs: Runs, graph: str, method: str, sparsity: float) -> Settings:
 def table(runs: Runs) -> str:
     lines = ["| graph | sparsity | method | chosen | seeds | validation | test |", "|---" * 7 + "|"]
     for graph, sparsity, method in itertools.product(GRAPHS, SPARSITIES, ("ugts", "edge-popup")):
+        if any(validation(runs, graph, method, sparsity, settings) < 0 for settings in grid(method)):
+            continue
         chosen = best(runs, graph, method, sparsity)
         found = [runs[name] for seed in SEEDS if (name := key(graph, method, sparsity, chosen, seed)) in runs]
-        if len(found) < 2:
-            continue
         shown = [f"{Spread.of([100 * one[kind] for one in found]):.1f}" for kind in ("valid", "test")]
         said = ", ".join(f"{name.partition('.')[2]} {value:g}" for name, value in chosen.items())
         lines.append(f"| {graph} | {sparsity} | {method} | {said} | {len(found)} | {shown[0]} | {shown[1]} |")

@@ -399,6 +399,8 @@ def test_a_removed_field_is_read_where_it_had_no_effect() -> None:
     values = Config().to_dict()
     values["optim"]["average"] = 0.0
     assert Config.from_dict(values, "old.toml") == Config()
+    values["optim"]["average"] = 0
+    assert Config.from_dict(values, "old.toml") == Config(), "a whole number passes as a float"
     values["optim"]["average"] = 0.9
     with pytest.raises(InputError, match=r"old.toml: unknown field in \[optim\] 'average'"):
         Config.from_dict(values, "old.toml")

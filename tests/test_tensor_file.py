@@ -6,6 +6,7 @@ import re
 import resource
 import struct
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +287,7 @@ def test_the_headers_that_are_changed_below_are_sound(tmp_path: Path) -> None:
         ({"dtype": "U9"}, "unknown variant `U9`"),
         ({"dtype": "F4"}, "invalid shape, data type, or offset"),
         ({"dtype": "U16", "shape": [6]}, "'x' is torch.uint16, allowed are torch.float64"),
-        ({"dtype": "F8_E8M0"}, "dtype 'F8_E8M0', which torch has not"),
+        ({"dtype": "F8_E8M0"}, "dtype 'F8_E8M0', which torch lacks"),
         ({"dtype": ["U8"]}, "invalid type: sequence"),
         ({"dtype": "F32"}, "invalid shape, data type, or offset"),
         ({"dtype": ...}, "missing field `dtype`"),
@@ -467,3 +468,15 @@ def test_files_are_read_and_written_in_threads(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(found[number], torch.full((1000,), number)) for number in range(4))
+
+
+def test_a_header_is_refused_before_the_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"\xff" * 8)
+    os.truncate(path, 2**31)  # takes no space
+    tracemalloc.start()
+    message = refused(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "its header has" in message
+    assert peak < 2**22

@@ -16,7 +16,7 @@ import tomli_w
 from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search
 from ugts_dist.checkpointing.identity import absolute_value, with_absolute_paths
-from ugts_dist.config import Config, flat, load_preset, load_toml
+from ugts_dist.config import Config, load_preset, load_toml
 from ugts_dist.config_names import current_fields, field_names, note_old_names, stored_fields
 from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.methods import METHODS
@@ -217,7 +217,8 @@ def _check(part: Part, search: SearchOptions, source: str) -> None:
         if isinstance(domain, Interval) and search.kind == "grid":
             allowed = "a list for kind grid; kinds random and optuna take intervals"
             raise InputError(f"{source}: fields.{name!r} is an interval, allowed is {allowed}")
-    trained = [name for name in _possible(part, METHOD) if not METHODS[name].masks]
+    possible = _possible(part, METHOD)  # not checked yet: any value
+    trained = [name for name, method in METHODS.items() if not method.masks and name in possible]
     if trained:
         raise InputError(
             f"{source}: {METHOD} is {trained[0]!r}; allowed are tickets, [dense] describes the dense networks"
@@ -233,7 +234,8 @@ def _possible(part: Part, name: str) -> tuple[Any, ...]:
     """The values that a field can have; empty for an interval."""
     domain = part.fields.get(name)
     if domain is None:
-        return (flat(part.base.to_dict())[name],)
+        section, _, field = name.partition(".")
+        return (getattr(getattr(part.base, section), field),)
     return domain.values if isinstance(domain, Values) else ()
 
 

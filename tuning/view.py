@@ -106,11 +106,11 @@ class View:
         self._show_whole()
 
     def _show_whole(self) -> None:
-        standing, now = self._status, self._clock()
+        status, now = self._status, self._clock()
         if self._is_log and now >= self._next:
             self._next = now + self._every
-            _log.info(standing.line(now))
-        total, done = sum(standing.epochs.values()), sum(standing.done.values())
+            _log.info(status.line(now))
+        total, done = sum(status.epochs.values()), sum(status.done.values())
         self._progress.update(self._whole, total=total, completed=done, note=self._counts())
 
     def _counts(self) -> str:

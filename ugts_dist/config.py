@@ -54,7 +54,7 @@ _LATER = {
     "supermask.fold": False,
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.
-_REMOVED = {("optim.average", 0.0)}
+_REMOVED = {"optim.average": 0}
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _section(cls: type, name: str, values: Any) -> Any:
 
 
 def _is_removed(field: str, value: Any) -> bool:
-    return isinstance(value, float) and (field, value) in _REMOVED
+    return field in _REMOVED and isinstance(value, int | float) and value == _REMOVED[field]
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:

@@ -25,11 +25,14 @@ def output() -> Console:
 
 
 def new_table(title: str, headings: Iterable[str], numbers: bool = True) -> Table:
-    """A table without rows. Its columns, except the first, contain numbers or text."""
+    """A table without rows. Its columns, except the first, contain numbers or text.
+
+    On a narrow terminal all columns fold: a number is never cut.
+    """
     table = Table(title=plain(title) if title else None, title_justify="left", title_style="bold")
     for number, heading in enumerate(headings):
         is_number = numbers and number > 0
-        table.add_column(plain(heading), overflow="fold", no_wrap=is_number, justify="right" if is_number else "left")
+        table.add_column(plain(heading), overflow="fold", justify="right" if is_number else "left")
     return table
 
 

@@ -6,9 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 TRY_AGAIN = 75  # exit code EX_TEMPFAIL of sysexits.h: a stopped run that has saved a checkpoint
-
-
-_MOST_LISTED = 20
+_MOST_LISTED = 30  # known names that a message lists
 
 
 class InputError(ValueError):

@@ -10,6 +10,7 @@ memory or a bad disk.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -72,7 +73,7 @@ def tensor_file_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any], 
     # One entry only: safetensors writes several in a random order.
     data = safetensors.torch.save(held, {kind: to_json(sealed)})
     from_json(to_json(sealed))
-    _header(data)
+    _header(io.BytesIO(data), len(data))
     return data
 
 
@@ -131,13 +132,14 @@ def _read(file: BinaryIO, max_bytes: int) -> tuple[Any, dict[str, Tensor]]:
     size = os.fstat(file.fileno()).st_size
     if not 8 <= size <= max_bytes:
         raise ValueError(f"it has {size} bytes, allowed are 8 to {max_bytes}")
+    described = from_json(_header(file, size).decode())  # before memory is taken for the rest
+    file.seek(0)
     data = file.read(size)  # if it has become shorter, its header and its data do not fit
-    described = from_json(_header(data).decode())
     metadata = described.pop("__metadata__", None)
     try:
         tensors = safetensors.torch.load(data)
     except KeyError as error:
-        raise ValueError(f"a tensor has dtype {error}, which torch has not") from None
+        raise ValueError(f"a tensor has dtype {error}, which torch lacks") from None
     # Of the library, and of torch for shapes that no tensor can have.
     except (safetensors.SafetensorError, RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(str(error)[:_MAX_MESSAGE]) from None
@@ -146,11 +148,12 @@ def _read(file: BinaryIO, max_bytes: int) -> tuple[Any, dict[str, Tensor]]:
     return metadata, {name: tensors[name] for name in described}  # the library returns a random order
 
 
-def _header(data: bytes) -> bytes:
-    length, most = int.from_bytes(data[:8], "little"), min(len(data) - 8, _MAX_HEADER)
+def _header(file: BinaryIO, size: int) -> bytes:
+    """The header at the beginning of a file of so many bytes."""
+    length, most = int.from_bytes(file.read(8), "little"), min(size - 8, _MAX_HEADER)
     if length > most:
         raise ValueError(f"its header has {length} bytes, allowed are {most}")
-    return data[8 : 8 + length]
+    return file.read(length)
 
 
 def _check(name: str, value: Tensor) -> None:
@@ -194,7 +197,7 @@ def from_json(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     level: list[Any] = [value]
     for _ in range(_MAX_DEPTH):
         level = [child for parent in level for child in _children(parent)]
@@ -217,7 +220,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(token: str) -> float:
-    raise ValueError(f"its header holds {token}, which is no JSON")
+    raise ValueError(f"its header holds {token}, which is not JSON")
 
 
 def _finite(token: str) -> float:

@@ -118,7 +118,7 @@ def test_a_cell_with_another_number_of_seeds_than_its_table_tells_it(
     assert f"{value:.1f}, 1 seed ({value - first['published']:+.1f})" in text.replace("\\", "")
     assert text.count("1 seed") == 1
     assert text.count("2 seeds") == 1
-    assert "2 seeds a cell, unless it tells another number." in text
+    assert "2 seeds a cell, unless it says another number." in text
 
 
 def test_finished_runs_are_not_repeated_and_the_page_stays_the_same(

@@ -110,6 +110,16 @@ def test_the_page_of_a_reproduction_is_there_already(
     assert not (tmp_path / "x.html").exists()
 
 
+def test_a_run_is_reported_anew_though_its_page_is_named_index(folder: Path) -> None:
+    page = folder / "index.html"
+    main(["report", str(folder), "--out", str(page)])
+    first = page.read_bytes()
+    main(["report", str(folder), "--out", str(page)])
+    assert page.read_bytes() == first
+    main(["report", str(folder)])
+    assert (folder / "report.html").exists()
+
+
 @pytest.mark.parametrize("content", [None, "<html>mine</html>"])
 def test_a_reproduction_without_its_page_is_told_how_it_is_written(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]

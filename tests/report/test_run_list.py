@@ -139,6 +139,12 @@ def test_a_line_that_is_being_written_is_not_read(write: Write) -> None:
     assert (row["state"], row["epochs"], row["epochs_configured"], row["valid"]) == ("unfinished", 5, 40, 0.5)
 
 
+def test_a_run_that_ended_early_has_the_epochs_that_it_measured(write: Write) -> None:
+    write("runs/a", {"epoch": 3}, metrics='{"epoch": 7, "valid": 0.5}\n')
+    (row,) = listed()
+    assert (row["state"], row["epochs"], row["epochs_configured"]) == ("finished", 8, 40)
+
+
 def test_damage_is_told_in_a_line_each(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     write("runs/a", {})
     (write("runs/b", {}) / "result.json").write_text('{"epoch": 3}')

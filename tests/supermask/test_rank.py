@@ -80,7 +80,11 @@ def test_a_state_of_another_rank_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("rank", "told"),
-    [(lambda score: score.sum(1), r"finite and of shape \(30,\)"), (lambda score: score / 0.0, "not finite")],
+    [
+        (lambda score: score.sum(1), r"finite and of shape \(30,\)"),
+        (lambda score: score / 0.0, "not finite"),
+        (lambda score: score.double(), "finite .*float64"),
+    ],
 )
 def test_what_is_no_rank_leaves_the_model_as_it_was(rank: Any, told: str) -> None:
     model = network()

@@ -31,7 +31,7 @@ def half_masked(first: float = 0.0) -> Supermask:
     """Two layers of equal size at sparsity 0.5; `first` is added to the scores of the first one."""
     mask = sparsify(torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)), seed=0)
     with torch.no_grad():
-        mask.scores()[0] += first
+        mask.scores()[0].add_(first)
     mask.step(0.5)
     return mask
 

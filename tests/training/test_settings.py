@@ -111,6 +111,9 @@ def test_sampled_square_layers_have_a_skip_and_a_small_rate() -> None:
         assert got["supermask.min_layer_density"] > 0
         assert got["optim.lr"] < chosen(large)["optim.lr"]
     assert "model.skip" not in chosen(large, model__depth=3, supermask__method="dense")
+    without = chosen(large, model__depth=3, model__arch="gin-paper")  # which has no skip
+    assert "model.skip" not in without
+    assert without["supermask.min_layer_density"] > 0
     assert "model.skip" not in chosen(SEEN, model__depth=3), "a full batch learns without"
 
 

@@ -36,6 +36,8 @@ LR = '"optim.lr" = '
         ('"run.folder" = "here"', "can't be searched"),
         ('"log.tensorboard" = {grid = [true, false]}', "does not change a result"),
         ('"supermask.method" = {grid = ["ugts", "dense"]}', "allowed are tickets"),
+        ('"supermask.method" = {grid = ["ugts", "foo"]}', "supermask.method is 'foo', allowed are ugts, "),
+        ('"supermask.method" = 3', "supermask.method is 3, allowed are ugts, "),
         (
             '"model.arch" = "gat"\n"model.heads" = {grid = [1, 3]}',
             "model.heads is 3, allowed is a divisor of the width",

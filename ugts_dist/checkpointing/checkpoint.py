@@ -15,16 +15,13 @@ temporary name, flushed to disk and renamed. No pickle is ever read.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 
@@ -32,6 +29,7 @@ from ugts_dist.atomic import flush, write_text
 from ugts_dist.checkpointing.state import Checkpoint, Tensors
 from ugts_dist.errors import InputError
 from ugts_dist.tensor_file import read_tensor_file, write_tensor_file
+from ugts_dist.text_files import open_regular
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -160,7 +158,7 @@ def prune(folder: Path, written: str, keep_last: int) -> None:
 def _read_state(path: Path) -> Checkpoint:
     file = path / "state.json"
     try:
-        with _open(file) as opened:
+        with open_regular(file) as opened:
             data = opened.read(_STATE_BYTES + 1)
         if len(data) > _STATE_BYTES:
             raise ValueError(f"more than {_STATE_BYTES} bytes")
@@ -215,17 +213,8 @@ def _is_there(path: Path, state: Checkpoint) -> bool:
     return there is not None and there.config == state.config and there.data in (None, state.data)
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Opening a pipe would wait, and a device may be endless."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return file
-
-
 def _sha256(path: Path) -> str:
-    with _open(path) as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a buffered reader
 
 

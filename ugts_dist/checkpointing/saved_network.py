@@ -36,20 +36,6 @@ class NetworkSnapshot(Protocol):
 
 
 _HEAD = "head.weight"  # of graph-level networks
-_INPUT = {  # the weight whose second axis is the width of a layer's input
-    "gcn": "lin.weight",
-    "sage": "lin_l.weight",
-    "gin": "nn.0.weight",
-    "gin-paper": "nn.weight",
-    "gat": "lin.weight",
-}
-_OUTPUT = {  # the weight, and its axis that is the width of the last layer's output
-    "gcn": ("lin.weight", 0),
-    "sage": ("lin_l.weight", 0),
-    "gin": ("nn.2.weight", 0),
-    "gin-paper": ("nn.weight", 0),
-    "gat": ("att_src", 2),
-}
 
 
 @dataclass(frozen=True)
@@ -93,19 +79,12 @@ class SavedNetwork:
     @property
     def num_features(self) -> int:
         """Number of features per node. Raises InputError if the weights do not fit the configuration."""
-        if self._has_connections:
-            return self._axis("connections.input.weight", 1)
-        return self._axis(f"convs.0.{_INPUT[self.config.model.arch]}", 1)
+        return self._first_axis(_shapes(self.config, self.is_graph_level, 2, 1))
 
     @property
     def num_outputs(self) -> int:
         """Number of classes, or of graph labels. Raises InputError if the weights do not fit the configuration."""
-        if self.is_graph_level:
-            return self._axis(_HEAD, 0)
-        if self._has_connections:
-            return self._axis("connections.output.weight", 0)
-        name, axis = _OUTPUT[self.config.model.arch]
-        return self._axis(f"convs.{self.config.model.depth - 1}.{name}", axis)
+        return self._first_axis(_shapes(self.config, self.is_graph_level, 1, 2))
 
     def network(self) -> Network:
         """The network, rebuilt on the CPU. Raises InputError if file and configuration do not fit together."""
@@ -124,16 +103,14 @@ class SavedNetwork:
         if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
             _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
 
-    @property
-    def _has_connections(self) -> bool:
-        """Whether the network has linear layers before and after the convolutions."""
-        return self.config.model.skip != "none"
-
-    def _axis(self, name: str, axis: int) -> int:
-        shape = self.shapes.get(name, ())
-        if len(shape) <= axis:
-            raise _misfit(self.path, f"{name} is of shape {shape}")
-        return shape[axis]
+    def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
+        """The size of the first axis that differs between these shapes and those of the narrowest network."""
+        narrow = _shapes(self.config, self.is_graph_level, 1, 1)
+        for name, shape in narrow.items():
+            for axis, (one, another) in enumerate(zip(shape, other[name], strict=True)):
+                if one != another:
+                    return self.shapes[name][axis]
+        raise _misfit(self.path, "no weight has the width of the data")
 
 
 def load_saved(path: Path) -> SavedNetwork:
@@ -149,7 +126,9 @@ def load_saved(path: Path) -> SavedNetwork:
     described, metrics = header.get("config"), header.get("metrics")
     if not isinstance(described, dict) or not _are_numbers(metrics):
         raise InputError(f"{path}: a dense network without configuration or metrics; allowed are those of `ugts train`")
-    return _checked(path, described, state, lambda model: model.load_state_dict(state), metrics, header)
+    return _checked(
+        path, described, state, lambda model: model.load_state_dict(state), metrics, header.get("provenance")
+    )
 
 
 def of_ticket(ticket: Ticket, path: Path) -> SavedNetwork:
@@ -157,7 +136,7 @@ def of_ticket(ticket: Ticket, path: Path) -> SavedNetwork:
     if not ticket.config:
         raise InputError(f"{path}: a ticket without a configuration; allowed are those that `ugts train` writes")
     tensors = ticket.masks | ticket.unmasked
-    return _checked(path, ticket.config, tensors, ticket.apply, ticket.metrics, {"provenance": ticket.provenance})
+    return _checked(path, ticket.config, tensors, ticket.apply, ticket.metrics, ticket.provenance)
 
 
 def _checked(
@@ -166,7 +145,7 @@ def _checked(
     tensors: Mapping[str, Tensor],
     write: Callable[[Network], object],
     metrics: dict[str, float],
-    header: Mapping[str, Any],
+    provenance: Any,
 ) -> SavedNetwork:
     """Build the result after a check that the tensors fit the configuration."""
     config = Config.from_dict(described, str(path))
@@ -180,7 +159,7 @@ def _checked(
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(header.get("provenance")))
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(provenance))
 
 
 def _misfit(path: Path, reason: str) -> InputError:
@@ -198,7 +177,7 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
     if config.model.depth > len(tensors):
         raise _misfit(path, f"model.depth is {config.model.depth}, but it has {len(tensors)} tensors")
     try:
-        narrow, wide = (_shapes(config, _HEAD in tensors, width) for width in (1, 2))
+        narrow, wide = (_shapes(config, _HEAD in tensors, width, width) for width in (1, 2))
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
         raise _misfit(path, str(error)) from None
     for name in sorted(narrow.keys() | tensors.keys()):
@@ -212,10 +191,10 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
             raise _misfit(path, f"{name} is of shape {found}")
 
 
-def _shapes(config: Config, graph_level: bool, width: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the configured network's tensors for data of `width` features and outputs."""
+def _shapes(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the configured network's tensors for data with so many features and outputs."""
     with torch.device("meta"):
-        model = _new_network(config, graph_level, width, width)
+        model = _new_network(config, graph_level, num_features, num_outputs)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 

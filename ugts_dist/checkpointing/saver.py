@@ -240,13 +240,13 @@ class Saver:
         if not self._options.keep_last:
             raise kind(f"stopped by {name}; nothing was saved, as checkpoint.keep_last is 0")
         where = ", from an older checkpoint" if self._failed else ""
-        raise kind(f"stopped by {name}; to resume{where}: {command_to_go_on(self._folder)}")
+        raise kind(f"stopped by {name}; to resume{where}: {command_to_resume(self._folder)}")
 
     def _tell(self, message: str) -> None:
         _log.warning(f"{self._folder}: {message}")
 
 
-def command_to_go_on(folder: Path) -> str:
+def command_to_resume(folder: Path) -> str:
     """The shell command that resumes a run."""
     return f"ugts train {shlex.quote(str(folder))}"
 

@@ -32,6 +32,13 @@ class Size(int):
         return f"{self / unit:.1f} {name}"
 
 
+class OpenFiles(int):
+    """A limit: a number in JSON, in tables with a remark if it is low."""
+
+    def __str__(self) -> str:
+        return f"{int(self)}{' (few for many workers: see ulimit -n)' if self <= _FEW_OPEN_FILES else ''}"
+
+
 def installed(package: str) -> str | None:
     """The version of an installed package, without importing it."""
     try:
@@ -60,7 +67,6 @@ def facts(root: Path = Path("/")) -> Facts:
     driver = _words(root / "proc/driver/nvidia/version")  # "NVRM version: ... Kernel Module 550.54.15 ..."
     shared = psutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = f"{files} (few for many workers: see ulimit -n)"
     pages = root / "sys/kernel/mm/transparent_hugepage"
     return [
         ("CPU", next(models, platform.processor() or platform.machine())),
@@ -74,7 +80,7 @@ def facts(root: Path = Path("/")) -> Facts:
         ("memory by cgroup", min(limits, default=None)),
         ("/dev/shm", Size(shared.total) if shared else None),
         ("free in /dev/shm", Size(shared.free) if shared else None),
-        ("limit of open files", None if files == resource.RLIM_INFINITY else files if files > _FEW_OPEN_FILES else few),
+        ("limit of open files", None if files == resource.RLIM_INFINITY else OpenFiles(files)),
         ("huge pages", _chosen(pages / "enabled")),
         ("huge pages of shared memory", _chosen(pages / "shmem_enabled")),
     ]

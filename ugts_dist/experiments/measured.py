@@ -16,6 +16,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import failure, finished, run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.experiments.study import Cell, Study
+from ugts_dist.spread import Spread
 from ugts_dist.text_files import read_json
 
 _DIGITS = 4  # of a figure from any source, so that a page made from JSON is the same page
@@ -50,7 +51,7 @@ class Measured:
     @property
     def deviation(self) -> float:
         """Standard deviation over seeds (with n - 1); 0 for a single one."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+        return Spread.of(self.values).deviation if self.values else 0.0
 
     @property
     def difference(self) -> float | None:

@@ -106,7 +106,7 @@ def _shown(found: Measured, usual: int) -> TableCell:
 def _note(panel: Panel, usual: int) -> str:
     """The number of seeds of the cells. (No times: the same runs give the same page.)"""
     same = all(len(cell.configs) == usual for cell in panel.cells)
-    return f"{_seeds(usual)} a cell{'' if same else ', unless it tells another number'}."
+    return f"{_seeds(usual)} a cell{'' if same else ', unless it says another number'}."
 
 
 def _seeds(number: int) -> str:

@@ -114,7 +114,7 @@ def _known(options: ReproduceOptions) -> Known:
     if Path(options.known).resolve() == Path(options.folder).resolve():
         raise InputError(f"--known is {options.known!r}, allowed is another folder than --folder")
     _log.warning(
-        f"note: figures in {options.known} do not tell the data that they were found on; they are taken as they are"
+        f"note: figures in {options.known} do not say which data they were found on; they are taken as they are"
     )
     return load_known(Path(options.known))
 

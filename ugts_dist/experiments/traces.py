@@ -14,7 +14,7 @@ from ugts_dist.experiments.grid import run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.text_files import read_json
 
-_LOOKS = 40  # measurements per training
+_MEASUREMENTS = 40  # measurements per training
 
 
 def find_trace(config: Config, store: Path, known: Known) -> Trace | None:
@@ -32,7 +32,7 @@ def trace_or_reason(config: Config, store: Path) -> str:
         store.mkdir(parents=True, exist_ok=True)
         try:
             ranks = Ranks(device=own_device(config.run.device))
-            trace = trace_training(config, max(1, config.run.epochs // _LOOKS), ranks)
+            trace = trace_training(config, max(1, config.run.epochs // _MEASUREMENTS), ranks)
         except FloatingPointError as error:
             return str(error)
         write_text(_file(config, store), json.dumps(trace.to_dict()))

@@ -85,8 +85,8 @@ def store_folder(name: str) -> Path | None:
         folder = stores_folder() / name
         if not is_store(folder):
             if name in PREPARED:
-                raise InputError(f"data.name: {name} is not in {_told_stores()}; run `ugts prepare {name}` first")
-            refuse_unknown("data.name", name, f"the name of a store in {_told_stores()}, or a store's path")
+                raise InputError(f"data.name: {name} is not in {_stores_text()}; run `ugts prepare {name}` first")
+            refuse_unknown("data.name", name, f"the name of a store in {_stores_text()}, or a store's path")
     if not is_store(folder):
         options = "--data.name of train, --graph of evaluate, predict and analyse"
         raise InputError(
@@ -117,7 +117,7 @@ def absolute_name(name: str) -> str:
     return name if folder.is_absolute() or not is_store(folder) else os.path.abspath(folder)
 
 
-def _told_stores() -> str:
+def _stores_text() -> str:
     variable = os.environ.get(STORES_VARIABLE)
     return os.path.abspath(stores_folder()) + (f" ({STORES_VARIABLE} is {variable!r})" if variable else "")
 
@@ -133,7 +133,7 @@ def without_path(name: str) -> str:
         raise InputError(f"data.name: {name[:99]!r} is no plain name")
     folder = stores_folder() / name
     if name not in PREPARED and not is_store(folder):
-        refuse_unknown("data.name", name, f"the name of a store in {_told_stores()}")
+        refuse_unknown("data.name", name, f"the name of a store in {_stores_text()}")
     return str(folder) if is_store(Path(name)) else name
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.csv_files import TextFile
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.tables import Rows
 
 Header = Literal["auto", "yes", "no"]
 Tell = Callable[[str], None]
 
 NODES = ("features", "labels", "ids")  # tables with one row per node
-SPLITS = ("train", "valid", "test")
 
 
 def decide(files: Mapping[str, TextFile | Rows], header: Header, tell: Tell) -> dict[str, TextFile | Rows]:

@@ -22,10 +22,10 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.catalogue import DATA_VARIABLE, data_root
 from ugts_dist.graphs.files import missing, reading
 from ugts_dist.graphs.loader import SeedPlan
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.tables import limited
 
 FOLDERS = {"ogbg-molbace": "ogbg_molbace", "ogbg-molhiv": "ogbg_molhiv"}
-SPLITS = ("train", "valid", "test")
 FILES = tuple(f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "graph-label", "num-node-list", "num-edge-list"))
 SPLIT_FILES = {split: f"split/scaffold/{split}.csv.gz" for split in SPLITS}
 

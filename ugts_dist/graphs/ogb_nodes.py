@@ -9,9 +9,9 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import missing
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import edge_table, open_table
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.structure import structural_features
 
-SPLITS = ("train", "valid", "test")
 RAW = {part: f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "node-label", "num-node-list", "num-edge-list")}
 STRUCTURE = "arxiv-structure"  # ogbn-arxiv with features computed from its edges
 

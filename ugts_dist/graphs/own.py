@@ -10,6 +10,7 @@ from ugts_dist.graphs import headers
 from ugts_dist.graphs.own_tables import OwnTables, TableOptions
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import open_edges, open_file
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.tables import array_table
 
 
@@ -32,7 +33,7 @@ def from_files(
     tables = OwnTables.of(opened, options, tell)
     labels, class_names = tables.labels()
     features, places = tables.features(len(labels))
-    splits = {split: tables.split(split, len(labels)) for split in headers.SPLITS if split in paths}
+    splits = {split: tables.split(split, len(labels)) for split in SPLITS if split in paths}
     if class_names and num_classes not in (None, len(class_names)):
         raise InputError(f"--num-classes: {num_classes}; allowed: {len(class_names)}, as {paths['labels']} has")
     return RawGraph(

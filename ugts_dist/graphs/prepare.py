@@ -15,8 +15,9 @@ from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
-from ugts_dist.graphs.random_split import SPLITS, RandomSplit
+from ugts_dist.graphs.random_split import RandomSplit
 from ugts_dist.graphs.raw import RawGraph, write_raw
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_check import CHECKED
 from ugts_dist.graphs.store_files import META

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ugts_dist import hashing
 from ugts_dist.config_limits import MAX_SEED, require
 from ugts_dist.errors import InputError
-
-SPLITS = ("train", "valid", "test")
+from ugts_dist.graphs.splits import SPLITS
 
 _OPTION = "--split-random"
 _RANDOM = 0x52414E444F4D  # separates these hashes from those of other splits, of seeds and of neighbours

@@ -39,8 +39,7 @@ class RawGraph:
     edges: Table  # two columns, source and destination
     features: Table  # one row per node
     labels: Table  # one column, one row per node; negative: no label
-    splits: Mapping[str, Table]  # train, valid and test: one column of node ids, or of true and false for each node;
-    # empty with a random split
+    splits: Mapping[str, Table]  # train, valid, test: node ids, or true and false for each node; empty if drawn
     undirected: bool  # add the reverse of each edge
     num_classes: int | None = None  # None: one more than the highest label
     num_nodes: int | None = None  # expected number of rows of the labels, if known

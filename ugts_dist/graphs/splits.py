@@ -8,6 +8,7 @@ from torch import Tensor
 from ugts_dist import hashing
 from ugts_dist.errors import InputError
 
+SPLITS = ("train", "valid", "test")
 TRAIN_PER_CLASS = 20
 VALID_PER_CLASS = 30
 

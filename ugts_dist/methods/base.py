@@ -34,7 +34,7 @@ class Method:
         """Values of one weight that are compared with the threshold: its scores, or a function of them.
 
         The forward pass masks by these values. Gradients pass through this function to the scores by autograd; detach
-        factors that training should ignore.
+        factors that training should ignore. With signed masks, gradients go to the scores directly.
 
         Args:
             scores: of one weight, in its shape; their magnitudes if `supermask.ranking` is magnitude.

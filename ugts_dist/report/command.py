@@ -24,7 +24,7 @@ def write_report(options: ReportOptions) -> Path:
     """
     folder = Path(options.path)
     out = Path(options.out) if options.out else folder / "report.html"
-    if is_ours(folder / PAGE):
+    if not (folder / SEARCH).exists() and not (folder / RUN).exists() and is_ours(folder / PAGE):
         if options.out:
             raise InputError(f"--out is {out}, but the page of a reproduction is there already: {folder / PAGE}")
         return folder / PAGE

@@ -32,7 +32,7 @@ class RunRow:
     """A run: its result, or its last measured epoch. None for what is not known.
 
     Attributes:
-        epochs: number of epochs that are done.
+        epochs: number of epochs that are done, up to the last measured one.
         epochs_configured: number of epochs of the whole run.
     """
 
@@ -92,9 +92,10 @@ def _row(path: Path) -> Iterator[RunRow]:
         _log.warning(f"{error}; this folder is left out")
         return
     result = folder.result()
-    found = _last_epoch(folder) if result is None else result
-    last = number(found, "epoch")
-    done = 0 if last is None else last + 1
+    measured = _last_epoch(folder)
+    found = measured if result is None else result
+    last = number(measured, "epoch")
+    missing = 0 if result is None else config.run.epochs
     for problem in folder.problems:
         _log.warning(problem)
     yield RunRow(
@@ -108,7 +109,7 @@ def _row(path: Path) -> Iterator[RunRow]:
         valid=number(found, "valid"),
         test=number(found, "test"),
         bytes=number(found, "bytes"),
-        epochs=done if result is None else config.run.epochs,
+        epochs=missing if last is None else last + 1,
         epochs_configured=config.run.epochs,
         seconds=number(found, "seconds"),
     )

@@ -56,7 +56,7 @@ def sparsify(
             a dense layer and never adapt. The paper does not.
         ranking: compare the scores themselves, or their magnitudes.
         rank: function of each weight's scores (or magnitudes), whose result is compared instead: from `[*shape]` to the
-            same shape, deterministic, differentiable. For signed masks its results are positive.
+            same shape and type, deterministic, differentiable. With signed masks, gradients bypass it.
         min_layer_density: lowest density of a layer, as a fraction of `1 - sparsity`, whatever the global threshold.
             0, as in the paper, can empty a layer; 1 gives every layer the same density.
         input_layers: names of weights, such as those that read the features, with their own threshold. They are masked
@@ -108,18 +108,20 @@ def sparsify(
     if process_group is None and dist.is_available() and dist.is_initialized():
         process_group = dist.group.WORLD
     entries: dict[str, Entry] = {}
-    scores = {
-        site.name: random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
-        for site in sites
-    }
-    if rank is not None:
-        for score in scores.values():
+
+    def initial_score(site: Site) -> Tensor:
+        score = random_tensor(recipe.seed, "score", site.name, site.parameter.shape, score_init) * score_scale
+        return score.to(site.parameter.device)
+
+    if rank is not None:  # before the model changes; all scores at a time would take the memory of the whole network
+        for site in sites:
+            score = initial_score(site)
             _check_rank(rank, score.abs() if ranking == "magnitude" else score)
     for site in sites:
-        score = scores.pop(site.name)
+        score = initial_score(site)
         frozen = frozen_ranks(recipe.seed, site.name, site.parameter.shape, options.form)
         device = site.parameter.device
-        masked = MaskedWeight(score.to(device), recipe, options, None if frozen is None else frozen.to(device), rank)
+        masked = MaskedWeight(score, recipe, options, None if frozen is None else frozen.to(device), rank)
         entries[site.name] = _install(site, masked)
     for first, *others in recipe.fold:
         for name in others:
@@ -141,9 +143,13 @@ def _check_input_layers(options: Options, names: Collection[str]) -> None:
 
 def _check_rank(rank: Rank, score: Tensor) -> None:
     found = rank(score)
-    if found.shape != score.shape or not found.isfinite().all():
-        text = f"{'finite' if found.isfinite().all() else 'not finite'} and of shape {tuple(found.shape)}"
-        raise ValueError(f"rank returns values that are {text}, allowed are finite ones of shape {tuple(score.shape)}")
+    if found.shape == score.shape and found.dtype == score.dtype and found.isfinite().all():
+        return
+    finite = "finite" if found.isfinite().all() else "not finite"
+    allowed = f"finite ones of shape {tuple(score.shape)}, {score.dtype}"
+    raise ValueError(
+        f"rank returns values that are {finite} and of shape {tuple(found.shape)}, {found.dtype}, allowed are {allowed}"
+    )
 
 
 @torch.no_grad()

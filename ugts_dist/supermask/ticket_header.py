@@ -98,35 +98,35 @@ def _check_shared(shared: Any, weights: Mapping[str, HeaderWeight]) -> None:
             raise ValueError(f"shared has {short(name)} for {short(own)}, allowed is another name for a weight")
 
 
-def _weight(told: str, entry: Any, form: Form) -> HeaderWeight:
+def _weight(where: str, entry: Any, form: Form) -> HeaderWeight:
     if not isinstance(entry, list) or len(entry) != 4:
-        raise ValueError(f"{told} is {short(entry)}, allowed is [shape, number kept, gain, scale]")
+        raise ValueError(f"{where} is {short(entry)}, allowed is [shape, number kept, gain, scale]")
     shape, kept, gain, scale = entry
     if (
         not isinstance(shape, list)
         or not 2 <= len(shape) <= _MAX_AXES
         or not all(type(axis) is int and 1 <= axis < 2**40 for axis in shape)
     ):
-        raise ValueError(f"{told} has shape {short(shape)}, allowed are 2 to {_MAX_AXES} axes, each of 1 or more")
-    counts = _counts(told, kept, num_free(math.prod(shape), form), form)
+        raise ValueError(f"{where} has shape {short(shape)}, allowed are 2 to {_MAX_AXES} axes, each of 1 or more")
+    counts = _counts(where, kept, num_free(math.prod(shape), form), form)
     weight = HeaderWeight(
-        tuple(shape), counts, _from_hex(f"gain of {told}", gain), _from_hex(f"scale of {told}", scale)
+        tuple(shape), counts, _from_hex(f"gain of {where}", gain), _from_hex(f"scale of {where}", scale)
     )
     check_gain(weight.gain)
     least = _SCALES[0] / form.coats  # the mask's mean square is at most that of its highest level
     if not least <= weight.scale <= _SCALES[1]:
-        raise ValueError(f"scale of {told} is {weight.scale:g}, allowed is a number from {least:g} to 2^20")
+        raise ValueError(f"scale of {where} is {weight.scale:g}, allowed is a number from {least:g} to 2^20")
     return weight
 
 
-def _counts(told: str, kept: Any, size: int, form: Form) -> tuple[int, ...]:
+def _counts(where: str, kept: Any, size: int, form: Form) -> tuple[int, ...]:
     counts = tuple(kept) if isinstance(kept, list) else (kept,)
     if isinstance(kept, list) != (form.num_masks > 1) or len(counts) != form.num_masks:
-        raise ValueError(f"{told} keeps {short(kept)}, allowed is a number for each of {form.num_masks} masks")
+        raise ValueError(f"{where} keeps {short(kept)}, allowed is a number for each of {form.num_masks} masks")
     if not all(type(count) is int for count in counts) or any(
         not 0 <= count <= most for count, most in zip(counts, coded_sizes(size, counts, form), strict=True)
     ):
-        raise ValueError(f"{told} keeps {short(kept)} of {size} weights")
+        raise ValueError(f"{where} keeps {short(kept)} of {size} weights")
     return counts
 
 
@@ -135,11 +135,11 @@ def _to_hex(value: float) -> str:
     return re.sub(r"\.?0*p", "p", value.hex())
 
 
-def _from_hex(told: str, text: Any) -> float:
+def _from_hex(where: str, text: Any) -> float:
     try:
         value = float.fromhex(text)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{told} is {short(text)}, allowed is a finite number in hexadecimal notation")
+        raise ValueError(f"{where} is {short(text)}, allowed is a finite number in hexadecimal notation")
     return value

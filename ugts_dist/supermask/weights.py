@@ -90,9 +90,9 @@ def brief(digest: str) -> str:
     return digest[:DIGITS]
 
 
-def has_fingerprint(weights: Mapping[str, Tensor], told: str) -> bool:
-    """Whether `told` is the weights' fingerprint, or its first digits."""
-    return len(told) >= DIGITS and fingerprint(weights).startswith(told)
+def has_fingerprint(weights: Mapping[str, Tensor], digits: str) -> bool:
+    """Whether `digits` is the weights' fingerprint, or its first digits."""
+    return len(digits) >= DIGITS and fingerprint(weights).startswith(digits)
 
 
 def normal_quantile(p: Float64) -> Float64:

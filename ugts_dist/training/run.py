@@ -19,7 +19,7 @@ from ugts_dist.checkpointing.result_file import NAME as RESULT
 from ugts_dist.checkpointing.result_file import write_result
 from ugts_dist.checkpointing.run_folder import RunFolder, open_folder, remove_if_new
 from ugts_dist.checkpointing.saved_network import Named, load_saved
-from ugts_dist.checkpointing.saver import command_to_go_on
+from ugts_dist.checkpointing.saver import command_to_resume
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
@@ -69,7 +69,7 @@ def run(
                 _note_other_data(scores, here)
             result = fit(config, data, ranks, opened.path, resumed, scores, on_epoch)
         except KeyboardInterrupt:  # before the first step, or the second one
-            again = f"to resume from its last checkpoint, or to begin again: {command_to_go_on(opened.path)}"
+            again = f"to resume from its last checkpoint, or to begin again: {command_to_resume(opened.path)}"
             raise InterruptedRunError(f"interrupted; {again}") from None
         except InputError:  # such as data that do not allow calibration
             if ranks.is_main:

@@ -73,7 +73,10 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     is_ticket = config.supermask.masks
     yield _features(traits)
     yield _architecture(traits)
-    yield _square_layers(config, traits, sampled)
+    if reason := _square_layers(config, traits, sampled):
+        yield iter([Choice("model.skip", "initial", reason)])
+        if is_ticket:
+            yield iter([Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")])
     yield _depth(config)
     yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
@@ -107,24 +110,19 @@ def _depth(config: Config) -> Iterator[Choice]:
         yield Choice("supermask.calibrate_at", config.supermask.sparsity, reason)
 
 
-def _square_layers(config: Config, traits: Traits, sampled: bool) -> Iterator[Choice]:
-    """Square layers combine few features. In a ticket, the global threshold would mask such layers completely.
+def _square_layers(config: Config, traits: Traits, sampled: bool) -> str:
+    """Why the network needs square layers with a skip; empty if it does not. Deep networks have a rule of their own.
 
-    The reason is that their initial scores are smaller than those of the inputs. A full batch of depth 3 recovers from
-    this; a sampled one does not, and learns nothing.
+    Square layers combine few features. The global threshold would mask such layers completely, because their initial
+    scores are smaller than those of the inputs. A full batch of depth 3 recovers from this, a sampled one does not.
     """
-    is_ticket = config.supermask.masks
     if config.model.depth >= DEEP:
-        return
+        return ""
     if traits.num_features <= _FEW_FEATURES:
-        reason = f"{traits.num_features} features: square layers combine them"
-    elif sampled and is_ticket and config.model.depth > 2:
-        reason = f"model.depth is {config.model.depth}, sampled"
-    else:
-        return
-    yield Choice("model.skip", "initial", reason)
-    if is_ticket:
-        yield Choice("supermask.min_layer_density", 0.3, "keeps some weights of the square layers")
+        return f"{traits.num_features} features: square layers combine them"
+    if sampled and config.supermask.masks and config.model.depth > 2:
+        return f"model.depth is {config.model.depth}, sampled"
+    return ""
 
 
 def _labels_and_features(traits: Traits) -> str:

@@ -76,8 +76,8 @@ def _draw(figure: Figure, table: Sequence[Bin]) -> None:
         where="post",
         color="black",
         linewidth=1.0,
-        label="part of the nodes",
+        label="fraction of the nodes",
     )
-    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as sure as right")
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
     axes.set(xlabel="largest probability", ylabel="accuracy", xlim=(0.0, 1.0), ylim=(0.0, 1.0))
     axes.legend(fontsize="small")
