@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from ugts_dist.config import Config, flat, load_preset, load_toml
+from ugts_dist.config_factory import ARGS, parse_value
 from ugts_dist.config_names import RENAMED, current_fields, current_name, note_old_names
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.help_text import ALL, EVERYDAY, description, registry, wrapped
@@ -94,14 +95,15 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
 
     Raises InputError for wrong arguments. Old names of fields are read.
     """
-    args = _with_current_names(args)
+    args, table = _split_table(_with_current_names(args))
     if args and not args[0].startswith("-"):
-        of_run = TrainArguments(**vars(config_of_run(Path(args[0]))), rules=False)
+        of_run = TrainArguments(**vars(config_of_run(Path(args[0])).replace(table)), rules=False)
         return parse(TrainArguments, args[1:], "train", of_run)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
     first.add_argument("--resume", default="auto")
+    first.add_argument("--model.factory", dest="factory", default="")
     try:
         chosen, _ = first.parse_known_args(args)
     except argparse.ArgumentError as error:
@@ -109,6 +111,9 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     if chosen.preset and chosen.config:
         raise InputError("--preset and --config: only one of them is allowed")
     base = _base(chosen.preset, chosen.config, chosen.resume)
+    if chosen.factory and not base.model.factory:  # the network of a preset is replaced as a whole
+        base = Config.from_dict(base.to_dict() | {"model": {"factory": chosen.factory}}, "")
+    base = base.replace(table)
     shown = _escaped(base) if _asks_for_help(args) else base
     return parse(TrainArguments, args, "train", TrainArguments(**vars(shown), given=_given(args)))
 
@@ -136,6 +141,25 @@ def _with_current_names(args: Sequence[str]) -> list[str]:
         f"--{RENAMED[name].replace('_', '-')}{arg[len(name) + 2 :]}" if name in RENAMED else arg
         for name, arg in zip(names, args, strict=True)
     ]
+
+
+def _split_table(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The other arguments, and the fields of `--model.args.width 64`: {"model.args.width": 64}."""
+    others: list[str] = []
+    fields: dict[str, Any] = {}
+    rest = iter(args)
+    for arg in rest:
+        if not arg.startswith(f"--{ARGS}."):
+            others.append(arg)
+            continue
+        name, equals, value = arg.removeprefix("--").partition("=")
+        value = value if equals else next(rest, "--")
+        if value.startswith("--"):
+            raise InputError(f"--{name}: a value is missing")
+        fields[f"{ARGS}.{name.removeprefix(f'{ARGS}.').replace('-', '_')}"] = parse_value(value)
+    if fields and f"--{ARGS}" in others:
+        raise InputError(f"--{ARGS} and --{next(iter(fields))}: only one of them is allowed")
+    return others, fields
 
 
 def _field_of(arg: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from ugts_dist import config_names
+from ugts_dist import config_factory, config_names
 from ugts_dist.config_limits import MAX_COUNT, MAX_SEED, require
 from ugts_dist.config_sections import (
     PLACE,
@@ -46,6 +46,7 @@ _LATER = {
     "data.standardize": False,
     "model.dropout_at": "every",
     "model.identity": 0.0,
+    "model.factory": "",
     "supermask.input_sparsity": 0.0,
     "supermask.coats": 1,
     "supermask.signed": False,
@@ -75,10 +76,10 @@ class Config:
             for name, value in vars(getattr(self, section.name)).items():
                 _refuse_unusable(f"{section.name}.{name}", value)
         fan_out = list(self.batch.fan_out)
-        if self.batch.size:
+        if self.batch.size and self.model.depth:
             allowed = f"one number a layer ({self.model.depth}), as batch.size is {self.batch.size}"
             require(len(fan_out) == self.model.depth, "batch.fan_out", fan_out, allowed)
-        else:
+        elif not self.batch.size:
             require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
             allowed = "1, as batch.size is 0 (full batch)"
             require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)
@@ -132,8 +133,9 @@ class Config:
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """The fields that determine a result and differ: {"section.field": (own value, other value)}."""
-        theirs = other.with_effect()
-        return {name: (value, theirs[name]) for name, value in self.with_effect().items() if theirs[name] != value}
+        ours, theirs = self.with_effect(), other.with_effect()
+        values = {name: (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
+        return {name: (own, their) for name, (own, their) in values.items() if own != their}
 
     def with_effect(self) -> dict[str, Any]:
         """Every field that can change a result: {"section.field": value}."""
@@ -145,7 +147,13 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
-        return config_names.stored_sections(self.without_places().replace({"data.name": self.data_name}).to_dict())
+        factory = config_factory.without_folders(self.model.factory)
+        names = {"data.name": self.data_name, "model.factory": factory}
+        sections = config_names.stored_sections(self.without_places().replace(names).to_dict())
+        if not factory:
+            for name in ("factory", "args"):
+                del sections["model"][name]
+        return sections
 
     def without_places(self) -> Config:
         """A copy with every field of type `Place` empty. `data.name` may still be a path."""
@@ -173,7 +181,11 @@ class Config:
         values = self.to_dict()
         for key, value in config_names.current_fields(changes).items():
             section, _, name = key.partition(".")
-            values.setdefault(section, {})[name] = value
+            own, _, argument = name.partition(".")
+            if f"{section}.{own}" == config_factory.ARGS and argument:
+                values[section][own] = {**values[section][own], argument: value}
+            else:
+                values.setdefault(section, {})[name] = value
         return Config.from_dict(values, "")
 
 
@@ -235,6 +247,8 @@ def _section(cls: type, name: str, values: Any) -> Any:
         raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
     hints = _types(cls)
     values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}", value)}
+    if name == "model" and values.get("factory"):
+        values = {"depth": 0, **values}
     refuse_unknown(values, hints, f"unknown field in [{name}]")
     return cls(**{key: typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
 
@@ -252,6 +266,8 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         if value not in get_args(hint):
             raise InputError(f"{where} is {_shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
         return value
+    if get_origin(hint) is dict:
+        return config_factory.check_args(value)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
             raise InputError(f"{where} is {_shown(value)}, allowed is a list of whole numbers")

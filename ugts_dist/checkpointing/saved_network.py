@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import ugts_dist
 from ugts_dist.checkpointing.network_files import network_file
+from ugts_dist.checkpointing.saved_own import NETWORK, SavedOwn
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
-from ugts_dist.models import GNN
+from ugts_dist.models import GNN, OwnNetwork, plain_module
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
@@ -40,15 +41,17 @@ _HEAD = "head.weight"  # of graph-level networks
 
 @dataclass(frozen=True)
 class Named:
-    """The data that the user names for a saved network.
+    """The data and the code that the user names for a saved network.
 
     Attributes:
         graph: a dataset, or the path of a store; empty: the network's own data.
         root: folder of the raw files; empty: as in the run beside the network, otherwise the default.
+        factory: the code of an own network, as in `model.factory`.
     """
 
     graph: str = ""
     root: str = ""
+    factory: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class SavedNetwork:
         fill: writes its weights into a new network; raises InputError if they do not fit.
         metrics: of its run.
         data: of its run; None if unknown.
+        own: of an own network; None for the networks of this program. Its code is in `config` only after
+            `with_factory`: no file makes this program import anything.
     """
 
     path: Path
@@ -70,26 +75,42 @@ class SavedNetwork:
     fill: Callable[[Network], Network]
     metrics: dict[str, float]
     data: DataChecksum | None
+    own: SavedOwn | None = None
 
     @property
     def is_graph_level(self) -> bool:
         """Whether it predicts for whole graphs instead of nodes."""
-        return _HEAD in self.shapes
+        return self.own is None and _HEAD in self.shapes
 
     @property
     def num_features(self) -> int:
         """Number of features per node. Raises InputError if the weights do not fit the configuration."""
+        if self.own is not None:
+            return self.own.origin.in_channels
         return self._first_axis(_shapes(self.config, self.is_graph_level, 2, 1))
 
     @property
     def num_outputs(self) -> int:
         """Number of classes, or of graph labels. Raises InputError if the weights do not fit the configuration."""
+        if self.own is not None:
+            return self.own.origin.out_channels
         return self._first_axis(_shapes(self.config, self.is_graph_level, 1, 2))
 
     def network(self) -> Network:
         """The network, rebuilt on the CPU. Raises InputError if file and configuration do not fit together."""
         num_features = 0 if self.is_graph_level else self.num_features
         return self.fill(_new_network(self.config, self.is_graph_level, num_features, self.num_outputs))
+
+    def with_factory(self, factory: str) -> SavedNetwork:
+        """The same network with the code that the user names, if it is an own one.
+
+        Raises InputError for an own network without its code, and for code that no own network needs.
+        """
+        if self.own is None:
+            if factory:
+                raise InputError(f"--factory is {factory}, but {self.path} is a network of this program; allowed is none")
+            return self
+        return replace(self, config=self.own.named(self.config, factory, self.path))
 
     def with_data(self, named: Named) -> SavedNetwork:
         """The same network with the data that the user names, or else its run's; see `config_with_data`."""
@@ -102,6 +123,8 @@ class SavedNetwork:
         """
         if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
             _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
+        if self.own is not None and ranks.is_main:
+            self.own.note_other_code(self.config.model.factory, self.path)
 
     def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
         """The size of the first axis that differs between these shapes and those of the narrowest network."""
@@ -143,23 +166,27 @@ def _checked(
     path: Path,
     described: dict[str, Any],
     tensors: Mapping[str, Tensor],
-    write: Callable[[Network], object],
+    write: Callable[[nn.Module], object],
     metrics: dict[str, float],
     provenance: Any,
 ) -> SavedNetwork:
     """Build the result after a check that the tensors fit the configuration."""
     config = Config.from_dict(described, str(path))
-    _check_shapes(path, config, tensors)
+    own = None
+    if config.model.factory:
+        config, own = SavedOwn.split(config, provenance, path)
+    else:
+        _check_shapes(path, config, tensors)
 
     def fill(model: Network) -> Network:
         try:
-            write(model)
+            write(plain_module(model))
         except (ValueError, RuntimeError) as error:
             raise _misfit(path, str(error)) from None
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(provenance))
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(provenance), own)
 
 
 def _misfit(path: Path, reason: str) -> InputError:
@@ -200,6 +227,8 @@ def _shapes(config: Config, graph_level: bool, num_features: int, num_outputs: i
 
 def _new_network(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> Network:
     m = config.model
+    if m.factory:
+        return OwnNetwork.of(m, num_features, num_outputs, config.weight_seed)
     if graph_level:
         return GraphNetwork(m.arch, num_outputs, m.depth, m.width, m.heads)
     return GNN.of(m, num_features, num_outputs)
@@ -224,9 +253,10 @@ def config_with_data(config: Config, file: Path, named: Named) -> Config:
     return config.replace({f"data.{key}": value for key, value in data.items()})
 
 
-def provenance(data: DataChecksum) -> dict[str, Any]:
-    """Checksum of the data and versions of the software; JSON values."""
-    return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
+def provenance(data: DataChecksum, network: nn.Module | None = None) -> dict[str, Any]:
+    """Checksum of the data, versions of the software, and the code of an own network; JSON values."""
+    own = {NETWORK: network.origin.to_json()} if isinstance(network, OwnNetwork) else {}
+    return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__, **own}
 
 
 def data_of(provenance: Any) -> DataChecksum | None:

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
-from ugts_dist.models import GNN, Dropout
+from ugts_dist.models import GNN, Dropout, OwnNetwork
 from ugts_dist.models.graph_level import Network
 from ugts_dist.tasks.base import Batches, Measure
 from ugts_dist.tasks.batches import Batch, make_batches
-from ugts_dist.tasks.placement import evaluation_device
+from ugts_dist.tasks.own import check_own, make_evaluator
 
 
 class NodeTask:
@@ -28,8 +27,10 @@ class NodeTask:
         self._graph = graph
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raise InputError if a rank would have no seed node in some step."""
+        """Raise InputError if a rank would have no seed node in some step, and for an own network that does not fit."""
         graph = self._graph
+        if config.model.factory:
+            check_own(config, graph)
         if config.batch.size:
             SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         elif graph.train.numel() < ranks.world_size:
@@ -45,8 +46,7 @@ class NodeTask:
         return make_batches(self._graph, config, ranks)
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        device = evaluation_device(self._graph, config, ranks)
-        return Evaluator(self._graph, ranks, device, config.run.spill)
+        return make_evaluator(self._graph, config, ranks)
 
     def forward(self, network: nn.Module, batch: Batch, dropout: Dropout | None = None) -> Tensor:
         """Logits of the seed nodes, `[num_seeds, num_classes]`."""
@@ -57,7 +57,9 @@ class NodeTask:
         return F.cross_entropy(logits, batch.y, reduction="sum") / batch.num_seeds_of_all
 
 
-def build_model(config: Config, graph: Graph) -> GNN:
+def build_model(config: Config, graph: Graph) -> Network:
     """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""
+    if config.model.factory:
+        return OwnNetwork.of(config.model, graph.num_features, graph.num_classes, config.weight_seed)
     torch.manual_seed(config.weight_seed)
     return GNN.of(config.model, graph.num_features, graph.num_classes)

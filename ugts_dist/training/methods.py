@@ -15,6 +15,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.methods import METHODS
+from ugts_dist.models import plain_module
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
@@ -83,7 +84,7 @@ class TicketSearch:
         )
         self._options = options
         self.mask: Supermask = sparsify(
-            model,
+            plain_module(model),
             config.weight_seed,
             weight_init=options.weight_init,
             score_init=options.score_init,
@@ -134,7 +135,7 @@ class TicketSearch:
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
     def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief()))
+        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), self.model))
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class DenseTraining:
         self.schedule = Schedule(0.0)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.model.named_parameters())
+        return dict(plain_module(self.model).named_parameters())
 
     def start(self, forward: Callable[[], Any]) -> None:
         """Do nothing: trained weights adapt their scale."""
@@ -182,8 +183,8 @@ class DenseTraining:
         return {}
 
     def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> DenseNetwork:
-        state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data)}
+        state = {name: value.detach().cpu().clone() for name, value in plain_module(self.model).state_dict().items()}
+        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data, self.model)}
         return DenseNetwork(state, header)
 
 

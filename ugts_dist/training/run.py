@@ -30,6 +30,7 @@ from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.tasks import make_task
+from ugts_dist.tasks.own import with_depth
 from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
@@ -54,7 +55,7 @@ def run(
     Raises InputError before training for every mistake in the input, and StoppedError if a signal ended it.
     """
     config = with_absolute_paths(config)
-    data = ranks.raise_together(lambda: _checked_data(config, ranks))
+    config, data = ranks.raise_together(lambda: _checked(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
@@ -113,7 +114,8 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
-    saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
+    named = named or Named()
+    saved = ranks.raise_together(lambda: load_saved(path).with_factory(named.factory).with_data(named))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
     saved.note_other_data(data, ranks)
     task = make_task(data)
@@ -124,17 +126,18 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
     return Config.from_dict(config.portable(), ""), measured, saved.metrics
 
 
-def _checked_data(config: Config, ranks: Ranks) -> Data:
-    """The data, after a check that they fit the configuration and the ranks."""
+def _checked(config: Config, ranks: Ranks) -> tuple[Config, Data]:
+    """The data, after a check that they fit the configuration and the ranks, and the depth of an own network."""
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     data = load_data(config)
     task = make_task(data)
+    config = with_depth(config, data) if isinstance(data, Graph) else config
     task.check(config, ranks)
     with torch.device("meta"):
         network = task.network(config)
     check_size(config, network, ranks)
-    return with_digests(data)
+    return config, with_digests(data)
 
 
 def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
