@@ -136,7 +136,9 @@ class Config:
         Folders, device, logs and checkpoints are not among them. Renamed fields have their old names, so that a run
         keeps its key.
         """
-        fields = {name: value for name, value in self.with_effect().items() if (name, value) not in (_LATER | _NEW).items()}
+        fields = {
+            name: value for name, value in self.with_effect().items() if (name, value) not in (_LATER | _NEW).items()
+        }
         return config_names.stored_fields(fields)
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
