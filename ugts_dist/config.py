@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from ugts_dist import config_factory, config_names
+from ugts_dist.config_factory import ARGS, FACTORY
 from ugts_dist.config_limits import MAX_COUNT, MAX_SEED, require
 from ugts_dist.config_sections import (
     PLACE,
@@ -28,6 +29,7 @@ from ugts_dist.config_sections import (
     RunConfig,
 )
 from ugts_dist.config_supermask import SupermaskConfig
+from ugts_dist.config_task import TaskConfig
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.text_files import parse_toml, read_toml
 
@@ -46,13 +48,21 @@ _LATER = {
     "data.standardize": False,
     "model.dropout_at": "every",
     "model.identity": 0.0,
-    "model.factory": "",
     "supermask.input_sparsity": 0.0,
     "supermask.coats": 1,
     "supermask.signed": False,
     "supermask.pruned": 0.0,
     "supermask.locked": 0.0,
     "supermask.fold": False,
+}
+# Fields added after version 0.2.0. At these defaults keys and saved networks leave them out.
+_NEW: dict[str, Any] = {
+    FACTORY: "",
+    ARGS: {},
+    "task.kind": "auto",
+    "task.metric": "auto",
+    "task.class_weight": "none",
+    "task.loss": "mse",
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.
 _REMOVED = {"optim.average": 0}
@@ -68,6 +78,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -128,7 +139,9 @@ class Config:
         Folders, device, logs and checkpoints are not among them. Renamed fields have their old names, so that a run
         keeps its key.
         """
-        fields = {name: value for name, value in self.with_effect().items() if (name, value) not in _LATER.items()}
+        fields = {
+            name: value for name, value in self.with_effect().items() if (name, value) not in (_LATER | _NEW).items()
+        }
         return config_names.stored_fields(fields)
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
@@ -147,13 +160,13 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
-        factory = config_factory.without_folders(self.model.factory)
-        names = {"data.name": self.data_name, "model.factory": factory}
-        sections = config_names.stored_sections(self.without_places().replace(names).to_dict())
-        if not factory:
-            for name in ("factory", "args"):
-                del sections["model"][name]
-        return sections
+        names = {"data.name": self.data_name, FACTORY: config_factory.without_folders(self.model.factory)}
+        held = self.without_places().replace(names).to_dict()
+        sections = {
+            section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}
+            for section, own in held.items()
+        }
+        return config_names.stored_sections({section: own for section, own in sections.items() if own})
 
     def without_places(self) -> Config:
         """A copy with every field of type `Place` empty. `data.name` may still be a path."""
@@ -182,7 +195,7 @@ class Config:
         for key, value in config_names.current_fields(changes).items():
             section, _, name = key.partition(".")
             own, _, argument = name.partition(".")
-            if f"{section}.{own}" == config_factory.ARGS and argument:
+            if f"{section}.{own}" == ARGS and argument:
                 values[section][own] = {**values[section][own], argument: value}
             else:
                 values.setdefault(section, {})[name] = value

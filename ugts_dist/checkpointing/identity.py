@@ -159,7 +159,9 @@ def _identity_of_network(file: Path) -> Identity | None:
 def with_absolute_paths(config: Config) -> Config:
     """The configuration with absolute paths. The run's folder stays as it is, since it can be moved."""
     values = flat(config.to_dict())
-    return config.replace({name: absolute_value(name, values[name]) for name in ("data.name", FACTORY, *place_fields())})
+    return config.replace(
+        {name: absolute_value(name, values[name]) for name in ("data.name", FACTORY, *place_fields())}
+    )
 
 
 def absolute_value(name: str, value: str) -> str:

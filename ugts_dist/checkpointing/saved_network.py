@@ -98,6 +98,8 @@ class SavedNetwork:
 
     def network(self) -> Network:
         """The network, rebuilt on the CPU. Raises InputError if file and configuration do not fit together."""
+        if self.own is not None:
+            return self.fill(self.own.network(self.config))
         num_features = 0 if self.is_graph_level else self.num_features
         return self.fill(_new_network(self.config, self.is_graph_level, num_features, self.num_outputs))
 
@@ -108,7 +110,9 @@ class SavedNetwork:
         """
         if self.own is None:
             if factory:
-                raise InputError(f"--factory is {factory}, but {self.path} is a network of this program; allowed is none")
+                raise InputError(
+                    f"--factory is {factory}, but {self.path} is a network of this program; allowed is none"
+                )
             return self
         return replace(self, config=self.own.named(self.config, factory, self.path))
 
@@ -227,8 +231,6 @@ def _shapes(config: Config, graph_level: bool, num_features: int, num_outputs: i
 
 def _new_network(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> Network:
     m = config.model
-    if m.factory:
-        return OwnNetwork.of(m, num_features, num_outputs, config.weight_seed)
     if graph_level:
         return GraphNetwork(m.arch, num_outputs, m.depth, m.width, m.heads)
     return GNN.of(m, num_features, num_outputs)

@@ -11,6 +11,8 @@ from ugts_dist.config import Config
 from ugts_dist.config_factory import ARGS, FACTORY, absolute
 from ugts_dist.errors import InputError
 from ugts_dist.models.factory import Origin, source_sha256
+from ugts_dist.models.own import OwnNetwork
+from ugts_dist.models.own_tiny import EdgeData
 
 NETWORK = "network"  # its entry in a provenance
 _log = logging.getLogger(__name__)
@@ -46,6 +48,12 @@ class SavedOwn:
                 "--factory MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION"
             )
         return config.replace({FACTORY: absolute(factory), ARGS: self.args})
+
+    def network(self, config: Config) -> OwnNetwork:
+        """A new network, with the code of `named`."""
+        origin = self.origin
+        edges = EdgeData(origin.edge_weight, origin.edge_attr)
+        return OwnNetwork.of(config.model, origin.in_channels, origin.out_channels, config.weight_seed, edges)
 
     def note_other_code(self, factory: str, path: Path) -> None:
         """Print a note if the named code is not that of the training."""

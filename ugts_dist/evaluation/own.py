@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator, OnLayer
 from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.sampling import NeighborSampler
+from ugts_dist.graphs.sampling import Hop, NeighborSampler
 from ugts_dist.models import Block, Hops, OwnNetwork
 from ugts_dist.models.own import check_trial
 
 _WHOLE_NODES, _WHOLE_EDGES = 100_000, 2_000_000  # larger graphs are evaluated in parts
 _PART_EDGES = 2_000_000
 _PART_NODES = 4096
-
-_log = logging.getLogger(__name__)
 
 
 def fits_whole(graph: Graph) -> bool:
@@ -30,11 +27,14 @@ def fits_whole(graph: Graph) -> bool:
 
 
 class OwnEvaluator(Evaluator):
-    """Accuracy on the validation and test nodes. Each is counted exactly once for any world size."""
+    """A metric on the validation and test nodes. Each is counted exactly once for any world size.
 
-    def __init__(self, graph: Graph, ranks: Ranks, device: torch.device, whole: bool) -> None:
-        """`whole`: one forward pass over the whole graph, on every rank."""
-        super().__init__(graph, ranks, device)
+    Args:
+        whole: one forward pass over the whole graph, on every rank.
+    """
+
+    def __init__(self, *args: Any, whole: bool, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._whole = whole
 
     @torch.no_grad()
@@ -56,14 +56,20 @@ class OwnEvaluator(Evaluator):
         graph = self._graph
         # A hop more than layers: so the outermost nodes that are read have their exact degrees.
         num_hops = model.depth if model.trial.whole.is_bipartite else model.depth + 1
-        sample = NeighborSampler(graph.indptr, graph.indices, [-1] * num_hops, seed=0).sample(0, nodes)
+        sampler = NeighborSampler(graph.indptr, graph.indices, [-1] * num_hops, 0, graph.has_edge_data)
+        sample = sampler.sample(0, nodes)
         if nodes.numel() > 1 and sum(hop.indices.numel() for hop in sample.hops) > _PART_EDGES:
             for half in nodes.chunk(2):
                 yield from self._of_part(model, half)
             return
-        degree = graph.degree[sample.nodes]
-        blocks = [Block(hop.indptr, hop.indices, degree[: hop.num_src]) for hop in reversed(sample.hops)]
-        yield model(graph.x[sample.nodes].to(self._device).float(), Hops(self._on_device(block) for block in blocks))
+        hops = Hops(self._block_of(hop) for hop in reversed(sample.hops))
+        yield model(graph.x[sample.nodes].to(self._device).float(), hops)
 
-    def _on_device(self, block: Block) -> Block:
-        return Block(block.indptr.to(self._device), block.indices.to(self._device), block.degree.to(self._device))
+    def _block_of(self, hop: Hop) -> Block:
+        """The edges of a hop, on the device for evaluations. Own networks count degrees themselves."""
+        weight, attr = (
+            None if values is None else values[hop.edges].to(self._device)
+            for values in (self._graph.edge_weight, self._graph.edge_attr)
+        )
+        indptr, indices = hop.indptr.to(self._device), hop.indices.to(self._device)
+        return Block(indptr, indices, indices.new_zeros(hop.num_src), weight=weight, attr=attr)

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ugts_dist.config_factory import absolute, is_file, without_folders
+from ugts_dist.config_factory import absolute, is_file
+from ugts_dist.config_limits import MAX_COUNT
 from ugts_dist.config_sections import ModelConfig
 from ugts_dist.errors import InputError, first_line
 
@@ -32,16 +33,16 @@ class Origin:
         factory: the function, without folders.
         sha256: of its source file; empty if it has none.
         in_channels, out_channels: number of features and of classes.
+        edge_weight: whether edges have weights.
+        edge_attr: number of features of an edge.
     """
 
     factory: str
     sha256: str
     in_channels: int
     out_channels: int
-
-    @classmethod
-    def of(cls, model: ModelConfig, num_features: int, num_classes: int) -> Origin:
-        return cls(without_folders(model.factory), source_sha256(model.factory), num_features, num_classes)
+    edge_weight: bool = False
+    edge_attr: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,7 +55,11 @@ class Origin:
         except TypeError as error:
             raise ValueError(f"network is {values!r:.80}") from error
         texts = all(isinstance(text, str) for text in (origin.factory, origin.sha256))
-        if not texts or not all(type(n) is int and n >= 1 for n in (origin.in_channels, origin.out_channels)):
+        counts = all(type(n) is int and 1 <= n <= MAX_COUNT for n in (origin.in_channels, origin.out_channels))
+        edges = (
+            type(origin.edge_weight) is bool and type(origin.edge_attr) is int and 0 <= origin.edge_attr <= MAX_COUNT
+        )
+        if not (texts and counts and edges):
             raise ValueError(f"network is {values!r:.80}")
         return origin
 
@@ -125,7 +130,8 @@ def _of_file(path: str) -> ModuleType:
     """The module of a file, which may import other modules of its folder. It is read once in a process."""
     name = f"ugts_own_{hashlib.sha256(path.encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses of the file look their module up
     try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ugts_dist.models.block import Block
 
-EDGE_VALUES = ("edge_weight", "edge_attr")  # optional arrays of a block with a row for each edge
+EDGE_VALUES = ("edge_weight", "edge_attr")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Union:
         edge_index: sources above destinations, hop by hop, int64 `[2, num_edges]`.
         nodes_per_hop: number of seed nodes, then of new nodes of each hop.
         edges_per_hop: number of edges of each hop.
-        values: edge weights and attributes by their name, a row for each edge.
+        values: edge weights and features, by PyG's names, a row for each edge.
     """
 
     kept: Tensor | None
@@ -111,7 +110,7 @@ class Hops(list[Block]):
         )
 
 
-def edge_values(block: Any) -> dict[str, Tensor]:
-    """The weights and attributes that a block has, by name."""
-    values = {name: getattr(block, name, None) for name in EDGE_VALUES}
+def edge_values(block: Block) -> dict[str, Tensor]:
+    """The weights and features of edges that a block has, by the names of PyG."""
+    values = {"edge_weight": block.weight, "edge_attr": block.attr}
     return {name: value for name, value in values.items() if value is not None}

@@ -10,13 +10,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ugts_dist import hashing
+from ugts_dist.config_factory import without_folders
 from ugts_dist.config_sections import ModelConfig
 from ugts_dist.errors import InputError
 from ugts_dist.models.block import Block
 from ugts_dist.models.dropout import Dropout
-from ugts_dist.models.factory import Origin, build
+from ugts_dist.models.factory import Origin, build, source_sha256
 from ugts_dist.models.hops import Hops
 from ugts_dist.models.node_dropout import NodeDropout, StepNoise
+from ugts_dist.models.own_tiny import EdgeData
 from ugts_dist.models.own_trial import Trial, try_out
 from ugts_dist.models.sparse import Features, Rows, SparseFeatures
 
@@ -44,11 +46,21 @@ class OwnNetwork(nn.Module):
         self._step, self._passes = -1, 0
 
     @classmethod
-    def of(cls, model: ModelConfig, num_features: int, num_classes: int, seed: int) -> OwnNetwork:
-        """The network of a configuration with a factory. Raises InputError for one that can't be used."""
+    def of(
+        cls, model: ModelConfig, num_features: int, num_classes: int, seed: int, edges: EdgeData | None = None
+    ) -> OwnNetwork:
+        """The network of a configuration with a factory. Raises InputError for one that can't be used.
+
+        Args:
+            seed: of the module's own initialisation.
+            edges: what the edges of the graph have; None: nothing.
+        """
+        edges = edges or EdgeData()
         network = build(model, num_features, num_classes, seed)
-        trial = try_out(network, model.factory, num_features, num_classes, model.depth)
-        return cls(network, trial, model.depth, Origin.of(model, num_features, num_classes))
+        trial = try_out(network, model.factory, num_features, num_classes, model.depth, edges)
+        code = (without_folders(model.factory), source_sha256(model.factory))
+        origin = Origin(*code, num_features, num_classes, edges.has_weights, edges.num_features)
+        return cls(network, trial, model.depth, origin)
 
     def forward(self, x: Features, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
         """Logits `[num_dst of the last block, num_classes]`. One block per layer, the input layer's first.

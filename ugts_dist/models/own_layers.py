@@ -90,7 +90,7 @@ def _watched(modules: Mapping[str, nn.Module], watch: Watch) -> Iterator[None]:
         for name, module in modules.items():
             del module.forward
             if before[name] is not None:
-                module.forward = before[name]
+                module.__dict__["forward"] = before[name]
 
 
 @contextmanager

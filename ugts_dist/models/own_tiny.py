@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,14 @@ from torch import Tensor
 
 from ugts_dist.models.block import Block
 from ugts_dist.models.hops import Hops
+
+
+@dataclass(frozen=True)
+class EdgeData:
+    """What the edges of a graph have: weights, and a number of features."""
+
+    has_weights: bool = False
+    num_features: int = 0
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,8 @@ class TinyBatch:
 class TinyGraph:
     """Nodes 0, 2, 4, ... are the path, and node 2 k + 1 is the leaf of node 2 k. Edges have both directions."""
 
-    def __init__(self, length: int, num_features: int, depth: int) -> None:
-        self._depth = depth
+    def __init__(self, length: int, num_features: int, depth: int, edges: EdgeData) -> None:
+        self._depth, self._edges = depth, edges
         self._neighbours: list[list[int]] = [[] for _ in range(2 * length)]
         for k in range(length):
             self._connect(2 * k, 2 * k + 1)
@@ -59,4 +68,11 @@ class TinyGraph:
         rows = [[position[source] for source in sorted(self._neighbours[node])] for node in nodes]
         indptr = torch.tensor([0, *(len(row) for row in rows)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
         indices = torch.tensor([source for row in rows for source in row], dtype=torch.int32)
-        return Block(indptr, indices, torch.tensor([len(self._neighbours[node]) for node in sources]))
+        degree = torch.tensor([len(self._neighbours[node]) for node in sources])
+        # Functions of the two ends, so that an edge has the same values in every batch.
+        ends = [(node + 1, source + 1) for node in nodes for source in sorted(self._neighbours[node])]
+        values = torch.tensor([math.sin(one * 3.0 + other) for one, other in ends])
+        weight = values.abs() if self._edges.has_weights else None
+        count = self._edges.num_features
+        attr = values[:, None] * torch.arange(1.0, count + 1) / count if count else None
+        return Block(indptr, indices, degree, weight=weight, attr=attr)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ugts_dist.errors import InputError, first_line
 from ugts_dist.models.own_forward import ALLOWED, Form, forms_of
 from ugts_dist.models.own_layers import Layers, find_layers, gradients
-from ugts_dist.models.own_tiny import TinyBatch, TinyGraph
+from ugts_dist.models.own_tiny import EdgeData, TinyBatch, TinyGraph
 
+_PLAIN = EdgeData()
 _SEEDS = [0, 1, 2]
 _CLOSE = 1e-4  # relative difference of logits that counts as equal
 
@@ -40,18 +41,21 @@ class Trial:
     reads_farther: bool
 
 
-def try_out(network: nn.Module, factory: str, num_features: int, num_classes: int, depth: int) -> Trial:
+def try_out(
+    network: nn.Module, factory: str, num_features: int, num_classes: int, depth: int, edges: EdgeData = _PLAIN
+) -> Trial:
     """Run a copy of the network, on the CPU and with other weights.
 
     Args:
         factory: for messages.
         depth: number of layers that read neighbours.
+        edges: what the edges of the graph have.
 
     Raises InputError, in one line, for a network that does not fit.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(0)
-        graph = TinyGraph(depth + 6, num_features, depth)
+        graph = TinyGraph(depth + 6, num_features, depth, edges)
         try:
             return _Trial(network, graph, num_classes, depth).result()
         except _RefusedError as error:

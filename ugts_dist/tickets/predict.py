@@ -122,7 +122,9 @@ def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: s
     if isinstance(data, GraphSet):
         assert isinstance(network, GraphNetwork)
         return _logits_of_graphs(network, data, ranks)
-    return make_evaluator(data, config.replace({"run.spill": spill}), ranks).outputs(network)
+    evaluator: Any = make_evaluator(data, config.replace({"run.spill": spill}), ranks)
+    outputs: Iterator[Tensor] = evaluator.outputs(network)
+    return outputs
 
 
 @torch.no_grad()
