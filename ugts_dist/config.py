@@ -45,6 +45,7 @@ _WITHOUT_EFFECT = (
 # Fields added after FORMAT of `checkpointing.identity`. At these defaults a run's key leaves them out.
 _LATER = {
     "data.standardize": False,
+    "data.edge_weights": "use",
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,

@@ -48,6 +48,9 @@ class DataConfig:
     """Scale each feature column to mean 0 and standard deviation 1 over all nodes. Useful for dense features,
     especially in different units. Each process holds a copy of the features in memory. Predictions for another graph
     use that graph's own means."""
+    edge_weights: Literal["use", "ignore"] = "use"
+    """Weights of the edges, if the graph has any. use: model.arch gcn puts them into its adjacency matrix; other
+    architectures are refused. ignore: the graph is used as one without weights."""
     feature_noise: float = 0.0
     """Fraction of the nodes without a training label whose features are replaced by Bernoulli(0.5) noise."""
     edge_noise: float = 0.0
@@ -95,6 +98,11 @@ class ModelConfig:
     dropedge: random directed edges."""
     graph_dropout_rate: float = 0.2
     """Fraction of the nodes or edges that is left out."""
+
+    @property
+    def reads_edge_weights(self) -> bool:
+        """Whether the layers use the weights of edges, as PyG's do."""
+        return self.arch not in ("gin", "gin-paper", "gat", "sage")
 
     def __post_init__(self) -> None:
         require_count("model.depth", self.depth, 1, MAX_DEPTH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ class RawGraph:
     ids: NodeIds | None = None  # the nodes' ids in the user's files; None: 0, 1, 2, ...
     class_names: tuple[str, ...] = ()  # if the labels are words
     random_split: RandomSplit | None = None  # draws the splits
-    edge_data: EdgeTables = EdgeTables()  # weights and features of the edges
+    edge_data: EdgeTables = field(default_factory=EdgeTables)  # weights and features of the edges
 
 
 def write_raw(
@@ -60,10 +60,9 @@ def write_raw(
     """Write the graph as a store. Memory: some 30 bytes per node, a byte per edge, and 50 MiB.
 
     Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and its finished
-    fraction. Temporary files beside the arrays take 8 bytes per edge, and 4 for its
-    weight and for each of its features (twice that if undirected). ``tell`` is called with a line
-    if labels have gaps, so that classes are renumbered, if the split is drawn, and if weights are summed. Raises InputError that names file
-    and row, and as StoreWriter does.
+    fraction. Temporary files beside the arrays take 8 bytes per edge, and 4 for its weight and for each of its features
+    (twice that if undirected). ``tell`` is called with a line if labels have gaps, so that classes are renumbered, if
+    the split is drawn, and if weights are summed. Raises InputError that names file and row, and as StoreWriter does.
     """
     labels, class_names = _classes(raw, _labels(raw), tell)
     num_nodes = len(labels)
