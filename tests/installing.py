@@ -43,10 +43,10 @@ class Environment:
         return file.read_text().strip() if file.exists() else ""
 
 
-def environment(folder: Path, there: str, index: str, gpu: bool = False) -> Environment:
+def environment(folder: Path, installed: str, index: str, gpu: bool = False) -> Environment:
     (folder / "index").write_text("\n".join(index.split()) + "\n")
-    if there:
-        (folder / "torch").write_text(there)
+    if installed:
+        (folder / "torch").write_text(installed)
     for name, text in (("bin/pip", _PIP), ("bin/python", _PYTHON), ("driver/nvidia-smi", "#!/bin/sh\n")):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)

@@ -16,12 +16,12 @@ ROOT = SCRIPT.parent.parent
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there", "index", "gpu", "taken"),
+    ("wanted", "installed", "index", "gpu", "taken"),
     [
         ("auto", "", "cuda cpu", False, "cpu"),
         ("auto", "", "cuda cpu", True, "cuda"),
         ("auto", "", "cuda", False, "cuda"),
-        ("auto", "cuda", "cuda cpu", False, "cuda"),  # what is there stays
+        ("auto", "cuda", "cuda cpu", False, "cuda"),  # the installed build stays
         ("auto", "cpu", "cuda cpu", True, "cpu"),
         ("cuda", "", "cuda cpu", False, "cuda"),
         ("cuda", "cpu", "cuda cpu", False, "cuda"),
@@ -30,14 +30,14 @@ ROOT = SCRIPT.parent.parent
     ],
 )
 def test_which_build_of_torch_is_taken(
-    tmp_path: Path, wanted: str, there: str, index: str, gpu: bool, taken: str
+    tmp_path: Path, wanted: str, installed: str, index: str, gpu: bool, taken: str
 ) -> None:
-    made = environment(tmp_path, there, index, gpu)
+    made = environment(tmp_path, installed, index, gpu)
     done = made.install(TORCH=wanted)
     assert done.returncode == 0, done.stderr
     assert made.torch == taken
     assert "--editable .[dev]" in (tmp_path / "calls").read_text().splitlines()[-1]
-    assert ("make install TORCH=cuda" in done.stdout) == (wanted == "auto" and not there and taken == "cpu")
+    assert ("make install TORCH=cuda" in done.stdout) == (wanted == "auto" and not installed and taken == "cpu")
 
 
 @pytest.mark.parametrize(

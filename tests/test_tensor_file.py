@@ -71,9 +71,9 @@ def test_every_type_and_shape_comes_back(dtype: torch.dtype, shape: tuple[int, .
     value = torch.randint(0, 2, shape).to(dtype)
     size = write_tensor_file(tmp_path / "a", {"x": value, "odd": torch.ones(3, dtype=torch.uint8)}, {}, "box")
     assert size == (tmp_path / "a").stat().st_size
-    header, found = read_tensor_file(tmp_path / "a", "box", WHAT)
+    header, read = read_tensor_file(tmp_path / "a", "box", WHAT)
     assert header == {}
-    assert same(found, {"x": value, "odd": torch.ones(3, dtype=torch.uint8)})
+    assert same(read, {"x": value, "odd": torch.ones(3, dtype=torch.uint8)})
 
 
 @FOLDER
@@ -101,9 +101,9 @@ def test_any_content_comes_back_and_is_what_safetensors_reads(
 ) -> None:
     tensors = {name: torch.from_numpy(value) for name, value in contents.items()}
     write_tensor_file(tmp_path / "a", tensors, header, "box")
-    found_header, found = read_tensor_file(tmp_path / "a", "box", WHAT)
-    assert found_header == header
-    assert same(found, tensors)
+    read_header, read = read_tensor_file(tmp_path / "a", "box", WHAT)
+    assert read_header == header
+    assert same(read, tensors)
     assert same(safetensors.torch.load_file(tmp_path / "a"), tensors)
     with safetensors.safe_open(tmp_path / "a", framework="pt") as file:
         assert list(file.metadata()) == ["box"]
@@ -120,15 +120,15 @@ def test_the_tensors_come_back_in_the_order_of_the_file(tmp_path: Path) -> None:
     write_tensor_file(tmp_path / "a", tensors, {}, "box")
     data = (tmp_path / "a").read_bytes()
     described = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
-    _, found = read_tensor_file(tmp_path / "a", "box", WHAT)
-    assert list(found) == [name for name in described if name != "__metadata__"]
+    _, read = read_tensor_file(tmp_path / "a", "box", WHAT)
+    assert list(read) == [name for name in described if name != "__metadata__"]
 
 
 def test_views_and_gradients_are_written_as_their_values(tmp_path: Path) -> None:
     whole = torch.arange(12.0).reshape(3, 4).requires_grad_()
     write_tensor_file(tmp_path / "a", {"t": whole.T, "s": whole[:, 1]}, {}, "box")
-    _, found = read_tensor_file(tmp_path / "a", "box", WHAT)
-    assert same(found, {"t": whole.detach().T, "s": whole.detach()[:, 1]})
+    _, read = read_tensor_file(tmp_path / "a", "box", WHAT)
+    assert same(read, {"t": whole.detach().T, "s": whole.detach()[:, 1]})
 
 
 def test_what_is_read_can_be_changed_and_the_file_stays(path: Path) -> None:
@@ -456,18 +456,18 @@ def test_a_checksum_of_something_else_is_refused(path: Path) -> None:
 
 
 def test_files_are_read_and_written_in_threads(tmp_path: Path) -> None:
-    found: dict[int, Tensor] = {}
+    tensors: dict[int, Tensor] = {}
 
     def work(number: int) -> None:
         write_tensor_file(tmp_path / str(number), {"x": torch.full((1000,), number)}, {}, "box")
-        found[number] = read_tensor_file(tmp_path / str(number), "box", WHAT)[1]["x"]
+        tensors[number] = read_tensor_file(tmp_path / str(number), "box", WHAT)[1]["x"]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(found[number], torch.full((1000,), number)) for number in range(4))
+    assert all(torch.equal(tensors[number], torch.full((1000,), number)) for number in range(4))
 
 
 def test_a_header_is_refused_before_the_file_is_read(tmp_path: Path) -> None:

@@ -94,6 +94,6 @@ def test_who_uses_the_library_decides_what_becomes_of_its_lines() -> None:
 def test_what_was_meant() -> None:
     known = ["supermask.initial-sparsity", "supermask.sparsity", "cora-gin", "cora-gcn", "train"]
     meant = {"--sparsity": "supermask.sparsity", "cora-gnc": "cora-gcn", "trian": "train", "CORA-GCN": "cora-gcn"}
-    for name, found in meant.items():
-        assert did_you_mean(name, known) == f" (did you mean {found}?)"
+    for name, suggestion in meant.items():
+        assert did_you_mean(name, known) == f" (did you mean {suggestion}?)"
     assert did_you_mean("something", known) == ""

@@ -135,20 +135,20 @@ def space_of(folder: Path) -> Space:
 
 
 def _refuse_another(folder: Path, space: Space) -> None:
-    there = space_of(folder)
-    if there.hash != space.hash:
+    known = space_of(folder)
+    if known.hash != space.hash:
         raise InputError(
-            f"{folder}: a search of another space than {space.source} ({_difference(there, space)}); "
+            f"{folder}: a search of another space than {space.source} ({_difference(known, space)}); "
             f"allowed are that space or another --name"
         )
 
 
-def _difference(there: Space, here: Space) -> str:
+def _difference(before: Space, current: Space) -> str:
     """The first difference, as a text."""
     for name, was, now in (
-        ("base", there.tickets.base.determining(), here.tickets.base.determining()),
-        ("fields", there.tickets.to_plain(), here.tickets.to_plain()),
-        ("search", there.search.to_dict(), here.search.to_dict()),
+        ("base", before.tickets.base.determining(), current.tickets.base.determining()),
+        ("fields", before.tickets.to_plain(), current.tickets.to_plain()),
+        ("search", before.search.to_dict(), current.search.to_dict()),
     ):
         for key in (*was, *now):
             if was.get(key) != now.get(key):

@@ -117,8 +117,8 @@ def load_space(space: str) -> Space:
     path = Path(space)
     if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises an error if a name is too long
         refuse_unknown([space], space_names(), "--space: no file and no preset")
-    found = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
-    return replace(found, tickets=_absolute(found.tickets), dense=found.dense and _absolute(found.dense))
+    parsed = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
+    return replace(parsed, tickets=_absolute(parsed.tickets), dense=parsed.dense and _absolute(parsed.dense))
 
 
 def space_names() -> list[str]:

@@ -31,8 +31,8 @@ def test_a_table_worked_out_by_hand() -> None:
 
 
 def test_a_probability_on_an_edge_is_in_the_bin_below() -> None:
-    found = reliability(torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64), torch.ones(4).bool(), 4)
-    assert [row.count for row in found] == [1, 1, 1, 1]
+    table = reliability(torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64), torch.ones(4).bool(), 4)
+    assert [row.count for row in table] == [1, 1, 1, 1]
 
 
 def test_perfect_and_worst() -> None:

@@ -86,7 +86,7 @@ def test_pieces_do_not_matter(rows: int, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_layers_have_their_names() -> None:
     graph = planted_graph()
     model = build_model(config(model__depth=3, batch__fan_out=[5, 5, 5]), graph)
-    found = mad_of_layers(Evaluator(graph, Ranks()), model, Ranks())
-    assert list(found) == ["1", "2", "logits"]
-    assert found["logits"] == pytest.approx(mad(Evaluator(graph, Ranks()).logits(model)), abs=1e-9)
-    assert found["1"] > found["2"] > 0.0
+    distances = mad_of_layers(Evaluator(graph, Ranks()), model, Ranks())
+    assert list(distances) == ["1", "2", "logits"]
+    assert distances["logits"] == pytest.approx(mad(Evaluator(graph, Ranks()).logits(model)), abs=1e-9)
+    assert distances["1"] > distances["2"] > 0.0

@@ -43,10 +43,10 @@ def test_every_flipped_bit_is_told_or_changes_nothing(tmp_path: Path) -> None:
             flipped = bytearray(whole)
             flipped[place] ^= 1 << bit
             (tmp_path / NAME).write_bytes(flipped)
-            found = read_or_none(tmp_path)
-            told += found is None
+            result = read_or_none(tmp_path)
+            told += result is None
             # The name of the checksum may change: then it is one value more in a file of an older version.
-            assert found is None or (place >= start and RESULT.items() <= found.items())
+            assert result is None or (place >= start and RESULT.items() <= result.items())
     assert told > 7.5 * len(whole)
 
 

@@ -195,11 +195,11 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
 def test_only_the_last_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__every_steps=2, checkpoint__keep_last=3)
     result, _ = run(settings, Ranks())
-    found = checkpoint.folders(tmp_path / "run")
-    states = [checkpoint.read(path) for path in found]
+    kept = checkpoint.folders(tmp_path / "run")
+    states = [checkpoint.read(path) for path in kept]
     assert [state.epoch * 3 + state.step for state in states][-3:] == [34, 36, 36]
     assert result.epoch + 1 in [state.epoch for state in states if state.is_best]
-    assert len(found) <= 4
+    assert len(kept) <= 4
     assert all(not path.name.startswith(".") for path in (tmp_path / "run/checkpoints").iterdir())
 
 
@@ -522,8 +522,8 @@ def test_a_run_moves_between_numbers_of_ranks(tmp_path: Path) -> None:
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("moved", "alone")
     ]
-    for here, there in zip(*lines, strict=True):
-        assert here == pytest.approx(there, abs=1e-5)
+    for moved, unmoved in zip(*lines, strict=True):
+        assert moved == pytest.approx(unmoved, abs=1e-5)
     for name in ("valid", "test", "sparsity"):
         assert getattr(result, name) == pytest.approx(getattr(expected, name), abs=1e-5)
 

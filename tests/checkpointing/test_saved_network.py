@@ -109,8 +109,8 @@ def test_a_path_is_opened_only_for_the_reader(
         assert refused.code == 2
         assert "is no plain name; name the graph yourself: --graph NAME or PATH" in refused.err
         assert "\x1b" not in refused.err
-        found = ugts(*command, "--graph", runs / "data")
-        assert found.code == 0, found.told
+        shown = ugts(*command, "--graph", runs / "data")
+        assert shown.code == 0, shown.told
 
 
 def test_a_store_in_the_working_directory_is_the_readers_to_name(

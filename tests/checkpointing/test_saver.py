@@ -75,8 +75,8 @@ def settings(**changes: Any) -> Config:
 
 def saved(folder: Path) -> list[tuple[int, float]]:
     """(steps done, the score then) of every checkpoint."""
-    found = [checkpoint.read(path) for path in checkpoint.folders(folder)]
-    return [(one.epoch * 4 + one.step, float(one.tensors["trained"]["a"])) for one in found]
+    checkpoints = [checkpoint.read(path) for path in checkpoint.folders(folder)]
+    return [(one.epoch * 4 + one.step, float(one.tensors["trained"]["a"])) for one in checkpoints]
 
 
 def test_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:

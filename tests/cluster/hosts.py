@@ -71,13 +71,13 @@ class Host:
     def processes(self, chosen: Callable[[Path], bool]) -> list[int]:
         """The numbers, outside, of the host's processes whose folder in /proc is chosen."""
         mine = os.readlink(f"/proc/{self.first}/ns/pid")
-        found = []
+        listed = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):  # it has ended since
                     if os.readlink(entry / "ns/pid") == mine and chosen(entry):
-                        found.append(int(entry.name))
-        return found
+                        listed.append(int(entry.name))
+        return listed
 
     def rank(self, number: int) -> int:
         """The process, outside, of a rank that torchrun started here; 0 where there is none."""

@@ -33,12 +33,12 @@ def instructions() -> list[tuple[str, str]]:
 def sent() -> set[str]:
     """The files of the checkout that are sent to the engine, by `.dockerignore`."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    found = set()
+    names = set()
     for top in ROOT.iterdir():
         if is_sent(top.name, rules):
             files = [path for path in top.rglob("*") if path.is_file()] if top.is_dir() else [top]
-            found |= {str(path.relative_to(ROOT)) for path in files}
-    return {path for path in found if is_sent(path, rules)}
+            names |= {str(path.relative_to(ROOT)) for path in files}
+    return {path for path in names if is_sent(path, rules)}
 
 
 def is_sent(path: str, rules: list[str]) -> bool:

@@ -87,8 +87,8 @@ def trains(host: Host) -> bool:
 def resumed(hosts: list[Host], folder: Path) -> list[tuple[str, int]]:
     """The runs that went on, with the step at which they did."""
     told = [host.run(["sh", "-c", f"cat {LOCAL}/ray/session_latest/logs/worker*.err"], folder).stdout for host in hosts]
-    found = re.findall(r"ugts: (\S+) resumes at .* from \S+/step-(\d+)", "\n".join(told))
-    return sorted({(path, int(step)) for path, step in found})
+    resumes = re.findall(r"ugts: (\S+) resumes at .* from \S+/step-(\d+)", "\n".join(told))
+    return sorted({(path, int(step)) for path, step in resumes})
 
 
 def epochs(run: Path) -> int:

@@ -81,9 +81,9 @@ def test_a_port_that_is_taken_is_told() -> None:
 def _meets(rank: int, port: int) -> bytes:
     store = open_store(Endpoint(rank, 2, "127.0.0.1", port), 30.0)
     store.set(f"{rank}", str(rank))
-    found: bytes = store.get(str(1 - rank))
+    other: bytes = store.get(str(1 - rank))
     dist.barrier()  # rank 0 holds the store
-    return found
+    return other
 
 
 def test_ranks_without_a_launcher_meet_at_rank_0() -> None:

@@ -54,6 +54,6 @@ def test_the_model_is_trained_and_evaluated(changed: Path, monkeypatch: pytest.M
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         printed += done.stdout
-    trained, evaluated = (float(found) for found in re.findall(r"^test accuracy (\S+)", printed, re.MULTILINE))
+    trained, evaluated = (float(figure) for figure in re.findall(r"^test accuracy (\S+)", printed, re.MULTILINE))
     assert trained > 0.8
     assert abs(trained - evaluated) < 1e-3

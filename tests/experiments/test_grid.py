@@ -159,12 +159,12 @@ def cluster(gpus: int) -> Iterator[str]:
 @pytest.mark.xdist_group("ray")
 def test_a_cluster_runs_a_grid_with_a_part_of_a_gpu_for_each_run(tmp_path: Path) -> None:
     settings = [config(run__epochs=2, run__seed=seed) for seed in range(2)]
-    here = run_grid(settings, tmp_path / "here", workers=1)
+    local = run_grid(settings, tmp_path / "here", workers=1)
     with cluster(gpus=1) as address:
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        there = run_grid(settings, tmp_path / "there", workers=1, address=address)
+        remote = run_grid(settings, tmp_path / "there", workers=1, address=address)
         assert signal.getsignal(signal.SIGTERM) == on_sigterm
-    assert [result["test"] for result in there] == pytest.approx([result["test"] for result in here], abs=0.01)
+    assert [result["test"] for result in remote] == pytest.approx([result["test"] for result in local], abs=0.01)
 
 
 @pytest.mark.slow

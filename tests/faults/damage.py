@@ -165,15 +165,15 @@ class Examination:
         """The message with which it is refused."""
         if name.startswith("net."):
             return self._told_of_network(self._place / name)
-        found, problems = checkpoint.newest(self._run)
-        if found is None:
+        newest, problems = checkpoint.newest(self._run)
+        if newest is None:
             raise AssertionError("the older checkpoint is refused as well")
-        if found.path.name == OLDER:
+        if newest.path.name == OLDER:
             (problem,) = problems
             return problem
         settings = config(self._run)
         try:
-            make_trainer(settings, self._task, Ranks(), found)
+            make_trainer(settings, self._task, Ranks(), newest)
         except InputError as error:
             return str(error)
         return ""

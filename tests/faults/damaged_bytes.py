@@ -123,11 +123,11 @@ def _pipe(path: Path, random: Random) -> str:
 
 def _socket(path: Path, random: Random) -> str:
     path.unlink()
-    here = os.getcwd()
+    before = os.getcwd()
     os.chdir(path.parent)  # the name of a socket has to be short
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(path.name)
-    os.chdir(here)
+    os.chdir(before)
     return "a socket instead"
 
 

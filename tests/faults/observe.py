@@ -22,16 +22,16 @@ BOUND = 60.0
 
 def processes(chosen: Callable[[int], bool]) -> list[int]:
     """The processes that are chosen and have not ended."""
-    found = []
+    listed = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
             if state(int(entry)) not in "ZX" and chosen(int(entry)):
-                found.append(int(entry))
+                listed.append(int(entry))
         except OSError:  # it has ended since
             continue
-    return found
+    return listed
 
 
 def session(leader: int) -> list[int]:
@@ -98,19 +98,19 @@ class Outcome:
 def outcome(folder: Path) -> Outcome:
     """Read a finished run. Raises ValueError where its newest checkpoint is damaged, or something is left over."""
     left = left_over(folder)
-    found, problems = checkpoint.newest(folder)
-    if left or problems or found is None:
+    newest, problems = checkpoint.newest(folder)
+    if left or problems or newest is None:
         raise ValueError(f"{folder}: left over: {left}; damaged: {problems}")
     result = read_result(folder)
     del result["seconds"]
     result["path"] = Path(result["path"]).name
-    state = found.to_json()
+    state = newest.to_json()
     for own in ("seconds", "config", "is_best"):
         del state[own]
     return Outcome(
-        found.name,
+        newest.name,
         state,
-        {f"{kind}/{name}": _bytes(value) for kind, group in found.tensors.items() for name, value in group.items()},
+        {f"{kind}/{name}": _bytes(value) for kind, group in newest.tensors.items() for name, value in group.items()},
         (folder / result["path"]).read_bytes(),
         (folder / "metrics.jsonl").read_bytes(),
         result,

@@ -139,11 +139,11 @@ def _verify(store: Path) -> str:
 
 def _look_at(folder: Path) -> str:
     """What a report is made of; nothing where it names a damaged file in itself."""
-    found = read_run(folder)
-    if found.folder.problems:
-        print(*found.folder.problems, sep="\n", file=sys.stderr)
+    files = read_run(folder)
+    if files.folder.problems:
+        print(*files.folder.problems, sep="\n", file=sys.stderr)
         return ""
-    return f"{found.config} {found.epochs} {found.result} {found.network}"
+    return f"{files.config} {files.epochs} {files.result} {files.network}"
 
 
 def _report(folder: Path, out: Path) -> str:
@@ -202,16 +202,16 @@ class Seen:
 
 def look(sample: Sample) -> list[Seen]:
     """Each action on the files as they are now, until one is refused; in a process of its own, with little memory."""
-    found = in_child(lambda: [vars(one) for one in _all_seen(sample)])
-    return [Seen(-1, "", "", found)] if isinstance(found, str) else [Seen(**one) for one in found]
+    seen = in_child(lambda: [vars(one) for one in _all_seen(sample)])
+    return [Seen(-1, "", "", seen)] if isinstance(seen, str) else [Seen(**one) for one in seen]
 
 
 def _all_seen(sample: Sample) -> list[Seen]:
-    found: list[Seen] = []
+    seen: list[Seen] = []
     for action in sample.actions:
-        if not found or found[-1].code == 0:
-            found.append(_seen(action))
-    return found
+        if not seen or seen[-1].code == 0:
+            seen.append(_seen(action))
+    return seen
 
 
 def _seen(action: Action) -> Seen:

@@ -80,8 +80,8 @@ def test_a_disk_that_stays_full(disk: Path, tmp_path: Path, alone: Reference) ->
     assert one.wait() == 1
     assert f"could not be written ({FULL}); the run goes on" in lines(one)[0]
     assert f"ugts: {folder}/best.ticket: {FULL}" in lines(one)
-    found, problems = checkpoint.newest(folder)
-    assert found is not None
+    newest, problems = checkpoint.newest(folder)
+    assert newest is not None
     assert problems == []
     assert left_over(folder) == []
 

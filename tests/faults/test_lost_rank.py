@@ -111,10 +111,10 @@ def test_a_single_process_that_is_told_to_stop(tmp_path: Path, one_thread_each: 
         folder = tmp_path / number.name
         assert one.wait() == 75, one.told()
         assert one.told() == f"ugts: stopped by {number.name}; to resume: ugts train {folder}\n"
-        found, problems = checkpoint.newest(folder)
-        assert found is not None
+        newest, problems = checkpoint.newest(folder)
+        assert newest is not None
         assert problems == []
-        assert found.epoch < 60
+        assert newest.epoch < 60
         again.append(launch_alone(["train", str(folder)], tmp_path))
     assert undisturbed.wait() == 0
     for number, one in zip(signals, again, strict=True):
@@ -160,8 +160,8 @@ def test_a_machine_less(tmp_path: Path, alone: Reference) -> None:
 
 def assert_close(folder: Path, alone: Reference) -> None:
     """The same but for the order of sums."""
-    found, wanted = (folder / "metrics.jsonl").read_text(), alone.outcome.metrics.decode()
-    rows = [[json.loads(line) for line in text.splitlines()] for text in (found, wanted)]
+    metrics, wanted = (folder / "metrics.jsonl").read_text(), alone.outcome.metrics.decode()
+    rows = [[json.loads(line) for line in text.splitlines()] for text in (metrics, wanted)]
     assert len(rows[0]) == len(rows[1]) == EPOCHS
     for row, other in zip(*rows, strict=True):
         assert row == pytest.approx(other, abs=1e-5)

@@ -26,13 +26,13 @@ from .helpers import snapshot
 ARRAYS = ("indptr", "indices", "x", "y", "train", "valid", "test")
 
 
-def assert_equal(found: Graph, wanted: Graph) -> None:
+def assert_equal(graph: Graph, wanted: Graph) -> None:
     """The same arrays, bit for bit and of the same dtype."""
     for array in ARRAYS:
-        a, b = getattr(found, array), getattr(wanted, array)
+        a, b = getattr(graph, array), getattr(wanted, array)
         assert a.dtype == b.dtype, array
         assert torch.equal(a, b), array
-    assert found.num_classes == wanted.num_classes
+    assert graph.num_classes == wanted.num_classes
 
 
 def write_rows(path: Path, values: NDArray[Any], header: str = "") -> str:

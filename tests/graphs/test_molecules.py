@@ -197,7 +197,7 @@ def test_ranks_share_the_union_of_a_steps_graphs(
     root = tmp_path_factory.mktemp("data")
     molecules = dataset(root)
     graphs = load(NAME, root)
-    found: list[int] = []
+    shared: list[int] = []
     for rank in range(world_size):
         plan = SeedPlan(graphs.train, size, seed, rank, world_size)
         (batch,) = GraphLoader(graphs, plan).steps(range(step, step + 1))
@@ -211,8 +211,8 @@ def test_ranks_share_the_union_of_a_steps_graphs(
         assert pairs(batch.edge_index) == sorted(map(tuple, both.tolist()))
         assert bool((batch.edge_index[1].diff() >= 0).all())
         assert torch.equal(batch.y, graphs.y[ids])
-        found += ids
-    assert found == SeedPlan(graphs.train, size, seed).seeds(step).tolist()
+        shared += ids
+    assert shared == SeedPlan(graphs.train, size, seed).seeds(step).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -186,8 +186,8 @@ def test_a_part_of_the_classes_is_not_rounded_down_by_floating_point() -> None:
 
 def test_every_class_is_left_out_by_some_seed() -> None:
     graph = classes_of(7, 0)
-    found = torch.cat([left_out_classes(graph, 0.4, seed)[1].classes for seed in range(300)])
-    counts = torch.bincount(found, minlength=7)
+    classes = torch.cat([left_out_classes(graph, 0.4, seed)[1].classes for seed in range(300)])
+    counts = torch.bincount(classes, minlength=7)
     assert int(counts.sum()) == 600
     assert float((counts / (600 / 7) - 1.0).abs().max()) < 0.4
 
@@ -200,14 +200,14 @@ def test_a_mapped_graph_is_not_written_to(tmp_path: Path, perturb: Any) -> None:
     graph = random_graph(90, 400)
     write_store(graph, tmp_path / "store")
     mapped = open_store(tmp_path / "store")
-    found, wanted = perturb(mapped, 0.4, 5), perturb(graph, 0.4, 5)
+    perturbed, wanted = perturb(mapped, 0.4, 5), perturb(graph, 0.4, 5)
     for array in ARRAYS:
-        assert torch.equal(getattr(found, array), getattr(wanted, array))
+        assert torch.equal(getattr(perturbed, array), getattr(wanted, array))
         # The checksum of an array is known exactly where the array is that of the store.
-        same = getattr(found, array).data_ptr() == getattr(mapped, array).data_ptr()
-        assert (array in found.digests) <= same
+        same = getattr(perturbed, array).data_ptr() == getattr(mapped, array).data_ptr()
+        assert (array in perturbed.digests) <= same
     verify_store(tmp_path / "store")
-    assert set(found.digests) < set(mapped.digests)
+    assert set(perturbed.digests) < set(mapped.digests)
 
 
 def test_nothing_changes_without_noise() -> None:

@@ -45,9 +45,9 @@ def test_pyg_data(tmp_path: Path, undirected: bool) -> None:
     parts = random_parts(60, 400)
     files = saved(tmp_path, data_of(parts))
     trusted = torch.serialization.get_safe_globals()
-    found = make(tmp_path / "out", files, undirected=undirected)
+    made = make(tmp_path / "out", files, undirected=undirected)
     assert set(torch.serialization.get_safe_globals()) == set(trusted)
-    assert_equal(found, expected(parts, undirected))
+    assert_equal(made, expected(parts, undirected))
 
 
 def test_after_to_undirected(tmp_path: Path) -> None:

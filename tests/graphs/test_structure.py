@@ -93,12 +93,12 @@ def test_the_leading_singular_vectors_of_a_larger_graph() -> None:
     x = singular_features(normalised_adjacency(edges, n), NUM_FEATURES).astype(np.float64) / np.sqrt(n)
     assert x.shape == (n, NUM_FEATURES)
     vectors, values, _ = np.linalg.svd(dense_adjacency(edges, n))
-    found = np.linalg.norm(x, axis=0)
-    np.testing.assert_allclose(found[:groups], values[:groups], rtol=1e-4)
+    lengths = np.linalg.norm(x, axis=0)
+    np.testing.assert_allclose(lengths[:groups], values[:groups], rtol=1e-4)
     # Beyond the groups the spectrum has no gap: the method is within some percent there, and never above.
-    np.testing.assert_allclose(found, values[:NUM_FEATURES], rtol=0.03)
-    assert (found <= values[:NUM_FEATURES] + 1e-5).all()
-    alignment = np.linalg.svd(vectors[:, :groups].T @ (x / found)[:, :groups])[1]
+    np.testing.assert_allclose(lengths, values[:NUM_FEATURES], rtol=0.03)
+    assert (lengths <= values[:NUM_FEATURES] + 1e-5).all()
+    alignment = np.linalg.svd(vectors[:, :groups].T @ (x / lengths)[:, :groups])[1]
     np.testing.assert_allclose(alignment, 1.0, atol=1e-3)
 
 

@@ -58,8 +58,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def listed(*args: str, **options: Any) -> list[dict[str, Any]]:
     """The runs as JSON."""
-    found: list[dict[str, Any]] = json.loads(run_list(RunsOptions(args or ("runs",), json=True, **options)))
-    return found
+    rows: list[dict[str, Any]] = json.loads(run_list(RunsOptions(args or ("runs",), json=True, **options)))
+    return rows
 
 
 def names(**options: Any) -> list[str]:

@@ -113,7 +113,7 @@ def test_nothing_is_trained_and_inputs_have_gradients() -> None:
 
 def held_by(root: object) -> dict[str, Tensor]:
     """Every tensor that can be reached from an object, each storage once."""
-    found: dict[int, tuple[str, Tensor]] = {}
+    tensors: dict[int, tuple[str, Tensor]] = {}
     seen: set[int] = set()
 
     def look(path: str, value: object) -> None:
@@ -121,7 +121,7 @@ def held_by(root: object) -> dict[str, Tensor]:
             return
         seen.add(id(value))
         if isinstance(value, Tensor):
-            found.setdefault(value.untyped_storage().data_ptr(), (path, value))
+            tensors.setdefault(value.untyped_storage().data_ptr(), (path, value))
         elif isinstance(value, dict):
             for key, child in value.items():
                 look(f"{path}.{key}", child)
@@ -132,7 +132,7 @@ def held_by(root: object) -> dict[str, Tensor]:
             look(path, vars(value))
 
     look("", root)
-    return dict(found.values())
+    return dict(tensors.values())
 
 
 def memory(root: object) -> int:

@@ -102,12 +102,12 @@ def test_a_layer_by_hand_without_autograd(coats: int) -> None:
     scale = float(level.double().square().mean()) ** -0.5
     assert mask.scales()["weight"] == pytest.approx(scale, rel=1e-6)
     weight = mask.weights()["weight"].detach()
-    found = model(X)
-    torch.testing.assert_close(found, X @ (weight * level * scale).T)
-    found.square().sum().backward()
+    output = model(X)
+    torch.testing.assert_close(output, X @ (weight * level * scale).T)
+    output.square().sum().backward()
     gradient = mask.scores()[0].grad
     assert gradient is not None
-    torch.testing.assert_close(gradient, weight * scale * (2.0 * found.detach().T @ X))
+    torch.testing.assert_close(gradient, weight * scale * (2.0 * output.detach().T @ X))
 
 
 def test_a_single_coat_is_the_binary_mask() -> None:

@@ -27,9 +27,9 @@ def described(masks: Sequence[Mask]) -> tuple[list[int], list[int]]:
 def check(masks: Sequence[Mask]) -> bytes:
     """That the masks come back from what they are coded as, which is returned."""
     data = encode(masks)
-    found = decode(data, *described(masks))
-    assert [mask.tolist() for mask in found] == [mask.reshape(-1).tolist() for mask in masks]
-    assert all(mask.dtype == np.bool_ for mask in found)
+    decoded = decode(data, *described(masks))
+    assert [mask.tolist() for mask in decoded] == [mask.reshape(-1).tolist() for mask in masks]
+    assert all(mask.dtype == np.bool_ for mask in decoded)
     return data
 
 
@@ -234,8 +234,8 @@ def test_a_flipped_bit_gives_a_refusal_or_another_mask() -> None:
     for position in range(0, 8 * len(data), 7):
         damaged = bytearray(data)
         damaged[position // 8] ^= 1 << position % 8
-        found = read(bytes(damaged), *described(MASKS))
-        assert found is None or any((a != b).any() for a, b in zip(found, MASKS, strict=True))
+        decoded = read(bytes(damaged), *described(MASKS))
+        assert decoded is None or any((a != b).any() for a, b in zip(decoded, MASKS, strict=True))
 
 
 @given(st.binary(max_size=200), st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=4))

@@ -40,9 +40,9 @@ def folded(**options: Any) -> Supermask:
 
 
 def original(mask: Supermask, name: str) -> Tensor:
-    found = mask.model.get_submodule(name.removesuffix(".weight")).parametrizations["weight"].original  # type: ignore[union-attr,index]
-    assert isinstance(found, Tensor)
-    return found
+    tensor = mask.model.get_submodule(name.removesuffix(".weight")).parametrizations["weight"].original  # type: ignore[union-attr,index]
+    assert isinstance(tensor, Tensor)
+    return tensor
 
 
 def test_the_values_are_those_of_the_first_name_and_held_once() -> None:
@@ -65,9 +65,9 @@ def test_outputs_and_gradients_are_those_of_the_effective_weights(form: dict[str
     mask = folded(**form)
     ticket = Ticket.of(mask)
     plain = ticket.apply(network())
-    found, expected = mask.model(X, EDGES), plain(X, EDGES)
-    assert torch.equal(found, expected)
-    for output in (found, expected):
+    masked, expected = mask.model(X, EDGES), plain(X, EDGES)
+    assert torch.equal(masked, expected)
+    for output in (masked, expected):
         output.sin().sum().backward()
     for name, score in zip(mask.weights(), mask.scores(), strict=True):
         gradient, weight = plain.get_parameter(name).grad, mask.weights()[name]

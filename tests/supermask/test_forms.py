@@ -220,18 +220,18 @@ def test_the_state_of_binary_masks_names_no_form() -> None:
 
 def _whole_of(rank: int, form: dict[str, Any]) -> list[Any]:
     mask = sparsify(NETWORKS[NETWORK](), seed=3, rescale=True, min_layer_density=0.2, **form)
-    found = []
+    states = []
     for sparsity in (0.0, 0.35, 0.9):
         mask.step(sparsity)
-        found.append(whole(Ticket.of(mask)))
-    return found
+        states.append(whole(Ticket.of(mask)))
+    return states
 
 
 def test_every_rank_has_the_bits_of_one_process() -> None:
     forms = list(FORMS.values())
     expected = [_whole_of(0, form) for form in forms]
-    for found in spawn(2, _all_of, forms):
-        assert found == expected
+    for of_rank in spawn(2, _all_of, forms):
+        assert of_rank == expected
 
 
 def _all_of(rank: int, forms: list[dict[str, Any]]) -> list[Any]:

@@ -252,12 +252,12 @@ def test_a_compiled_model_loads_a_state() -> None:
 
 def _over_ranks(rank: int) -> list[Any]:
     """A state taken from one wrapped model and loaded by another, on each rank."""
-    found: list[dict[str, Tensor]] = []
+    states: list[dict[str, Tensor]] = []
     for sparsity in (0.5, 0.8):
         mask = sparsify(NETWORKS["gcn of two layers"](), **OPTIONS)
         wrapped = DistributedDataParallel(mask.model)
-        if found:
-            wrapped.load_state_dict(found[0])
+        if states:
+            wrapped.load_state_dict(states[0])
         mask.step(sparsity)
         wrapped(X * (1 + rank), EDGES).square().sum().backward()
         with torch.no_grad():
@@ -266,7 +266,7 @@ def _over_ranks(rank: int) -> list[Any]:
                 score.sub_(score.grad)
         mask.scale("convs.0.lin.weight", 1.5)
         mask.step(sparsity)
-        found.append(copy.deepcopy(wrapped.state_dict()))
+        states.append(copy.deepcopy(wrapped.state_dict()))
     return [content(Ticket.of(mask)), mask.gains()["convs.0.lin.weight"]]
 
 

@@ -219,8 +219,8 @@ def test_the_file_is_as_documented(saved: Path) -> None:
     assert tensors.keys() == {"ugts", *(f"unmasked/{name}" for name in mask.unmasked())}
     sizes, kept = [math.prod(weight[0]) for weight in weights.values()], [weight[1] for weight in weights.values()]
     masks = coding.decode(inflater.unused_data, sizes, kept)
-    for name, found in zip(weights, masks, strict=True):
-        assert found.tolist() == mask.masks()[name].flatten().tolist()
+    for name, bits in zip(weights, masks, strict=True):
+        assert bits.tolist() == mask.masks()[name].flatten().tolist()
 
 
 def test_masks_of_nothing_and_of_everything_are_saved(tmp_path: Path) -> None:

@@ -72,9 +72,9 @@ def test_the_stream_is_philox_keyed_by_seed_role_and_name(init: Init) -> None:
         ],
         "uniform": [2 * u - 1 for u in unit],
     }[init]
-    found = random_tensor(12, "weight", "a.b", (3, 4), init)
-    assert found.dtype == torch.float32
-    assert found.flatten().tolist() == pytest.approx(expected, rel=1e-7)
+    tensor = random_tensor(12, "weight", "a.b", (3, 4), init)
+    assert tensor.dtype == torch.float32
+    assert tensor.flatten().tolist() == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize("init", INITS)

@@ -154,9 +154,9 @@ def test_an_onnx_model_runs_on_any_graph(arch: str, tmp_path: Path) -> None:
     ticket = ticket_of(config)
     session = runtime.InferenceSession(exported(tmp_path, ticket, "onnx").read_bytes())
     for x, edge_index in (graph(30, 90), graph(200, 1000, seed=1), graph(9, 0, seed=3)):
-        (found,) = session.run(["logits"], {"x": x.numpy(), "edge_index": edge_index.numpy()})
+        (logits,) = session.run(["logits"], {"x": x.numpy(), "edge_index": edge_index.numpy()})
         expected = our_outputs(ticket, config, x, edge_index)
-        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-5, atol=1e-5)
 
 
 # Refusals

@@ -46,8 +46,8 @@ def test_a_bar_of_any_width_has_epochs_and_the_time_left(width: int, note: str) 
     line = drawn(width)
     assert len(line) <= width
     assert line.startswith("no-gradual-0.995 ")
-    _, found, rest = line.partition("119/400 0:0")
-    assert found
+    _, separator, rest = line.partition("119/400 0:0")
+    assert separator
     assert rest.partition(" ")[2].strip() == note
 
 

@@ -122,15 +122,15 @@ def test_a_space_in_a_file_means_the_same_data_from_any_folder(tmp_path: Path, m
     """
     (tmp_path / "s.toml").write_text(text)
     monkeypatch.chdir(tmp_path)
-    found = load_space("s.toml")
+    space = load_space("s.toml")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     names = {str(tmp_path / "mine"), "digits", str(tmp_path / "stores/other")}
-    again = parse_space(found.to_toml(), "s.toml", "s")
-    assert again.hash == found.hash
+    again = parse_space(space.to_toml(), "s.toml", "s")
+    assert again.hash == space.hash
     configs = [trial.run_config(Path("/runs")) for trial in (*list_trials(again), *list_dense(again))]
     assert {config.data.name for config in configs} == names
     assert {(config.data.root, config.run.spill) for config in configs} == {
         (str(tmp_path / "raw"), str(tmp_path / "spilled"))
     }
-    assert load_space(str(tmp_path / "s.toml")).hash != found.hash, "paths are relative to where a person is"
+    assert load_space(str(tmp_path / "s.toml")).hash != space.hash, "paths are relative to where a person is"

@@ -57,8 +57,8 @@ def error(table: list[Bin]) -> float:
 
 def calibration(subject: Subject, bins: int = 15) -> list[Bin]:
     """The reliability table of the predictions for all test nodes. Collective."""
-    found = outputs_of(subject.graph.test, subject, of_rows=_sure_and_predicted)
-    return reliability(found[:, 0], found[:, 1].long() == subject.graph.y[subject.graph.test], bins)
+    predictions = outputs_of(subject.graph.test, subject, of_rows=_sure_and_predicted)
+    return reliability(predictions[:, 0], predictions[:, 1].long() == subject.graph.y[subject.graph.test], bins)
 
 
 def ece_of(path: Path, ranks: Ranks, bins: int = 15) -> float:

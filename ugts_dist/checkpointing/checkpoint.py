@@ -207,10 +207,10 @@ def _link(source: Path, target: Path) -> None:
 
 def _is_there(path: Path, state: Checkpoint) -> bool:
     try:
-        there = read(path) if path.exists() else None
+        known = read(path) if path.exists() else None
     except InputError:
         return False
-    return there is not None and there.config == state.config and there.data in (None, state.data)
+    return known is not None and known.config == state.config and known.data in (None, state.data)
 
 
 def _sha256(path: Path) -> str:

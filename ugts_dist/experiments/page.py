@@ -29,7 +29,7 @@ def make_page(sections: Sequence[Section]) -> Page:
 def figures_section(study: Study, measured: Mapping[str, Measured]) -> Section:
     """A study whose cells are figures."""
     blocks: list[Block] = []
-    if study.plot and any(found.values for found in measured.values()):
+    if study.plot and any(each.values for each in measured.values()):
         blocks.append(Figure(draw(study, measured), f"{study.title}: what the tables below hold"))
     blocks += [_table(study, panel, measured) for panel in study.panels]
     return Section(study.title, study.text, blocks)
@@ -86,19 +86,19 @@ def _percent(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.1f}"
 
 
-def _shown(found: Measured, usual: int) -> TableCell:
-    wanted = len(found.cell.configs)
-    if not found.values:
-        return TableCell(f"failed: {found.problem}" if found.problem else "not run", "missing")
-    text = f"{found.mean:.1f} ± {found.deviation:.1f}" if len(found.values) > 1 else f"{found.mean:.1f}"
-    if len(found.values) < wanted:
-        text += f", {len(found.values)} of {wanted} seeds"
+def _shown(measured: Measured, usual: int) -> TableCell:
+    wanted = len(measured.cell.configs)
+    if not measured.values:
+        return TableCell(f"failed: {measured.problem}" if measured.problem else "not run", "missing")
+    text = f"{measured.mean:.1f} ± {measured.deviation:.1f}" if len(measured.values) > 1 else f"{measured.mean:.1f}"
+    if len(measured.values) < wanted:
+        text += f", {len(measured.values)} of {wanted} seeds"
     elif wanted != usual:
         text += f", {_seeds(wanted)}"
-    difference = found.difference
+    difference = measured.difference
     if difference is None:
         return TableCell(text)
-    far = len(found.values) > 1 and abs(difference) > found.deviation
+    far = len(measured.values) > 1 and abs(difference) > measured.deviation
     kind: Kind = "plain" if not far else "better" if difference > 0 else "worse"
     return TableCell(f"{text} ({difference:+.1f})", kind)
 

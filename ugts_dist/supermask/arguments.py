@@ -61,10 +61,10 @@ def flag(name: str, value: Any) -> bool:
 
 def names(name: str, values: Any) -> tuple[str, ...]:
     """Check for a collection of names. A single string is not one: it would be read letter by letter."""
-    found = () if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
-    if isinstance(values, str) or not hasattr(values, "__iter__") or not all(isinstance(one, str) for one in found):
+    checked = () if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
+    if isinstance(values, str) or not hasattr(values, "__iter__") or not all(isinstance(one, str) for one in checked):
         raise refused(name, values, "a collection of names")
-    return found
+    return checked
 
 
 def known(name: str, values: Collection[str], allowed: Collection[str]) -> None:

@@ -196,12 +196,12 @@ class Ticket:
         if total > most:
             raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
         recipe = recipe_of(header)
-        found = _decoded(coded, weights, form, recipe.seed)
+        levels = _decoded(coded, weights, form, recipe.seed)
         return cls(
             recipe,
             {name: weight.gain for name, weight in weights.items()},
             {name: weight.scale for name, weight in weights.items()},
-            {name: value.bool() for name, value in found.items()},
+            {name: value.bool() for name, value in levels.items()},
             {_unmasked_name(name): value for name, value in tensors.items()},
             header["fingerprint"],
             header["config"],
@@ -209,7 +209,7 @@ class Ticket:
             header["provenance"],
             header.get("shared", {}),
             form,
-            {} if form.is_binary else found,
+            {} if form.is_binary else levels,
         )
 
     def weights(self) -> dict[str, Tensor]:

@@ -90,10 +90,10 @@ def _unpacked(tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Ten
         raise ValueError(f"version {version} without metadata")
     if version != VERSION:
         return {"format_version": version}, {}
-    found, rest = data[1 : 1 + _CHECKSUM_BYTES], data[1 + _CHECKSUM_BYTES :]
+    digest, rest = data[1 : 1 + _CHECKSUM_BYTES], data[1 + _CHECKSUM_BYTES :]
     text, masks = _inflated(rest)
     held = {MASKS: _tensor(masks), **tensors}
-    if found != checksum(text, held)[:_CHECKSUM_BYTES]:
+    if digest != checksum(text, held)[:_CHECKSUM_BYTES]:
         raise ValueError("its checksum is wrong")
     return {"format_version": VERSION, **_header_of(text)}, held
 
