@@ -1,4 +1,4 @@
-"""Renamed fields: every way in reads their old names, says the new ones, and refuses both at once."""
+"""Renamed fields: every reader accepts their old names, says the new ones, and refuses both at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BOTH = "supermask.floor and supermask.min_layer_density are the same field; remo
 
 @pytest.fixture(autouse=True)
 def _first_time() -> Iterator[None]:
-    """Notes are printed once a process; here once a test."""
+    """Notes are printed once per process; here once per test."""
     config_names._note_once.cache_clear()
     yield
     config_names._note_once.cache_clear()

@@ -1,4 +1,4 @@
-"""Which Pythons and which build of torch the installation takes; pip and the environment's Python are stubs."""
+"""Which Pythons and which build of torch the installation uses; pip and the environment's Python are stubs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_everything_that_names_the_pythons_names_the_same() -> None:
 
 
 def test_another_choice_of_torch_installs_again(tmp_path: Path) -> None:
-    """The stamp that says what is installed is one of the choice; asking make does not install anything."""
+    """Each choice has its own stamp; a dry run of make installs nothing."""
     (tmp_path / "stamps").mkdir()
 
     def would_install(torch: str) -> bool:

@@ -184,7 +184,7 @@ def test_a_file_above_the_limit_is_refused_unread(path: Path) -> None:
     size = path.stat().st_size
     read_tensor_file(path, "box", WHAT, size)
     assert f"allowed are 8 to {size - 1}" in refused(path, size - 1)
-    os.truncate(path, 2**40)  # a sparse file, which takes no room on the disk
+    os.truncate(path, 2**40)  # a sparse file, which takes no space on the disk
     refused(path)
 
 
@@ -196,7 +196,7 @@ def test_a_file_cut_short_while_it_is_read_is_refused(path: Path, monkeypatch: p
     def cut(descriptor: int) -> os.stat_result:
         status = fstat(descriptor)
         looks.append(descriptor)
-        if len(looks) == 2:  # the first one finds out that it is a regular file, the second one its size
+        if len(looks) == 2:  # the first call detects a regular file, the second its size
             os.truncate(path, 10**5)
         return status
 
@@ -434,7 +434,7 @@ def test_another_kind_of_file_is_refused(path: Path) -> None:
 
 
 def test_a_checksum_of_something_else_is_refused(path: Path) -> None:
-    """Each part of a file is held by the checksum: header, and name, type, shape and bytes of the tensors."""
+    """The checksum covers each part of a file: header, and name, type, shape and bytes of the tensors."""
     data = path.read_bytes()
     start = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:start])

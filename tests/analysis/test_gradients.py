@@ -49,7 +49,7 @@ def plain_copy(training: Trainer, settings: Config) -> nn.Module:
 
 
 def pyg_gradients(model: Any) -> dict[str, Tensor]:
-    """Of the mean training loss, by PyG's layers and their own names."""
+    """The gradients of the mean training loss by PyG's layers, under PyG's names."""
     graph, layers = planted_graph(), nn.ModuleList(plain_layer(conv) for conv in model.convs)
     x = graph.x
     for k, layer in enumerate(layers):

@@ -30,7 +30,7 @@ def test_roc_auc_counts_pairs(negative: list[float], positive: list[float]) -> N
 def test_left_out_test_nodes_are_the_positives(ticket_run: Path) -> None:
     subject = open_subject(ticket_run, Ranks())
     detection = detect(subject)
-    # The whole graph, whose labels the network never saw.
+    # The whole graph, with labels that the network never saw.
     truth = load_graph(config())
     left_out = torch.isin(truth.y[truth.test], torch.tensor(detection.classes))
     sure = subject.evaluator().logits(subject.model).double().softmax(1).amax(1)[truth.test]

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, and believed only where it is whole."""
+"""A checkpoint is whole or missing, and it is used only if it is whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run found is believed only as it was written."""
+"""The result of a run is used only if its file is unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_result_of_an_older_version_has_no_checksum(tmp_path: Path) -> None:
 
 
 def read_or_none(folder: Path) -> dict[str, Any] | None:
-    """None where it is refused."""
+    """The result; None if it is refused."""
     try:
         return read_result(folder)
     except InputError as error:

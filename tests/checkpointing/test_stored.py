@@ -1,4 +1,4 @@
-"""A checkpoint that lies here as an older version wrote it: its run is resumed and ends as it did there."""
+"""A stored checkpoint of an older version: its run resumes and ends as it did then."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import ray
 
 
 def where() -> tuple[str, str]:
-    time.sleep(0.5)  # long enough for the others to be given to other hosts
+    time.sleep(0.5)  # long enough for the other tasks to go to other hosts
     return socket.gethostname(), os.environ["GLOO_SOCKET_IFNAME"]
 
 

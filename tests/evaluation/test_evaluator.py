@@ -142,7 +142,7 @@ def test_kinds_of_features_do_not_matter(arch: str, kind: str, monkeypatch: pyte
 
 
 def star(num_leaves: int) -> Graph:
-    """A node whose in-neighbours are all others; features in bfloat16."""
+    """A graph with a node that has all others as in-neighbours; features in bfloat16."""
     generator = torch.Generator().manual_seed(0)
     nodes = torch.arange(num_leaves + 1)
     x = torch.rand(num_leaves + 1, 4, generator=generator)

@@ -1,4 +1,4 @@
-"""Tables for all nodes: one copy a machine, whole on every rank, gone when nobody holds them."""
+"""Tables for all nodes: one copy per machine, complete on every rank, deleted when no process holds them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def _containers(rank: int, folder: str) -> str:
-    """Rank 1 sees nothing at the path of the file that rank 0 has made."""
+    """Rank 1 does not see the file that rank 0 has made."""
     ranks = Ranks(rank, 2, process_group=dist.group.WORLD)
     own = Path(folder, str(rank))
     with pytest.MonkeyPatch.context() as patch:

@@ -50,7 +50,7 @@ def write_rows(path: Path, values: NDArray[Any], header: str = "") -> str:
 
 
 def random_parts(num_nodes: int, num_edges: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Edges with repetitions and self loops, many of them of one node, and what belongs to them."""
+    """Edges with repetitions and self loops, many of them of one node, with features, labels and split."""
     rng = np.random.default_rng(seed)
     edges = rng.integers(0, num_nodes, (num_edges, 2))
     edges[: num_edges // 3, 1] = num_nodes // 2
@@ -112,7 +112,7 @@ def make(folder: Path, files: Mapping[str, Any], **options: Any) -> Graph:
 
 
 def refusal(folder: Path, files: Mapping[str, Any], **options: Any) -> str:
-    """What is complained of; nothing is left, and nothing else is touched."""
+    """The complaint; nothing is left, and no other file changes."""
     before = snapshot(folder)
     with pytest.raises(InputError) as error:
         prepare(PrepareOptions("mine", out=str(folder / "out"), **files, **options))

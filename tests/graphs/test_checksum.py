@@ -1,4 +1,4 @@
-"""What tells one dataset from another."""
+"""What distinguishes datasets."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_rows_of_the_lists_must_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", [*FILES, *SPLIT_FILES.values()])
 def test_a_file_that_unpacks_to_millions_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    """It is refused while it is read, although each of its rows is right."""
+    """It is refused while it is read, although each row by itself is right."""
     monkeypatch.setattr(tables, "_SPARE_ROWS", 10)
     monkeypatch.setattr(molecules, "_MOST_GRAPHS", 60)
     dataset(tmp_path)

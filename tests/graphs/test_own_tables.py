@@ -155,7 +155,7 @@ def test_separators(tmp_path: Path, text: str, separator: str, decimal: str) -> 
 
 
 def test_ids_with_zeros_in_front_are_words(tmp_path: Path) -> None:
-    """007 is not 7 in somebody's list of ids."""
+    """The ids 007 and 7 are different."""
     (tmp_path / "t.csv").write_text("id,a\n007,1\n012,2\n")
     rows = open_text(tmp_path / "t.csv").opened(header=True)
     assert rows.types_found == ("mixed", "integers")
@@ -181,7 +181,7 @@ def test_classes_that_are_words(tmp_path: Path) -> None:
 
 
 def test_damaged_ids_are_refused(tmp_path: Path) -> None:
-    """Whatever bit of them changes: ids that are others, or one line."""
+    """Any flipped bit gives other ids, or one line of refusal."""
     ids = NodeIds("ids.csv", "text", pa.array(["a", "bcd", "", "\u00e4"], pa.large_string()), 4)
     with StoreWriter(tmp_path / "store", "mine", 2) as store:
         write_ids(ids, store)

@@ -1,4 +1,4 @@
-"""PyG's Data as people save it: read right, or refused in one line; nothing in the file is run."""
+"""PyG's Data as users save them: read correctly, or refused in one line; no code in the file is run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data_of(parts: dict[str, NDArray[Any]]) -> Data:
 
 def saved(folder: Path, data: object) -> dict[str, str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyG's Data of old and torch's sparse tensors complain
+        warnings.simplefilter("ignore")  # old PyG Data and torch's sparse tensors warn
         torch.save(data, folder / "graph.pt")
     return {"data": str(folder / "graph.pt")}
 
@@ -51,7 +51,7 @@ def test_pyg_data(tmp_path: Path, undirected: bool) -> None:
 
 
 def test_after_to_undirected(tmp_path: Path) -> None:
-    """PyG then keeps what it found out about the fields beside them."""
+    """PyG then stores what it has inferred about the fields beside them."""
     parts = random_parts(60, 400)
     data = ToUndirected()(data_of(parts))
     assert "_cached_attr" in vars(data._store)

@@ -26,7 +26,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(path: Path, kind: Kind = "integers") -> str:
-    """What is complained of while the table is opened or read."""
+    """The complaint when the table is opened or read."""
     with pytest.raises(InputError) as error:
         open_table(path, kind).whole()
     assert "\n" not in str(error.value)

@@ -26,7 +26,7 @@ def _stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def raw_folder(root: Path) -> Path:
-    """A folder in the raw layout of ogbn-arxiv whose features and years are not there."""
+    """A folder in the raw layout of ogbn-arxiv without features and years."""
     folder = write_ogb(root, "ogbn-arxiv")
     for file in ("node-feat", "node_year"):
         (folder / f"raw/{file}.csv.gz").unlink()
@@ -59,7 +59,7 @@ def test_a_raw_folder_without_features_becomes_a_store(tmp_path: Path) -> None:
     assert snapshot(folder) == before
     edges = np.loadtxt(folder / "raw/edge.csv.gz", dtype=np.int64, delimiter=",")
     adjacency = dense_adjacency(edges, 60)
-    # All singular vectors of so small a graph are features: X X^T is N S S^T, whatever basis they are told in.
+    # All singular vectors of a small graph are features: X X^T is N S S^T in any basis.
     x = graph.x.double().numpy()
     np.testing.assert_allclose(x @ x.T, 60 * adjacency @ adjacency.T, atol=1e-3)
     connected = (adjacency > 0) & ~np.eye(60, dtype=bool)

@@ -46,7 +46,7 @@ def twins(kind: str, seed: int) -> tuple[nn.Module, nn.Module]:
 
 
 def gradients(output: Tensor, module: nn.Module, x: Tensor | None = None) -> dict[str, Tensor]:
-    """Of a loss that weights every output differently: with respect to every parameter, and the input."""
+    """Gradients of a loss that weights every output differently, by every parameter and the input."""
     weights = torch.linspace(-1.0, 2.0, output.numel()).reshape(output.shape)
     wanted = dict(module.named_parameters()) | ({} if x is None else {"x": x})
     values = torch.autograd.grad((output * weights).sum(), list(wanted.values()))
@@ -114,7 +114,7 @@ def test_attention_of_large_logits_is_finite() -> None:
 @pytest.mark.parametrize(("width_in", "width_out"), [(30, 3), (3, 30)])
 @pytest.mark.parametrize("rows", [2, N])
 def test_both_orders_of_aggregation_and_linear_map_agree(width_in: int, width_out: int, rows: int) -> None:
-    """Each order is asked for by name; which one the layer takes depends on the sizes."""
+    """Each order is called by name; the sizes determine which one the layer uses."""
     block = block_of(random_edges(N, 60, 9), N, 0, rows)
     pattern, values = block.looped[0], block.gcn_values
     matrix = torch.sparse_csr_tensor(pattern.indptr, pattern.indices, values, (rows, N)).to_dense()

@@ -154,7 +154,7 @@ def test_unknown_architecture_is_refused() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize(("width", "num_features"), [(12, FEATURES), (6, FEATURES)])
 def test_halves_of_the_layers_make_the_whole(arch: Arch, width: int, num_features: int) -> None:
-    """What all nodes send, combined in two blocks of destinations, is what the layer gives at once."""
+    """The messages of all nodes, combined in two blocks of destinations, give the layer's output."""
     torch.manual_seed(2)
     model = GNN(arch, num_features, CLASSES, 3, width=width, heads=2)
     blocks = [block_of(EDGES, N, 0, 9), block_of(EDGES, N, 9, N)]
@@ -169,7 +169,7 @@ def test_halves_of_the_layers_make_the_whole(arch: Arch, width: int, num_feature
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_rows_of_a_table_are_the_features(arch: Arch) -> None:
-    """Read where they lie, or copied first: the same outputs and gradients."""
+    """Read in place or copied first: the same outputs and gradients."""
     table = torch.randn(40, FEATURES)
     ids = torch.randperm(40)[:N]
     torch.manual_seed(3)
@@ -191,7 +191,7 @@ def test_what_is_prepared_ahead_is_what_the_layers_use(arch: Arch) -> None:
     prepare(arch, features(), blocks)
     before = [len(list(block.tensors())) for block in blocks]
     model(features(), blocks).sum().backward()
-    # A layer on features without gradient needs no transposed pattern, save that of the attention.
+    # A layer on features without gradient needs no transposed pattern, except that of the attention.
     assert [len(list(block.tensors())) for block in blocks][1] == before[1]
 
 

@@ -149,7 +149,7 @@ def test_nothing_is_left_of_a_graph_but_its_nodes(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_expected_degrees_keep_a_sum_unbiased(kind: Kind) -> None:
-    """Of the sampled neighbours those that stay count as many times as before; a dropped node has its loop alone."""
+    """Sampled neighbours that stay have the same weight as before; a dropped node keeps only its loop."""
     base = block_of(EDGES, N)
     sampled = Block(base.indptr, base.indices, base.degree * 3)  # a third of all neighbours is at hand
     (block,) = GraphDropout(kind, 0.25, 5, "expected")([sampled], NODES, 2)

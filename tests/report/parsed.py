@@ -1,4 +1,4 @@
-"""A page as an HTML parser finds it, which is not what wrote it."""
+"""A page as read by an HTML parser that is independent of the writer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 @dataclass
 class Parsed(HTMLParser):
-    """What is in a page; parsing fails where a tag is closed that was not open.
+    """The content of a page; parsing fails for a closing tag without an opening one.
 
     Attributes:
         text: of all elements but the style, in order.
@@ -90,7 +90,7 @@ class Parsed(HTMLParser):
 
 
 def check_self_contained(page: Parsed) -> None:
-    """Nothing is loaded and nothing runs; wherever a link leads is in the page."""
+    """Nothing is loaded and nothing runs; all links lead into the page."""
     assert all(link.startswith(("#section-", "data:image/png;base64,")) for link in page.links)
     assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.tags}
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)

@@ -16,7 +16,7 @@ from ugts_dist.report.page import Cell, Page, Section, Table
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a run that is not finished."""
+    """The folder of an unfinished run."""
     copy = tmp_path / "mine"
     copy.mkdir()
     (copy / "config.toml").write_text(Config().to_toml())

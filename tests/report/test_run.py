@@ -1,4 +1,4 @@
-"""The page of a run: what it tells is what is in the run's files, counted here anew."""
+"""The page of a run has what is in the run's files, counted again here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a search: a small one that is really run, and what is left of it when files are gone or damaged."""
+"""The page of a search: a small real one, and the rest of it when files are missing or damaged."""
 
 from __future__ import annotations
 

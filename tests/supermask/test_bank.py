@@ -39,7 +39,7 @@ def tickets_of(network: str, count: int = 3) -> dict[str, Ticket]:
 
 
 def rebuilt(network: str, ticket: Ticket) -> Tensor:
-    """Outputs of a new model that the ticket filled."""
+    """Outputs of a new model with the ticket applied."""
     with torch.no_grad():
         return ticket.apply(NETWORKS[network]()).eval()(X, EDGES)
 
@@ -158,7 +158,7 @@ def test_a_further_ticket_takes_its_bits_and_little_more() -> None:
         bank.add(str(number), ticket(number))
         assert memory(bank) == one + number * (bits + unmasked)
         assert bank.bytes(str(number)) == bits + unmasked + 2 * 2 * 8
-    # Neither do they grow by being used: nothing unpacked is kept.
+    # Using them takes no more memory: nothing unpacked is kept.
     for name in bank.names():
         bank(name, torch.ones(2, 1001))
     assert memory(bank) == one + 8 * (bits + unmasked)

@@ -74,7 +74,7 @@ def test_each_coat_is_the_binary_mask_of_its_own_sparsity(
         same = all(torch.equal(levels[name] > coat, expected) for name, expected in binary.masks().items())
         if not floor or coat == 0:
             assert same
-        # The floors of two coats, rounded down, may differ by one in each layer more than nesting allows.
+        # The floors of two coats are rounded down: in each layer they may differ by one more than nesting allows.
         assert abs(sum(int((value > coat).sum()) for value in levels.values()) - kept) <= (6 if floor else 0)
     assert all(torch.equal(value > 0, mask.masks()[name]) for name, value in levels.items())
 

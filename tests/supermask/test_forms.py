@@ -51,7 +51,7 @@ def searched(form: dict[str, Any], sparsity: float = 0.6, network: str = NETWORK
 
 
 def whole(ticket: Ticket) -> tuple[Any, ...]:
-    """All that a ticket holds, in a form that can be compared."""
+    """The whole content of a ticket, in a form that can be compared."""
     return *content(ticket), ticket.form, {name: value.tolist() for name, value in ticket.levels.items()}
 
 
@@ -80,7 +80,7 @@ def test_a_bank_has_the_outputs_of_rebuilt_networks(form: dict[str, Any]) -> Non
     for name in "bc":
         try:
             bank.add(name, tickets[name])
-        except ValueError as error:  # calibrated gains differ, which a bank allows; nothing else may
+        except ValueError as error:  # only gains may differ, which a bank allows
             pytest.fail(str(error))
     for name in "abcab":
         assert torch.equal(bank(name, X, EDGES), tickets[name].apply(NETWORKS[NETWORK]())(X, EDGES))

@@ -1,4 +1,4 @@
-"""Weights that are masked or kept for good, drawn from the seed."""
+"""Weights that are always masked or always kept, drawn from the seed."""
 
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ def test_what_is_first_is_masked_before_all_others(
             score.mul_(scale)
     mask.step(sparsity)
 
-    # Masked one by one, by score: the first weights until they have their sparsity; the others but what their floor
-    # keeps; what is left of the first.
+    # Masked one by one, by score: the input weights up to their sparsity; the others, except those that their floor
+    # keeps; the rest of the input weights.
     order = []
     own = sorted((value, name, i) for name in first for i, value in enumerate(scores[name].detach().flatten().tolist()))
     for place, (value, name, i) in enumerate(own):
@@ -440,7 +440,7 @@ def test_a_model_is_not_masked_twice() -> None:
 
 
 def _train(rank: int, floor: float, input_sparsity: float) -> tuple[list[str], list[int]]:
-    """Masks after a few steps, as bits; the group that is up is used without being named."""
+    """Masks after a few steps, as bits; the initialised process group is used by default."""
     model = pyg.GCN(FEATURES, 16, 3, 4)
     first = ["convs.0.lin.weight"] if input_sparsity else []
     mask = sparsify(model, scope="global", min_layer_density=floor, input_layers=first, input_sparsity=input_sparsity)

@@ -1,4 +1,4 @@
-"""Masks by what a function makes of a layer's scores."""
+"""Masks by a function of a layer's scores."""
 
 from __future__ import annotations
 

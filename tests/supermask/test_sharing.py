@@ -33,7 +33,7 @@ class OneModule(nn.Module):
 
 
 class Untied(OneModule):
-    """Of the same shapes, with nothing shared."""
+    """A network of the same shapes, without shared weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Untied(OneModule):
 
 
 class TwoModules(nn.Module):
-    """One parameter in two modules, as embeddings and outputs that are tied; biases of their own."""
+    """One parameter in two modules, like tied embeddings and outputs; each has its own bias."""
 
     def __init__(self) -> None:
         super().__init__()

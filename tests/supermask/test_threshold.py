@@ -35,7 +35,7 @@ floats = st.one_of(st.floats(width=32, allow_nan=False), st.sampled_from(SPECIAL
 
 
 def sorted_floats(values: Sequence[float]) -> list[float]:
-    """Ascending, and -0.0 before 0.0: Python's own sort, on no bits."""
+    """Ascending, with -0.0 before 0.0: Python's own sort, without bit operations."""
     return sorted(values, key=lambda value: (value, math.copysign(1.0, value)))
 
 
@@ -167,7 +167,7 @@ def test_a_type_that_only_one_rank_would_count_is_refused_on_all() -> None:
 
 
 def _misleading() -> torch.Tensor:
-    """Scores whose every `stride`-th, which is what the search looks at first, is far from all others."""
+    """Scores of which every `stride`-th, the sample of the search, is far from all others."""
     scores = torch.randn(300_000, generator=torch.Generator().manual_seed(5))
     scores[:: 300_000 // 16384 | 1] += 5
     return scores

@@ -30,7 +30,10 @@ def levels(model: nn.Module, layers: list[nn.Module], forward: Callable[[], Any]
             return inputs[-1]
 
         layer.forward = noted
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # what was compiled before would call the old ones
+    with (
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+    ):  # code that was compiled before would call the old ones
         forward()
     told = [f"{float(torch.cat(inputs).square().mean().sqrt()):.2f}" for inputs in outputs]
     return " ".join([*told, *(str(one.message) for one in caught)])

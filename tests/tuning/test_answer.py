@@ -21,7 +21,7 @@ MARGINS = st.sampled_from([-1.0, 0.0, 0.1, 0.3])
 
 
 def _key(point: Point, objective: Objective) -> tuple[float, float]:
-    """Each the higher the better."""
+    """Higher is better for each value."""
     return round(point.sparsity, 3) if objective == "sparsity" else 1 / point.bytes, point.valid
 
 

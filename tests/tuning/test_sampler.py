@@ -1,4 +1,4 @@
-"""Optuna's trials: new ones each time, and a search that goes on knows the earlier ones."""
+"""Optuna's trials: new ones each time, and a resumed search knows the earlier ones."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_what_a_worker_gets_does_not_make_another_space() -> None:
 
 
 def test_a_space_in_a_file_means_the_same_data_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what a search writes of it: its own space, the configurations of its runs, and so its best one."""
+    """Also in the files that a search writes: its space, and the configurations of its runs and of its answer."""
     text = """
         [base.data]
         name = "./mine"
