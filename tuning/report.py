@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tuning.answer import Objective, Point, front
+from tuning.answer import Point, front
 from tuning.plan import shown
 from tuning.results import Answer, Winner
 from ugts_dist.atomic import write_file
 from ugts_dist.console import new_table, output, plain
 from ugts_dist.plots import new_plot, png
-from ugts_dist.report.search_files import BEST
+from ugts_dist.report.search_files import BEST, Objective
 from ugts_dist.terminal import say
 
 

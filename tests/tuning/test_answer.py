@@ -7,7 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning.answer import Objective, Point, best_matching, choose_winners, front, matches
+from tuning.answer import Point, best_matching, choose_winners, front, matches
+from ugts_dist.report.search_files import Objective
 from ugts_dist.spread import Spread
 
 # Few different values, so that equal ones come often.

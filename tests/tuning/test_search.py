@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -102,7 +103,7 @@ def test_a_search_that_was_killed_ends_like_an_undisturbed_one(tmp_path: Path) -
     after = results(folder)
     assert {key: after[key] for key in before} == before
     answer, _, _ = search_here(space_of(folder), tmp_path / "undisturbed")
-    assert json.loads((folder / "answer.json").read_text()) == json.loads(json.dumps(answer.to_dict()))
+    assert json.loads((folder / "answer.json").read_text()) == json.loads(json.dumps(dataclasses.asdict(answer)))
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])

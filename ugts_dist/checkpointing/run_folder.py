@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +119,26 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"run.folder is {path}, which can't be written ({error.strerror})") from None
     with opened as file:
-        deadline = time.monotonic() + seconds
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                holder = file.read().decode(errors="replace").strip() or "another process"
-                raise InUseError(f"run.folder is {path}, in use by {holder}")
-            time.sleep(0.1)
-        with suppress(OSError):  # a full disk; the next write reports it
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        if holder := lock(file, seconds):
+            raise InUseError(f"run.folder is {path}, in use by {holder}")
         yield
+
+
+def lock(file: RawIOBase, seconds: float = 0.0) -> str:
+    """Lock a file, opened with "ab+", until it is closed, and write this process into it.
+
+    Returns the process that still holds it after some seconds; empty if this one has it.
+    """
+    deadline = time.monotonic() + seconds
+    while not _try_lock(file.fileno()):
+        if time.monotonic() > deadline:
+            file.seek(0)
+            return (file.read() or b"").decode(errors="replace").strip() or "another process"
+        time.sleep(0.1)
+    with suppress(OSError):  # a full disk; the next write reports it
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return ""
 
 
 def _remove_temporary(path: Path) -> None:

@@ -53,7 +53,7 @@ def _intro(search: SearchFiles) -> str:
         f"{name} {answer.metric} {ticket.mean:.4f} against {trained.mean:.4f}"
         for name, ticket, trained in (("validation", best.valid, dense.valid), ("test", best.test, dense.test))
     )
-    size = f"{best.bytes:,.0f} bytes and " if answer.objective == "bytes" and best.bytes is not None else ""
+    size = f"{best.bytes.mean:,.0f} bytes and " if answer.objective == "bytes" and best.bytes is not None else ""
     return (
         f"The {BEST[answer.objective]} ticket that matches the best trained dense network has {size}sparsity "
         f"{best.sparsity:.4f}: {compared}{seeds}. {limit}{more}"

@@ -61,8 +61,8 @@ def flag(name: str, value: Any) -> bool:
 
 def names(name: str, values: Any) -> tuple[str, ...]:
     """Check for a collection of names. A single string is not one: it would be read letter by letter."""
-    checked = () if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
-    if isinstance(values, str) or not hasattr(values, "__iter__") or not all(isinstance(one, str) for one in checked):
+    checked = None if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
+    if checked is None or not all(isinstance(one, str) for one in checked):
         raise refused(name, values, "a collection of names")
     return checked
 
