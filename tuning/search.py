@@ -141,7 +141,7 @@ class Search:
         sampler = ParetoSampler(self._space, self._manifest, self._settings)
         over = {key: self._manifest.state(key) for key in sampler.trials}
         self._show_stage("trials", list(sampler.trials.values()), over)
-        missing = self._space.search.trials - sampler.told
+        missing = self._space.search.trials - sampler.num_known
         if missing > 0:
             self._fit({}, sampler.trials, self._scheduler(sampler.trials.values()), sampler, missing)
         return list(sampler.trials.values())

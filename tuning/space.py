@@ -163,18 +163,15 @@ def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> 
     # Values that are fixed for the tickets, such as the number of epochs, are fixed for the dense networks, too.
     fixed = {name: d.values[0] for name, d in tickets.fields.items() if isinstance(d, Values) and len(d.values) == 1}
     shared = {name: value for name, value in fixed.items() if not start and name not in (SPARSITY, METHOD)}
-    part = Part(_replaced(base, {**shared, METHOD: "dense"}, source), _domains(fields, source, "dense.fields"))
+    try:
+        base = base.replace({**shared, METHOD: "dense"})
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    part = Part(base, _domains(fields, source, "dense.fields"))
     for name, domain in part.fields.items():
         if isinstance(domain, Interval):
             raise InputError(f"{source}: dense.fields.{name!r} is an interval, allowed are single values and grid")
     return part
-
-
-def _replaced(base: Config, changes: dict[str, Any], source: str) -> Config:
-    try:
-        return base.replace(changes)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
 
 
 def _base(values: Mapping[str, Any], source: str, where: str, beside: Path) -> Config:

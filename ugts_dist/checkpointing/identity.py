@@ -124,7 +124,7 @@ def note_override(start: Checkpoint, folder: Path, own: Identity) -> None:
 def refuse_other_finished(folder: Path, result: Mapping[str, Any], own: Identity, override: Sequence[str] = ()) -> None:
     """As `refuse_other`, for the finished run in a folder, with this result.
 
-    Its identity is read from its last checkpoint, otherwise from its network. If neither is there, nothing is checked.
+    Its identity is read from its last checkpoint, otherwise from its network. Without either, nothing is checked.
     """
     state = checkpoint.newest_state(folder)
     if state is not None:
