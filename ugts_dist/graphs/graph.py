@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ugts_dist.csr import from_keys
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
 
 _BLOCK = 1 << 20  # entries that are checked at once
@@ -42,6 +43,7 @@ class Graph:
     test: Tensor  # [num_test] int64 node ids, ascending
     num_classes: int
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
+    statistics: ColumnStatistics | None = None  # with which x is standardised
 
     @property
     def num_nodes(self) -> int:
