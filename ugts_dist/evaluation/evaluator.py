@@ -40,6 +40,8 @@ class Evaluator:
         self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
         self._x = full_features(graph, self._device)
         self._degree = graph.degree.to(self._device)
+        weighted = graph.weighted_degree
+        self._weighted_degree = None if weighted is None else weighted.to(self._device)
         self._y = graph.y[self._start : self._stop].to(self._device)
         self._split = {
             name: self._own(nodes).to(self._device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
@@ -177,7 +179,7 @@ class Evaluator:
         yield from self._kept or (self._block(*chunk) for chunk in self._chunks)
 
     def _block(self, start: int, stop: int) -> Block:
-        return block_of_rows(self._graph, self._degree, start, stop)
+        return block_of_rows(self._graph, self._degree, start, stop, self._weighted_degree)
 
     def _own(self, nodes: Tensor) -> Tensor:
         """The positions among this rank's rows of those of `nodes` that it has."""
