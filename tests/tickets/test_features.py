@@ -104,7 +104,7 @@ def test_another_graph_is_scaled_as_the_training_graph(
     by_its_own = torch.from_numpy((other.x.double().numpy() - other.x.mean(0).numpy()) / other.x.std(0).numpy())
     wrong = predicted(of_scaled_features(file), stored(other, by_its_own, tmp_path / "by_its_own"))
     assert abs(found - wrong).max() > 0.01, "the two statistics make a difference"
-    _, measured, _ = evaluate(file, Ranks(), Named(str(tmp_path / "other")))
+    measured = evaluate(file, Ranks(), Named(str(tmp_path / "other"))).measured
     assert measured["test"] == pytest.approx(float((found.argmax(1) == other.y.numpy())[other.test.numpy()].mean()))
 
 
@@ -113,8 +113,8 @@ def test_the_training_graph_gives_the_same_bits_under_any_name(graphs: tuple[Gra
     own, _ = graphs
     copy = stored(own, own.x, tmp_path / "copy")
     assert (predicted(file, tmp_path / "own") == predicted(file, copy)).all()
-    _, measured, before = evaluate(file, Ranks(), Named(str(copy)))
-    assert measured["test"] == before["test"]
+    again = evaluate(file, Ranks(), Named(str(copy)))
+    assert again.measured["test"] == again.saved["test"]
 
 
 def test_a_file_of_an_older_version_uses_the_other_graphs_own_statistics(

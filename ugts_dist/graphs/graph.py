@@ -31,11 +31,11 @@ class Graph:
     x: Tensor  # [num_nodes, num_features] float32, or bfloat16
     indptr: Tensor  # [num_nodes + 1] int64
     indices: Tensor  # [num_edges] int32, or int64 if num_nodes requires it
-    y: Tensor  # [num_nodes] int64; negative: no label
+    y: Tensor  # classes [num_nodes] int64, negative: none; or numbers [num_nodes, num_classes] float32, NaN: unknown
     train: Tensor  # [num_train] int64 node ids, ascending
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
-    num_classes: int
+    num_classes: int  # width of the output: number of classes, or of labels or targets at once
     edge_weight: Tensor | None = None  # [num_edges] float32, as `indices`; finite, 0 or more
     edge_attr: Tensor | None = None  # [num_edges, num_edge_features] float32, as `indices`; finite
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
@@ -52,6 +52,11 @@ class Graph:
     @property
     def num_features(self) -> int:
         return self.x.size(1)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each node has one class, not several labels or targets."""
+        return not self.y.is_floating_point()
 
     @property
     def degree(self) -> Tensor:
@@ -85,8 +90,9 @@ def from_edges(
 
     ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
     loops are dropped. ``edge_weight`` [number of edges] and ``edge_attr`` [number of edges, num_edge_features] belong
-    to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``train``, ``valid`` and
-    ``test`` are node ids in any order, or boolean masks [num_nodes].
+    to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``y`` is classes
+    [num_nodes], or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if unknown. ``train``,
+    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
@@ -94,8 +100,9 @@ def from_edges(
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype not in (torch.int32, torch.int64):
         found = f"shape {tuple(edge_index.shape)} of {edge_index.dtype}"
         raise array_error(name, "edge_index", found, "shape (2, num_edges) of int64")
-    if y.dim() != 1 or y.numel() == 0:
-        raise array_error(name, "y", f"shape {tuple(y.shape)}", f"shape ({x.size(0)},)")
+    if y.numel() == 0 or y.dim() != 1 + y.is_floating_point():
+        allowed = f"whole numbers of shape ({x.size(0)},), or floats of shape ({x.size(0)}, columns)"
+        raise array_error(name, "y", f"{y.dtype} of shape {tuple(y.shape)}", allowed)
     num_nodes = x.size(0)
     # Below, out-of-range ends would silently become other edges, so they are checked first.
     _check_range(name, "edge_index", edge_index, num_nodes)
@@ -112,11 +119,11 @@ def from_edges(
         x=x.float().contiguous(),
         indptr=indptr,
         indices=indices,
-        y=y.long(),
+        y=y.float().contiguous() if y.is_floating_point() else y.long(),
         train=_node_ids(name, "train", train, num_nodes),
         valid=_node_ids(name, "valid", valid, num_nodes),
         test=_node_ids(name, "test", test, num_nodes),
-        num_classes=int(y.max()) + 1 if num_classes is None else num_classes,
+        num_classes=num_classes or (y.shape[1] if y.is_floating_point() else int(y.max()) + 1),
         edge_weight=edge_weight,
         edge_attr=edge_attr,
     )
@@ -176,7 +183,10 @@ def validate(graph: Graph) -> None:
     _check_neighbours(graph)
     check_edge_data(graph.name, graph.num_edges, graph.edge_weight, graph.edge_attr)
     _check_splits(graph)
-    _check_labels(graph)
+    if graph.has_classes:
+        _check_classes(graph)
+    else:
+        _check_numbers(graph)
 
 
 def _check_layout(graph: Graph) -> None:
@@ -188,7 +198,9 @@ def _check_layout(graph: Graph) -> None:
         "x": (graph.x, (num_nodes, graph.x.size(-1) if graph.x.dim() == 2 else -1), (torch.float32, torch.bfloat16)),
         "indptr": (graph.indptr, (num_nodes + 1,), integers),
         "indices": (graph.indices, (graph.num_edges,), (torch.int32, torch.int64)),
-        "y": (graph.y, (num_nodes,), integers),
+        "y": (graph.y, (num_nodes,), integers)
+        if graph.has_classes
+        else (graph.y, (num_nodes, graph.num_classes), (torch.float32,)),
         "train": (graph.train, (graph.train.numel(),), integers),
         "valid": (graph.valid, (graph.valid.numel(),), integers),
         "test": (graph.test, (graph.test.numel(),), integers),
@@ -258,7 +270,7 @@ def _check_splits(graph: Graph) -> None:
         owner[nodes] = number
 
 
-def _check_labels(graph: Graph) -> None:
+def _check_classes(graph: Graph) -> None:
     allowed = f"0 to {graph.num_classes - 1} (num_classes is {graph.num_classes}), negative only outside the splits"
     wrong = graph.y >= graph.num_classes
     for nodes in (graph.train, graph.valid, graph.test):
@@ -266,6 +278,20 @@ def _check_labels(graph: Graph) -> None:
     if bool(wrong.any()):
         node = int(wrong.nonzero()[0])
         raise array_error(graph.name, "y", f"label {int(graph.y[node])} of node {node}", allowed)
+
+
+def _check_numbers(graph: Graph) -> None:
+    """Labels or targets are finite or unknown, and some of each node in a split are known."""
+    if bool(graph.y.isinf().any()):
+        node, column = graph.y.isinf().nonzero()[0].tolist()
+        found = f"{float(graph.y[node, column])} of node {node}, column {column}"
+        raise array_error(graph.name, "y", found, "finite numbers, or NaN if unknown")
+    for split in ("train", "valid", "test"):
+        nodes = getattr(graph, split)
+        unknown = graph.y[nodes].isnan().all(1)
+        if bool(unknown.any()):
+            found = f"no known number of node {int(nodes[unknown][0])}, which is in {split}"
+            raise array_error(graph.name, "y", found, "at least one for each node of a split")
 
 
 def _check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
