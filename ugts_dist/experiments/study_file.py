@@ -212,10 +212,8 @@ def _check_fields(where: str, names: Collection[str]) -> None:
 def _check_published(published: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> None:
     for table, rows in published.items():
         for row, figures in rows.items():
-            numbers = figures if isinstance(figures, list) else [figures]
-            is_full = not isinstance(figures, list) or len(figures) == len(columns)
-            if not is_full or any(
-                isinstance(number, bool) or not isinstance(number, int | float) for number in numbers
-            ):
+            many = isinstance(figures, list)
+            numbers = all(type(figure) in (int, float) for figure in (figures if many else [figures]))
+            if not numbers or (many and len(figures) != len(columns)):
                 allowed = f"a number, or one for each of the {len(columns)} columns"
                 raise InputError(f"published.{table}: {row} is {_short(figures)}, allowed is {allowed}")
