@@ -14,6 +14,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.array_checks import check_features, check_neighbours, check_range
 from ugts_dist.graphs.array_error import array_error
 from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
 
 
@@ -37,6 +38,7 @@ class Graph:
     edge_weight: Tensor | None = None  # [num_edges] float32, as `indices`; finite, 0 or more
     edge_attr: Tensor | None = None  # [num_edges, num_edge_features] float32, as `indices`; finite
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
+    statistics: ColumnStatistics | None = None  # with which x is standardised
 
     @property
     def num_nodes(self) -> int:
