@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -62,6 +62,7 @@ class SavedNetwork:
         fill: writes its weights into a new network; raises InputError if they do not fit.
         metrics: of its run.
         data: of its run; None if unknown.
+        known_classes: the names of the classes of its run; empty if they have none, or if they are unknown.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class SavedNetwork:
     fill: Callable[[Network], Network]
     metrics: dict[str, float]
     data: DataChecksum | None
+    known_classes: tuple[str, ...] = ()
 
     @property
     def is_graph_level(self) -> bool:
@@ -159,7 +161,8 @@ def _checked(
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(provenance))
+    origin = data_of(provenance), classes_of(provenance)
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin)
 
 
 def _misfit(path: Path, reason: str) -> InputError:
@@ -224,9 +227,18 @@ def config_with_data(config: Config, file: Path, named: Named) -> Config:
     return config.replace({f"data.{key}": value for key, value in data.items()})
 
 
-def provenance(data: DataChecksum) -> dict[str, Any]:
-    """Checksum of the data and versions of the software; JSON values."""
-    return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
+def provenance(data: DataChecksum, class_names: Sequence[str] = ()) -> dict[str, Any]:
+    """Checksum of the data, versions of the software, and the names of the classes if they have any; JSON values."""
+    versions = {"ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
+    return {"data": data.to_dict(), **versions} | ({"classes": list(class_names)} if class_names else {})
+
+
+def classes_of(provenance: Any) -> tuple[str, ...]:
+    """The names of the classes that a network was trained on; empty if they are missing or not different texts."""
+    names = provenance.get("classes") if isinstance(provenance, dict) else None
+    if not isinstance(names, list) or not all(type(name) is str for name in names) or len(set(names)) < len(names):
+        return ()
+    return tuple(names)
 
 
 def data_of(provenance: Any) -> DataChecksum | None:

@@ -133,7 +133,8 @@ def stores(folder: str, base: str) -> Found:
             rows.append(Check(place.name, False, f"does not open: {error}"))
             continue
         nodes, edges = f"{graph.num_nodes:,} nodes", f"{graph.num_edges:,} edges"
-        features, classes = f"{graph.num_features} features", f"{graph.num_classes} classes"
+        features = f"{graph.num_features} features"
+        classes = f"{graph.num_classes} classes" if graph.has_split else "for prediction only"
         rows.append(Check(place.name, True, f"{nodes}, {edges}, {features}, {classes}, {size}"))
     return str(looked_in) if rows else f"none in {looked_in}; `ugts prepare` makes them", tuple(rows)
 

@@ -9,7 +9,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import with_digests
 from ugts_dist.graphs.files import within_memory
-from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.graph import Graph, require_split
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.graphs.perturb import Unknown, edge_noise, feature_noise, left_out_classes
 from ugts_dist.graphs.standardize import standardized
@@ -18,7 +18,13 @@ Data = Graph | GraphSet
 
 
 def load_data(config: Config) -> Data:
-    """The data of the configuration. Raises InputError."""
+    """The data of the configuration. Raises InputError, also for a graph without a split."""
+    data = load_to_predict(config)
+    return require_split(data) if isinstance(data, Graph) else data
+
+
+def load_to_predict(config: Config) -> Data:
+    """The same data; a graph need not have labels or a split. Raises InputError."""
     data = config.data
     if data.name in molecules.FOLDERS:
         for field in ("standardize", "feature_noise", "edge_noise", "left_out"):
@@ -27,7 +33,7 @@ def load_data(config: Config) -> Data:
                 raise InputError(f"data.{field} is {value}, allowed is {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
-    return load_graph(config)
+    return _scaled(disturbed(_opened(config), config)[0], config)
 
 
 def load_graph(config: Config) -> Graph:
@@ -42,7 +48,11 @@ def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
 
 
 def load_undisturbed(config: Config) -> Graph:
-    """The graph as its files have it. Raises InputError."""
+    """The graph as its files have it. Raises InputError, also for a graph without a split."""
+    return require_split(_opened(config))
+
+
+def _opened(config: Config) -> Graph:
     data = config.data
     with within_memory(f"data.name: {data.name}"):
         return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)

@@ -26,7 +26,7 @@ class ArrayError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed graph whose nodes have features and labels.
+    """A directed graph whose nodes have features, and labels and a split unless it is for prediction only.
 
     The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and without repetition. There
     are no self loops; layers that need them add their own.
@@ -40,8 +40,9 @@ class Graph:
     train: Tensor  # [num_train] int64 node ids, ascending
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
-    num_classes: int
+    num_classes: int  # 0: no node has a label
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
+    class_names: tuple[str, ...] = ()  # one per class, or none
 
     @property
     def num_nodes(self) -> int:
@@ -54,6 +55,11 @@ class Graph:
     @property
     def num_features(self) -> int:
         return self.x.size(1)
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the graph can be trained and evaluated on. Without a split it is for prediction only."""
+        return self.train.numel() + self.valid.numel() + self.test.numel() > 0
 
     @property
     def degree(self) -> Tensor:
@@ -74,7 +80,8 @@ def from_edges(
     """Build a checked graph from a list of edges.
 
     ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
-    loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
+    loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all
+    three may be empty.
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
@@ -147,6 +154,19 @@ def validate(graph: Graph) -> None:
     _check_labels(graph)
 
 
+def require_split(graph: Graph) -> Graph:
+    """The graph itself. Raises InputError if it is for prediction only."""
+    if graph.has_split:
+        return graph
+    missing, options = "no split", "--split-random 60/20/20"
+    if not bool((graph.y >= 0).any()):
+        missing, options = "no labels and no split", f"--labels FILE and {options}"
+    raise InputError(
+        f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
+        f"{options} (or --train, --valid and --test)"
+    )
+
+
 def _check_layout(graph: Graph) -> None:
     num_nodes = graph.num_nodes
     if num_nodes < 1:
@@ -208,6 +228,8 @@ def _check_neighbours(graph: Graph) -> None:
 
 def _check_splits(graph: Graph) -> None:
     splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
+    if not any(nodes.numel() for nodes in splits.values()):  # for prediction only
+        return
     owner = torch.full((graph.num_nodes,), -1, dtype=torch.int8)
     for number, (array, nodes) in enumerate(splits.items()):
         if nodes.numel() == 0:
@@ -226,6 +248,7 @@ def _check_splits(graph: Graph) -> None:
 
 def _check_labels(graph: Graph) -> None:
     allowed = f"0 to {graph.num_classes - 1} (num_classes is {graph.num_classes}), negative only outside the splits"
+    allowed = allowed if graph.num_classes else "negative (num_classes is 0)"
     wrong = graph.y >= graph.num_classes
     for nodes in (graph.train, graph.valid, graph.test):
         wrong[nodes] |= graph.y[nodes] < 0

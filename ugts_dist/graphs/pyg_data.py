@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -21,6 +22,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import tensor_table
+from ugts_dist.graphs.tables import Table, array_table
 
 MASKS = {"train": "train_mask", "valid": "val_mask", "test": "test_mask"}
 _HEADER_BYTES = 1 << 16  # more than what precedes the bytes of a file in an archive
@@ -62,9 +64,10 @@ def from_data(
 ) -> RawGraph:
     """Read a PyG ``Data`` from a file of ``torch.save``, memory-mapped and with ``weights_only``: it runs no code.
 
-    It has x, edge_index (or adj_t), y, train_mask, val_mask and test_mask. ``split`` chooses a column of masks with
-    several; a mask with one axis is the same for every split. ``mask_fields`` has the field of each split; it is empty
-    if the split is drawn. ``tell`` is called with a line about unused fields. Raises InputError for anything else.
+    It has x, edge_index (or adj_t), and y, train_mask, val_mask and test_mask, unless the graph is for prediction only:
+    then it has no masks, and maybe no y. ``split`` chooses a column of masks with several; a mask with one axis is the
+    same for every split. ``mask_fields`` has the field of each split; it is empty if the split is drawn. ``tell`` is
+    called with a line about unused fields. Raises InputError for anything else.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -74,15 +77,17 @@ def from_data(
         tell(f"{path}: {', '.join(unused)} not used: edges have no weights or attributes here")
     if unused := [field for field in set(MASKS.values()) - set(mask_fields.values()) if fields.get(field) is not None]:
         tell(f"{path}: {', '.join(sorted(unused))} not used: the split is drawn")
-    masks = {array: _mask(path, fields, field) for array, field in mask_fields.items()}
+    has_masks = any(fields.get(field) is not None for field in mask_fields.values())
+    masks = {array: _mask(path, fields, field) for array, field in mask_fields.items() if has_masks}
     num_splits = max([mask.size(1) for mask in masks.values() if mask.dim() == 2], default=1)
     splits = {array: _of_split(f"{path} {MASKS[array]}", mask, split, num_splits) for array, mask in masks.items()}
+    features = tensor_table(f"{path} x", _tensor(path, fields, "x"), "numbers")
     return RawGraph(
         name=name,
         source="PyG Data",
         edges=tensor_table(f"{path} {source}", edge_index.t(), "integers"),
-        features=tensor_table(f"{path} x", _tensor(path, fields, "x"), "numbers"),
-        labels=tensor_table(f"{path} y", _tensor(path, fields, "y"), "integers"),
+        features=features,
+        labels=_labels(path, fields, features, is_needed=has_masks or not mask_fields),
         splits={array: tensor_table(f"{path} {MASKS[array]}", mask, "ids") for array, mask in splits.items()},
         undirected=undirected,
         num_classes=num_classes,
@@ -168,6 +173,13 @@ def _tensor(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         raise InputError(f"{path} {field}: is {type(value).__name__}; allowed: a dense tensor")
     return value.detach().float() if value.dtype == torch.bfloat16 else value.detach()
+
+
+def _labels(path: Path, fields: Mapping[str, Any], features: Table, is_needed: bool) -> Table:
+    """The labels; all negative if there are none, unless they are needed."""
+    if fields.get("y") is None and not is_needed:
+        return array_table(features.name, np.full(features.num_rows or 0, -1, dtype=np.int64), "integers")
+    return tensor_table(f"{path} y", _tensor(path, fields, "y"), "integers")
 
 
 def _mask(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:

@@ -27,6 +27,7 @@ from ugts_dist.graphs.store_files import (
     LAYOUT,
     LOCK,
     META,
+    PREDICTION_ONLY,
     VERSION,
     is_extra,
     meta_sha256,
@@ -176,6 +177,8 @@ class StoreWriter:
             "arrays": arrays,
             "origin": self.origin,
         }
+        if arrays["train"]["shape"] == [0]:
+            meta[PREDICTION_ONLY] = True
         if self.class_names:
             meta["class_names"] = list(self.class_names)
         if extra:
@@ -222,7 +225,7 @@ def _write_blocks(path: Path, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any
 
 def write_store(graph: Graph, folder: Path, origin: Origin | None = None) -> None:
     """Write a graph as a store. Raises InputError as StoreWriter does."""
-    with StoreWriter(folder, graph.name, graph.num_classes, origin) as writer:
+    with StoreWriter(folder, graph.name, graph.num_classes, origin, graph.class_names) as writer:
         for array in LAYOUT:
             tensor: Tensor = getattr(graph, array)
             if tensor.dtype == torch.bfloat16:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,8 +63,10 @@ class TrainingMethod(Protocol):
         """The current global threshold, by its name in the log; empty if there is none."""
         ...
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on."""
+    def snapshot(
+        self, config: Config, metrics: Mapping[str, float], data: DataChecksum, class_names: Sequence[str] = ()
+    ) -> NetworkSnapshot:
+        """The network at this moment, with the data that it was trained on and the names of their classes."""
         ...
 
 
@@ -133,8 +135,10 @@ class TicketSearch:
         threshold = self.mask.threshold
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief()))
+    def snapshot(
+        self, config: Config, metrics: Mapping[str, float], data: DataChecksum, class_names: Sequence[str] = ()
+    ) -> Ticket:
+        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), class_names))
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,12 @@ class DenseTraining:
     def threshold(self) -> dict[str, float]:
         return {}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> DenseNetwork:
+    def snapshot(
+        self, config: Config, metrics: Mapping[str, float], data: DataChecksum, class_names: Sequence[str] = ()
+    ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data)}
+        origin = provenance(data, class_names)
+        header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
 
 
