@@ -20,8 +20,8 @@ from ugts_dist.distributed.device import own_device
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import find_or_note, finished, run_key
 from ugts_dist.graphs.configured import load_data
+from ugts_dist.tasks import Measure, Task, make_task
 from ugts_dist.tensor_file import read_tensor_file
-from ugts_dist.training.tasks import Measure, Task, make_task
 
 TICKET = "ticket"
 

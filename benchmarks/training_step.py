@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.configured import load_graph
-from ugts_dist.training.tasks import make_task
+from ugts_dist.tasks import make_task
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 PRESETS = ("cora-gcn", "cora-gat", "cora-gin", "cora-gcn-deep", "cora-gat-deep")

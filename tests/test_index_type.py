@@ -16,7 +16,7 @@ from ugts_dist.evaluation.whole_graph import block_of_rows
 from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.index_type import index_type, numpy_index_type
 from ugts_dist.models import Block, SparseFeatures
-from ugts_dist.training.tasks import build_model, make_task
+from ugts_dist.tasks import build_model, make_task
 from ugts_dist.training.trainer import make_trainer
 
 

@@ -54,8 +54,8 @@ def evaluate(args: Sequence[str]) -> None:
     arguments = parse(EvaluateOptions, args, "evaluate")
     from ugts_dist.checkpointing.saved_network import Named
     from ugts_dist.distributed.ranks import ranks_from_environment
+    from ugts_dist.tasks import metric_of
     from ugts_dist.training.run import evaluate as measure
-    from ugts_dist.training.tasks import metric_of
 
     with ranks_from_environment(arguments.device) as ranks:
         named = Named(arguments.graph, arguments.root)

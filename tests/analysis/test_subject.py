@@ -27,8 +27,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.evaluation import evaluator as evaluate
 from ugts_dist.graphs.perturb import left_out_classes
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks import build_model
 from ugts_dist.training.run import evaluate as measure
-from ugts_dist.training.tasks import build_model
 
 DEPTH = {"model__depth": 3, "batch__fan_out": [5, 5, 5]}
 

@@ -36,8 +36,8 @@ from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.configured import load_data
+from ugts_dist.tasks import make_task
 from ugts_dist.training.run import evaluate, run
-from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer
 
 OLDER, NEWER = "step-00000010", "step-00000015"

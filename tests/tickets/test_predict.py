@@ -32,10 +32,10 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
 from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.supermask import Ticket, sparsify
+from ugts_dist.tasks.graphs import GraphTask
 from ugts_dist.tickets import predict as module
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import Predictions, predict
-from ugts_dist.training.graph_tasks import GraphTask
 from ugts_dist.training.run import evaluate as measure
 
 NAME = "ogbg-molbace"

@@ -16,9 +16,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
 from ugts_dist.methods import METHODS
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks import build_model, make_task
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch
-from ugts_dist.training.tasks import build_model, make_task
 from ugts_dist.training.trainer import make_trainer
 
 

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.tasks import make_task
 from ugts_dist.training.fit import fit
-from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer, matmul_precision
 
 

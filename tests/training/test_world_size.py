@@ -19,9 +19,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler, Sample
 from ugts_dist.models import SparseFeatures
-from ugts_dist.training.batches import hop_blocks, make_batches
+from ugts_dist.tasks import build_model
+from ugts_dist.tasks.batches import hop_blocks, make_batches
 from ugts_dist.training.fit import fit
-from ugts_dist.training.tasks import build_model
 
 Edges = set[tuple[int, int, int, int]]
 

@@ -18,8 +18,8 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.models import GNN
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.fit import learning_rate
-from ugts_dist.training.tasks import NodeTask
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 

@@ -25,6 +25,8 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
+from ugts_dist.tasks.graphs import forward, graph_batch
+from ugts_dist.tasks.placement import evaluation_device
 from ugts_dist.tickets.accuracy import Accuracy, labels_of
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
@@ -37,8 +39,6 @@ from ugts_dist.tickets.prediction_files import (
     node_table,
     write_tables,
 )
-from ugts_dist.training.graph_tasks import forward, graph_batch
-from ugts_dist.training.placement import evaluation_device
 
 _log = logging.getLogger(__name__)
 

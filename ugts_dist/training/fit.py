@@ -16,8 +16,8 @@ from ugts_dist.finite import diverged
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.tasks import make_task
 from ugts_dist.training.log import Log
-from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer
 
 _log = logging.getLogger(__name__)

@@ -29,10 +29,10 @@ from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
+from ugts_dist.tasks import make_task
+from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
-from ugts_dist.training.placement import check_size
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
-from ugts_dist.training.tasks import make_task
 
 _log = logging.getLogger(__name__)
 

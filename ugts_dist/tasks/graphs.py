@@ -22,7 +22,7 @@ from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
-from ugts_dist.training.placement import spare_threads
+from ugts_dist.tasks.placement import spare_threads
 
 _GRAPHS_AT_ONCE = 64  # graphs per batch of an evaluation
 

@@ -19,7 +19,7 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
 from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
-from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
+from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_SEEDS = 256
 

@@ -26,8 +26,8 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks.graphs import GraphBatches, GraphEvaluator, GraphTask
 from ugts_dist.training.fit import Result, fit
-from ugts_dist.training.graph_tasks import GraphBatches, GraphEvaluator, GraphTask
 from ugts_dist.training.run import evaluate, run
 
 NAME = "ogbg-molbace"
