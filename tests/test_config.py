@@ -336,11 +336,12 @@ def test_the_weight_seed_is_the_runs_unless_it_is_given() -> None:
 # Help
 
 
-def test_configuration_and_command_line_import_nothing_heavy() -> None:
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_configuration_and_command_line_import_nothing_heavy(option: str) -> None:
     code = (
         "import sys, ugts_dist, ugts_dist.config, ugts_dist.cli\n"
         "from ugts_dist import Config, InputError\n"
-        "try: ugts_dist.cli.main(['train', '--help'])\n"
+        f"try: ugts_dist.cli.main(['train', '{option}'])\n"
         "except SystemExit: pass\n"
         "heavy = ('torch', 'numpy', 'scipy', 'torch_geometric', 'sklearn', 'ogb', 'tensorboard', 'matplotlib')\n"
         "sys.exit(', '.join(name for name in heavy if name in sys.modules) or 0)"
@@ -377,7 +378,7 @@ def test_every_field_is_explained_in_the_help(
     assert {(SECTIONS[section].__name__, name) for section, name in FIELDS} <= texts
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--help"])
+        main(["train", "--help-all"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     for section, name in FIELDS:

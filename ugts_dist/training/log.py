@@ -18,6 +18,7 @@ from rich.table import Column
 
 from ugts_dist.checkpointing.state import Progress
 from ugts_dist.config_sections import LogConfig
+from ugts_dist.console import errors
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Log:
         self._file = open(folder / "metrics.jsonl", "ab", buffering=0) if is_main else None  # noqa: SIM115
         self._display = Display()
         if is_main and config.progress:
-            console = Console(stderr=True)
+            console = errors()
             if console.is_terminal:
                 self._display = Bar(label, metric, epochs, first_epoch, console)
             else:
