@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,19 +10,6 @@ from torch import Tensor
 from ugts_dist.graphs.graph import Graph
 
 _UNCOUNTED = -1
-
-
-def labels_of(graph: Graph, classes: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """The label of each node as a network numbers its classes, and the classes of the graph that it does not have.
-
-    Classes are the same if they have the same name; a class without a name is called by its number. Labels are
-    `[num_nodes]` int64: -1 without a label, `len(classes)` for a class that the network does not have.
-    """
-    numbers = {name: number for number, name in enumerate(classes)}
-    theirs = graph.class_names or tuple(map(str, range(graph.num_classes)))
-    number_of = torch.tensor([numbers.get(name, len(classes)) for name in theirs] or [_UNCOUNTED])
-    labels = torch.where(graph.y < 0, _UNCOUNTED, number_of[graph.y.clamp(min=0)])
-    return labels, tuple(name for name in theirs if name not in numbers)
 
 
 @dataclass

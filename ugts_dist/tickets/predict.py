@@ -20,6 +20,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.graphs.classes import labels_of
 from ugts_dist.graphs.configured import Data, load_to_predict
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
@@ -27,7 +28,7 @@ from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.tasks.graphs import forward, graph_batch
 from ugts_dist.tasks.placement import evaluation_device
-from ugts_dist.tickets.accuracy import Accuracy, labels_of
+from ugts_dist.tickets.accuracy import Accuracy
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.prediction_files import (
