@@ -79,7 +79,7 @@ def measure(config: Config, store: Path, pruning: Pruning) -> str:
 
 def _points(config: Config, path: Path, pruning: Pruning) -> Iterator[Point]:
     ranks = Ranks(device=own_device(config.run.device))
-    task = make_task(load_data(config))
+    task = make_task(load_data(config), config)
     evaluator = task.evaluator(config, ranks)
     if config.supermask.method == "dense":
         yield from _Compression(config, path, task, ranks, evaluator).points(pruning)

@@ -35,7 +35,7 @@ def main() -> None:
 
 def _measured(preset: str, root: str, steps: int, device: torch.device) -> tuple[str, str]:
     config = load_preset(preset).replace({"data.root": root})
-    training = make_trainer(config, make_task(load_graph(config)), Ranks(device=device))
+    training = make_trainer(config, make_task(load_graph(config), config), Ranks(device=device))
     batch = next(training.batches.epoch(0))
     seconds = []
     for _ in range(3 + steps):

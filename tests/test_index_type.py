@@ -98,7 +98,7 @@ def test_training_and_evaluation_past_the_limit_give_the_same_bits(arch: str, mo
     logits = []
     for limit in (module.INT32_MAX, 10, 310):
         monkeypatch.setattr(module, "INT32_MAX", limit)
-        training = make_trainer(settings, make_task(graph), Ranks())
+        training = make_trainer(settings, make_task(graph, settings), Ranks())
         training.epoch(0, 0.5, 0.01)
         trained = torch.cat([score.detach().flatten() for score in training.method.trained().values()])
         logits.append((trained, Evaluator(graph, Ranks()).logits(build_model(settings, graph))))

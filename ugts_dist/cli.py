@@ -55,13 +55,12 @@ def evaluate(args: Sequence[str]) -> None:
     arguments = parse(EvaluateOptions, args, "evaluate")
     from ugts_dist.checkpointing.saved_network import Named
     from ugts_dist.distributed.ranks import ranks_from_environment
-    from ugts_dist.tasks import metric_of
     from ugts_dist.training.run import evaluate as measure
 
     with ranks_from_environment(arguments.device) as ranks:
         named = Named(arguments.graph, arguments.root)
-        config, measured, saved = measure(Path(arguments.path), ranks, named)
-    metric = metric_of(config)
+        evaluation = measure(Path(arguments.path), ranks, named)
+    config, metric, measured, saved = evaluation.config, evaluation.metric, evaluation.measured, evaluation.saved
     if ranks.is_main:
         say(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
         say(f"saved with: validation {metric} {saved['valid']:.4f}, test {metric} {saved['test']:.4f}")
@@ -164,7 +163,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "runs": (runs, "list runs, finished and unfinished, sorted by any field"),
     "demo": (demo, "tickets, Edge-Popup and a dense network on the embedded graph"),
     "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray"),
-    "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
+    "reproduce": (reproduce, "the paper's tables and figures, or a study of your own"),
     "presets": (presets, "list the presets by graph, or print one as TOML"),
     "prepare": (prepare, "turn a graph, such as your own, into memory-mapped arrays"),
     "doctor": (doctor, "what works on this machine, and why the rest does not"),

@@ -124,7 +124,7 @@ def test_the_network_and_the_graph_of_a_run(ticket_run: Path, dense_run: Path) -
         assert subject.graph.num_classes == classes
         assert (subject.unknown is None) == (classes == 10)
         predicted = outputs_of(subject.graph.test, subject).argmax(1)
-        _, _, saved = measure(folder, Ranks())
+        saved = measure(folder, Ranks()).saved
         accuracy = float((predicted == subject.graph.y[subject.graph.test]).double().mean())
         assert accuracy == pytest.approx(saved["test"], abs=1e-9)
 

@@ -96,7 +96,7 @@ class Examination:
         shutil.copy(self._run / "best.ticket", place / "net.ticket")
         shutil.copy(place / "dense/best.safetensors", place / "net.safetensors")
         self._checkpoints = self._run / "checkpoints"
-        self._task = make_task(load_data(config(self._run)))
+        self._task = make_task(load_data(config(self._run)), config(self._run))
         shutil.copytree(self._checkpoints, place / "whole")
         for name in ("net.ticket", "net.safetensors"):
             shutil.copy(place / name, place / "whole" / name)
@@ -180,8 +180,7 @@ class Examination:
 
     def _told_of_network(self, path: Path) -> str:
         try:
-            _, _, saved = evaluate(path, Ranks())
-            for value in saved.values():
+            for value in evaluate(path, Ranks()).saved.values():
                 f"{value:.4f}"
         except InputError as error:
             return str(error)

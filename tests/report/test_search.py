@@ -17,7 +17,8 @@ from tuning.report import plot
 from tuning.results import Answer
 from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
-from ugts_dist.report.options import ReportOptions
+from ugts_dist.report.options import ReportOptions, RunsOptions
+from ugts_dist.report.run_list import run_list
 
 pytestmark = pytest.mark.xdist_group("reported search")
 
@@ -84,6 +85,15 @@ def test_every_run_is_in_the_table(folder: Path) -> None:
         assert cells["optim.lr"] == f"{row['field.optim.lr']:g}"
         wanted = "-" if row["kind"] == "dense" else f"{row['field.supermask.sparsity']:g}"
         assert cells["supermask.sparsity"] == wanted
+
+
+def test_the_list_of_runs_has_the_search(folder: Path) -> None:
+    rows = pq.read_table(folder / "results.parquet").to_pylist()
+    (listed,) = json.loads(run_list(RunsOptions((str(folder.parent),), json=True)))
+    best = {kind: max(row["valid"] for row in rows if (row["kind"] == "dense") == kind) for kind in (True, False)}
+    assert (listed["valid"], listed["dense_valid"]) == (best[False], best[True])
+    assert listed["trials"] == listed["trials_done"] == len(rows)
+    assert (listed["state"], listed["metric"]) == ("finished", "accuracy")
 
 
 def test_plot_space_and_best_configuration_are_in_the_page(folder: Path) -> None:

@@ -163,8 +163,8 @@ def test_accuracy_on_the_test_nodes_is_that_of_an_evaluation(names: Sequence[str
     expected = accuracy_score(true, [predicted[k] for k in graph.test.tolist()])
     assert 0 < expected < 1
     assert str(done.accuracy) == f"accuracy {expected:.4f} on {graph.test.numel()} test nodes"
-    _, measured, _ = evaluate(path, Ranks(), Named(str(folder / "graph")))
-    assert measured["test"] == pytest.approx(expected)
+    found = evaluate(path, Ranks(), Named(str(folder / "graph")))
+    assert found.measured["test"] == pytest.approx(expected)
 
 
 def test_no_accuracy_without_a_common_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

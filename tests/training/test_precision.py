@@ -32,7 +32,7 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize(("asked", "expected"), [("float32", "highest"), ("medium", "medium")])
 def test_forward_and_backward_multiply_as_asked(asked: str, expected: str) -> None:
     settings = config(optim__precision=asked)
-    training = make_trainer(settings, make_task(planted_graph()), Ranks())
+    training = make_trainer(settings, make_task(planted_graph(), settings), Ranks())
     with Products() as products_of_the_step:
         training.epoch(0, 0.0, 0.01)
     assert len(products_of_the_step.seen) > 2, "backward, too"

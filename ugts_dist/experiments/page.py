@@ -12,18 +12,23 @@ from ugts_dist.experiments.study import Panel, Row, Study
 from ugts_dist.report.page import Block, Figure, Kind, Page, Paragraph, Section, Table
 from ugts_dist.report.page import Cell as TableCell
 
-INTRO = """Huang et al., "You Can Have Better Graph Neural Networks by Not Training Weights at All" (LoG 2022, \
-arXiv 2211.15335), reproduced. Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
+_PAPER = """Huang et al., "You Can Have Better Graph Neural Networks by Not Training Weights at All" (LoG 2022, \
+arXiv 2211.15335), reproduced. """
+_FIGURES = """Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
 stands under each table, or in the cell where it has another number or not all of its runs are finished. The test \
-figure is that of the best validation epoch; of a ticket, among the epochs at its target sparsity.
+figure is that of the best validation epoch; of a ticket, among the epochs at its target sparsity."""
+_PUBLISHED = """
 
 In brackets: how far our mean lies above (+) or below (-) the published figure, in points; marked where that is \
 more than our deviation over two seeds or more."""
 
 
-def make_page(sections: Sequence[Section]) -> Page:
-    """The page of several studies. The same finished runs give the same page."""
-    return Page("The paper, reproduced", INTRO, sections)
+def make_page(studies: Sequence[Study], sections: Sequence[Section]) -> Page:
+    """The page of several studies and their sections. The same finished runs give the same page."""
+    if not all(study.own for study in studies):
+        return Page("The paper, reproduced", f"{_PAPER}{_FIGURES}{_PUBLISHED}", sections)
+    compared = any(cell.published is not None for study in studies for cell in study.cells)
+    return Page(", ".join(study.name for study in studies), _FIGURES + (_PUBLISHED if compared else ""), sections)
 
 
 def figures_section(study: Study, measured: Mapping[str, Measured]) -> Section:

@@ -155,15 +155,23 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 def _trials(folder: Folder) -> list[Trial]:
     """The trials, from the table of results; before it exists, from the manifest and the runs' own results."""
-    manifest = folder.json("manifest.json") or {}
-    known = manifest.get("trials")
-    known = (
-        {str(key): trial for key, trial in known.items() if isinstance(trial, dict)} if isinstance(known, dict) else {}
-    )
     rows = _rows(folder)
     if rows:
+        known = _known(folder)
         return [_of_row(row, known.get(str(row.get("key")), {})) for row in rows]
-    return [_of_run(folder, key, trial) for key, trial in known.items() if Path(key).name == key]
+    return trials_of_manifest(folder)
+
+
+def trials_of_manifest(folder: Folder) -> list[Trial]:
+    """The trials as the manifest has them, with the results of their runs. Nothing heavy is imported."""
+    return [_of_run(folder, key, trial) for key, trial in _known(folder).items() if Path(key).name == key]
+
+
+def _known(folder: Folder) -> dict[str, dict[str, Any]]:
+    """The manifest's entries by the keys of their runs."""
+    known = (folder.json("manifest.json") or {}).get("trials")
+    entries = known.items() if isinstance(known, dict) else ()
+    return {str(key): trial for key, trial in entries if isinstance(trial, dict)}
 
 
 def _rows(folder: Folder) -> list[dict[str, Any]]:

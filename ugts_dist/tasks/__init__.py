@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ugts_dist.config import Config
-from ugts_dist.graphs import molecules
 from ugts_dist.graphs.configured import Data
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.tasks.base import Batches, Measure, Task
 from ugts_dist.tasks.graphs import GraphTask
 from ugts_dist.tasks.nodes import NodeTask, build_model
 
-__all__ = ["Batches", "GraphTask", "Measure", "NodeTask", "Task", "build_model", "make_task", "metric_of"]
+__all__ = ["Batches", "GraphTask", "Measure", "NodeTask", "Task", "build_model", "make_task"]
 
 
-def make_task(data: Data) -> Task[Any]:
-    """The task of a dataset."""
-    return GraphTask(data) if isinstance(data, GraphSet) else NodeTask(data)
+def make_task(data: Data, config: Config, device: torch.device | None = None) -> Task[Any]:
+    """The task of a dataset; `device` is where its loss is computed, by default the CPU.
 
-
-def metric_of(config: Config) -> str:
-    """The name of the metric for the configured data."""
-    return GraphTask.metric if config.data.name in molecules.FOLDERS else NodeTask.metric
+    Raises InputError if [task] does not fit its labels.
+    """
+    if isinstance(data, GraphSet):
+        return GraphTask(data, config.task, device)
+    return NodeTask(data, config.task, device)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.metrics import Metric
 from ugts_dist.models import Dropout
 from ugts_dist.models.graph_level import Network
 
@@ -50,10 +51,10 @@ class Task(Protocol[B]):
     """One kind of data with its network, batches, loss and metric.
 
     Attributes:
-        metric: its name, to show; higher is better.
+        metric: of validation and test.
     """
 
-    metric: str
+    metric: Metric
 
     def check(self, config: Config, ranks: Ranks) -> None:
         """Raise InputError for a configuration that does not fit the data."""

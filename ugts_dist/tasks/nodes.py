@@ -1,12 +1,12 @@
-"""Node classification on one graph."""
+"""Labels of nodes on one graph: classes, several labels at once, or targets."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ugts_dist.config import Config
+from ugts_dist.config_task import TaskConfig
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
@@ -16,16 +16,18 @@ from ugts_dist.models import GNN, Dropout
 from ugts_dist.models.graph_level import Network
 from ugts_dist.tasks.base import Batches, Measure
 from ugts_dist.tasks.batches import Batch, make_batches
+from ugts_dist.tasks.labels import label_task
 from ugts_dist.tasks.placement import evaluation_device
 
 
 class NodeTask:
-    """Node classification on one graph."""
+    """Predicts the labels of nodes."""
 
-    metric = "accuracy"
-
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, options: TaskConfig | None = None, device: torch.device | None = None) -> None:
+        """Raises InputError for options that do not fit the labels."""
         self._graph = graph
+        self._labels = label_task(options or TaskConfig(), graph.name, graph.y[graph.train], graph.num_classes, device)
+        self.metric = self._labels.metric
 
     def check(self, config: Config, ranks: Ranks) -> None:
         """Raise InputError if a rank would have no seed node in some step."""
@@ -46,15 +48,15 @@ class NodeTask:
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
         device = evaluation_device(self._graph, config, ranks)
-        return Evaluator(self._graph, ranks, device, config.run.spill)
+        return Evaluator(self._graph, ranks, device, config.run.spill, self._labels.metric_name, self._labels.decode)
 
     def forward(self, network: nn.Module, batch: Batch, dropout: Dropout | None = None) -> Tensor:
-        """Logits of the seed nodes, `[num_seeds, num_classes]`."""
+        """Outputs of the seed nodes, `[num_seeds, num_classes]`."""
         logits: Tensor = network(batch.x, batch.blocks, dropout)
         return logits[batch.rows]
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(logits, batch.y, reduction="sum") / batch.num_seeds_of_all
+        return self._labels.loss(logits, batch.y) / batch.num_seeds_of_all
 
 
 def build_model(config: Config, graph: Graph) -> GNN:

@@ -150,8 +150,8 @@ def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
 
 
 def _accuracy(saved: SavedNetwork, data: Data, names: Names) -> Accuracy | None:
-    """To count right predictions; None if no label can be right. Prints a note about classes that are not known."""
-    if not isinstance(data, Graph) or not data.num_classes:
+    """To count right predictions; None without classes that can be right. Prints a note about classes not known."""
+    if not isinstance(data, Graph) or not data.has_classes or not data.num_classes:
         return None
     known = names.classes or tuple(map(str, range(saved.num_outputs)))
     labels, unknown = labels_of(data, known)

@@ -73,14 +73,16 @@ def fit(
     Raises FloatingPointError if loss, logits or scores are no longer finite, at the latest in the next evaluation, and
     StoppedError if a signal ended the run.
     """
-    task = make_task(data)
+    task = make_task(data, config, ranks.device)
     trainer = make_trainer(config, task, ranks, resumed, scores)
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum, class_names = DataChecksum.of(data), data.class_names if isinstance(data, Graph) else ()
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
 
     with (
-        Log(folder, config.log, config.label, task.metric, config.run.epochs, ranks.is_main, progress.epoch) as log,
+        Log(
+            folder, config.log, config.label, task.metric.title, config.run.epochs, ranks.is_main, progress.epoch
+        ) as log,
         Saver(folder, config, ranks, trainer, checksum, resumed.seconds if resumed else 0.0) as saver,
     ):
         if ranks.is_main and config.log.progress and ranks.world_size > 1:
@@ -102,7 +104,9 @@ def fit(
                 measured, loss_of_all = evaluator.measure(method.model, trainer.if_finite(loss))
                 if not math.isfinite(loss_of_all):
                     raise diverged(epoch, progress.loss, trainer.tensors())
-                best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
+                best = progress.best.after(
+                    epoch, measured, method.achieved_sparsity, epoch >= first_admitted, task.metric
+                )
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
@@ -126,7 +130,7 @@ def fit(
         seconds=seconds,
         path=str(path),
         bytes=path.stat().st_size if ranks.is_main else 0,
-        metric=task.metric,
+        metric=task.metric.title,
     )
 
 

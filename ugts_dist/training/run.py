@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,24 @@ def _known_result(values: dict[str, Any], folder: Path) -> Result:
         raise InputError(f"{folder / RESULT}: is not the result of a run ({error})") from None
 
 
-def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Config, dict[str, float], dict[str, float]]:
-    """Rebuild a saved ticket or dense network. Returns its configuration, the metric measured now, and the saved one.
+@dataclass(frozen=True)
+class Evaluation:
+    """A saved network, measured again.
+
+    Attributes:
+        metric: its name, to show.
+        measured: the metric by split.
+        saved: the values that the file has, and its sparsity.
+    """
+
+    config: Config
+    metric: str
+    measured: dict[str, float]
+    saved: dict[str, float]
+
+
+def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation:
+    """Rebuild a saved ticket or dense network, and measure its metric.
 
     `path` is the file, or the folder of its run. If the network and the data have names of classes, classes are the
     same if their names are. Raises InputError for anything else.
@@ -118,15 +135,20 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Conf
     saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
     saved.note_other_data(data, ranks)
-    if isinstance(data, Graph) and data.class_names and len(saved.known_classes) == saved.num_outputs:
+    if (
+        isinstance(data, Graph)
+        and data.class_names
+        and data.has_classes
+        and len(saved.known_classes) == saved.num_outputs
+    ):
         labels, _ = labels_of(data, saved.known_classes)
         data = dataclasses.replace(data, y=labels, num_classes=saved.num_outputs)
-    task = make_task(data)
+    task = make_task(data, config, ranks.device)
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
     if not math.isfinite(zero):
         raise InputError(f"{path}: its network predicts numbers that are not finite on {config.data.name}")
-    return Config.from_dict(config.portable(), ""), measured, saved.metrics
+    return Evaluation(Config.from_dict(config.portable(), ""), task.metric.title, measured, saved.metrics)
 
 
 def _checked_data(config: Config, ranks: Ranks) -> Data:
@@ -134,7 +156,7 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     data = load_data(config)
-    task = make_task(data)
+    task = make_task(data, config)
     task.check(config, ranks)
     with torch.device("meta"):
         network = task.network(config)
