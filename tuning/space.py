@@ -17,7 +17,8 @@ from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search
 from ugts_dist.checkpointing.identity import absolute_value, with_absolute_paths
 from ugts_dist.config import Config, load_preset, load_toml
-from ugts_dist.config_names import current_fields, field_names, note_old_names, stored_fields
+from ugts_dist.config_features import SWITCHES
+from ugts_dist.config_names import field_names, note_old_names, renamed_fields, stored_fields
 from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.methods import METHODS
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
@@ -192,11 +193,11 @@ def _base(values: Mapping[str, Any], source: str, where: str, beside: Path) -> C
 
 
 def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domain]:
-    hints, with_effect = _hints(), Config().with_effect()
+    hints, with_effect = _hints() | dict.fromkeys(SWITCHES, bool), (*Config().with_effect(), *SWITCHES)
     domains: dict[str, Domain] = {}
     note_old_names(values)
     try:
-        values = current_fields(values)
+        values = renamed_fields(values)
     except InputError as error:
         raise InputError(f"{source}: [{where}]: {error}") from None
     for name, value in values.items():

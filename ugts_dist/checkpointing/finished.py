@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ugts_dist.checkpointing.identity import data_of_finished
 from ugts_dist.config import Config
+from ugts_dist.config_features import RAW
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
@@ -62,7 +63,7 @@ class _Checksums:
         data = config.data
         if data.name in molecules.FOLDERS:
             return DataChecksum.of(load_data(config))
-        place = (data.name, data.root, data.split, data.row_normalize)
+        place = (data.name, data.root, data.split, data.features in RAW)
         if self._graph is None or self._graph[0] != place:
             self._graph = (place, with_digests(load_undisturbed(config)))
         return DataChecksum.of(disturbed(self._graph[1], config)[0])

@@ -12,7 +12,7 @@ from typing import Any
 
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import checkpoint
-from ugts_dist.checkpointing.saved_network import data_of
+from ugts_dist.checkpointing.provenance import data_of
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config, flat, place_fields
 from ugts_dist.errors import InputError

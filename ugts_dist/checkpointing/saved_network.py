@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -11,14 +11,16 @@ from typing import Any, Protocol, TypeGuard
 import torch
 from torch import Tensor
 
-import ugts_dist
 from ugts_dist.checkpointing.network_files import network_file
+from ugts_dist.checkpointing.provenance import classes_of, data_of, statistics_of
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.graphs.configured import Data
+from ugts_dist.graphs.configured import Data, TrainingFeatures
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
@@ -62,6 +64,7 @@ class SavedNetwork:
         fill: writes its weights into a new network; raises InputError if they do not fit.
         metrics: of its run.
         data: of its run; None if unknown.
+        statistics: of the columns of its training graph; None if they were not standardised, or not stored.
         known_classes: the names of the classes of its run; empty if they have none, or if they are unknown.
     """
 
@@ -71,7 +74,13 @@ class SavedNetwork:
     fill: Callable[[Network], Network]
     metrics: dict[str, float]
     data: DataChecksum | None
+    statistics: ColumnStatistics | None = None
     known_classes: tuple[str, ...] = ()
+
+    @property
+    def trained_on(self) -> TrainingFeatures:
+        """The features that it was trained on."""
+        return TrainingFeatures("" if self.data is None else self.data.parts.get("features", ""), self.statistics)
 
     @property
     def is_graph_level(self) -> bool:
@@ -100,10 +109,15 @@ class SavedNetwork:
     def note_other_data(self, data: Data, ranks: Ranks) -> None:
         """Print a note on the main rank, with the differences, if `data` are not the network's own.
 
-        No note if the network's own data are unknown.
+        It also says with which statistics other features are standardised. No note if the network's own data are
+        unknown.
         """
         if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
-            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
+            scaled = ""
+            if isinstance(data, Graph) and data.statistics is not None and not self.trained_on.are_of(data):
+                own = "its own, as an older version did not store those of" if self.statistics is None else "those of"
+                scaled = f"; means and deviations of its columns are {own} the training"
+            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ{scaled}")
 
     def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
         """The size of the first axis that differs between these shapes and those of the narrowest network."""
@@ -161,7 +175,7 @@ def _checked(
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    origin = data_of(provenance), classes_of(provenance)
+    origin = data_of(provenance), statistics_of(provenance, path), classes_of(provenance)
     return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin)
 
 
@@ -225,25 +239,3 @@ def config_with_data(config: Config, file: Path, named: Named) -> Config:
             raise InputError(f"{file}: {error}; name the graph yourself: --graph NAME or PATH") from None
     data |= {"root": named.root} if named.root else {}
     return config.replace({f"data.{key}": value for key, value in data.items()})
-
-
-def provenance(data: DataChecksum, class_names: Sequence[str] = ()) -> dict[str, Any]:
-    """Checksum of the data, versions of the software, and the names of the classes if they have any; JSON values."""
-    versions = {"ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
-    return {"data": data.to_dict(), **versions} | ({"classes": list(class_names)} if class_names else {})
-
-
-def classes_of(provenance: Any) -> tuple[str, ...]:
-    """The names of the classes that a network was trained on; empty if they are missing or not different texts."""
-    names = provenance.get("classes") if isinstance(provenance, dict) else None
-    if not isinstance(names, list) or not all(type(name) is str for name in names) or len(set(names)) < len(names):
-        return ()
-    return tuple(names)
-
-
-def data_of(provenance: Any) -> DataChecksum | None:
-    """The data that a network was trained on; None if they are missing or in an unknown format."""
-    try:
-        return DataChecksum.from_dict(provenance["data"])
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ugts_dist.checkpointing.saved_network import classes_of
+from ugts_dist.checkpointing.provenance import classes_of
 from ugts_dist.config import flat
 from ugts_dist.console import new_table, output, pairs, plain
 from ugts_dist.graphs import classes

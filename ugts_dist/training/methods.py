@@ -10,10 +10,12 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
-from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
+from ugts_dist.checkpointing.provenance import provenance
+from ugts_dist.checkpointing.saved_network import NetworkSnapshot
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.methods import METHODS
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
@@ -64,9 +66,14 @@ class TrainingMethod(Protocol):
         ...
 
     def snapshot(
-        self, config: Config, metrics: Mapping[str, float], data: DataChecksum, class_names: Sequence[str] = ()
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
     ) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on and the names of their classes."""
+        """The network at this moment, with the data that it was trained on, their statistics and names of classes."""
         ...
 
 
@@ -136,9 +143,14 @@ class TicketSearch:
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
     def snapshot(
-        self, config: Config, metrics: Mapping[str, float], data: DataChecksum, class_names: Sequence[str] = ()
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
     ) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), class_names))
+        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), statistics, class_names))
 
 
 @dataclass(frozen=True)
@@ -186,10 +198,15 @@ class DenseTraining:
         return {}
 
     def snapshot(
-        self, config: Config, metrics: Mapping[str, float], data: DataChecksum, class_names: Sequence[str] = ()
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
     ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        origin = provenance(data, class_names)
+        origin = provenance(data, statistics, class_names)
         header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
 
