@@ -164,7 +164,7 @@ def test_a_good_graph_is_valid() -> None:
 def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int, seed: int) -> None:
     graph = random_graph(num_nodes, num_edges, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ugts_dist.graphs.graph._BLOCK", block)
+        patch.setattr("ugts_dist.graphs.array_checks._BLOCK", block)
         validate(graph)
         node = seed % num_nodes
         x = graph.x.clone()
@@ -175,8 +175,8 @@ def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int
             for edge in range(int(graph.indptr[node]), int(graph.indptr[node + 1]) - 1):
                 repeated = graph.indices.clone()
                 repeated[edge + 1] = repeated[edge]
-                found = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
-                with pytest.raises(InputError, match=found):
+                problem = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
+                with pytest.raises(InputError, match=problem):
                     validate(replace(graph, indices=repeated))
 
 

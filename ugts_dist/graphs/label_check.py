@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ugts_dist.graphs.array_checks import check_range
 from ugts_dist.graphs.array_error import array_error
 
 Splits = Mapping[str, Tensor]
@@ -56,12 +57,3 @@ def check_numbers(name: str, y: Tensor, splits: Splits) -> None:
         if bool(unknown.any()):
             found = f"no known number of node {int(nodes[unknown][0])}, which is in {split}"
             raise array_error(name, "y", found, "at least one for each node of a split")
-
-
-def check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
-    """All ids are those of nodes."""
-    if nodes.numel() == 0:
-        return
-    low, high = (int(end) for end in nodes.aminmax())
-    if low < 0 or high >= num_nodes:
-        raise array_error(name, array, f"node {low if low < 0 else high}", f"0 to {num_nodes - 1}")

@@ -140,8 +140,8 @@ def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
-    if len(saved.known_classes) == saved.num_outputs:
-        return Names(ids, saved.known_classes)
+    if saved.class_names:
+        return Names(ids, saved.class_names)
     try:
         learnt_from = saved.with_data(Named()).config.data.name
     except InputError:  # that graph is not available

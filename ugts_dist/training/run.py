@@ -135,8 +135,8 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation
     saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config, saved.trained_on))
     saved.note_other_data(data, ranks)
-    if isinstance(data, Graph) and data.class_names and len(saved.known_classes) == saved.num_outputs:
-        labels, _ = labels_of(data, saved.known_classes)
+    if isinstance(data, Graph) and data.has_classes and data.class_names and saved.class_names:
+        labels, _ = labels_of(data, saved.class_names)
         data = dataclasses.replace(data, y=labels, num_classes=saved.num_outputs)
     task = make_task(data, config, ranks.device)
     model = saved.fill(task.network(config)).to(ranks.device)
