@@ -33,8 +33,9 @@ class DataConfig:
 
     name: str = "digits"
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin,
-    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (graph labels); a name
-    given to `ugts prepare`, such as ogbn-arxiv or products-like; or a store's path."""
+    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molbbbp, ogbg-molhiv (labels of
+    whole graphs), ogbg-molesol, ogbg-molfreesolv (targets of whole graphs); a name given to `ugts prepare`, such as
+    ogbn-arxiv or products-like; or a store's path."""
     root: Place = ""
     """Folder of the raw files, which are only read. Empty: $UGTS_DATA; if that is not set, a download into
     ~/.cache/ugts_dist/data."""
