@@ -2,7 +2,8 @@
 
 Two vocabularies meet here. People read and write the current names. Hashes and saved networks keep the old ones: the
 key of a run must not change with a name, and the preset dictionary of a ticket's header (`supermask.ticket_dictionary`)
-is frozen with the old names, so that writing them costs no bytes.
+is frozen with the old names, so that writing them costs no bytes. Two switches that became one field are in
+`ugts_dist.config_features`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ugts_dist.config_features import FEATURES, SWITCHES, with_switches, without_switches
 from ugts_dist.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -22,27 +24,33 @@ RENAMED = {
     "supermask.floor": "supermask.min_layer_density",
 }
 _OLD = {new: old for old, new in RENAMED.items()}
+_CURRENT = RENAMED | dict.fromkeys(SWITCHES, FEATURES)
 
 
 def current_name(field: str) -> str:
     """The name of a field today: "supermask.floor" is "supermask.min_layer_density"."""
-    return RENAMED.get(field, field)
+    return _CURRENT.get(field, field)
 
 
 def stored_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Flat fields {"section.field": value} under the names that hashes and saved networks use."""
-    return {_OLD.get(name, name): value for name, value in values.items()}
+    return {_OLD.get(name, name): value for name, value in with_switches(values).items()}
 
 
-def current_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat fields {"section.field": value} under their current names.
+def current_fields(values: Mapping[str, Any], features: str = "auto") -> dict[str, Any]:
+    """Flat fields {"section.field": value} under their current names; `features` is `data.features` before.
 
     Raises InputError if a field is given under both of its names.
     """
+    return without_switches(renamed_fields(values), features)
+
+
+def renamed_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, but for the two switches that `data.features` replaced: they keep their names and values."""
     for old, new in RENAMED.items():
         if old in values and new in values:
             raise InputError(f"{old} and {new} are the same field; remove {old}, its old name")
-    return {current_name(name): value for name, value in values.items()}
+    return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def stored_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def current_sections(sections: Mapping[str, Any]) -> dict[str, Any]:
 def note_old_names(fields: Iterable[str]) -> None:
     """Print one line for each old name among "section.field" names, once a process and on the main rank only."""
     for field in fields:
-        if field in RENAMED and os.environ.get("RANK", "0") == "0":
+        if field in _CURRENT and os.environ.get("RANK", "0") == "0":
             _note_once(field)
 
 
@@ -72,7 +80,7 @@ def field_names(sections: Mapping[str, Any]) -> list[str]:
 
 @functools.cache
 def _note_once(old: str) -> None:
-    _log.warning(f"{old} is now {RENAMED[old]}; the old name is still read")
+    _log.warning(f"{old} is now {_CURRENT[old]}; the old name is still read")
 
 
 def _by_section(sections: Mapping[str, Any], rename: Any) -> dict[str, Any]:

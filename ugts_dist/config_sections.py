@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from ugts_dist.config_features import Features
 from ugts_dist.config_limits import (
     MAX_COUNT,
     MAX_DEPTH,
@@ -32,8 +33,9 @@ class DataConfig:
 
     name: str = "digits"
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin,
-    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (graph labels); a name
-    given to `ugts prepare`, such as ogbn-arxiv or products-like; or a store's path."""
+    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molbbbp, ogbg-molhiv (labels of
+    whole graphs), ogbg-molesol, ogbg-molfreesolv (targets of whole graphs); a name given to `ugts prepare`, such as
+    ogbn-arxiv or products-like; or a store's path."""
     root: Place = ""
     """Folder of the raw files, which are only read. Empty: $UGTS_DATA; if that is not set, a download into
     ~/.cache/ugts_dist/data."""
@@ -41,13 +43,16 @@ class DataConfig:
     """Split number. texas, cornell, wisconsin: 0 to 9. Graphs without an official split: the seed of a random one.
     cora, citeseer, pubmed: 0 is the public split; any other number redraws training and validation nodes from the
     public two, for choosing settings, and keeps the test nodes."""
-    row_normalize: bool = True
-    """Divide each node's features by their sum if that exceeds 1 (PyG's NormalizeFeatures). Prepared graphs keep
-    their features."""
-    standardize: bool = False
-    """Scale each feature column to mean 0 and standard deviation 1 over all nodes. Useful for dense features,
-    especially in different units. Each process holds a copy of the features in memory. Predictions for another graph
-    use that graph's own means."""
+    features: Features = "auto"
+    """Scale of the features. auto: each node's features are divided by their sum if that exceeds 1 (PyG's
+    NormalizeFeatures), but prepared graphs keep theirs. row-normalize: for prepared graphs too. none: as in the files.
+    standardize: after auto, each column gets mean 0 and standard deviation 1 over all nodes, which suits dense
+    features, especially in different units; the saved network keeps both numbers for other graphs.
+    standardize-raw: the same after none. For each of these, prepared graphs take a copy of the features in the memory
+    of each process, but not for auto and none."""
+    edge_weights: Literal["use", "ignore"] = "use"
+    """Weights of the edges, if the graph has any. use: model.arch gcn puts them into its adjacency matrix; other
+    architectures are refused. ignore: the graph is used as one without weights."""
     feature_noise: float = 0.0
     """Fraction of the nodes without a training label whose features are replaced by Bernoulli(0.5) noise."""
     edge_noise: float = 0.0
@@ -95,6 +100,11 @@ class ModelConfig:
     dropedge: random directed edges."""
     graph_dropout_rate: float = 0.2
     """Fraction of the nodes or edges that is left out."""
+
+    @property
+    def reads_edge_weights(self) -> bool:
+        """Whether the layers use the weights of edges, as PyG's do."""
+        return self.arch not in ("gin", "gin-paper", "gat", "sage")
 
     def __post_init__(self) -> None:
         require_count("model.depth", self.depth, 1, MAX_DEPTH)
