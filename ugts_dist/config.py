@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -32,6 +33,7 @@ from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.text_files import parse_toml, read_toml
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_LISTS = {int: "whole numbers", float: "numbers", bool: "true and false", str: "texts"}
 _WITHOUT_EFFECT = (
     "data.root",
     "batch.placement",
@@ -118,7 +120,7 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for TOML and JSON."""
         plain = dataclasses.asdict(self)
-        plain["batch"]["fan_out"] = list(self.batch.fan_out)
+        plain["batch"]["fan_out"], plain["log"]["to"] = list(self.batch.fan_out), list(self.log.to)
         return plain
 
     def determining(self) -> dict[str, Any]:
@@ -145,7 +147,9 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
-        return config_names.stored_sections(self.without_places().replace({"data.name": self.data_name}).to_dict())
+        plain = self.without_places().replace({"data.name": self.data_name}).to_dict()
+        del plain["log"]["project"]  # of the user's account, and of no use to a network
+        return config_names.stored_sections(plain)
 
     def without_places(self) -> Config:
         """A copy with every field of type `Place` empty. `data.name` may still be a path."""
@@ -253,14 +257,21 @@ def typed(value: Any, hint: Any, where: str) -> Any:
             raise InputError(f"{where} is {_shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
         return value
     if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
-            raise InputError(f"{where} is {_shown(value)}, allowed is a list of whole numbers")
-        return tuple(value)
+        return _typed_list(value, get_args(hint)[0], where)
     if hint is float and type(value) is int and abs(value) <= MAX_COUNT:
         return float(value)
     if type(value) is not hint:
         raise InputError(f"{where} is {_shown(value)}, allowed is {KINDS[hint]}")
     return value
+
+
+def _typed_list(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
+    """The items as a tuple, if all of them have the annotated type."""
+    if isinstance(value, list | tuple):
+        with suppress(InputError):
+            return tuple(typed(item, kind, where) for item in value)
+    allowed = ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else _LISTS[kind]
+    raise InputError(f"{where} is {_shown(value)}, allowed is a list of {allowed}")
 
 
 def _refuse_unusable(where: str, value: Any) -> None:

@@ -35,6 +35,7 @@ FOREIGN = {
     "mkdocs",
     "pip",
     "nvidia-smi",
+    "wandb",
     "sysctl",
     "df",
 }

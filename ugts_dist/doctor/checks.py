@@ -207,7 +207,7 @@ def training(device: str) -> str:
             "run.epochs": _EPOCHS,
             "run.device": place.type,
             "run.folder": f"run-{place.type}",
-            "log.tensorboard": False,
+            "log.to": [],
         }
     )
     result, folder = run(config, Ranks(device=place))
