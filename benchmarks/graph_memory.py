@@ -29,7 +29,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import open_store
-from ugts_dist.training.batches import make_batches
+from ugts_dist.tasks.batches import make_batches
 
 _BLOCK = 1 << 16  # rows that are read at once
 _BATCHES = 3

@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks, ranks_from_environment
 from ugts_dist.graphs.store import open_store
-from ugts_dist.training.tasks import NodeTask
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 _STEPS_PROFILED = 3

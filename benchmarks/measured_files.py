@@ -20,8 +20,8 @@ from ugts_dist.distributed.device import own_device
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import find_or_note, finished, run_key
 from ugts_dist.graphs.configured import load_data
+from ugts_dist.tasks import Measure, Task, make_task
 from ugts_dist.tensor_file import read_tensor_file
-from ugts_dist.training.tasks import Measure, Task, make_task
 
 TICKET = "ticket"
 
@@ -79,7 +79,7 @@ def measure(config: Config, store: Path, pruning: Pruning) -> str:
 
 def _points(config: Config, path: Path, pruning: Pruning) -> Iterator[Point]:
     ranks = Ranks(device=own_device(config.run.device))
-    task = make_task(load_data(config))
+    task = make_task(load_data(config), config)
     evaluator = task.evaluator(config, ranks)
     if config.supermask.method == "dense":
         yield from _Compression(config, path, task, ranks, evaluator).points(pruning)

@@ -11,7 +11,7 @@ from rank_record import RankRecord, write_record
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import ranks_from_environment
 from ugts_dist.graphs.store import open_store
-from ugts_dist.training.tasks import NodeTask
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.trainer import make_trainer
 
 _EPOCHS = 10_000  # more than are ever begun

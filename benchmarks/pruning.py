@@ -11,8 +11,8 @@ from torch import Tensor
 from ugts_dist.checkpointing.state import Progress
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.tasks import Measure, Task
 from ugts_dist.training.fit import learning_rate
-from ugts_dist.training.tasks import Measure, Task
 from ugts_dist.training.trainer import make_trainer
 
 State = Mapping[str, Tensor]

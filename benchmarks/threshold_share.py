@@ -23,9 +23,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.supermask import kth_smallest
 from ugts_dist.supermask.masked_weight import MaskedWeight
-from ugts_dist.training.batches import make_batches
+from ugts_dist.tasks import build_model
+from ugts_dist.tasks.batches import make_batches
 from ugts_dist.training.methods import TicketSearch
-from ugts_dist.training.tasks import build_model
 from ugts_dist.training.trainer import data_parallel
 
 

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from ugts_dist.config import load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.configured import load_graph
-from ugts_dist.training.tasks import make_task
+from ugts_dist.tasks import make_task
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 PRESETS = ("cora-gcn", "cora-gat", "cora-gin", "cora-gcn-deep", "cora-gat-deep")
@@ -35,7 +35,7 @@ def main() -> None:
 
 def _measured(preset: str, root: str, steps: int, device: torch.device) -> tuple[str, str]:
     config = load_preset(preset).replace({"data.root": root})
-    training = make_trainer(config, make_task(load_graph(config)), Ranks(device=device))
+    training = make_trainer(config, make_task(load_graph(config), config), Ranks(device=device))
     batch = next(training.batches.epoch(0))
     seconds = []
     for _ in range(3 + steps):

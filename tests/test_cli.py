@@ -74,11 +74,11 @@ def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
         ("train --preset", "--preset: a value is missing"),
         ("train --preset digits --config c.toml", "--preset and --config: only one of them is allowed"),
         ("train --config none.toml", "none.toml: cannot be read as a configuration"),
-        ("train --model.dept 3", "unknown option --model.dept (did you mean --model.depth?); `ugts train --help`"),
+        ("train --model.dept 3", "unknown option --model.dept (did you mean --model.depth?); `ugts train --help-all`"),
         ("train --modle.depth 3", "unknown option --modle.depth (did you mean --model.depth?)"),
         ("train --sparsity 0.5", "unknown option --sparsity (did you mean --supermask.sparsity?)"),
         ("train --lr 0.5", "unknown option --lr (did you mean --optim.lr?)"),
-        ("train --nothing 0.5", "unknown option --nothing; `ugts train --help` lists all"),
+        ("train --nothing 0.5", "unknown option --nothing; `ugts train --help-all` lists all"),
         ("train extra", "extra: not the folder of a run"),
         ("train --preset digits extra", "unexpected argument 'extra'"),
         ("train --supermask.sparsity", "--supermask.sparsity: a value is missing"),
@@ -150,7 +150,7 @@ def test_a_mistake_without_standard_input_in_any_encoding(folder: Path, encoding
     assert done.stdout == ""
     assert (
         done.stderr
-        == "ugts: unknown option --model.dept (did you mean --model.depth?); `ugts train --help` lists all\n"
+        == "ugts: unknown option --model.dept (did you mean --model.depth?); `ugts train --help-all` lists all\n"
     )
     assert not list(folder.iterdir())
 

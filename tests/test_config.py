@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ugts_dist import config_sections, config_supermask
+from ugts_dist import config_sections, config_supermask, config_task
 from ugts_dist.cli import main
 from ugts_dist.config import Config, load_preset, load_toml, preset_names, typed
 from ugts_dist.errors import InputError
@@ -352,11 +352,12 @@ def test_the_weight_seed_is_the_runs_unless_it_is_given() -> None:
 # Help
 
 
-def test_configuration_and_command_line_import_nothing_heavy() -> None:
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_configuration_and_command_line_import_nothing_heavy(option: str) -> None:
     code = (
         "import sys, ugts_dist, ugts_dist.config, ugts_dist.cli\n"
         "from ugts_dist import Config, InputError\n"
-        "try: ugts_dist.cli.main(['train', '--help'])\n"
+        f"try: ugts_dist.cli.main(['train', '{option}'])\n"
         "except SystemExit: pass\n"
         "heavy = ('torch', 'numpy', 'scipy', 'torch_geometric', 'sklearn', 'ogb', 'tensorboard', 'matplotlib')\n"
         "heavy += ('wandb', 'mlflow')\n"
@@ -391,10 +392,11 @@ def test_every_field_is_explained_in_the_help(
 ) -> None:
     texts = documented(Path(config_sections.__file__).read_text())
     texts |= documented(Path(config_supermask.__file__).read_text())
+    texts |= documented(Path(config_task.__file__).read_text())
     assert {(SECTIONS[section].__name__, name) for section, name in FIELDS} <= texts
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--help"])
+        main(["train", "--help-all"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     for section, name in FIELDS:

@@ -6,7 +6,13 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from ugts_dist.console import new_table, output, plain
+from ugts_dist.console import errors, new_table, output, plain
+
+
+def test_progress_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    errors().print("halfway")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "halfway\n")
 
 
 def test_a_pipe_is_wide_whatever_the_terminal_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,7 @@ def test_limits_of_the_second_version_of_cgroups_are_found_in_every_parent(tmp_p
             "sys/fs/cgroup/pod/container/memory.max": "8192\n",
         },
     )
-    facts = dict(machine.facts(tmp_path))
+    facts = machine.facts(tmp_path)
     assert facts["cores by cgroup"] == 1.5
     assert facts["usable cores"] == 1
     assert facts["memory by cgroup"] == 4096
@@ -148,7 +148,7 @@ def test_limits_of_the_first_version_of_cgroups_are_found(tmp_path: Path) -> Non
             "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
         },
     )
-    facts = dict(machine.facts(tmp_path))
+    facts = machine.facts(tmp_path)
     assert facts["cores by cgroup"] == 0.5
     assert facts["memory by cgroup"] == 1024
 
@@ -165,7 +165,7 @@ def test_kernel_files_are_read_as_they_are_written(tmp_path: Path) -> None:
             "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
         },
     )
-    facts: dict[str, Any] = dict(machine.facts(tmp_path))
+    facts: dict[str, Any] = machine.facts(tmp_path)
     assert facts["memory"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < facts["available memory"] <= facts["memory"]
     assert facts["CPU"] == "A CPU @ 2: GHz"
@@ -175,7 +175,7 @@ def test_kernel_files_are_read_as_they_are_written(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_tells_nothing_is_no_failure(tmp_path: Path) -> None:
-    facts = dict(machine.facts(tmp_path))
+    facts = machine.facts(tmp_path)
     assert facts["memory by cgroup"] is None
     assert facts["cores by cgroup"] is None
     assert facts["NVIDIA driver"] is None
@@ -259,7 +259,7 @@ def write_package(root: Path, name: str, text: str) -> None:
 
 
 def test_our_own_sampler_works() -> None:
-    assert checks.sampler() == "works"
+    assert checks.sampler("ours") == "works"
 
 
 def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

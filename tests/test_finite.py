@@ -18,9 +18,9 @@ from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import zero_if_finite
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training import fit as loop
 from ugts_dist.training.fit import fit
-from ugts_dist.training.tasks import NodeTask
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -16,7 +16,7 @@ from ugts_dist.evaluation.whole_graph import block_of_rows
 from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.index_type import index_type, numpy_index_type
 from ugts_dist.models import Block, SparseFeatures
-from ugts_dist.training.tasks import build_model, make_task
+from ugts_dist.tasks import build_model, make_task
 from ugts_dist.training.trainer import make_trainer
 
 
@@ -98,7 +98,7 @@ def test_training_and_evaluation_past_the_limit_give_the_same_bits(arch: str, mo
     logits = []
     for limit in (module.INT32_MAX, 10, 310):
         monkeypatch.setattr(module, "INT32_MAX", limit)
-        training = make_trainer(settings, make_task(graph), Ranks())
+        training = make_trainer(settings, make_task(graph, settings), Ranks())
         training.epoch(0, 0.5, 0.01)
         trained = torch.cat([score.detach().flatten() for score in training.method.trained().values()])
         logits.append((trained, Evaluator(graph, Ranks()).logits(build_model(settings, graph))))

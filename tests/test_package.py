@@ -91,7 +91,7 @@ def test_it_imports_the_installed_package(program: Path, folder: Path) -> None:
 
 def test_commands_start(program: Path, folder: Path) -> None:
     assert run(program, folder, "ugts", "--version").startswith(f"ugts_dist {ugts_dist.__version__}, torch ")
-    assert "cora-gcn-dense" in run(program, folder, "ugts", "train", "--help")
+    assert "--batch.norm" in run(program, folder, "ugts", "train", "--help-all")
     assert "--objective" in run(program, folder, "ugts", "tune", "--help")
     assert "  cora-gcn-dense " in run(program, folder, "ugts", "presets")
     assert "Cora, GAT / UGTs / 0.9" in run(program, folder, "ugts", "reproduce", "table5", "--list")

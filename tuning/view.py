@@ -15,6 +15,7 @@ from rich.table import Column
 
 from tuning.plan import Trial
 from tuning.status import Status
+from ugts_dist.console import errors
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger("ugts_dist.tuning")
@@ -34,7 +35,7 @@ class View:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`every`: least number of seconds between two lines of a log."""
-        console = Console(stderr=True) if console is None else console
+        console = errors() if console is None else console
         self._name, self._every, self._clock = name, every, clock
         self._status = Status()
         self._next = clock()

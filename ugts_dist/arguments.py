@@ -8,16 +8,17 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from ugts_dist.config import Config, flat, load_preset, load_toml, preset_names
+from ugts_dist.config import Config, flat, load_preset, load_toml
 from ugts_dist.config_names import RENAMED, SWITCHES, current_name, note_old_names, refuse_both_names
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
+from ugts_dist.help_text import ALL, EVERYDAY, description, registry, wrapped
 from ugts_dist.terminal import escaped
 
 Arguments = TypeVar("Arguments")
@@ -48,9 +49,14 @@ class TrainArguments(Config):
     the graph, print their reasons, and write them to config.toml. Options that you give stay as they are.
 
     `ugts train RUN_FOLDER` resumes a run that was stopped or killed, from its newest valid checkpoint.
+
+    `ugts train --help` explains the fields of everyday use, `ugts train --help-all` every field. The option
+    `--batch.fan-out 10 5` is the line `fan_out = [10, 5]` below `[batch]` in a file, and `--log.no-progress` is
+    `progress = false` below `[log]`.
     """
 
-    preset: Annotated[str, tyro.conf.arg(help=f"Start from a configuration by name: {', '.join(preset_names())}.")] = ""
+    preset: str = ""
+    """Start from a configuration by name, such as cora-gcn. `ugts presets` lists all."""
     config: str = ""
     """Start from a configuration file (TOML), such as the config.toml of an earlier run."""
     resume: str = "auto"
@@ -63,7 +69,7 @@ class TrainArguments(Config):
     """The same as --run.init-scores."""
     rules: bool = True
     """Without a preset or a file: choose settings that fit the graph. Otherwise the defaults shown here are used."""
-    given: tyro.conf.Suppress[tuple[str, ...]] = ()
+    given: tyro.conf.Suppress[tyro.conf.Fixed[tuple[str, ...]]] = ()
     """The fields given on the command line: "section.field"."""
 
     @property
@@ -154,7 +160,7 @@ def _given(args: Sequence[str]) -> tuple[str, ...]:
 
 
 def _asks_for_help(args: Sequence[str]) -> bool:
-    return not {"-h", "--help"}.isdisjoint(args)
+    return not {"-h", "--help", ALL}.isdisjoint(args)
 
 
 def _escaped(config: Config) -> Config:
@@ -173,9 +179,11 @@ def config_of_run(folder: Path) -> Config:
 def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arguments | None = None) -> Arguments:
     """Parse with tyro, and convert its boxed errors into one line."""
     options: dict[str, Any] = {} if default is None else {"default": default}
+    if _asks_for_help(args):
+        _show_help(kind, args, command, options)
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint), _wide(args):
+        with contextlib.redirect_stderr(complaint), _wide():
             return tyro.cli(kind, prog=f"ugts {command}", args=list(args), **options)
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -183,12 +191,26 @@ def parse(kind: type[Arguments], args: Sequence[str], command: str, default: Arg
     raise InputError(_one_line(complaint.getvalue(), args, command))
 
 
+def _show_help(kind: type[Any], args: Sequence[str], command: str, options: Mapping[str, Any]) -> None:
+    """Print the help of a command, and end."""
+    subcommand = [arg for arg in args[:1] if not arg.startswith("-")] if kind is not TrainArguments else []
+    fields = EVERYDAY if kind is TrainArguments and ALL not in args else ()
+    with wrapped():
+        tyro.cli(
+            kind,
+            prog=f"ugts {command}",
+            description=description(kind),
+            args=[*subcommand, "--help"],
+            registry=registry(fields),
+            **options,
+        )
+
+
 @contextlib.contextmanager
-def _wide(args: Sequence[str]) -> Iterator[None]:
-    """Make the box of an error so wide that no line is folded; help is as wide as the terminal."""
+def _wide() -> Iterator[None]:
+    """Make the box of an error so wide that no line is folded."""
     before = os.environ.get("COLUMNS")
-    if not _asks_for_help(args):
-        os.environ["COLUMNS"] = "100000"
+    os.environ["COLUMNS"] = "100000"
     try:
         yield
     finally:
@@ -225,7 +247,8 @@ def _unknown(name: str, close: Sequence[str], args: Sequence[str], command: str)
     """The message about an unexpected argument; `close` are similar options."""
     if name.startswith("-"):
         meant = did_you_mean(name, close) or (f" (did you mean {close[0]}?)" if close else "")
-        return f"unknown option {name}{meant}; `ugts {command} --help` lists all"
+        every = ALL if command == "train" else "--help"
+        return f"unknown option {name}{meant}; `ugts {command} {every}` lists all"
     before = args[args.index(name) - 1] if name in args[1:] else ""
     if not before.startswith("--"):
         return f"unexpected argument {name!r}; `ugts {command} --help` lists what is allowed"

@@ -14,6 +14,7 @@ import ugts_dist
 from tuning.options import TuneOptions
 from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
+from ugts_dist.completion import FLAG, SHELLS, completion_script
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.ending import report_errors
 from ugts_dist.errors import refuse_unknown
@@ -55,12 +56,11 @@ def evaluate(args: Sequence[str]) -> None:
     from ugts_dist.checkpointing.saved_network import Named
     from ugts_dist.distributed.ranks import ranks_from_environment
     from ugts_dist.training.run import evaluate as measure
-    from ugts_dist.training.tasks import metric_of
 
     with ranks_from_environment(arguments.device) as ranks:
         named = Named(arguments.graph, arguments.root)
-        config, measured, saved = measure(Path(arguments.path), ranks, named)
-    metric = metric_of(config)
+        evaluation = measure(Path(arguments.path), ranks, named)
+    config, metric, measured, saved = evaluation.config, evaluation.metric, evaluation.measured, evaluation.saved
     if ranks.is_main:
         say(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
         say(f"saved with: validation {metric} {saved['valid']:.4f}, test {metric} {saved['test']:.4f}")
@@ -158,14 +158,14 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate, "rebuild a ticket's network and measure its accuracy"),
     "predict": (predict, "predict for all nodes of a graph with a ticket"),
     "ticket": (ticket, "look at tickets, compare them, export their networks"),
-    "analyse": (analyse, "over-smoothing, gradients, t-SNE, left-out classes, robustness, calibration of a network"),
+    "analyse": (analyse, "look into a network: over-smoothing, robustness, calibration, ..."),
     "report": (report, "one HTML page about a run, a search or a reproduction"),
     "runs": (runs, "list runs, finished and unfinished, sorted by any field"),
-    "demo": (demo, "tickets, Edge-Popup and a dense network side by side on the embedded graph"),
-    "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray on one machine or a cluster"),
+    "demo": (demo, "tickets, Edge-Popup and a dense network on the embedded graph"),
+    "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray"),
     "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
     "presets": (presets, "list the presets by graph, or print one as TOML"),
-    "prepare": (prepare, "turn a graph, for instance your own, into memory-mapped arrays"),
+    "prepare": (prepare, "turn a graph, such as your own, into memory-mapped arrays"),
     "doctor": (doctor, "what works on this machine, and why the rest does not"),
 }
 
@@ -188,6 +188,9 @@ def _command(args: Sequence[str]) -> None:
     if args[0] == "--version":
         say(_versions())
         return
+    if args[0] == FLAG:
+        print(completion_script(args[1:]))
+        return
     refuse_unknown(args[:1], COMMANDS, "unknown command")
     COMMANDS[args[0]][0](args[1:])
 
@@ -207,9 +210,10 @@ def _usage() -> str:
     lines = [
         "usage: ugts COMMAND [OPTIONS]",
         "       ugts --version",
+        f"       ugts {FLAG} {{{','.join(SHELLS)}}}",
         "",
         "Untrained tickets in graph neural networks, found at scale.",
         "",
     ]
     lines += [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join([*lines, "", "`ugts COMMAND --help` explains every option of a command."])
+    return "\n".join([*lines, "", "`ugts COMMAND --help` explains a command, `ugts train --help-all` every field."])

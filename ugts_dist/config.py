@@ -29,6 +29,7 @@ from ugts_dist.config_sections import (
     RunConfig,
 )
 from ugts_dist.config_supermask import SupermaskConfig
+from ugts_dist.config_task import TaskConfig
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.text_files import parse_toml, read_toml
 
@@ -55,6 +56,14 @@ _LATER = {
     "supermask.locked": 0.0,
     "supermask.fold": False,
 }
+# Fields added after version 0.2.0. At these defaults keys and saved networks leave them out.
+_NEW = {
+    "task.kind": "auto",
+    "task.metric": "auto",
+    "task.class_weight": "none",
+    "task.loss": "mse",
+    "log.project": "ugts_dist",
+}
 # Removed fields that are still read, with the only accepted value: the one without effect.
 _REMOVED = {"optim.average": 0}
 
@@ -69,6 +78,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -129,7 +139,9 @@ class Config:
         Folders, device, logs and checkpoints are not among them. Renamed fields have their old names, so that a run
         keeps its key.
         """
-        fields = {name: value for name, value in self.with_effect().items() if (name, value) not in _LATER.items()}
+        fields = {
+            name: value for name, value in self.with_effect().items() if (name, value) not in (_LATER | _NEW).items()
+        }
         return config_names.stored_fields(fields)
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
@@ -147,9 +159,15 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
-        plain = self.without_places().replace({"data.name": self.data_name}).to_dict()
-        del plain["log"]["project"]  # of the user's account, and of no use to a network
-        return config_names.stored_sections(plain)
+        # The project is of the user's account, and of no use to a network.
+        held = (
+            self.without_places().replace({"data.name": self.data_name, "log.project": _NEW["log.project"]}).to_dict()
+        )
+        sections = {
+            section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}
+            for section, own in held.items()
+        }
+        return config_names.stored_sections({section: own for section, own in sections.items() if own})
 
     def without_places(self) -> Config:
         """A copy with every field of type `Place` empty. `data.name` may still be a path."""

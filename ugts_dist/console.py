@@ -24,6 +24,11 @@ def output() -> Console:
     return console if console.is_terminal else Console(width=_PIPED_WIDTH)
 
 
+def errors() -> Console:
+    """Standard error, for bars and other progress."""
+    return Console(stderr=True)
+
+
 def new_table(title: str, headings: Iterable[str], numbers: bool = True) -> Table:
     """A table without rows. Its columns, except the first, contain numbers or text.
 

@@ -13,6 +13,16 @@ def row_pointers(counts: Tensor) -> Tensor:
     return indptr
 
 
+def row_sums(values: Tensor, indptr: Tensor) -> Tensor:
+    """The sum of each row's values, `[num_rows]`, always added in the same order: equal on every rank.
+
+    Args:
+        values: float32 `[num_entries]`.
+        indptr: `[num_rows + 1]`.
+    """
+    return torch.segment_reduce(values, "sum", offsets=indptr.long(), initial=0)
+
+
 def positions_of_rows(first: Tensor, counts: Tensor, indptr: Tensor, total: int) -> Tensor:
     """Positions of the entries of some rows, int64 `[total]`, row after row.
 
@@ -35,3 +45,20 @@ def from_keys(keys: Tensor, num_nodes: int, dtype: torch.dtype) -> tuple[Tensor,
     """
     indptr = torch.searchsorted(keys, torch.arange(num_nodes + 1) * num_nodes)
     return indptr, keys.remainder_(num_nodes).to(dtype)
+
+
+def positions_of(indptr: Tensor, indices: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The position of each entry (row, column), int64 `[number]`, by bisection; each must exist.
+
+    Args:
+        indptr: `[num_rows + 1]`.
+        indices: the columns, ascending within each row, `[num_entries]`.
+        rows: int64 `[number]`.
+        columns: `[number]`.
+    """
+    low, high = indptr[rows], indptr[rows + 1]
+    while bool((high - low > 1).any()):
+        middle = (low + high) // 2
+        right = indices[middle] <= columns
+        low, high = torch.where(right, middle, low), torch.where(right, high, middle)
+    return low

@@ -15,8 +15,8 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.tasks import NodeTask, build_model
 from ugts_dist.training.methods import TicketSearch
-from ugts_dist.training.tasks import NodeTask, build_model
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 FULL = {"batch__size": 0, "batch__fan_out": [], "model__depth": 3}

@@ -18,7 +18,7 @@ from ugts_dist.analysis import smoothing
 from ugts_dist.analysis.smoothing import mad, mad_of_layers
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator
-from ugts_dist.training.tasks import build_model
+from ugts_dist.tasks import build_model
 
 
 def by_pairs(x: Tensor) -> float:

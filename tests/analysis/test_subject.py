@@ -27,8 +27,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.evaluation import evaluator as evaluate
 from ugts_dist.graphs.perturb import left_out_classes
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks import build_model
 from ugts_dist.training.run import evaluate as measure
-from ugts_dist.training.tasks import build_model
 
 DEPTH = {"model__depth": 3, "batch__fan_out": [5, 5, 5]}
 
@@ -124,7 +124,7 @@ def test_the_network_and_the_graph_of_a_run(ticket_run: Path, dense_run: Path) -
         assert subject.graph.num_classes == classes
         assert (subject.unknown is None) == (classes == 10)
         predicted = outputs_of(subject.graph.test, subject).argmax(1)
-        _, _, saved = measure(folder, Ranks())
+        saved = measure(folder, Ranks()).saved
         accuracy = float((predicted == subject.graph.y[subject.graph.test]).double().mean())
         assert accuracy == pytest.approx(saved["test"], abs=1e-9)
 

@@ -19,9 +19,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.configured import load_graph
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training import fit
 from ugts_dist.training.run import run
-from ugts_dist.training.tasks import NodeTask
 from ugts_dist.training.trainer import Trainer
 
 

@@ -12,7 +12,7 @@ from measured_files import Point
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.tasks import NodeTask
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.trainer import make_trainer
 
 

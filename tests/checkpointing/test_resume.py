@@ -30,9 +30,9 @@ from ugts_dist.graphs import configured
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.fit import Result
 from ugts_dist.training.run import run
-from ugts_dist.training.tasks import NodeTask
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 STEPS_PER_EPOCH = 3  # of 100 training nodes and a batch size of 40

@@ -19,7 +19,7 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.device import agreed_device, own_device
 from ugts_dist.distributed.ranks import Ranks, ranks_of_group
 from ugts_dist.errors import InputError
-from ugts_dist.training.placement import evaluation_device, placed
+from ugts_dist.tasks.placement import evaluation_device, placed
 from ugts_dist.training.run import run
 
 

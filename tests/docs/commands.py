@@ -15,6 +15,7 @@ from tuning.options import TuneOptions
 from ugts_dist.analysis.kinds import ANALYSES, AnalyseOptions
 from ugts_dist.arguments import parse, parse_one_of, parse_train
 from ugts_dist.cli import COMMANDS
+from ugts_dist.completion import FLAG, completion_script
 from ugts_dist.doctor.options import DoctorOptions
 from ugts_dist.experiments.options import DemoOptions, ReproduceOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -33,6 +34,7 @@ FOREIGN = {
     "pre-commit",
     "export",
     "mkdocs",
+    "mkdir",
     "pip",
     "nvidia-smi",
     "wandb",
@@ -97,9 +99,11 @@ def _check(words: list[str]) -> None:
 
 
 def _check_ugts(args: list[str]) -> None:
-    if args != ["--version"] and args[1:] != ["--help"]:
+    if args[0] == FLAG:
+        assert completion_script(args[1 : args.index(">")])
+    elif args != ["--version"] and args[1:] not in (["--help"], ["--help-all"]):
         PARSERS[args[0]](args[1:])
-    assert args[0] in (*COMMANDS, "--version")
+    assert args[0] in (*COMMANDS, "--version", FLAG)
 
 
 def _check_launch(args: list[str]) -> None:

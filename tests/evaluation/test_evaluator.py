@@ -23,7 +23,7 @@ from ugts_dist.evaluation.whole_graph import block_of_rows, full_features
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.models import GNN, Rows, SparseFeatures
 from ugts_dist.models.convs import GATConv, GCNConv, GINConv, SAGEConv
-from ugts_dist.training.tasks import build_model
+from ugts_dist.tasks import build_model
 
 ARCHS = ["gcn", "gin", "gin-paper", "gat", "sage"]
 

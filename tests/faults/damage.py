@@ -36,8 +36,8 @@ from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.configured import load_data
+from ugts_dist.tasks import make_task
 from ugts_dist.training.run import evaluate, run
-from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer
 
 OLDER, NEWER = "step-00000010", "step-00000015"
@@ -96,7 +96,7 @@ class Examination:
         shutil.copy(self._run / "best.ticket", place / "net.ticket")
         shutil.copy(place / "dense/best.safetensors", place / "net.safetensors")
         self._checkpoints = self._run / "checkpoints"
-        self._task = make_task(load_data(config(self._run)))
+        self._task = make_task(load_data(config(self._run)), config(self._run))
         shutil.copytree(self._checkpoints, place / "whole")
         for name in ("net.ticket", "net.safetensors"):
             shutil.copy(place / name, place / "whole" / name)
@@ -180,8 +180,7 @@ class Examination:
 
     def _told_of_network(self, path: Path) -> str:
         try:
-            _, _, saved = evaluate(path, Ranks())
-            for value in saved.values():
+            for value in evaluate(path, Ranks()).saved.values():
                 f"{value:.4f}"
         except InputError as error:
             return str(error)

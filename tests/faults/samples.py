@@ -152,8 +152,8 @@ def _report(folder: Path, out: Path) -> str:
 
 
 def _evaluate(file: Path) -> str:
-    _, measured, saved = evaluate(file, Ranks())
-    return f"{measured} {saved}"
+    evaluation = evaluate(file, Ranks())
+    return f"{evaluation.measured} {evaluation.saved}"
 
 
 def _predict(file: Path, out: Path) -> str:

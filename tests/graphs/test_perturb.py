@@ -26,10 +26,10 @@ from ugts_dist.graphs.graph import Graph, from_edges, validate
 from ugts_dist.graphs.perturb import edge_noise, feature_noise, left_out_classes
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_writer import write_store
+from ugts_dist.tasks import NodeTask
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
 from ugts_dist.training.run import run
-from ugts_dist.training.tasks import NodeTask
 from ugts_dist.training.trainer import make_trainer
 
 from .helpers import random_graph

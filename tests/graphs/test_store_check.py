@@ -15,7 +15,8 @@ import torch
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import store_check
-from ugts_dist.graphs.graph import ArrayError, Graph
+from ugts_dist.graphs.array_error import ArrayError
+from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_check import CHECKED
 from ugts_dist.graphs.store_files import META, meta_sha256, sha256

@@ -32,10 +32,10 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
 from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.supermask import Ticket, sparsify
+from ugts_dist.tasks.graphs import GraphTask
 from ugts_dist.tickets import predict as module
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.predict import predict
-from ugts_dist.training.graph_tasks import GraphTask
 from ugts_dist.training.run import evaluate as measure
 
 NAME = "ogbg-molbace"
@@ -113,7 +113,7 @@ def test_accuracy_is_that_of_an_evaluation(arch: str, store: Path) -> None:
     out = store.parent / "out.parquet"
     predict(PredictOptions(str(path), str(out)), Ranks())
     predicted = torch.tensor(parquet.read_table(out)["prediction"].to_pylist())
-    _, measured, _ = measure(path, Ranks())
+    measured = measure(path, Ranks()).measured
     for split in ("valid", "test"):
         nodes = getattr(graph, split)
         assert float((predicted == graph.y)[nodes].double().mean()) == measured[split]
@@ -138,11 +138,11 @@ def test_of_a_run_its_ticket_or_dense_network_is_taken(tmp_path: Path, monkeypat
     for method in ("ugts", "dense"):
         main(["train", "--preset", "digits", *options, "--run.folder", method, "--supermask.method", method])
         main(["predict", method, "--out", f"{method}.parquet"])
-        config, measured, _ = measure(Path(method), Ranks())
+        evaluation = measure(Path(method), Ranks())
         table = parquet.read_table(f"{method}.parquet")
-        graph = load_graph(config)
+        graph = load_graph(evaluation.config)
         predicted = torch.tensor(table["prediction"].to_pylist())
-        assert float((predicted == graph.y)[graph.test].double().mean()) == measured["test"]
+        assert float((predicted == graph.y)[graph.test].double().mean()) == evaluation.measured["test"]
         torch.testing.assert_close(probabilities(table).sum(1), torch.ones(graph.num_nodes))
         assert torch.equal(probabilities(table).argmax(1), predicted)
 
@@ -180,7 +180,7 @@ def test_each_graph_has_a_row(world_size: int, root: Path, tmp_path: Path) -> No
     table = parquet.read_table(options.out)
     assert table.column_names == ["graph", "p_0"]
     assert table["graph"].to_pylist() == list(range(COUNT))
-    _, measured, _ = measure(path, Ranks(), Named(root=str(root)))
+    measured = measure(path, Ranks(), Named(root=str(root))).measured
     for split, ids in (("valid", graphs.valid), ("test", graphs.test)):
         judged = {"y_true": graphs.y[ids].numpy(), "y_pred": probabilities(table)[ids].double().numpy()}
         assert OGBEvaluator(NAME).eval(judged)["rocauc"] == pytest.approx(measured[split], abs=1e-6)

@@ -15,7 +15,7 @@ from ugts_dist.graphs.configured import load_graph
 from ugts_dist.supermask import Ticket
 from ugts_dist.supermask.ticket_file import read_ticket_file
 from ugts_dist.supermask.weights import fingerprint
-from ugts_dist.training.tasks import build_model
+from ugts_dist.tasks import build_model
 
 STORED = Path(__file__).parent / "stored"
 # SHA-256 of the masked weights, by the programs that knew versions 2 and 3 only; version 4 is the same search again.

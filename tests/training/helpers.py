@@ -13,8 +13,8 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph, from_edges
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks import build_model
 from ugts_dist.training.fit import Result, fit
-from ugts_dist.training.tasks import build_model
 
 QUIET = {"log.progress": False, "log.to": []}
 

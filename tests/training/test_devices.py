@@ -16,7 +16,7 @@ from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Dropout, Rows
 from ugts_dist.models.sparse import Pattern
-from ugts_dist.training.tasks import NodeTask
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.trainer import autocast, make_trainer
 
 ARCHS = ["gcn", "gin", "gin-paper", "gat", "sage"]

@@ -16,9 +16,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
 from ugts_dist.methods import METHODS
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks import build_model, make_task
 from ugts_dist.training.fit import fit
 from ugts_dist.training.methods import TicketSearch
-from ugts_dist.training.tasks import build_model, make_task
 from ugts_dist.training.trainer import make_trainer
 
 
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 )
 def test_a_step_never_waits_for_the_gpu(arch: str, changes: dict[str, object]) -> None:
     settings = config(model__arch=arch, batch__micro_batches=1, **changes)
-    training = make_trainer(settings, make_task(planted_graph()), Ranks(device=torch.device("cuda")))
+    training = make_trainer(settings, make_task(planted_graph(), settings), Ranks(device=torch.device("cuda")))
     batches = [next(training.batches.epoch(epoch)) for epoch in range(5)]
     losses = [training.step(batch, 0.3) for batch in batches[:3]]
     torch.cuda.synchronize()

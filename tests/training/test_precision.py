@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.tasks import make_task
 from ugts_dist.training.fit import fit
-from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer, matmul_precision
 
 
@@ -32,7 +32,7 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize(("asked", "expected"), [("float32", "highest"), ("medium", "medium")])
 def test_forward_and_backward_multiply_as_asked(asked: str, expected: str) -> None:
     settings = config(optim__precision=asked)
-    training = make_trainer(settings, make_task(planted_graph()), Ranks())
+    training = make_trainer(settings, make_task(planted_graph(), settings), Ranks())
     with Products() as products_of_the_step:
         training.epoch(0, 0.0, 0.01)
     assert len(products_of_the_step.seen) > 2, "backward, too"

@@ -26,11 +26,11 @@ from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import GNN, Dropout
 from ugts_dist.supermask import Ticket, sparsify
+from ugts_dist.tasks import build_model
+from ugts_dist.tasks.batches import Batch, make_batches
+from ugts_dist.tasks.graphs import GraphTask
 from ugts_dist.tickets.export import export
-from ugts_dist.training.batches import Batch, make_batches
 from ugts_dist.training.fit import fit
-from ugts_dist.training.graph_tasks import GraphTask
-from ugts_dist.training.tasks import build_model
 from ugts_dist.training.trainer import autocast
 
 Settings = dict[str, Any]

@@ -46,6 +46,6 @@ def test_a_ticket_tells_nothing_of_the_machine_and_evaluate_finds_the_graph(tmp_
         files.append((folder / "best.ticket").read_bytes())
     assert files[0] == files[1]
     assert str(tmp_path).encode() not in files[0]
-    found, measured, saved = evaluate(tmp_path / "a", Ranks())
-    assert found.data.root == ""
-    assert measured == {"valid": saved["valid"], "test": saved["test"]}
+    evaluation = evaluate(tmp_path / "a", Ranks())
+    assert evaluation.config.data.root == ""
+    assert evaluation.measured == {split: evaluation.saved[split] for split in ("valid", "test")}

@@ -19,9 +19,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler, Sample
 from ugts_dist.models import SparseFeatures
-from ugts_dist.training.batches import hop_blocks, make_batches
+from ugts_dist.tasks import build_model
+from ugts_dist.tasks.batches import hop_blocks, make_batches
 from ugts_dist.training.fit import fit
-from ugts_dist.training.tasks import build_model
 
 Edges = set[tuple[int, int, int, int]]
 
@@ -93,7 +93,7 @@ def test_blocks_feed_each_layer_with_the_nodes_that_the_next_one_needs() -> None
     graph = planted_graph()
     sampler = NeighborSampler(graph.indptr, graph.indices, [4, 3, 2], 0)
     data = next(SeedLoader(graph_data(graph), SeedPlan(graph.train, 10, 0), sampler, epochs=1).epoch(0))
-    blocks = hop_blocks(Sample(0, data.n_id, int(data.batch_size), data.hops), data.degree)
+    blocks = hop_blocks(graph, Sample(0, data.n_id, int(data.batch_size), data.hops))
     assert len(blocks) == 3
     assert blocks[0].num_src == data.n_id.numel()
     for before, after in pairwise(blocks):

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from ugts_dist.analysis.subject import Subject
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.training.tasks import Batches, Task
+from ugts_dist.tasks import Batches, Task
 
 _CONVOLUTION = "convs"
 

@@ -19,8 +19,8 @@ from ugts_dist.graphs.configured import load_graph, load_open_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.perturb import Unknown
 from ugts_dist.models import GNN
-from ugts_dist.training.placement import evaluation_device
-from ugts_dist.training.tasks import NodeTask, build_model
+from ugts_dist.tasks import NodeTask, build_model
+from ugts_dist.tasks.placement import evaluation_device
 
 OfRows = Callable[[Tensor], Tensor]
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from ugts_dist.analysis.gradients import batches_of_a_step, gradient_norms
@@ -14,12 +13,13 @@ from ugts_dist.analysis.smoothing import mad_of_layers
 from ugts_dist.analysis.subject import make_evaluator
 from ugts_dist.checkpointing.broadcast import initial_scores
 from ugts_dist.config import Config
+from ugts_dist.console import errors
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.models import GNN
+from ugts_dist.tasks import NodeTask
 from ugts_dist.training.fit import learning_rate
-from ugts_dist.training.tasks import NodeTask
 from ugts_dist.training.trainer import Trainer, make_trainer
 
 
@@ -70,7 +70,7 @@ def trace_training(config: Config, every: int, ranks: Ranks | None = None) -> Tr
     ranks.raise_together(lambda: task.check(config, ranks))
     training = make_trainer(config, task, ranks, scores=initial_scores(config.run.init_scores, ranks))
     evaluator, trace, epochs = make_evaluator(graph, config, ranks), Trace(), config.run.epochs
-    console, hidden = Console(stderr=True), not (ranks.is_main and config.log.progress)
+    console, hidden = errors(), not (ranks.is_main and config.log.progress)
     for epoch in track(range(epochs + 1), config.label, console=console, disable=hidden):
         if epoch % every == 0 or epoch == epochs:
             _look(trace, epoch, training, task, evaluator, config, ranks)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ugts_dist.config import Config
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.metrics import Metric
 from ugts_dist.supermask.recipe import check_gain
 
 Tensors = dict[str, dict[str, Tensor]]
@@ -35,13 +36,15 @@ class Best:
     valid_any: float = -1.0
     test_any: float = math.nan
 
-    def after(self, epoch: int, measured: dict[str, float], sparsity: Callable[[], float], admitted: bool) -> Best:
+    def after(
+        self, epoch: int, measured: dict[str, float], sparsity: Callable[[], float], admitted: bool, metric: Metric
+    ) -> Best:
         """The best epoch after the evaluation of `epoch`; `sparsity` is called only if it is the new best."""
         valid, test = measured["valid"], measured["test"]
         valid_any, test_any = self.valid_any, self.test_any
-        if valid > valid_any:
+        if math.isnan(test_any) or metric.is_better(valid, valid_any):
             valid_any, test_any = valid, test
-        if admitted and valid > self.valid:
+        if admitted and (self.epoch < 0 or metric.is_better(valid, self.valid)):
             return Best(epoch, valid, test, sparsity(), valid_any, test_any)
         return Best(self.epoch, self.valid, self.test, self.sparsity, valid_any, test_any)
 

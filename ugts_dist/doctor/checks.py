@@ -1,8 +1,7 @@
 """The checks: torch and its GPUs, samplers, datasets, stores, and small tests of basic guarantees.
 
-Each function runs in a child process, in a temporary folder (see `isolated`). It returns its result as a text, in some
-cases with rows, and raises an error if a guarantee does not hold. The parent process imports this module, so it imports
-nothing heavy.
+Each function runs in a child process, in a temporary folder. It returns a text, in some cases with rows, and raises an
+error if a guarantee does not hold. The parent process imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 from pathlib import Path
 from typing import get_args
 
-from ugts_dist.doctor.isolated import Check, Found
+from ugts_dist.doctor.isolated import Check, Result
 from ugts_dist.doctor.machine import Size
 from ugts_dist.errors import InputError, first_line
 
@@ -25,7 +24,7 @@ _DRAWS = 64
 _READ_BYTES = 2**32
 
 
-def torch_build() -> Found:
+def torch_build() -> Result:
     """How torch was built; rows: its back ends of torch.distributed, and each GPU, or why there is none."""
     import torch
     import torch.distributed as dist
@@ -36,21 +35,16 @@ def torch_build() -> Found:
     rows = [Check("gloo", has_gloo, "there" if has_gloo else "missing"), Check("NCCL", has_nccl, nccl)]
     try:
         torch.cuda.init()
-        rows += [_gpu(index) for index in range(torch.cuda.device_count())]
+        for index in range(torch.cuda.device_count()):
+            gpu = torch.cuda.get_device_properties(index)
+            free, total = map(Size, torch.cuda.mem_get_info(index))
+            kind = f"{gpu.name} (compute capability {gpu.major}.{gpu.minor})"
+            rows.append(Check(f"cuda:{index}", True, f"{kind}, {free} free of {total}"))
     except (RuntimeError, AssertionError) as error:
         rows.append(Check("GPU", False, f"none usable: {first_line(error)}"))
     cuda, hip = torch.version.cuda, torch.version.hip
     build = f"CUDA {cuda}" if cuda else f"ROCm {hip}" if hip else "CPU only"
     return f"{torch.__version__}, built for {build}", tuple(rows)
-
-
-def _gpu(index: int) -> Check:
-    import torch
-
-    gpu = torch.cuda.get_device_properties(index)
-    free, total = map(Size, torch.cuda.mem_get_info(index))
-    capability = f"compute capability {gpu.major}.{gpu.minor}"
-    return Check(f"cuda:{index}", True, f"{gpu.name} ({capability}), {free} free of {total}")
 
 
 def imports() -> str:
@@ -60,37 +54,32 @@ def imports() -> str:
     return "torch, PyG and this program"
 
 
-def sampler() -> str:
-    """Draw 1 of 2 neighbours in a tiny graph many times with our own sampler."""
-    import torch
+def sampler(name: str) -> str:
+    """Draw 1 of 2 neighbours in a tiny graph many times, with our own sampler or another package's kernel.
 
-    from ugts_dist.graphs.sampling import NeighborSampler
-
-    ours = NeighborSampler(torch.tensor([0, 2, 2, 2]), torch.tensor([1, 2]), [1], seed=0)
-    return _verdict("ours", {int(ours.sample(step, torch.tensor([0])).nodes[1]) for step in range(_DRAWS)})
-
-
-def package(name: str) -> str:
-    """The same with another package's kernel. Raises InputError, with the reason, if it can't be used."""
+    Raises InputError, with the reason, if the package can't be used.
+    """
     import torch
 
     from ugts_dist.graphs.kernels import BACKENDS  # without PyG, which imports all of these packages
 
-    problem = BACKENDS[name].problem()
-    if problem:
-        raise InputError(problem)
-    torch.manual_seed(0)
-    graph = (torch.tensor([0, 2, 2, 2]), torch.tensor([1, 2]), torch.tensor([0]))
-    return _verdict(name, {int(BACKENDS[name].kernel(*graph, [1])[0][1]) for _ in range(_DRAWS)})
+    indptr, indices, seeds = torch.tensor([0, 2, 2, 2]), torch.tensor([1, 2]), torch.tensor([0])
+    if name == "ours":
+        from ugts_dist.graphs.sampling import NeighborSampler
 
-
-def _verdict(name: str, drawn: set[int]) -> str:
+        ours = NeighborSampler(indptr, indices, [1], seed=0)
+        drawn = {int(ours.sample(step, seeds).nodes[1]) for step in range(_DRAWS)}
+    else:
+        if problem := BACKENDS[name].problem():
+            raise InputError(problem)
+        torch.manual_seed(0)
+        drawn = {int(BACKENDS[name].kernel(indptr, indices, seeds, [1])[0][1]) for _ in range(_DRAWS)}
     if not drawn <= {1, 2}:
         raise InputError(f"{name} draws nodes {sorted(drawn)} where 1 and 2 are the neighbours")
     return "works" if len(drawn) == 2 else "works, but does not draw uniformly: the last neighbour is left out"
 
 
-def datasets(root: str, base: str) -> Found:
+def datasets(root: str, base: str) -> Result:
     """The searched folders: `root` if given, UGTS_DATA and the download folder; rows: each dataset in each of them.
 
     Relative folders are relative to `base`.
@@ -104,16 +93,15 @@ def datasets(root: str, base: str) -> Found:
     for name in catalogue.NAMES:
         folder, files = catalogue.raw_files(name)
         absent = {str(Path(place, folder)): missing(Path(place, folder), files) for place in roots}
-        present = [
-            Check(name, not lacks, f"{place}, incomplete: {', '.join(lacks)} missing" if lacks else place)
-            for place, lacks in absent.items()
-            if len(lacks) < len(files)
-        ]
-        rows += present or [Check(name, not files, "not found" if files else "embedded")]
+        begun = {place: ", ".join(lacks) for place, lacks in absent.items() if len(lacks) < len(files)}
+        rows += [
+            Check(name, not lacks, f"{place}, incomplete: {lacks} missing" if lacks else place)
+            for place, lacks in begun.items()
+        ] or [Check(name, not files, "not found" if files else "embedded")]
     return ", ".join(roots), tuple(rows)
 
 
-def stores(folder: str, base: str) -> Found:
+def stores(folder: str, base: str) -> Result:
     """The folder of graph stores, by default UGTS_STORES or the usual one; rows: each store's counts or problem.
 
     Relative folders are relative to `base`. Unchecked arrays are read, except those of large stores, which would take
@@ -122,9 +110,9 @@ def stores(folder: str, base: str) -> Found:
     from ugts_dist.graphs import catalogue, store
     from ugts_dist.graphs.store_check import is_checked
 
-    looked_in = Path(base, folder or catalogue.stores_folder())
+    parent = Path(base, folder or catalogue.stores_folder())
     rows: list[Check] = []
-    for place in sorted(path for path in looked_in.glob("*") if store.is_store(path)):
+    for place in sorted(filter(store.is_store, parent.glob("*"))):
         size = Size(sum(path.stat().st_size for path in place.iterdir()))
         try:
             is_read = size <= _READ_BYTES or is_checked(place)
@@ -135,7 +123,7 @@ def stores(folder: str, base: str) -> Found:
         nodes, edges = f"{graph.num_nodes:,} nodes", f"{graph.num_edges:,} edges"
         features, classes = f"{graph.num_features} features", f"{graph.num_classes} classes"
         rows.append(Check(place.name, True, f"{nodes}, {edges}, {features}, {classes}, {size}"))
-    return str(looked_in) if rows else f"none in {looked_in}; `ugts prepare` makes them", tuple(rows)
+    return str(parent) if rows else f"none in {parent}; `ugts prepare` makes them", tuple(rows)
 
 
 def weights() -> str:
@@ -143,9 +131,9 @@ def weights() -> str:
     from ugts_dist.supermask.weights import Init, fingerprint, random_tensor
 
     inits: tuple[Init, ...] = get_args(Init)
-    found = fingerprint({init: random_tensor(0, "weight", "lin.weight", (16, 10), init) for init in inits})
-    if found != FINGERPRINT:
-        raise AssertionError(f"the weights have fingerprint {found[:16]}..., not {FINGERPRINT[:16]}...")
+    digest = fingerprint({init: random_tensor(0, "weight", "lin.weight", (16, 10), init) for init in inits})
+    if digest != FINGERPRINT:
+        raise AssertionError(f"the weights have fingerprint {digest[:16]}..., not {FINGERPRINT[:16]}...")
     return f"{len(inits)} initialisations have their fingerprint"
 
 
@@ -158,12 +146,11 @@ def threshold() -> str:
 
     values = np.random.default_rng(0).standard_normal(300_000).astype(np.float32)
     values[::3] = np.round(values[::3], 2) + 0.0  # ties, of zeros with one sign
-    ordered = np.sort(values)
     group = list(torch.from_numpy(values).split([7, 100_000, 199_993]))
     places = [0, 1, len(values) // 3, len(values) // 2, len(values) * 99 // 100, len(values) - 1]
-    found = [float(kth_smallest([group], [k])) for k in places]
-    if found != ordered[places].tolist():
-        raise AssertionError(f"the scores at places {places} are {found}, by a sort {ordered[places].tolist()}")
+    selected, by_sort = [float(kth_smallest([group], [k])) for k in places], np.sort(values)[places].tolist()
+    if selected != by_sort:
+        raise AssertionError(f"the scores at places {places} are {selected}, by a sort {by_sort}")
     return f"equal to a sort at {len(places)} places of {len(values):,} scores"
 
 
@@ -201,16 +188,9 @@ def training(device: str) -> str:
     place = torch.device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    config = load_preset("digits").replace(
-        {
-            "supermask.sparsity": _SPARSITY,
-            "run.epochs": _EPOCHS,
-            "run.device": place.type,
-            "run.folder": f"run-{place.type}",
-            "log.to": [],
-        }
-    )
-    result, folder = run(config, Ranks(device=place))
+    changes = {"supermask.sparsity": _SPARSITY, "run.epochs": _EPOCHS, "log.to": []}
+    own = {"run.device": place.type, "run.folder": f"run-{place.type}"}
+    result, folder = run(load_preset("digits").replace(changes | own), Ranks(device=place))
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     if len(losses) != _EPOCHS or not all(math.isfinite(loss) for loss in losses):

@@ -24,8 +24,8 @@ class Check:
 
     Attributes:
         text: the result, or why it failed.
-        seconds: with the start of the process, if it is the first there; 0 if nothing was run.
-        rows: further lines that it found.
+        seconds: including the start of the process, for its first check; 0 if nothing was run.
+        rows: further lines of the result.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Check:
     rows: tuple[Check, ...] = ()
 
 
-Found = tuple[str, tuple[Check, ...]]
+Result = tuple[str, tuple[Check, ...]]
 """Text and rows of a check."""
-Task = tuple[str, Callable[[], str | Found]]
+Task = tuple[str, Callable[[], str | Result]]
 """Name and function of a check. The function and what it returns are pickled."""
 
 
@@ -57,28 +57,12 @@ def run(tasks: Sequence[Task], timeout: float) -> list[Check]:
 
 def _results(tasks: Sequence[Task], timeout: float) -> Iterator[Check]:
     """The checks of one process, up to the one that ends it too early."""
-    with _child([function for _, function in tasks]) as (process, connection):
-        for name, _ in tasks:
-            started = time.monotonic()
-            problem = f"no answer within {timeout:g} s"
-            try:
-                answer = connection.recv() if connection.poll(timeout) else None
-            except (EOFError, OSError):
-                answer, problem = None, _ended(process.wait())
-            ok, text, rows = answer or (False, problem, ())
-            yield Check(name, ok, text, time.monotonic() - started, rows)
-            if answer is None:
-                return
-
-
-@contextlib.contextmanager
-def _child(functions: list[Callable[[], str | Found]]) -> Iterator[tuple[subprocess.Popen[bytes], Connection]]:
-    """A process that calls the functions, and the connection for its answers. It is killed at the end."""
     ours, theirs = Pipe()
     with ours, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with theirs:
+            command = [sys.executable, "-c", f"from {__name__} import main; main({theirs.fileno()})"]
             process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import main; main({theirs.fileno()})"],
+                command,
                 cwd=folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -88,9 +72,19 @@ def _child(functions: list[Callable[[], str | Found]]) -> Iterator[tuple[subproc
                 start_new_session=True,
             )
         try:
-            with contextlib.suppress(OSError):  # that it has ended is seen when its answers are read
-                ours.send(functions)
-            yield process, ours
+            with contextlib.suppress(OSError):  # an early end of the process is noticed when its answers are read
+                ours.send([function for _, function in tasks])
+            for name, _ in tasks:
+                started = time.monotonic()
+                answer, problem = None, f"no answer within {timeout:g} s"
+                try:
+                    answer = ours.recv() if ours.poll(timeout) else None
+                except (EOFError, OSError):
+                    problem = _ended(process.wait())
+                ok, text, rows = answer or (False, problem, ())
+                yield Check(name, ok, text, time.monotonic() - started, rows)
+                if answer is None:
+                    return
         finally:
             with contextlib.suppress(ProcessLookupError):  # all of them have ended
                 os.killpg(process.pid, signal.SIGKILL)
@@ -102,16 +96,11 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     for function in connection.recv():
         try:
-            found = function()
-            text, rows = (found, ()) if isinstance(found, str) else found
-            connection.send((True, text, rows))
+            result = function()
+            connection.send((True, result, ()) if isinstance(result, str) else (True, *result))
         except Exception as error:
             connection.send((False, str(error) if isinstance(error, InputError) else first_line(error), ()))
     os._exit(0)  # exit handlers of modules are not part of a check
-
-
-def _ended(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def _environment() -> dict[str, str]:
@@ -119,3 +108,7 @@ def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in _RANKS}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_CACHE_DISABLE": "1"}
+
+
+def _ended(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

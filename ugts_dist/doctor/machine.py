@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.filesize import pick_unit_and_suffix
 
 import ugts_dist
 
-Facts = list[tuple[str, str | float | None]]
+Facts = dict[str, str | float | None]
 
 _PACKAGES = (
     *("torch", "torch-geometric", "ogb", "numpy", "scipy", "pyarrow", "safetensors", "scikit-learn", "ray"),
@@ -49,69 +50,66 @@ def installed(package: str) -> str | None:
 
 def versions() -> Facts:
     """Version of this program, Python and each package; None if it is not installed."""
-    packages = [(package, installed(package)) for package in _PACKAGES]
-    return [("ugts_dist", ugts_dist.__version__), ("python", platform.python_version()), *packages]
+    packages = {package: installed(package) for package in _PACKAGES}
+    return {"ugts_dist": ugts_dist.__version__, "python": platform.python_version(), **packages}
 
 
 def facts(root: Path = Path("/")) -> Facts:
     """Processor, driver, memory, and limits of this process; None where there is no such thing or no limit."""
-    models = (line.partition(":")[2].strip() for line in _lines(root / "proc/cpuinfo") if line.startswith("model name"))
     cores = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    times = _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
-    quota = min(
-        (int(words[0]) / int(words[1]) for words in times if len(words) == 2 and words[0].isdigit()), default=None
+    times = (
+        re.match(r"(\d+)\s+(\d+)\s*$", text)
+        for text in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
     )
-    sizes = _cgroups(root, "memory", "memory.max", "memory.limit_in_bytes")
-    limits = [Size(word) for words in sizes for word in words if word.isdigit() and int(word) < _NO_LIMIT]
-    driver = _words(root / "proc/driver/nvidia/version")  # "NVRM version: ... Kernel Module 550.54.15 ..."
+    quota = min((int(time[1]) / int(time[2]) for time in times if time), default=None)
+    sizes = re.findall(r"\d+", " ".join(_cgroups(root, "memory", "memory.max", "memory.limit_in_bytes")))
+    model = _match(r"model name\s*:(.*)", root / "proc/cpuinfo")
     shared = psutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    pages = root / "sys/kernel/mm/transparent_hugepage"
-    return [
-        ("CPU", next(models, platform.processor() or platform.machine())),
-        ("cores", cores),
-        ("cores by affinity", affinity),
-        ("cores by cgroup", quota),
-        ("usable cores", affinity if quota is None else max(1, min(affinity, int(quota)))),
-        ("NVIDIA driver", next((word for word in driver if "." in word and word[0].isdigit()), None)),
-        ("memory", Size(psutil.virtual_memory().total)),
-        ("available memory", Size(psutil.virtual_memory().available)),
-        ("memory by cgroup", min(limits, default=None)),
-        ("/dev/shm", Size(shared.total) if shared else None),
-        ("free in /dev/shm", Size(shared.free) if shared else None),
-        ("limit of open files", None if files == resource.RLIM_INFINITY else OpenFiles(files)),
-        ("huge pages", _chosen(pages / "enabled")),
-        ("huge pages of shared memory", _chosen(pages / "shmem_enabled")),
-    ]
+    pages = root / "sys/kernel/mm/transparent_hugepage"  # "always [madvise] never"
+    return {
+        "CPU": platform.processor() or platform.machine() if model is None else model,
+        "cores": cores,
+        "cores by affinity": affinity,
+        "cores by cgroup": quota,
+        "usable cores": affinity if quota is None else max(1, min(affinity, int(quota))),
+        # "NVRM version: ... Kernel Module 550.54.15 ..."
+        "NVIDIA driver": _match(r"\s(\d\S*\.\S*)", root / "proc/driver/nvidia/version"),
+        "memory": Size(psutil.virtual_memory().total),
+        "available memory": Size(psutil.virtual_memory().available),
+        "memory by cgroup": min((Size(size) for size in sizes if int(size) < _NO_LIMIT), default=None),
+        "/dev/shm": Size(shared.total) if shared else None,
+        "free in /dev/shm": Size(shared.free) if shared else None,
+        "limit of open files": None if files == resource.RLIM_INFINITY else OpenFiles(files),
+        "huge pages": _match(r"\[(\S+)\]", pages / "enabled"),
+        "huge pages of shared memory": _match(r"\[(\S+)\]", pages / "shmem_enabled"),
+    }
 
 
-def _chosen(setting: Path) -> str | None:
-    """What the kernel puts in brackets: `always [madvise] never`."""
-    return next((word[1:-1] for word in _words(setting) if word.startswith("[")), None)
-
-
-def _cgroups(root: Path, controller: str, *files: str) -> Iterator[list[str]]:
-    """The words of these files in the cgroup of this process and in each of its parents, in both versions of cgroups.
+def _cgroups(root: Path, controller: str, *files: str) -> Iterator[str]:
+    """The text of these files in the cgroup of this process and in each of its parents, in both versions of cgroups.
 
     A container sees its own cgroup as the root.
     """
-    for line in _lines(root / "proc/self/cgroup"):
+    for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)  # version 2 names no controller
         if not controllers or controller in controllers.split(","):
             mounted = root / "sys/fs/cgroup" / (controller if controllers else "")
             own = Path(path.lstrip("/"))
             for folder in (own, *own.parents):
-                yield _words(*(mounted / folder / file for file in files))
+                yield "".join(_text(mounted / folder / file) for file in files)
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a file; none if it can't be read."""
+def _match(pattern: str, path: Path) -> str | None:
+    """The first match of the pattern's group in a file, if any."""
+    match = re.search(pattern, _text(path))
+    return match[1].strip() if match else None
+
+
+def _text(path: Path) -> str:
+    """The text of a file; empty if it can't be read."""
     try:
-        return path.read_text(errors="replace").splitlines()
+        return path.read_text(errors="replace")
     except OSError:
-        return []
-
-
-def _words(*paths: Path) -> list[str]:
-    return [word for path in paths for line in _lines(path) for word in line.split()]
+        return ""

@@ -16,6 +16,7 @@ from ugts_dist.doctor.isolated import Check, Task, run
 from ugts_dist.doctor.options import DoctorOptions
 
 PACKAGES = ("pyg-lib", "torch-sparse")
+_TITLES = {"devices": "Devices", "backends": "Sampler back ends", "data": "Data", "self_test": "Self-test"}
 _AT_A_TIME = 4  # child processes; each imports torch
 
 
@@ -35,12 +36,12 @@ class Report:
 
 def examine(options: DoctorOptions) -> Report:
     """Run every check. It only reads; the self-test writes to temporary folders."""
-    here = os.getcwd()
+    base = os.getcwd()
     main: list[Task] = [
         ("torch", checks.torch_build),
-        ("ours", checks.sampler),
-        ("datasets", partial(checks.datasets, options.root, here)),
-        ("stores", partial(checks.stores, options.stores, here)),
+        ("ours", partial(checks.sampler, "ours")),
+        ("datasets", partial(checks.datasets, options.root, base)),
+        ("stores", partial(checks.stores, options.stores, base)),
     ]
     self_test: list[Task] = [
         ("imports", checks.imports),
@@ -56,7 +57,7 @@ def examine(options: DoctorOptions) -> Report:
         packages = list(pool.map(partial(examine_package, timeout=options.timeout), PACKAGES))
         torch, ours, datasets, stores, *tests = [check for each in pending for check in each.result()]
         gpus = [row.name for row in torch.rows if row.name.startswith("cuda:") and not options.quick]
-        tests += [check for found in pool.map(run_all, map(on_device, gpus)) for check in found]
+        tests += [check for group in pool.map(run_all, map(on_device, gpus)) for check in group]
     sections = {"devices": [torch], "backends": [ours, *packages], "data": [datasets, stores], "self_test": tests}
     return Report(machine.versions(), machine.facts(), sections)
 
@@ -74,7 +75,7 @@ def examine_package(name: str, timeout: float) -> Check:
     version = machine.installed(name)
     if version is None:
         return Check(name, False, f"{name} is not installed")
-    (check,) = run([(name, partial(checks.package, name))], timeout)
+    (check,) = run([(name, partial(checks.sampler, name))], timeout)
     if check.ok or check.text.startswith(name):
         return check
     versions = f"{name} {version} with torch {machine.installed('torch')}"
@@ -83,16 +84,15 @@ def examine_package(name: str, timeout: float) -> Check:
 
 def show(report: Report, as_json: bool) -> None:
     """Print the report: a table for each part, or one JSON object."""
-    versions, facts = dict(report.versions), dict(report.machine)
     if as_json:
-        sections = {name: list(map(asdict, checks)) for name, checks in report.checks.items()}
-        print(json.dumps({"ok": report.ok, "versions": versions, "machine": facts, **sections}, indent=1))
+        sections = {name: list(map(asdict, section)) for name, section in report.checks.items()}
+        facts = {"versions": report.versions, "machine": report.machine}
+        print(json.dumps({"ok": report.ok, **facts, **sections}, indent=1))
         return
     console = output()
-    console.print(pairs("Versions", ((name, version or "not installed") for name, version in versions.items())))
-    console.print(pairs("Machine", ((name, "none" if value is None else value) for name, value in facts.items())))
-    titles = {"devices": "Devices", "backends": "Sampler back ends", "data": "Data", "self_test": "Self-test"}
-    for section, title in titles.items():
+    for title, values, absent in (("Versions", report.versions, "not installed"), ("Machine", report.machine, "none")):
+        console.print(pairs(title, ((name, absent if value is None else value) for name, value in values.items())))
+    for section, title in _TITLES.items():
         if report.checks[section]:
             console.print(_table(title, report.checks[section]))
     if not report.ok:
@@ -103,10 +103,10 @@ def show(report: Report, as_json: bool) -> None:
         console.print(plain("What was looked at is usable; the self-test was left out.", "green"))
 
 
-def _table(title: str, checks: list[Check]) -> Table:
+def _table(title: str, rows: list[Check]) -> Table:
     table = new_table(title, ("", "", "", "s"), numbers=False)
     table.show_header = False
-    for row in (row for check in checks for row in (check, *check.rows)):
+    for row in (row for check in rows for row in (check, *check.rows)):
         state = plain("ok", "green") if row.ok else plain("failed" if row.seconds else "no", "red")
         table.add_row(plain(row.name), state, plain(row.text), f"{row.seconds:.1f}" if row.seconds else "")
     return table

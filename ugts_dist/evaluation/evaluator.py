@@ -7,6 +7,7 @@ per machine (or once per GPU).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation import scores
 from ugts_dist.evaluation.node_tables import NodeTables, pieces
 from ugts_dist.evaluation.skip_state import SkipState
 from ugts_dist.evaluation.whole_graph import block_of_rows, full_features
 from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.metrics import METRICS
 from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures
 from ugts_dist.models.norms import PairNorm
 
@@ -27,19 +30,36 @@ _CHUNK_ROWS = 1 << 16
 _OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
 
 OnLayer = Callable[[int, Tensor], None]
+Decode = Callable[[Tensor], Tensor]
 
 
 class Evaluator:
-    """Accuracy on the validation and test nodes. Each is counted exactly once for any world size."""
+    """A metric on the validation and test nodes. Each is counted exactly once for any world size.
 
-    def __init__(self, graph: Graph, ranks: Ranks, device: torch.device | None = None, spill: str = "") -> None:
-        """`device`: where to compute, by default the ranks' device. `spill`: see `NodeTables`."""
-        self._graph, self._ranks = graph, ranks
+    Args:
+        device: where to compute, by default the ranks' device.
+        spill: see `NodeTables`.
+        metric: a name of `METRICS`.
+        decode: from logits to what is predicted, such as targets in their own units.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        ranks: Ranks,
+        device: torch.device | None = None,
+        spill: str = "",
+        metric: str = "accuracy",
+        decode: Decode | None = None,
+    ) -> None:
+        self._graph, self._ranks, self._metric, self._decode = graph, ranks, metric, decode
         self._device = ranks.device if device is None else device
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
         self._x = full_features(graph, self._device)
         self._degree = graph.degree.to(self._device)
+        weighted = graph.weighted_degree
+        self._weighted_degree = None if weighted is None else weighted.to(self._device)
         self._y = graph.y[self._start : self._stop].to(self._device)
         self._split = {
             name: self._own(nodes).to(self._device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
@@ -51,11 +71,12 @@ class Evaluator:
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
 
     def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
-        """Accuracy by split, and the sum of `loss` over ranks; one reduction and one wait for both.
-
-        The sum is NaN if a logit is not finite.
-        """
+        """The metric by split, and the sum of `loss` over ranks, which is NaN if a logit is not finite."""
         loss = loss.detach().to(self._device)
+        return self._accuracy(model, loss) if self._metric == "accuracy" else self._of_all(model, loss)
+
+    def _accuracy(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
+        """Counts of each rank's nodes; one reduction and one wait for them and the loss."""
         chunks = []
         for logits in self.outputs(model):
             chunks.append(logits.argmax(1))
@@ -68,6 +89,36 @@ class Evaluator:
         if self._ogb is not None:
             return self._by_ogb(self._ogb, predicted), total[-1]
         return {name: total[i] / self._sizes[name] for i, name in enumerate(self._split)}, total[-1]
+
+    def _of_all(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
+        """What is predicted for all measured nodes, on every rank, and the metric of it."""
+        nodes = torch.cat([self._graph.valid, self._graph.test]).sort().values
+        own, start, kept = self._own(nodes).to(self._device), 0, []
+        for logits in self.outputs(model):
+            rows = own[(own >= start) & (own < start + len(logits))] - start
+            kept.append(self._predicted(logits[rows]))
+            loss = loss + zero_if_finite([logits], self._device)
+            start += len(logits)
+        predicted = torch.cat(kept)
+        table = predicted.new_zeros(nodes.numel(), *predicted.shape[1:])
+        first = int((nodes < self._start).sum())
+        table[first : first + len(predicted)] = predicted
+        table = self._ranks.all_reduce_sum(table).cpu()
+        total = float(self._ranks.all_reduce_sum(loss.double().reshape(1)))
+        if not math.isfinite(total):
+            return {"valid": math.nan, "test": math.nan}, total
+        return {
+            name: scores.measured(
+                self._metric, self._graph.y[ids].numpy(), table[torch.searchsorted(nodes, ids)].double().numpy()
+            )
+            for name, ids in (("valid", self._graph.valid), ("test", self._graph.test))
+        }, total
+
+    def _predicted(self, logits: Tensor) -> Tensor:
+        """Predicted classes `[rows]` if the metric needs no more, otherwise logits or targets `[rows, columns]`."""
+        if METRICS[self._metric].needs_scores or self._graph.y.dim() == 2:
+            return logits if self._decode is None else self._decode(logits)
+        return logits.argmax(1).float()
 
     def _by_ogb(self, evaluator: Any, predicted: Tensor) -> dict[str, float]:
         """OGB's own metric on the predictions of all ranks."""
@@ -177,7 +228,7 @@ class Evaluator:
         yield from self._kept or (self._block(*chunk) for chunk in self._chunks)
 
     def _block(self, start: int, stop: int) -> Block:
-        return block_of_rows(self._graph, self._degree, start, stop)
+        return block_of_rows(self._graph, self._degree, start, stop, self._weighted_degree)
 
     def _own(self, nodes: Tensor) -> Tensor:
         """The positions among this rank's rows of those of `nodes` that it has."""

@@ -27,11 +27,28 @@ def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures
 def graph_block(graph: Graph, device: torch.device, start: int = 0, stop: int | None = None) -> Block:
     """The full in-neighbourhoods of nodes `start` to `stop`; the sources are all nodes."""
     stop = graph.num_nodes if stop is None else stop
-    return block_of_rows(graph, graph.degree.to(device), start, stop)
+    weighted = graph.weighted_degree
+    return block_of_rows(graph, graph.degree.to(device), start, stop, None if weighted is None else weighted.to(device))
 
 
-def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int) -> Block:
-    """The same block, on the device of `degree`, the in-degree of every node."""
+def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int, weighted_degree: Tensor | None = None) -> Block:
+    """The same block, on the device of `degree`, the in-degree of every node.
+
+    `weighted_degree`: that of every node, on the same device, if edges have weights.
+    """
     indptr, indices = neighbours(graph, start, stop)
     index = index_type(indices.numel(), graph.num_nodes)
-    return Block(indptr.to(degree.device, index), indices.to(degree.device, index), degree, start)
+    first, last = int(graph.indptr[start]), int(graph.indptr[stop])
+    weight, attr = (
+        None if values is None else values[first:last].to(degree.device)
+        for values in (graph.edge_weight, graph.edge_attr)
+    )
+    return Block(
+        indptr.to(degree.device, index),
+        indices.to(degree.device, index),
+        degree,
+        start,
+        weight=weight,
+        attr=attr,
+        weighted_degree=weighted_degree,
+    )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist import hashing
+from ugts_dist.csr import positions_of
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.kernels import BACKENDS, Kernel
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, bad_seeds
@@ -34,12 +35,21 @@ class KernelSampler(NeighborSampler):
             bytes per edge and process.
         fan_out: neighbours that a node draws at each hop, the seeds' own hop first; -1 draws all.
         seed: the run seed.
+        with_edges: whether samples have the positions of their edges.
     """
 
     _generator = threading.Lock()  # torch has one generator per process
 
-    def __init__(self, kernel: Kernel, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int) -> None:
-        super().__init__(indptr, indices.long(), fan_out, seed)
+    def __init__(
+        self,
+        kernel: Kernel,
+        indptr: Tensor,
+        indices: Tensor,
+        fan_out: Sequence[int],
+        seed: int,
+        with_edges: bool = False,
+    ) -> None:
+        super().__init__(indptr, indices.long(), fan_out, seed, with_edges)
         self.kernel = kernel
 
     def sample(self, step: int, nodes: Tensor) -> Sample:
@@ -57,9 +67,11 @@ class KernelSampler(NeighborSampler):
                 met, source, destination = self.kernel(self.indptr, self.indices, seeds, list(self.fan_out))
             finally:
                 torch.default_generator.set_state(state)
-        return Sample(step, met, seeds.numel(), self._hops(seeds.numel(), source, destination))
+        # The kernels' own numbers of edges differ by package and version; the two ends are always known.
+        edges = positions_of(self.indptr, self.indices, met[destination], met[source]) if self.with_edges else None
+        return Sample(step, met, seeds.numel(), self._hops(seeds.numel(), source, destination, edges))
 
-    def _hops(self, num_seeds: int, source: Tensor, destination: Tensor) -> tuple[Hop, ...]:
+    def _hops(self, num_seeds: int, source: Tensor, destination: Tensor, edges: Tensor | None) -> tuple[Hop, ...]:
         """Split the edges, which are sorted by destination, into the layers' blocks.
 
         The kernels append a hop's new nodes after all others, so the largest source gives their number.
@@ -74,10 +86,15 @@ class KernelSampler(NeighborSampler):
         integer = index_type(self.num_nodes, source.numel())
         indptr = torch.searchsorted(destination, torch.arange(hops[-1][0] + 1)).to(integer)
         indices = source.to(integer)
-        return tuple(Hop(indptr[: dst + 1], indices[:edges], src) for dst, edges, src in hops)
+        return tuple(
+            Hop(indptr[: dst + 1], indices[:count], src, None if edges is None else edges[:count])
+            for dst, count, src in hops
+        )
 
 
-def make_sampler(backend: str, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int) -> KernelSampler:
+def make_sampler(
+    backend: str, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int, with_edges: bool = False
+) -> KernelSampler:
     """The sampler of another package, by its name in ``BACKENDS``.
 
     Raises InputError, with the reason, if it can't be used: it is unknown, not installed or fails to load, or the graph
@@ -90,7 +107,7 @@ def make_sampler(backend: str, indptr: Tensor, indices: Tensor, fan_out: Sequenc
         raise InputError(f"batch.backend is {backend}, but {problem}; allowed is a back end that `ugts doctor` finds")
     if indptr.device.type != "cpu":
         raise InputError(f"batch.backend is {backend}, which samples on the CPU; the graph is on {indptr.device}")
-    return KernelSampler(BACKENDS[backend].kernel, indptr, indices, fan_out, seed)
+    return KernelSampler(BACKENDS[backend].kernel, indptr, indices, fan_out, seed, with_edges)
 
 
 def _check_seeds(seeds: Tensor, num_nodes: int) -> None:

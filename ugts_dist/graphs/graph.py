@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ugts_dist.csr import from_keys
+from ugts_dist.csr import from_keys, row_sums
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.array_error import array_error
+from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
 from ugts_dist.index_type import index_type
 
 _BLOCK = 1 << 20  # entries that are checked at once
-
-
-class ArrayError(InputError):
-    """An array that violates what ``Graph`` promises: its name, and the problem."""
-
-    def __init__(self, message: str, array: str = "", problem: str = "") -> None:
-        super().__init__(message)
-        self.array = array
-        self.problem = problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +30,13 @@ class Graph:
     x: Tensor  # [num_nodes, num_features] float32, or bfloat16
     indptr: Tensor  # [num_nodes + 1] int64
     indices: Tensor  # [num_edges] int32, or int64 if num_nodes requires it
-    y: Tensor  # [num_nodes] int64; negative: no label
+    y: Tensor  # classes [num_nodes] int64, negative: none; or numbers [num_nodes, num_classes] float32, NaN: unknown
     train: Tensor  # [num_train] int64 node ids, ascending
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
-    num_classes: int
+    num_classes: int  # width of the output: number of classes, or of labels or targets at once
+    edge_weight: Tensor | None = None  # [num_edges] float32, as `indices`; finite, 0 or more
+    edge_attr: Tensor | None = None  # [num_edges, num_edge_features] float32, as `indices`; finite
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
 
     @property
@@ -56,9 +52,24 @@ class Graph:
         return self.x.size(1)
 
     @property
+    def has_classes(self) -> bool:
+        """Whether each node has one class, not several labels or targets."""
+        return not self.y.is_floating_point()
+
+    @property
     def degree(self) -> Tensor:
         """In-degree of every node, [num_nodes] int64."""
         return self.indptr.diff()
+
+    @property
+    def has_edge_data(self) -> bool:
+        """Whether edges have weights or features."""
+        return self.edge_weight is not None or self.edge_attr is not None
+
+    @cached_property
+    def weighted_degree(self) -> Tensor | None:
+        """The sum of the weights of each node's in-edges, [num_nodes] float32; None if edges have no weights."""
+        return None if self.edge_weight is None else row_sums(self.edge_weight, self.indptr)
 
 
 def from_edges(
@@ -70,41 +81,64 @@ def from_edges(
     valid: Tensor,
     test: Tensor,
     num_classes: int | None = None,
+    edge_weight: Tensor | None = None,
+    edge_attr: Tensor | None = None,
 ) -> Graph:
     """Build a checked graph from a list of edges.
 
     ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
-    loops are dropped. ``train``, ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
+    loops are dropped. ``edge_weight`` [number of edges] and ``edge_attr`` [number of edges, num_edge_features] belong
+    to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``y`` is classes
+    [num_nodes], or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if unknown. ``train``,
+    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
-        raise _error(name, "x", f"shape {tuple(x.shape)}", "[num_nodes, num_features] with at least one node")
+        raise array_error(name, "x", f"shape {tuple(x.shape)}", "[num_nodes, num_features] with at least one node")
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype not in (torch.int32, torch.int64):
         found = f"shape {tuple(edge_index.shape)} of {edge_index.dtype}"
-        raise _error(name, "edge_index", found, "shape (2, num_edges) of int64")
-    if y.dim() != 1 or y.numel() == 0:
-        raise _error(name, "y", f"shape {tuple(y.shape)}", f"shape ({x.size(0)},)")
+        raise array_error(name, "edge_index", found, "shape (2, num_edges) of int64")
+    if y.numel() == 0 or y.dim() != 1 + y.is_floating_point():
+        allowed = f"whole numbers of shape ({x.size(0)},), or floats of shape ({x.size(0)}, columns)"
+        raise array_error(name, "y", f"{y.dtype} of shape {tuple(y.shape)}", allowed)
     num_nodes = x.size(0)
     # Below, out-of-range ends would silently become other edges, so they are checked first.
     _check_range(name, "edge_index", edge_index, num_nodes)
     source, destination = edge_index.long()
     keep = source != destination
-    # One number per edge sorts by destination, then source; unique() also drops repetitions.
-    edges = torch.unique(destination[keep] * num_nodes + source[keep])
+    if edge_weight is not None or edge_attr is not None:
+        edge_weight, edge_attr = _edge_data(name, edge_index.size(1), edge_weight, edge_attr, keep)
+    # One number per edge sorts by destination, then source; merging drops repetitions.
+    keys = destination[keep] * num_nodes + source[keep]
+    edges, edge_weight, edge_attr = merged_edges(name, keys, num_nodes, edge_weight, edge_attr)
     indptr, indices = from_keys(edges, num_nodes, index_type(num_nodes))
     graph = Graph(
         name=name,
         x=x.float().contiguous(),
         indptr=indptr,
         indices=indices,
-        y=y.long(),
+        y=y.float().contiguous() if y.is_floating_point() else y.long(),
         train=_node_ids(name, "train", train, num_nodes),
         valid=_node_ids(name, "valid", valid, num_nodes),
         test=_node_ids(name, "test", test, num_nodes),
-        num_classes=int(y.max()) + 1 if num_classes is None else num_classes,
+        num_classes=num_classes or (y.shape[1] if y.is_floating_point() else int(y.max()) + 1),
+        edge_weight=edge_weight,
+        edge_attr=edge_attr,
     )
     validate(graph)
     return graph
+
+
+def _edge_data(
+    name: str, num_rows: int, edge_weight: Tensor | None, edge_attr: Tensor | None, keep: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Checked weights and features of the edges that are kept. Raises InputError."""
+    edge_weight, edge_attr = (None if values is None else values.float() for values in (edge_weight, edge_attr))
+    check_edge_data(name, num_rows, edge_weight, edge_attr)
+    return (
+        None if edge_weight is None else edge_weight[keep],
+        None if edge_attr is None else edge_attr[keep],
+    )
 
 
 def _node_ids(name: str, array: str, nodes: Tensor, num_nodes: int) -> Tensor:
@@ -112,7 +146,9 @@ def _node_ids(name: str, array: str, nodes: Tensor, num_nodes: int) -> Tensor:
     if nodes.dtype != torch.bool:
         return nodes.long().sort().values
     if nodes.shape != (num_nodes,):
-        raise _error(name, array, f"a mask of shape {tuple(nodes.shape)}", f"a mask of shape ({num_nodes},), or ids")
+        raise array_error(
+            name, array, f"a mask of shape {tuple(nodes.shape)}", f"a mask of shape ({num_nodes},), or ids"
+        )
     return nodes.nonzero().flatten()
 
 
@@ -143,20 +179,26 @@ def validate(graph: Graph) -> None:
     _check_layout(graph)
     _check_features(graph)
     _check_neighbours(graph)
+    check_edge_data(graph.name, graph.num_edges, graph.edge_weight, graph.edge_attr)
     _check_splits(graph)
-    _check_labels(graph)
+    if graph.has_classes:
+        _check_classes(graph)
+    else:
+        _check_numbers(graph)
 
 
 def _check_layout(graph: Graph) -> None:
     num_nodes = graph.num_nodes
     if num_nodes < 1:
-        raise _error(graph.name, "indptr", f"{graph.indptr.numel()} entries", "at least 2 (one node)")
+        raise array_error(graph.name, "indptr", f"{graph.indptr.numel()} entries", "at least 2 (one node)")
     integers = (torch.int64,)
     expected: dict[str, tuple[Tensor, tuple[int, ...], tuple[torch.dtype, ...]]] = {
         "x": (graph.x, (num_nodes, graph.x.size(-1) if graph.x.dim() == 2 else -1), (torch.float32, torch.bfloat16)),
         "indptr": (graph.indptr, (num_nodes + 1,), integers),
         "indices": (graph.indices, (graph.num_edges,), (torch.int32, torch.int64)),
-        "y": (graph.y, (num_nodes,), integers),
+        "y": (graph.y, (num_nodes,), integers)
+        if graph.has_classes
+        else (graph.y, (num_nodes, graph.num_classes), (torch.float32,)),
         "train": (graph.train, (graph.train.numel(),), integers),
         "valid": (graph.valid, (graph.valid.numel(),), integers),
         "test": (graph.test, (graph.test.numel(),), integers),
@@ -164,14 +206,14 @@ def _check_layout(graph: Graph) -> None:
     for array, (tensor, shape, dtypes) in expected.items():
         if tuple(tensor.shape) != shape:
             wanted = f"({num_nodes}, num_features)" if array == "x" else str(shape)
-            raise _error(graph.name, array, f"shape {tuple(tensor.shape)}", f"shape {wanted}")
+            raise array_error(graph.name, array, f"shape {tuple(tensor.shape)}", f"shape {wanted}")
         if tensor.dtype not in dtypes:
-            raise _error(graph.name, array, str(tensor.dtype), " or ".join(map(str, dtypes)))
+            raise array_error(graph.name, array, str(tensor.dtype), " or ".join(map(str, dtypes)))
 
 
 def _check_features(graph: Graph) -> None:
     if graph.x.numel() == 0:
-        raise _error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
+        raise array_error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
     rows = max(1, _BLOCK // graph.num_features)
     for first, block in zip(range(0, graph.num_nodes, rows), graph.x.split(rows), strict=True):
         # Minimum and maximum are finite only if all values are: NaN propagates. This needs no mask of the size of x.
@@ -179,18 +221,18 @@ def _check_features(graph: Graph) -> None:
         if not bool(ends.isfinite().all()):
             node, feature = (~block.isfinite()).nonzero()[0].tolist()
             found = f"{float(block[node, feature])} at node {first + node}, feature {feature}"
-            raise _error(graph.name, "x", found, "finite numbers")
+            raise array_error(graph.name, "x", found, "finite numbers")
 
 
 def _check_neighbours(graph: Graph) -> None:
     if int(graph.indptr[0]) != 0 or int(graph.indptr[-1]) != graph.num_edges:
         found = f"first entry {int(graph.indptr[0])} and last entry {int(graph.indptr[-1])}"
-        raise _error(graph.name, "indptr", found, f"0 and the number of edges, {graph.num_edges}")
+        raise array_error(graph.name, "indptr", found, f"0 and the number of edges, {graph.num_edges}")
     for first in range(0, graph.num_nodes, _BLOCK):
         falling = (graph.indptr[first : first + _BLOCK + 1].diff() < 0).nonzero()
         if falling.numel():
             found = f"a decrease after node {first + int(falling[0])}"
-            raise _error(graph.name, "indptr", found, "entries that never decrease")
+            raise array_error(graph.name, "indptr", found, "entries that never decrease")
     _check_range(graph.name, "indices", graph.indices, graph.num_nodes)
     # The last neighbour of a node and the first of the next one may be in any order.
     starts = graph.indptr[1:-1]
@@ -203,7 +245,7 @@ def _check_neighbours(graph: Graph) -> None:
             edge = first + int(unordered.nonzero()[0])
             node = int(torch.searchsorted(graph.indptr, edge, right=True)) - 1
             found = f"neighbour {int(graph.indices[edge])} of node {node} out of order or repeated"
-            raise _error(graph.name, "indices", found, "ascending neighbours, each once")
+            raise array_error(graph.name, "indices", found, "ascending neighbours, each once")
 
 
 def _check_splits(graph: Graph) -> None:
@@ -211,27 +253,43 @@ def _check_splits(graph: Graph) -> None:
     owner = torch.full((graph.num_nodes,), -1, dtype=torch.int8)
     for number, (array, nodes) in enumerate(splits.items()):
         if nodes.numel() == 0:
-            raise _error(graph.name, array, "no nodes", "at least one")
+            raise array_error(graph.name, array, "no nodes", "at least one")
         _check_range(graph.name, array, nodes, graph.num_nodes)
         if bool((nodes[1:] <= nodes[:-1]).any()):
             node = int(nodes[1:][nodes[1:] <= nodes[:-1]][0])
-            raise _error(graph.name, array, f"node {node} out of order or repeated", "ascending ids, each once")
+            raise array_error(graph.name, array, f"node {node} out of order or repeated", "ascending ids, each once")
         taken = nodes[owner[nodes] >= 0]
         if taken.numel():
             node = int(taken[0])
             other = list(splits)[int(owner[node])]
-            raise _error(graph.name, array, f"node {node}, which is also in {other}", "splits without a common node")
+            raise array_error(
+                graph.name, array, f"node {node}, which is also in {other}", "splits without a common node"
+            )
         owner[nodes] = number
 
 
-def _check_labels(graph: Graph) -> None:
+def _check_classes(graph: Graph) -> None:
     allowed = f"0 to {graph.num_classes - 1} (num_classes is {graph.num_classes}), negative only outside the splits"
     wrong = graph.y >= graph.num_classes
     for nodes in (graph.train, graph.valid, graph.test):
         wrong[nodes] |= graph.y[nodes] < 0
     if bool(wrong.any()):
         node = int(wrong.nonzero()[0])
-        raise _error(graph.name, "y", f"label {int(graph.y[node])} of node {node}", allowed)
+        raise array_error(graph.name, "y", f"label {int(graph.y[node])} of node {node}", allowed)
+
+
+def _check_numbers(graph: Graph) -> None:
+    """Labels or targets are finite or unknown, and some of each node in a split are known."""
+    if bool(graph.y.isinf().any()):
+        node, column = graph.y.isinf().nonzero()[0].tolist()
+        found = f"{float(graph.y[node, column])} of node {node}, column {column}"
+        raise array_error(graph.name, "y", found, "finite numbers, or NaN if unknown")
+    for split in ("train", "valid", "test"):
+        nodes = getattr(graph, split)
+        unknown = graph.y[nodes].isnan().all(1)
+        if bool(unknown.any()):
+            found = f"no known number of node {int(nodes[unknown][0])}, which is in {split}"
+            raise array_error(graph.name, "y", found, "at least one for each node of a split")
 
 
 def _check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
@@ -239,9 +297,4 @@ def _check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
         return
     low, high = (int(end) for end in nodes.aminmax())
     if low < 0 or high >= num_nodes:
-        raise _error(name, array, f"node {low if low < 0 else high}", f"0 to {num_nodes - 1}")
-
-
-def _error(name: str, array: str, found: str, allowed: str) -> ArrayError:
-    problem = f"has {found}; allowed: {allowed}"
-    return ArrayError(f"{name}: {array} {problem}", array, problem)
+        raise array_error(name, array, f"node {low if low < 0 else high}", f"0 to {num_nodes - 1}")

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from ugts_dist.console import errors
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def show_progress(title: str) -> Iterator[Callable[[str, float], None]]:
     """Yield a function of a stage and its finished fraction, which shows both on standard error."""
-    console = Console(stderr=True)
+    console = errors()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         stages: dict[str, TaskID] = {}

@@ -30,11 +30,14 @@ class Hop:
         indptr: [num_dst + 1] int32, or int64 if the graph requires it.
         indices: positions of the sources in the sample's ``nodes``, [num_edges] of the same type.
         num_src: nodes of the sample that were reached up to this hop.
+        edges: position of each edge in the graph's `indices`, where its weight and features are, [num_edges] int64;
+            None if the sampler does not return them.
     """
 
     indptr: Tensor
     indices: Tensor
     num_src: int
+    edges: Tensor | None = None
 
     @property
     def num_dst(self) -> int:
@@ -66,12 +69,13 @@ class Sample:
             )
             for hop in self.hops
         ]
+        edges = [hop.edges for hop in self.hops if hop.edges is not None]
         met = [self.num_seeds, *(hop.num_src for hop in self.hops)]
         return SamplerOutput(
             node=self.nodes,
             row=torch.cat(rows),
             col=torch.cat(cols),
-            edge=None,
+            edge=torch.cat(edges) if edges else None,
             num_sampled_nodes=[met[0], *(after - before for before, after in pairwise(met))],
             num_sampled_edges=[row.numel() for row in rows],
             metadata=(self.nodes[: self.num_seeds], None),
@@ -102,11 +106,14 @@ class NeighborSampler(BaseSampler):
             1]]``. Both arrays are kept without a copy, and sampling runs on their device.
         fan_out: neighbours that a node draws at each hop, the seeds' own hop first; -1 draws all.
         seed: the run seed.
+        with_edges: whether samples have the positions of their edges, for graphs whose edges have weights or features.
 
     Raises InputError for a fan-out that is empty or has an entry which is neither -1 nor positive.
     """
 
-    def __init__(self, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int) -> None:
+    def __init__(
+        self, indptr: Tensor, indices: Tensor, fan_out: Sequence[int], seed: int, with_edges: bool = False
+    ) -> None:
         if len(fan_out) == 0 or any(fan != -1 and fan < 1 for fan in fan_out):
             raise InputError(
                 f"batch.fan_out: {list(fan_out)} is not a fan-out; "
@@ -116,6 +123,7 @@ class NeighborSampler(BaseSampler):
         self.indices = indices
         self.fan_out = tuple(fan_out)
         self.seed = seed
+        self.with_edges = with_edges
         self.num_nodes = indptr.numel() - 1
         self._threads = threading.local()
 
@@ -145,7 +153,8 @@ class NeighborSampler(BaseSampler):
                 met = torch.cat([met, new])
                 local[new] = torch.arange(count, met.numel(), dtype=local.dtype, device=device)
                 index = index_type(self.num_nodes, edge.numel())
-                hops.append(Hop(indptr.to(index), local.index_select(0, source).to(index), met.numel()))
+                edges = edge if self.with_edges else None
+                hops.append(Hop(indptr.to(index), local.index_select(0, source).to(index), met.numel(), edges))
         finally:
             local[met] = -1
         return Sample(step, met, seeds.numel(), tuple(hops))

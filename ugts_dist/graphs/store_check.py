@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ugts_dist.atomic import write_text
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.array_error import ArrayError
 from ugts_dist.graphs.files import reading
-from ugts_dist.graphs.graph import ArrayError, Graph, validate
+from ugts_dist.graphs.graph import Graph, validate
 from ugts_dist.graphs.store_files import LAYOUT, META
 
 CHECKED = ".checked.json"

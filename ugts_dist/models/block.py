@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from ugts_dist.csr import row_sums
 from ugts_dist.index_type import index_type
 from ugts_dist.models.sparse import Pattern, Rows
 
@@ -30,6 +31,10 @@ class Block:
         start: the source index of destination 0.
         kept: 1 for edges that count and 0 for others, float32 `[num_edges]`; None if all count.
         whole: the block that a thinned block was made from.
+        weight: weight of every edge, float32 `[num_edges]`; None if edges have none.
+        attr: features of every edge, float32 `[num_edges, num_edge_features]`; None if edges have none.
+        weighted_degree: the sum of the weights of each source node's in-edges in the whole graph, `[num_src]`; given if
+            `weight` is.
     """
 
     indptr: Tensor
@@ -38,6 +43,9 @@ class Block:
     start: int = 0
     kept: Tensor | None = None
     whole: Block | None = None
+    weight: Tensor | None = None
+    attr: Tensor | None = None
+    weighted_degree: Tensor | None = None
 
     @property
     def num_src(self) -> int:
@@ -51,7 +59,7 @@ class Block:
         """The rows of `x` `[num_src, width]` that belong to destinations: `[num_dst, width]`."""
         return x if self.num_dst == self.num_src else x[self.start : self.start + self.num_dst]
 
-    def thinned(self, kept: Tensor, degree: Tensor | None = None) -> Block:
+    def thinned(self, kept: Tensor, degree: Tensor | None = None, weighted_degree: Tensor | None = None) -> Block:
         """The same block without the dropped edges.
 
         Dropped edges get weight 0 but keep their places. So no shape depends on what was dropped, for which a GPU's
@@ -60,13 +68,27 @@ class Block:
         Args:
             kept: bool `[num_edges]`.
             degree: in-degree of each source in the thinned graph, `[num_src]`; by default that in this block.
+            weighted_degree: the same with weights; by default that in this block.
         """
-        thin = Block(self.indptr, self.indices, self.degree, self.start, kept.float(), self)
-        if degree is None:
-            degree = thin._count.new_zeros(self.num_src)
-            degree[self.start : self.start + self.num_dst] = thin._count
-        thin.degree = degree
+        counts = kept.float()
+        thin = replace(self, kept=counts, whole=self)
+        thin.degree = self._of_destinations(thin._count) if degree is None else degree
+        if self.weight is not None and weighted_degree is None:
+            weighted_degree = self._of_destinations(row_sums(self.weight * counts, self.indptr))
+        thin.weighted_degree = weighted_degree
         return thin
+
+    def counted(self) -> Block:
+        """The same block with its own degrees instead of those in the whole graph; 0 for other than destinations."""
+        degree = self._of_destinations(self.indptr.diff().to(self.degree.dtype))
+        weighted = None if self.weight is None else self._of_destinations(row_sums(self.weight, self.indptr))
+        return replace(self, degree=degree, weighted_degree=weighted)
+
+    def _of_destinations(self, values: Tensor) -> Tensor:
+        """A value for each source: that of each destination `[num_dst]`, and 0 for other sources."""
+        everyone = values.new_zeros(self.num_src)
+        everyone[self.start : self.start + self.num_dst] = values
+        return everyone
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the block, including cached ones."""
@@ -114,13 +136,17 @@ class Block:
     def gcn_values(self) -> Tensor:
         """D^-1/2 (A + I) D^-1/2 (Kipf and Welling 2017) on `looped`, with the degrees of the whole graph.
 
+        Edge weights are the entries of A, and degrees are then their sums, as in PyG's `gcn_norm`.
+
         If only k of a node's d in-neighbours were sampled, their terms are multiplied by d / k, which makes the sum an
         unbiased estimate of the full aggregation.
         """
         pattern, loops = self.looped
-        scale = (self.degree + 1).rsqrt()
+        scale = ((self.degree if self.weighted_degree is None else self.weighted_degree) + 1).rsqrt()
         values = scale[pattern.indices] * (self.destinations(scale) * self._inverse_fraction)[pattern.rows]
         values = _of_kept(values, self.looped_kept)
+        if self.weight is not None:
+            values[self._places] *= self.weight
         values[loops] = self.destinations(scale).square()
         return values
 

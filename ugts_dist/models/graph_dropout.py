@@ -64,17 +64,18 @@ class GraphDropout:
         return [thinned[id(block)] for block in blocks]
 
     def _thinned(self, block: Block, nodes: Tensor, key: int) -> Block:
-        degree = block.degree.float() * (1.0 - self.rate)
+        degree, weighted = block.degree.float() * (1.0 - self.rate), block.weighted_degree
+        weighted = None if weighted is None else weighted * (1.0 - self.rate)
         if self.kind == "dropnode":
             stays = self._keeps(hashing.stream(key, nodes))
             kept = stays[block.indices] & block.destinations(stays)[block.pattern.rows]
-            degree = degree * stays
+            degree, weighted = degree * stays, None if weighted is None else weighted * stays
         else:
             edges = hashing.stream(
                 hashing.stream(key, nodes)[block.indices], block.destinations(nodes)[block.pattern.rows]
             )
             kept = self._keeps(edges)
-        return block.thinned(kept, degree if self.degrees == "expected" else None)
+        return block.thinned(kept, degree, weighted) if self.degrees == "expected" else block.thinned(kept)
 
     def _keeps(self, bits: Tensor) -> Tensor:
         """Whether 64 random bits mean to keep the node or edge."""

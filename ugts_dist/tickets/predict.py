@@ -23,6 +23,8 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
+from ugts_dist.tasks.graphs import forward, graph_batch
+from ugts_dist.tasks.placement import evaluation_device
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.prediction_files import (
@@ -34,8 +36,6 @@ from ugts_dist.tickets.prediction_files import (
     node_table,
     write_tables,
 )
-from ugts_dist.training.graph_tasks import forward, graph_batch
-from ugts_dist.training.placement import evaluation_device
 
 _GRAPHS_AT_ONCE = 64
 _BATCHES_A_CHUNK = 256

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.table import Column
 
 from ugts_dist.config_sections import LogConfig
+from ugts_dist.console import errors
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def display_for(config: LogConfig, label: str, metric: str, epochs: int, first: 
     """The display that fits where standard error leads; one that shows nothing on other ranks than the main one."""
     if not (is_main and config.progress):
         return Display()
-    console = Console(stderr=True)
+    console = errors()
     if console.is_jupyter:
         return NotebookBar(label, metric, epochs, first, console)
     if console.is_terminal:

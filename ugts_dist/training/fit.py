@@ -17,9 +17,9 @@ from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
 from ugts_dist.loggers import LoggedRun
 from ugts_dist.loggers.opened import Loggers
+from ugts_dist.tasks import make_task
 from ugts_dist.training.display import display_for
 from ugts_dist.training.log import Log
-from ugts_dist.training.tasks import make_task
 from ugts_dist.training.trainer import make_trainer
 
 _log = logging.getLogger(__name__)
@@ -75,12 +75,12 @@ def fit(
     Raises FloatingPointError if loss, logits or scores are no longer finite, at the latest in the next evaluation, and
     StoppedError if a signal ended the run.
     """
-    task = make_task(data)
+    task = make_task(data, config, ranks.device)
     trainer = make_trainer(config, task, ranks, resumed, scores)
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum = DataChecksum.of(data)
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
-    display = display_for(config.log, config.label, task.metric, config.run.epochs, progress.epoch, ranks.is_main)
+    display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
     loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
 
     with (
@@ -106,7 +106,9 @@ def fit(
                 measured, loss_of_all = evaluator.measure(method.model, trainer.if_finite(loss))
                 if not math.isfinite(loss_of_all):
                     raise diverged(epoch, progress.loss, trainer.tensors())
-                best = progress.best.after(epoch, measured, method.achieved_sparsity, epoch >= first_admitted)
+                best = progress.best.after(
+                    epoch, measured, method.achieved_sparsity, epoch >= first_admitted, task.metric
+                )
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
@@ -128,7 +130,7 @@ def fit(
             seconds=saver.seconds,
             path=str(path),
             bytes=path.stat().st_size if ranks.is_main else 0,
-            metric=task.metric,
+            metric=task.metric.title,
         )
         log.result({name: getattr(result, name) for name in ("valid", "test", "sparsity", "bytes")})
     return result

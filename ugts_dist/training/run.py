@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.loggers import refuse_missing
+from ugts_dist.tasks import make_task
+from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
-from ugts_dist.training.placement import check_size
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
-from ugts_dist.training.tasks import make_task
 
 _log = logging.getLogger(__name__)
 
@@ -109,20 +110,36 @@ def _known_result(values: dict[str, Any], folder: Path) -> Result:
         raise InputError(f"{folder / RESULT}: is not the result of a run ({error})") from None
 
 
-def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> tuple[Config, dict[str, float], dict[str, float]]:
-    """Rebuild a saved ticket or dense network. Returns its configuration, the metric measured now, and the saved one.
+@dataclass(frozen=True)
+class Evaluation:
+    """A saved network, measured again.
+
+    Attributes:
+        metric: its name, to show.
+        measured: the metric by split.
+        saved: the values that the file has, and its sparsity.
+    """
+
+    config: Config
+    metric: str
+    measured: dict[str, float]
+    saved: dict[str, float]
+
+
+def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation:
+    """Rebuild a saved ticket or dense network, and measure its metric.
 
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
     saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
     saved.note_other_data(data, ranks)
-    task = make_task(data)
+    task = make_task(data, config, ranks.device)
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
     if not math.isfinite(zero):
         raise InputError(f"{path}: its network predicts numbers that are not finite on {config.data.name}")
-    return Config.from_dict(config.portable(), ""), measured, saved.metrics
+    return Evaluation(Config.from_dict(config.portable(), ""), task.metric.title, measured, saved.metrics)
 
 
 def _checked_data(config: Config, ranks: Ranks) -> Data:
@@ -132,7 +149,7 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
     if ranks.is_main:
         refuse_missing(config.log.to)
     data = load_data(config)
-    task = make_task(data)
+    task = make_task(data, config)
     task.check(config, ranks)
     with torch.device("meta"):
         network = task.network(config)

@@ -19,8 +19,8 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.finite import all_of, zero_if_finite
 from ugts_dist.models import Dropout
+from ugts_dist.tasks import Task
 from ugts_dist.training.methods import make_method
-from ugts_dist.training.tasks import Task
 
 
 class Trainer:

@@ -1,4 +1,4 @@
-"""Graph-level tasks: batches of whole graphs shared over ranks, and ROC-AUC by OGB's Evaluator."""
+"""Labels of whole graphs: batches of graphs shared over ranks, and the metric as OGB's Evaluator has it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from ugts_dist.config import Config
+from ugts_dist.config_task import TaskConfig
 from ugts_dist.csr import row_pointers
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation import scores
 from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.loader import SeedPlan, ahead
 from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
-from ugts_dist.training.placement import spare_threads
+from ugts_dist.tasks.labels import LabelTask, label_task
+from ugts_dist.tasks.placement import spare_threads
 
 _GRAPHS_AT_ONCE = 64  # graphs per batch of an evaluation
 
@@ -82,16 +84,13 @@ class GraphBatches:
 
 
 class GraphEvaluator:
-    """ROC-AUC on the validation and test graphs. Each is predicted exactly once for any world size.
+    """A metric on the validation and test graphs. Each is predicted exactly once for any world size.
 
     The ranks share fixed groups of graphs, so that a graph's logit has the same bits for every world size.
     """
 
-    def __init__(self, graphs: GraphSet, ranks: Ranks) -> None:
-        self._ranks = ranks
-        from ogb.graphproppred import Evaluator as OGBEvaluator  # imports pandas: seconds and memory
-
-        self._evaluator = OGBEvaluator(graphs.name)
+    def __init__(self, graphs: GraphSet, ranks: Ranks, task: LabelTask) -> None:
+        self._ranks, self._task = ranks, task
         ids = torch.cat([graphs.valid, graphs.test])
         self._y = graphs.y[ids].numpy()
         self._parts = {"valid": slice(0, graphs.valid.numel()), "test": slice(graphs.valid.numel(), None)}
@@ -102,7 +101,7 @@ class GraphEvaluator:
         self._batches = [graph_batch(graphs, data, ranks.device) for data in loader]
 
     def measure(self, model: GraphNetwork, loss: Tensor) -> tuple[dict[str, float], float]:
-        """ROC-AUC by split, and the sum of `loss` over ranks; one reduction and one wait for both.
+        """The metric by split, and the sum of `loss` over ranks; one reduction and one wait for both.
 
         If a logit is not finite, the sum is NaN and so is the metric.
         """
@@ -111,9 +110,9 @@ class GraphEvaluator:
         total = self._ranks.all_reduce_sum(torch.cat([logits.double().flatten(), loss.double().reshape(1)])).cpu()
         if not bool(total.isfinite().all()):
             return dict.fromkeys(self._parts, math.nan), math.nan
-        predicted = total[:-1].view(self._y.shape).numpy()
+        predicted = self._task.decode(total[:-1].view(self._y.shape)).double().numpy()
         measured = {
-            name: float(self._evaluator.eval({"y_true": self._y[part], "y_pred": predicted[part]})["rocauc"])
+            name: scores.measured(self._task.metric_name, self._y[part], predicted[part])
             for name, part in self._parts.items()
         }
         return measured, float(total[-1])
@@ -129,12 +128,15 @@ class GraphEvaluator:
 
 
 class GraphTask:
-    """Binary classification of whole graphs."""
+    """Predicts labels or targets of whole graphs."""
 
-    metric = "ROC-AUC"
-
-    def __init__(self, graphs: GraphSet) -> None:
+    def __init__(self, graphs: GraphSet, options: TaskConfig | None = None, device: torch.device | None = None) -> None:
+        """Raises InputError for options that do not fit the labels."""
         self._graphs = graphs
+        self._labels = label_task(
+            options or TaskConfig(), graphs.name, graphs.y[graphs.train], graphs.num_tasks, device
+        )
+        self.metric = self._labels.metric
 
     def check(self, config: Config, ranks: Ranks) -> None:
         """Raise InputError for a configuration that graph-level runs can't have."""
@@ -161,16 +163,14 @@ class GraphTask:
         return GraphBatches(self._graphs, config, ranks)
 
     def evaluator(self, config: Config, ranks: Ranks) -> GraphEvaluator:
-        return GraphEvaluator(self._graphs, ranks)
+        return GraphEvaluator(self._graphs, ranks, self._labels)
 
     def forward(self, network: nn.Module, batch: GraphBatch, dropout: Dropout | None = None) -> Tensor:
         return forward(network, batch, dropout)
 
     def loss(self, logits: Tensor, batch: GraphBatch) -> Tensor:
-        """Binary cross-entropy over the known labels."""
-        known = ~batch.y.isnan()
-        loss = F.binary_cross_entropy_with_logits(logits, batch.y.nan_to_num(), known.float(), reduction="sum")
-        return loss / max(batch.num_labels_of_all, 1)
+        """This rank's part of the mean over the known labels of the step."""
+        return self._labels.loss(logits, batch.y) * batch.y.shape[1] / max(batch.num_labels_of_all, 1)
 
 
 def forward(network: nn.Module, batch: GraphBatch, dropout: Dropout | None = None) -> Tensor:

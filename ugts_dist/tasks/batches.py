@@ -19,7 +19,7 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
 from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
-from ugts_dist.training.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
+from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_SEEDS = 256
 
@@ -102,9 +102,10 @@ class FullBatch:
     def _receptive_field(self, seeds: Tensor) -> Batch:
         """In every layer the nodes that the seed nodes' logits depend on."""
         graph, device = self._graph, self._device
-        sample = NeighborSampler(graph.indptr, graph.indices, [-1] * self._depth, seed=0).sample(0, seeds)
+        sampler = NeighborSampler(graph.indptr, graph.indices, [-1] * self._depth, 0, graph.has_edge_data)
+        sample = sampler.sample(0, seeds)
         x = graph.x[sample.nodes].to(device).float()
-        blocks = hop_blocks(sample, graph.degree[sample.nodes])
+        blocks = hop_blocks(graph, sample)
         return Batch(
             0,
             sample.nodes.to(device),
@@ -123,7 +124,10 @@ class SampledBatches:
         graph = placed(graph, config, ranks)
         self._config, self._device = config, ranks.device
         self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
+        self._graph = graph
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
+        if graph.weighted_degree is not None:
+            self._data.weighted_degree = graph.weighted_degree
         self._sampler = make_sampler(graph, config)
         # The degrees of the whole thinned graph can't be counted within a sampled batch.
         degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
@@ -160,7 +164,7 @@ class SampledBatches:
 
     def _batch(self, data: Data) -> Batch:
         config, num_seeds = self._config, int(data.batch_size)
-        blocks = [self._block(hop, data.degree) for hop in reversed(data.hops)]
+        blocks = [self._block(hop, data) for hop in reversed(data.hops)]
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
@@ -186,29 +190,39 @@ class SampledBatches:
             return Rows(table, nodes)
         return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True).float()
 
-    def _block(self, hop: Hop, degree: Tensor) -> Block:
-        if self._config.batch.norm == "full":
-            known = degree[: hop.num_src]
-        else:
-            known = degree.new_zeros(hop.num_src)
-            known[: hop.num_dst] = hop.indptr.diff()
-        return block_to(Block(hop.indptr, hop.indices, known), self._device)
+    def _block(self, hop: Hop, data: Data) -> Block:
+        block = _hop_block(self._graph, hop, data.degree, data.get("weighted_degree"))
+        return block_to(block if self._config.batch.norm == "full" else block.counted(), self._device)
 
 
 def make_sampler(graph: Graph, config: Config) -> Sampler:
     """The sampler for a configuration, on the device of the graph."""
-    options = config.batch
-    if options.backend == "ours":
-        return NeighborSampler(graph.indptr, graph.indices, options.fan_out, config.run.seed)
-    return backends.make_sampler(options.backend, graph.indptr, graph.indices, options.fan_out, config.run.seed)
+    batch, seed = config.batch, config.run.seed
+    if batch.backend == "ours":
+        return NeighborSampler(graph.indptr, graph.indices, batch.fan_out, seed, graph.has_edge_data)
+    return backends.make_sampler(batch.backend, graph.indptr, graph.indices, batch.fan_out, seed, graph.has_edge_data)
 
 
-def hop_blocks(sample: Sample, degree: Tensor) -> list[Block]:
-    """One block per layer. The last hop's edges feed the first layer; `degree` is that of the sample's nodes.
+def hop_blocks(graph: Graph, sample: Sample) -> list[Block]:
+    """One block per layer. The last hop's edges feed the first layer.
 
     Each layer's destinations are exactly the nodes that the next layer needs.
     """
-    return [Block(hop.indptr, hop.indices, degree[: hop.num_src]) for hop in reversed(sample.hops)]
+    degree, weighted = graph.degree[sample.nodes], graph.weighted_degree
+    weighted = None if weighted is None else weighted[sample.nodes]
+    return [_hop_block(graph, hop, degree, weighted) for hop in reversed(sample.hops)]
+
+
+def _hop_block(graph: Graph, hop: Hop, degree: Tensor, weighted_degree: Tensor | None) -> Block:
+    """The edges of a hop with their weights and features; the degrees are those of the sample's nodes."""
+    return Block(
+        hop.indptr,
+        hop.indices,
+        degree[: hop.num_src],
+        weight=None if graph.edge_weight is None else graph.edge_weight[hop.edges],
+        attr=None if graph.edge_attr is None else graph.edge_attr[hop.edges],
+        weighted_degree=None if weighted_degree is None else weighted_degree[: hop.num_src],
+    )
 
 
 def _shared(blocks: list[Block]) -> list[Block]:

@@ -17,9 +17,9 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.models import Rows, SparseFeatures
 from ugts_dist.supermask import Ticket
-from ugts_dist.training.batches import Batch, make_batches
+from ugts_dist.tasks.batches import Batch, make_batches
+from ugts_dist.tasks.placement import evaluation_device, placed
 from ugts_dist.training.fit import fit
-from ugts_dist.training.placement import evaluation_device, placed
 from ugts_dist.training.run import run
 
 

@@ -48,6 +48,8 @@ def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
         indptr=graph.indptr.to(device),
         indices=graph.indices.to(device),
         y=graph.y.to(device),
+        edge_weight=_moved(graph.edge_weight, device),
+        edge_attr=_moved(graph.edge_attr, device),
     )
 
 
@@ -88,7 +90,19 @@ def block_to(block: Block, device: torch.device) -> Block:
     """The block on a device; the same object if it is there already."""
     if block.indptr.device == device:
         return block
-    return Block(block.indptr.to(device), block.indices.to(device), block.degree.to(device), block.start)
+    return Block(
+        block.indptr.to(device),
+        block.indices.to(device),
+        block.degree.to(device),
+        block.start,
+        weight=_moved(block.weight, device),
+        attr=_moved(block.attr, device),
+        weighted_degree=_moved(block.weighted_degree, device),
+    )
+
+
+def _moved(values: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if values is None else values.to(device)
 
 
 def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
@@ -108,7 +122,8 @@ def _least_free(ranks: Ranks) -> tuple[int, str]:
 def _bytes(graph: Graph, config: Config) -> int:
     """Bytes of the arrays on a GPU."""
     halved = config.optim.precision == "bfloat16" and graph.x.dtype == torch.float32
-    return sum(_size(array) for array in (graph.indptr, graph.indices, graph.y)) + _size(graph.x) // (1 + halved)
+    arrays = (graph.indptr, graph.indices, graph.y, graph.edge_weight, graph.edge_attr)
+    return sum(_size(array) for array in arrays if array is not None) + _size(graph.x) // (1 + halved)
 
 
 def _size(array: Tensor) -> int:

@@ -26,8 +26,8 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.molecules import FOLDERS, GraphSet, read
 from ugts_dist.supermask import Ticket
+from ugts_dist.tasks.graphs import GraphBatches, GraphEvaluator, GraphTask
 from ugts_dist.training.fit import Result, fit
-from ugts_dist.training.graph_tasks import GraphBatches, GraphEvaluator, GraphTask
 from ugts_dist.training.run import evaluate, run
 
 NAME = "ogbg-molbace"
@@ -78,15 +78,19 @@ def fit_rank(rank: int, world_size: int, settings: Config, data: str, folder: st
     return result, Ticket.load(Path(folder) / "best.ticket").masks
 
 
+def evaluator_of(graphs: GraphSet, ranks: Ranks) -> GraphEvaluator:
+    return GraphTask(graphs).evaluator(config(), ranks)
+
+
 def measure_rank(rank: int, world_size: int, data: str) -> tuple[dict[str, float], float]:
     graphs = read(Path(data), NAME)
     model = GraphTask(graphs).network(config())
-    return GraphEvaluator(graphs, in_group(rank, world_size)).measure(model, torch.tensor(float(rank)))
+    return evaluator_of(graphs, in_group(rank, world_size)).measure(model, torch.tensor(float(rank)))
 
 
 def test_roc_auc_is_that_of_the_known_labels_by_sklearn_and_ogb(graphs: GraphSet) -> None:
     model = GraphTask(graphs).network(config())
-    evaluator = GraphEvaluator(graphs, Ranks())
+    evaluator = evaluator_of(graphs, Ranks())
     measured, loss = evaluator.measure(model, torch.tensor(1.5))
     logits = evaluator.logits(model).double().numpy()
     parts = {"valid": (graphs.valid, logits[:80]), "test": (graphs.test, logits[80:])}
@@ -101,12 +105,12 @@ def test_roc_auc_is_that_of_the_known_labels_by_sklearn_and_ogb(graphs: GraphSet
 
 def test_each_graph_is_predicted_once_with_the_same_bits_for_every_world_size(root: Path, graphs: GraphSet) -> None:
     model = GraphTask(graphs).network(config())
-    expected = GraphEvaluator(graphs, Ranks()).logits(model)
+    expected = evaluator_of(graphs, Ranks()).logits(model)
     for world_size in (2, 3, 7):  # seven ranks have fewer groups than ranks
-        shares = [GraphEvaluator(graphs, alone(rank, world_size)).logits(model) for rank in range(world_size)]
+        shares = [evaluator_of(graphs, alone(rank, world_size)).logits(model) for rank in range(world_size)]
         assert torch.equal(torch.stack(shares).sum(0), expected)
         assert bool(((torch.stack(shares) != 0).sum(0) == 1).all())
-    measured, _ = GraphEvaluator(graphs, Ranks()).measure(model, torch.zeros(()))
+    measured, _ = evaluator_of(graphs, Ranks()).measure(model, torch.zeros(()))
     for found, loss in spawn(2, measure_rank, 2, str(root / "ogb" / FOLDERS[NAME])):
         assert found == measured
         assert loss == 1.0
@@ -120,7 +124,7 @@ def test_logits_do_not_depend_on_the_batch(graphs: GraphSet) -> None:
     everything: dict[str, Any] = {"batch__size": 0, "batch__fan_out": []}
     batch = next(task_batches(swapped, **everything).epoch(0))
     found = dict(zip(batch_ids(swapped, **everything), task.forward(model, batch), strict=True))
-    expected = GraphEvaluator(graphs, Ranks()).logits(model)
+    expected = evaluator_of(graphs, Ranks()).logits(model)
     for graph, logit in zip(ids.tolist(), expected, strict=True):
         torch.testing.assert_close(found[graph], logit)
 
@@ -207,8 +211,13 @@ def test_a_run_tells_its_metric_and_evaluate_finds_the_same(root: Path, tmp_path
     settings = config(run__epochs=2, run__folder=str(tmp_path / "mine"), data__root=str(root))
     result, folder = run(settings, Ranks())
     assert json.loads((folder / "result.json").read_text())["metric"] == result.metric == "ROC-AUC"
-    _, measured, saved = evaluate(folder, Ranks())
-    assert measured == {"valid": saved["valid"], "test": saved["test"]} == {"valid": result.valid, "test": result.test}
+    evaluation = evaluate(folder, Ranks())
+    saved = evaluation.saved
+    assert (
+        evaluation.measured
+        == {"valid": saved["valid"], "test": saved["test"]}
+        == {"valid": result.valid, "test": result.test}
+    )
 
 
 def test_the_command_line_tells_the_metric(

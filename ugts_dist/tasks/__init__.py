@@ -1,0 +1,26 @@
+"""Tasks: what is predicted, with the network, the batches, the loss and the metric for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ugts_dist.config import Config
+from ugts_dist.graphs.configured import Data
+from ugts_dist.graphs.molecules import GraphSet
+from ugts_dist.tasks.base import Batches, Measure, Task
+from ugts_dist.tasks.graphs import GraphTask
+from ugts_dist.tasks.nodes import NodeTask, build_model
+
+__all__ = ["Batches", "GraphTask", "Measure", "NodeTask", "Task", "build_model", "make_task"]
+
+
+def make_task(data: Data, config: Config, device: torch.device | None = None) -> Task[Any]:
+    """The task of a dataset; `device` is where its loss is computed, by default the CPU.
+
+    Raises InputError if [task] does not fit its labels.
+    """
+    if isinstance(data, GraphSet):
+        return GraphTask(data, config.task, device)
+    return NodeTask(data, config.task, device)
