@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ugts_dist import config_sections, config_supermask, config_task
 from ugts_dist.cli import main
-from ugts_dist.config import Config, load_preset, load_toml, preset_names, typed
+from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.config_types import typed
 from ugts_dist.errors import InputError
 
 SECTIONS = {field.name: get_type_hints(Config)[field.name] for field in dataclasses.fields(Config)}
