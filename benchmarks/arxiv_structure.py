@@ -29,7 +29,7 @@ from ugts_dist.training.run import run
 RESULTS = Path(__file__).parent / "results" / "arxiv_structure.json"
 COMMON = {
     "data.name": "arxiv-structure",
-    "data.standardize": True,
+    "data.features": "standardize",
     "batch.size": 1024,
     "batch.fan_out": [15, 10],
     "optim.schedule": "cosine",

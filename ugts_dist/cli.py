@@ -163,7 +163,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "runs": (runs, "list runs, finished and unfinished, sorted by any field"),
     "demo": (demo, "tickets, Edge-Popup and a dense network on the embedded graph"),
     "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray"),
-    "reproduce": (reproduce, "the paper's tables and figures, beside the published ones"),
+    "reproduce": (reproduce, "the paper's tables and figures, or a study of your own"),
     "presets": (presets, "list the presets by graph, or print one as TOML"),
     "prepare": (prepare, "turn a graph, such as your own, into memory-mapped arrays"),
     "doctor": (doctor, "what works on this machine, and why the rest does not"),

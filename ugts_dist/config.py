@@ -42,7 +42,8 @@ _WITHOUT_EFFECT = (
     "run.spill",
     "run.timeout",
 )
-# Fields added after FORMAT of `checkpointing.identity`. At these defaults a run's key leaves them out.
+# Fields, as they are stored, added after FORMAT of `checkpointing.identity`. At these defaults a run's key leaves them
+# out.
 _LATER = {
     "data.standardize": False,
     "model.dropout_at": "every",
@@ -137,10 +138,8 @@ class Config:
         Folders, device, logs and checkpoints are not among them. Renamed fields have their old names, so that a run
         keeps its key.
         """
-        fields = {
-            name: value for name, value in self.with_effect().items() if (name, value) not in (_LATER | _NEW).items()
-        }
-        return config_names.stored_fields(fields)
+        fields = config_names.stored_fields(self.with_effect())
+        return {name: value for name, value in fields.items() if (name, value) not in (_LATER | _NEW).items()}
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """The fields that determine a result and differ: {"section.field": (own value, other value)}."""
@@ -191,7 +190,7 @@ class Config:
     def replace(self, changes: Mapping[str, Any]) -> Config:
         """A copy with some fields changed: {"supermask.sparsity": 0.5}. Old names of fields are read."""
         values = self.to_dict()
-        for key, value in config_names.current_fields(changes).items():
+        for key, value in config_names.current_fields(changes, self.data.features).items():
             section, _, name = key.partition(".")
             values.setdefault(section, {})[name] = value
         return Config.from_dict(values, "")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from ugts_dist.config_features import Features
 from ugts_dist.config_limits import (
     MAX_COUNT,
     MAX_DEPTH,
@@ -43,13 +44,13 @@ class DataConfig:
     """Split number. texas, cornell, wisconsin: 0 to 9. Graphs without an official split: the seed of a random one.
     cora, citeseer, pubmed: 0 is the public split; any other number redraws training and validation nodes from the
     public two, for choosing settings, and keeps the test nodes."""
-    row_normalize: bool = True
-    """Divide each node's features by their sum if that exceeds 1 (PyG's NormalizeFeatures). Prepared graphs keep
-    their features."""
-    standardize: bool = False
-    """Scale each feature column to mean 0 and standard deviation 1 over all nodes. Useful for dense features,
-    especially in different units. Each process holds a copy of the features in memory. Predictions for another graph
-    use that graph's own means."""
+    features: Features = "auto"
+    """Scale of the features. auto: each node's features are divided by their sum if that exceeds 1 (PyG's
+    NormalizeFeatures), but prepared graphs keep theirs. row-normalize: for prepared graphs too. none: as in the files.
+    standardize: after auto, each column gets mean 0 and standard deviation 1 over all nodes, which suits dense
+    features, especially in different units; the saved network keeps both numbers for other graphs.
+    standardize-raw: the same after none. For each of these, prepared graphs take a copy of the features in the memory
+    of each process, but not for auto and none."""
     feature_noise: float = 0.0
     """Fraction of the nodes without a training label whose features are replaced by Bernoulli(0.5) noise."""
     edge_noise: float = 0.0

@@ -32,6 +32,7 @@ EVERYDAY = (
     "data.name",
     "data.root",
     "data.split",
+    "data.features",
     "model.arch",
     "model.depth",
     "model.width",

@@ -175,8 +175,8 @@ def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int
             for edge in range(int(graph.indptr[node]), int(graph.indptr[node + 1]) - 1):
                 repeated = graph.indices.clone()
                 repeated[edge + 1] = repeated[edge]
-                found = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
-                with pytest.raises(InputError, match=found):
+                problem = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
+                with pytest.raises(InputError, match=problem):
                     validate(replace(graph, indices=repeated))
 
 

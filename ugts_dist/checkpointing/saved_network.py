@@ -11,14 +11,16 @@ from typing import Any, Protocol, TypeGuard
 import torch
 from torch import Tensor
 
-import ugts_dist
 from ugts_dist.checkpointing.network_files import network_file
+from ugts_dist.checkpointing.provenance import data_of, statistics_of
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.graphs.configured import Data
+from ugts_dist.graphs.configured import Data, TrainingFeatures
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
@@ -62,6 +64,7 @@ class SavedNetwork:
         fill: writes its weights into a new network; raises InputError if they do not fit.
         metrics: of its run.
         data: of its run; None if unknown.
+        statistics: of the columns of its training graph; None if they were not standardised, or not stored.
     """
 
     path: Path
@@ -70,6 +73,12 @@ class SavedNetwork:
     fill: Callable[[Network], Network]
     metrics: dict[str, float]
     data: DataChecksum | None
+    statistics: ColumnStatistics | None = None
+
+    @property
+    def trained_on(self) -> TrainingFeatures:
+        """The features that it was trained on."""
+        return TrainingFeatures("" if self.data is None else self.data.parts.get("features", ""), self.statistics)
 
     @property
     def is_graph_level(self) -> bool:
@@ -98,10 +107,15 @@ class SavedNetwork:
     def note_other_data(self, data: Data, ranks: Ranks) -> None:
         """Print a note on the main rank, with the differences, if `data` are not the network's own.
 
-        No note if the network's own data are unknown.
+        It also says with which statistics other features are standardised. No note if the network's own data are
+        unknown.
         """
-        if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
-            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
+        if self.data is not None and ranks.is_main and (differing := self.data.difference(DataChecksum.of(data))):
+            scaled = ""
+            if isinstance(data, Graph) and data.statistics is not None and not self.trained_on.are_of(data):
+                own = "its own, as an older version did not store those of" if self.statistics is None else "those of"
+                scaled = f"; means and deviations of its columns are {own} the training"
+            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {differing} differ{scaled}")
 
     def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
         """The size of the first axis that differs between these shapes and those of the narrowest network."""
@@ -159,7 +173,8 @@ def _checked(
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(provenance))
+    data, statistics = data_of(provenance), statistics_of(provenance, path)
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data, statistics)
 
 
 def _misfit(path: Path, reason: str) -> InputError:
@@ -183,12 +198,12 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
     for name in sorted(narrow.keys() | tensors.keys()):
         if name not in tensors or name not in narrow:
             raise _misfit(path, f"{name!r:.99} is in one of them only")
-        found = tuple(tensors[name].shape)
+        shape = tuple(tensors[name].shape)
         # Axes on which both agree depend on the configuration, the others on the data.
-        if len(found) != len(narrow[name]) or any(
-            a == b != axis for a, b, axis in zip(narrow[name], wide[name], found, strict=True)
+        if len(shape) != len(narrow[name]) or any(
+            a == b != axis for a, b, axis in zip(narrow[name], wide[name], shape, strict=True)
         ):
-            raise _misfit(path, f"{name} is of shape {found}")
+            raise _misfit(path, f"{name} is of shape {shape}")
 
 
 def _shapes(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> dict[str, tuple[int, ...]]:
@@ -222,16 +237,3 @@ def config_with_data(config: Config, file: Path, named: Named) -> Config:
             raise InputError(f"{file}: {error}; name the graph yourself: --graph NAME or PATH") from None
     data |= {"root": named.root} if named.root else {}
     return config.replace({f"data.{key}": value for key, value in data.items()})
-
-
-def provenance(data: DataChecksum) -> dict[str, Any]:
-    """Checksum of the data and versions of the software; JSON values."""
-    return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
-
-
-def data_of(provenance: Any) -> DataChecksum | None:
-    """The data that a network was trained on; None if they are missing or in an unknown format."""
-    try:
-        return DataChecksum.from_dict(provenance["data"])
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -13,6 +13,7 @@ from ugts_dist.csr import from_keys, row_sums
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.array_error import array_error
 from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
 
 _BLOCK = 1 << 20  # entries that are checked at once
@@ -38,6 +39,7 @@ class Graph:
     edge_weight: Tensor | None = None  # [num_edges] float32, as `indices`; finite, 0 or more
     edge_attr: Tensor | None = None  # [num_edges, num_edge_features] float32, as `indices`; finite
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
+    statistics: ColumnStatistics | None = None  # with which x is standardised
 
     @property
     def num_nodes(self) -> int:

@@ -28,13 +28,15 @@ Column = Literal["folder", "data", "arch", "method", "sparsity", "valid", "test"
 class RunsOptions:
     """List runs, finished and unfinished: data, network, method, sparsity, metrics, bytes, epochs and seconds.
 
-    Those of an unfinished run are of its last measured epoch, and its epochs are shown as 12/400.
+    Those of an unfinished run are of its last measured epoch, and its epochs are shown as 12/400. A search is one line:
+    its trials that are over, and the best validation metric of a ticket and of a dense network.
     """
 
-    folders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER ...]")] = ("runs",)
-    """Folders of runs, or folders with runs at any depth, such as those of searches and reproductions."""
+    folders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER ...]")] = ()
+    """Folders of runs and searches, or folders with them at any depth, such as that of a reproduction. The trials of a
+    search are listed if its own folder is named. Empty: runs and searches."""
     sort: Column = "folder"
     """The field to sort by. The highest sparsity, validation and test metric come first, otherwise the lowest value.
     Unknown values come last."""
     json: bool = False
-    """Print JSON instead of a table, with the name of the metric and the state of each run."""
+    """Print JSON instead of tables: a list of runs and searches, with the name of the metric and the state of each."""

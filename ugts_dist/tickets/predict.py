@@ -92,7 +92,7 @@ def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Name
     saved = load_saved(Path(options.path))
     network = saved.network()
     config = config_with_data(saved.config, saved.path, Named(options.graph, options.root))
-    data = load_data(config.replace(_OTHER_GRAPH) if options.graph else config)
+    data = load_data(config.replace(_OTHER_GRAPH) if options.graph else config, saved.trained_on)
     if isinstance(data, GraphSet) != saved.is_graph_level:
         kinds = ("nodes of one graph", "whole graphs")
         raise InputError(

@@ -15,6 +15,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import diverged
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
+from ugts_dist.graphs.graph import Graph
 from ugts_dist.loggers import LoggedRun
 from ugts_dist.loggers.opened import Loggers
 from ugts_dist.tasks import make_task
@@ -79,6 +80,7 @@ def fit(
     trainer = make_trainer(config, task, ranks, resumed, scores)
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum = DataChecksum.of(data)
+    statistics = data.statistics if isinstance(data, Graph) else None
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
     display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
     loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
@@ -112,7 +114,7 @@ def fit(
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, there, checksum)
+                    network = method.snapshot(config, there, checksum, statistics)
                 metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()

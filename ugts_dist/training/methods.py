@@ -10,10 +10,12 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
-from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
+from ugts_dist.checkpointing.provenance import provenance
+from ugts_dist.checkpointing.saved_network import NetworkSnapshot
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.methods import METHODS
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
@@ -63,8 +65,14 @@ class TrainingMethod(Protocol):
         """The current global threshold, by its name in the log; empty if there is none."""
         ...
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on."""
+    def snapshot(
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+    ) -> NetworkSnapshot:
+        """The network at this moment, with the data that it was trained on, and the statistics of their columns."""
         ...
 
 
@@ -133,8 +141,14 @@ class TicketSearch:
         threshold = self.mask.threshold
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief()))
+    def snapshot(
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+    ) -> Ticket:
+        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), statistics))
 
 
 @dataclass(frozen=True)
@@ -181,9 +195,15 @@ class DenseTraining:
     def threshold(self) -> dict[str, float]:
         return {}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> DenseNetwork:
+    def snapshot(
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+    ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data)}
+        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data, statistics)}
         return DenseNetwork(state, header)
 
 

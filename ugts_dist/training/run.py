@@ -132,7 +132,7 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation
     `path` is the file, or the folder of its run. Raises InputError for anything else.
     """
     saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
-    config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config))
+    config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config, saved.trained_on))
     saved.note_other_data(data, ranks)
     task = make_task(data, config, ranks.device)
     model = saved.fill(task.network(config)).to(ranks.device)

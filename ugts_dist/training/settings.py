@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config
+from ugts_dist.config_features import is_standardized
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits, density
@@ -88,7 +89,7 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
 
 def _features(traits: Traits) -> Iterator[Choice]:
     if traits.density >= DENSE_FROM and traits.varies:
-        yield Choice("data.standardize", True, f"{traits.density:.0%} of the features are not zero")
+        yield Choice("data.features", "standardize", f"{traits.density:.0%} of the features are not zero")
 
 
 def _architecture(traits: Traits) -> Iterator[Choice]:
@@ -223,8 +224,8 @@ def _remedy(config: Config, graph: Graph, path: Path) -> str:
     masked = [name for name, mask in Ticket.load(path).masks.items() if not mask.any()] if ticket else []
     if masked:
         return f"--supermask.min-layer-density 0.3 (no weight of {', '.join(masked)} is left)"
-    if not config.data.standardize and density(graph.x) >= DENSE_FROM:
-        return "--data.standardize"
+    if not is_standardized(config.data.features) and density(graph.x) >= DENSE_FROM:
+        return "--data.features standardize"
     if ticket and config.supermask.output_rms < 1.0:
         return "--supermask.output-rms 1"
     if ticket and config.supermask.sparsity > 0.5:
