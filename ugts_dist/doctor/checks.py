@@ -121,7 +121,8 @@ def stores(folder: str, base: str) -> Result:
             rows.append(Check(place.name, False, f"does not open: {error}"))
             continue
         nodes, edges = f"{graph.num_nodes:,} nodes", f"{graph.num_edges:,} edges"
-        features, classes = f"{graph.num_features} features", f"{graph.num_classes} classes"
+        features = f"{graph.num_features} features"
+        classes = f"{graph.num_classes} classes" if graph.has_split else "for prediction only"
         rows.append(Check(place.name, True, f"{nodes}, {edges}, {features}, {classes}, {size}"))
     return str(parent) if rows else f"none in {parent}; `ugts prepare` makes them", tuple(rows)
 

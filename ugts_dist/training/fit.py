@@ -81,6 +81,7 @@ def fit(
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum = DataChecksum.of(data)
     statistics = data.statistics if isinstance(data, Graph) else None
+    class_names = data.class_names if isinstance(data, Graph) else ()
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
     display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
     loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
@@ -114,7 +115,7 @@ def fit(
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, there, checksum, statistics)
+                    network = method.snapshot(config, there, checksum, statistics, class_names)
                 metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
