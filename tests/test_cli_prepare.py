@@ -26,7 +26,7 @@ OWN = options({part: f"{part}.csv" for part in ("edges", "features", "labels", "
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> Callable[..., str]:
-    """Run the program on a mistake; the last line of what it says. No file is written."""
+    """Run the program on a mistake, which writes no file. Returns the last line of its output."""
 
     def files() -> set[Path]:
         return {path for path in folder.rglob("*") if not path.is_dir()}

@@ -314,11 +314,11 @@ def test_parts_of_the_methods() -> None:
         "dense": ("global", "constant"),
     }
     for method, parts in expected.items():
-        found = Config().replace({"supermask.method": method}).supermask
-        assert (found.effective_scope, found.effective_schedule) == parts
+        section = Config().replace({"supermask.method": method}).supermask
+        assert (section.effective_scope, section.effective_schedule) == parts
     changes = {"supermask.method": "edge-popup", "supermask.scope": "global", "supermask.schedule": "cubic"}
-    found = Config().replace(changes).supermask
-    assert (found.effective_scope, found.effective_schedule) == ("global", "cubic")
+    section = Config().replace(changes).supermask
+    assert (section.effective_scope, section.effective_schedule) == ("global", "cubic")
 
 
 def test_the_ramp_is_half_the_epochs_as_in_the_paper() -> None:
@@ -356,7 +356,7 @@ def documented(source: str) -> set[tuple[str, str]]:
     """(class, field) of every annotated field that a text follows, from the source."""
     import ast
 
-    found = set()
+    names = set()
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef):
             for field, text in zip(node.body, node.body[1:], strict=False):
@@ -366,8 +366,8 @@ def documented(source: str) -> set[tuple[str, str]]:
                     and isinstance(text, ast.Expr)
                     and isinstance(text.value, ast.Constant)
                 ):
-                    found.add((node.name, field.target.id))
-    return found
+                    names.add((node.name, field.target.id))
+    return names
 
 
 def test_every_field_is_explained_in_the_help(

@@ -1,4 +1,4 @@
-"""Renamed fields: every way in reads their old names, says the new ones, and refuses both at once."""
+"""Renamed fields: every reader accepts their old names, says the new ones, and refuses both at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BOTH = "supermask.floor and supermask.min_layer_density are the same field; remo
 
 @pytest.fixture(autouse=True)
 def _first_time() -> Iterator[None]:
-    """Notes are printed once a process; here once a test."""
+    """Notes are printed once per process; here once per test."""
     config_names._note_once.cache_clear()
     yield
     config_names._note_once.cache_clear()
@@ -51,10 +51,10 @@ def test_a_file_with_old_names_is_read_and_noted_once(tmp_path: Path, capsys: py
     file = tmp_path / "old.toml"
     file.write_text(OLD)
     for _ in range(2):
-        found = load_toml(file)
-        assert (found.supermask.min_layer_density, found.batch.micro_batches) == (0.25, 2)
+        loaded = load_toml(file)
+        assert (loaded.supermask.min_layer_density, loaded.batch.micro_batches) == (0.25, 2)
     assert sorted(capsys.readouterr().err.splitlines()) == NOTES
-    written = found.to_toml()
+    written = loaded.to_toml()
     assert "min_layer_density = 0.25" in written
     assert "floor" not in written
 
@@ -76,10 +76,10 @@ def test_a_file_with_both_names_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("joined", [True, False])
 def test_old_options_are_read(joined: bool, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--supermask.floor=0.25"] if joined else ["--supermask.floor", "0.25"]
-    found = parse_train([*args, "--resume.override", "supermask.floor"])
-    assert found.run_config().supermask.min_layer_density == 0.25
-    assert found.given[0] == "supermask.min_layer_density"
-    assert found.overridden == ("supermask.min_layer_density",)
+    parsed = parse_train([*args, "--resume.override", "supermask.floor"])
+    assert parsed.run_config().supermask.min_layer_density == 0.25
+    assert parsed.given[0] == "supermask.min_layer_density"
+    assert parsed.overridden == ("supermask.min_layer_density",)
     assert capsys.readouterr().err.splitlines() == [NOTES[1]]
 
 

@@ -118,8 +118,8 @@ def load_space(space: str) -> Space:
     path = Path(space)
     if path.suffix != ".toml" and not os.path.exists(path):  # Path.exists raises an error if a name is too long
         refuse_unknown([space], space_names(), "--space: no file and no preset")
-    found = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
-    return replace(found, tickets=_absolute(found.tickets), dense=found.dense and _absolute(found.dense))
+    parsed = parse_space(read_text(path, "a space", TOML_BYTES), space, path.stem, path.parent)
+    return replace(parsed, tickets=_absolute(parsed.tickets), dense=parsed.dense and _absolute(parsed.dense))
 
 
 def space_names() -> list[str]:
@@ -164,18 +164,15 @@ def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> 
     # Values that are fixed for the tickets, such as the number of epochs, are fixed for the dense networks, too.
     fixed = {name: d.values[0] for name, d in tickets.fields.items() if isinstance(d, Values) and len(d.values) == 1}
     shared = {name: value for name, value in fixed.items() if not start and name not in (SPARSITY, METHOD)}
-    part = Part(_replaced(base, {**shared, METHOD: "dense"}, source), _domains(fields, source, "dense.fields"))
+    try:
+        base = base.replace({**shared, METHOD: "dense"})
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    part = Part(base, _domains(fields, source, "dense.fields"))
     for name, domain in part.fields.items():
         if isinstance(domain, Interval):
             raise InputError(f"{source}: dense.fields.{name!r} is an interval, allowed are single values and grid")
     return part
-
-
-def _replaced(base: Config, changes: dict[str, Any], source: str) -> Config:
-    try:
-        return base.replace(changes)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
 
 
 def _base(values: Mapping[str, Any], source: str, where: str, beside: Path) -> Config:

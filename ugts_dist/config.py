@@ -46,6 +46,7 @@ _WITHOUT_EFFECT = (
 # out.
 _LATER = {
     "data.standardize": False,
+    "data.edge_weights": "use",
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,

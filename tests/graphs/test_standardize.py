@@ -1,4 +1,4 @@
-"""Columns come to mean 0 and deviation 1, whatever their unit, and the graph's checksum stays that of its files."""
+"""Columns get mean 0 and deviation 1, whatever their unit, and the graph's checksum stays that of its files."""
 
 from __future__ import annotations
 

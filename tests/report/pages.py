@@ -1,4 +1,4 @@
-"""Pages for tests: a PNG that is one, and pages of any texts."""
+"""Pages for tests: a valid PNG, and pages with any texts."""
 
 from __future__ import annotations
 

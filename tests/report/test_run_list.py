@@ -1,4 +1,4 @@
-"""`ugts runs`: what it lists is what the runs' files have, in the order that is asked for, and it survives damage."""
+"""`ugts runs` lists what the runs' files have, in the requested order, and survives damage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes the folder of a run: finished with a result, else with lines of metrics."""
+    """Write the folder of a run: with a result if it is finished, otherwise with lines of metrics."""
     monkeypatch.chdir(tmp_path)
 
     def written(
@@ -58,8 +58,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def listed(*args: str, **options: Any) -> list[dict[str, Any]]:
     """The runs as JSON."""
-    found: list[dict[str, Any]] = json.loads(run_list(RunsOptions(args or ("runs",), json=True, **options)))
-    return found
+    rows: list[dict[str, Any]] = json.loads(run_list(RunsOptions(args or ("runs",), json=True, **options)))
+    return rows
 
 
 def names(**options: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The page of a search: a small one that is really run, and what is left of it when files are gone or damaged."""
+"""The page of a search: a small real one, and the rest of it when files are missing or damaged."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def test_every_run_is_in_the_table(folder: Path) -> None:
     page = page_of(folder)
     rows = pq.read_table(folder / "results.parquet").to_pylist()
     (table,) = [table for table in page.tables if table[0][0] == "run"]
-    found = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-    assert [row["folder in runs"] for row in found] == [row["key"] for row in rows]
-    for cells, row in zip(found, rows, strict=True):
+    shown = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+    assert [row["folder in runs"] for row in shown] == [row["key"] for row in rows]
+    for cells, row in zip(shown, rows, strict=True):
         assert cells["run"] == row["kind"]
         assert cells["state"] == "finished"
         assert float(cells["valid"]) == pytest.approx(row["valid"], abs=5e-5)
@@ -157,11 +157,11 @@ def test_a_search_under_way_has_a_page_without_test_metrics(folder: Path) -> Non
     assert "ugts tune --resume small" in page.text
     (table,) = [table for table in page.tables if table[0][0] == "run"]
     assert "test" not in table[0]
-    found = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-    (failed,) = [row for row in found if row["folder in runs"] == key]
+    rows = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+    (failed,) = [row for row in rows if row["folder in runs"] == key]
     assert (failed["state"], failed["message"], failed["valid"]) == ("▼ failed", "<b>lost</b>", "-")
     assert "Finished trials, one seed each" in page.text
-    for row in found:
+    for row in rows:
         if row is not failed:
             result = json.loads((folder / "runs" / row["folder in runs"] / "result.json").read_text())
             assert float(row["valid"]) == pytest.approx(result["valid"], abs=5e-5)

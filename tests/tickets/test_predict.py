@@ -238,7 +238,7 @@ def test_an_existing_file_is_left_alone(store: Path) -> None:
 
 
 def fail_rank(rank: int, world_size: int, options: PredictOptions, fault: Callable[[], None]) -> str:
-    """What each rank is told where the disk is full."""
+    """What each rank reports when the disk is full."""
     fault()
     evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
     with pytest.raises(InputError) as caught:

@@ -46,8 +46,8 @@ def test_a_bar_of_any_width_has_epochs_and_the_time_left(width: int, note: str) 
     line = drawn(width)
     assert len(line) <= width
     assert line.startswith("no-gradual-0.995 ")
-    _, found, rest = line.partition("119/400 0:0")
-    assert found
+    _, separator, rest = line.partition("119/400 0:0")
+    assert separator
     assert rest.partition(" ")[2].strip() == note
 
 
@@ -79,7 +79,7 @@ def test_lines_come_early_then_seldom_and_tell_the_time_left(
 
 
 def test_lines_of_long_epochs_tell_parts_of_them(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    with Lines("accuracy", 20, 10, 30.0, lambda: clock[0]) as lines:  # a run that goes on
+    with Lines("accuracy", 20, 10, 30.0, lambda: clock[0]) as lines:  # a resumed run
         for second in range(1, 61):  # 10,000 s an epoch
             clock[0] = float(second)
             lines.show(10 + second / 1e4)

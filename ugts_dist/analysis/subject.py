@@ -122,21 +122,21 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
     """
     first, last = subject.ranks.share(subject.graph.num_nodes)
     own = nodes[(nodes >= first) & (nodes < last)]
-    start, hidden, found = first, 0, list[Tensor]()
+    start, hidden, outputs = first, 0, list[Tensor]()
 
     def on_layer(number: int, rows: Tensor) -> None:
         nonlocal start, hidden
         hidden = max(hidden, number + 1)
         if number + 1 == layer:
             wanted = own[(own >= start) & (own < start + rows.shape[0])] - start
-            found.append(of_rows(rows[wanted.to(rows.device)]).cpu())
+            outputs.append(of_rows(rows[wanted.to(rows.device)]).cpu())
             start += rows.shape[0]
 
     for logits in subject.evaluator().outputs(subject.model, on_layer):
         on_layer(-1, logits)
-    if not found:
+    if not outputs:
         raise InputError(f"--layer is {layer}, allowed are 1 to {hidden}, and 0 for the logits")
-    mine = torch.cat(found)
+    mine = torch.cat(outputs)
     table = mine.new_zeros(nodes.numel(), mine.shape[1])
     table[torch.searchsorted(nodes, own)] = mine
     return subject.ranks.all_reduce_sum(table.to(subject.ranks.device)).cpu()

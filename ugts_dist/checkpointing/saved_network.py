@@ -110,12 +110,12 @@ class SavedNetwork:
         It also says with which statistics other features are standardised. No note if the network's own data are
         unknown.
         """
-        if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
+        if self.data is not None and ranks.is_main and (differing := self.data.difference(DataChecksum.of(data))):
             scaled = ""
             if isinstance(data, Graph) and data.statistics is not None and not self.trained_on.are_of(data):
                 own = "its own, as an older version did not store those of" if self.statistics is None else "those of"
                 scaled = f"; means and deviations of its columns are {own} the training"
-            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ{scaled}")
+            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {differing} differ{scaled}")
 
     def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
         """The size of the first axis that differs between these shapes and those of the narrowest network."""
@@ -198,12 +198,12 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
     for name in sorted(narrow.keys() | tensors.keys()):
         if name not in tensors or name not in narrow:
             raise _misfit(path, f"{name!r:.99} is in one of them only")
-        found = tuple(tensors[name].shape)
+        shape = tuple(tensors[name].shape)
         # Axes on which both agree depend on the configuration, the others on the data.
-        if len(found) != len(narrow[name]) or any(
-            a == b != axis for a, b, axis in zip(narrow[name], wide[name], found, strict=True)
+        if len(shape) != len(narrow[name]) or any(
+            a == b != axis for a, b, axis in zip(narrow[name], wide[name], shape, strict=True)
         ):
-            raise _misfit(path, f"{name} is of shape {found}")
+            raise _misfit(path, f"{name} is of shape {shape}")
 
 
 def _shapes(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,7 @@ from ugts_dist.graphs.store_files import write_header
 _PARTS = {
     "features": ("x",),
     "labels": ("y",),
-    "edges": ("indptr", "indices", "edge_index", "node_ptr", "edge_ptr"),
+    "edges": ("indptr", "indices", "edge_index", "node_ptr", "edge_ptr", "edge_weight", "edge_attr"),
     "split": ("train", "valid", "test"),
 }
 _PART_DIGITS = 8  # of the SHA-256 of a part: tickets are small

@@ -62,14 +62,23 @@ def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Gr
 def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) -> tuple[Graph, Unknown | None]:
     """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
+    if graph.edge_weight is not None and not config.model.reads_edge_weights:
+        raise InputError(
+            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
+            "allowed: model.arch gcn, or data.edge_weights ignore"
+        )
     return _scaled(graph, config, trained_on), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
-    """The graph as its files have it. Raises InputError."""
+    """The graph as its files have it, without weights that are ignored. Raises InputError."""
     data = config.data
     with within_memory(f"data.name: {data.name}"):
-        return catalogue.load(data.name, data.root or None, data.split, data.features not in RAW)
+        graph = catalogue.load(data.name, data.root or None, data.split, data.features not in RAW)
+    if data.edge_weights == "use" or graph.edge_weight is None:
+        return graph
+    digests = {array: digest for array, digest in graph.digests.items() if array != "edge_weight"}
+    return replace(graph, edge_weight=None, digests=digests)
 
 
 def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from ugts_dist.csr import from_keys, row_sums
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.array_checks import check_features, check_neighbours, check_range
 from ugts_dist.graphs.array_error import array_error
 from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
 from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
-
-_BLOCK = 1 << 20  # entries that are checked at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +104,7 @@ def from_edges(
         raise array_error(name, "y", f"{y.dtype} of shape {tuple(y.shape)}", allowed)
     num_nodes = x.size(0)
     # Below, out-of-range ends would silently become other edges, so they are checked first.
-    _check_range(name, "edge_index", edge_index, num_nodes)
+    check_range(name, "edge_index", edge_index, num_nodes)
     source, destination = edge_index.long()
     keep = source != destination
     if edge_weight is not None or edge_attr is not None:
@@ -179,8 +178,8 @@ def validate(graph: Graph) -> None:
     be larger than the memory; the rest takes some 20 bytes per node.
     """
     _check_layout(graph)
-    _check_features(graph)
-    _check_neighbours(graph)
+    check_features(graph.name, graph.x)
+    check_neighbours(graph.name, graph.indptr, graph.indices)
     check_edge_data(graph.name, graph.num_edges, graph.edge_weight, graph.edge_attr)
     _check_splits(graph)
     if graph.has_classes:
@@ -213,50 +212,13 @@ def _check_layout(graph: Graph) -> None:
             raise array_error(graph.name, array, str(tensor.dtype), " or ".join(map(str, dtypes)))
 
 
-def _check_features(graph: Graph) -> None:
-    if graph.x.numel() == 0:
-        raise array_error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
-    rows = max(1, _BLOCK // graph.num_features)
-    for first, block in zip(range(0, graph.num_nodes, rows), graph.x.split(rows), strict=True):
-        # Minimum and maximum are finite only if all values are: NaN propagates. This needs no mask of the size of x.
-        ends = torch.stack(block.aminmax())
-        if not bool(ends.isfinite().all()):
-            node, feature = (~block.isfinite()).nonzero()[0].tolist()
-            found = f"{float(block[node, feature])} at node {first + node}, feature {feature}"
-            raise array_error(graph.name, "x", found, "finite numbers")
-
-
-def _check_neighbours(graph: Graph) -> None:
-    if int(graph.indptr[0]) != 0 or int(graph.indptr[-1]) != graph.num_edges:
-        found = f"first entry {int(graph.indptr[0])} and last entry {int(graph.indptr[-1])}"
-        raise array_error(graph.name, "indptr", found, f"0 and the number of edges, {graph.num_edges}")
-    for first in range(0, graph.num_nodes, _BLOCK):
-        falling = (graph.indptr[first : first + _BLOCK + 1].diff() < 0).nonzero()
-        if falling.numel():
-            found = f"a decrease after node {first + int(falling[0])}"
-            raise array_error(graph.name, "indptr", found, "entries that never decrease")
-    _check_range(graph.name, "indices", graph.indices, graph.num_nodes)
-    # The last neighbour of a node and the first of the next one may be in any order.
-    starts = graph.indptr[1:-1]
-    for first in range(1, graph.num_edges, _BLOCK):
-        last = min(first + _BLOCK, graph.num_edges)
-        unordered = graph.indices[first:last] <= graph.indices[first - 1 : last - 1]
-        low, high = torch.searchsorted(starts, torch.tensor([first, last])).tolist()
-        unordered[starts[low:high] - first] = False
-        if bool(unordered.any()):
-            edge = first + int(unordered.nonzero()[0])
-            node = int(torch.searchsorted(graph.indptr, edge, right=True)) - 1
-            found = f"neighbour {int(graph.indices[edge])} of node {node} out of order or repeated"
-            raise array_error(graph.name, "indices", found, "ascending neighbours, each once")
-
-
 def _check_splits(graph: Graph) -> None:
     splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
     owner = torch.full((graph.num_nodes,), -1, dtype=torch.int8)
     for number, (array, nodes) in enumerate(splits.items()):
         if nodes.numel() == 0:
             raise array_error(graph.name, array, "no nodes", "at least one")
-        _check_range(graph.name, array, nodes, graph.num_nodes)
+        check_range(graph.name, array, nodes, graph.num_nodes)
         if bool((nodes[1:] <= nodes[:-1]).any()):
             node = int(nodes[1:][nodes[1:] <= nodes[:-1]][0])
             raise array_error(graph.name, array, f"node {node} out of order or repeated", "ascending ids, each once")
@@ -292,11 +254,3 @@ def _check_numbers(graph: Graph) -> None:
         if bool(unknown.any()):
             found = f"no known number of node {int(nodes[unknown][0])}, which is in {split}"
             raise array_error(graph.name, "y", found, "at least one for each node of a split")
-
-
-def _check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
-    if nodes.numel() == 0:
-        return
-    low, high = (int(end) for end in nodes.aminmax())
-    if low < 0 or high >= num_nodes:
-        raise array_error(name, array, f"node {low if low < 0 else high}", f"0 to {num_nodes - 1}")

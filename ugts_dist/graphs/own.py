@@ -36,10 +36,12 @@ def from_files(
     splits = {split: tables.split(split, len(labels)) for split in SPLITS if split in paths}
     if class_names and num_classes not in (None, len(class_names)):
         raise InputError(f"--num-classes: {num_classes}; allowed: {len(class_names)}, as {paths['labels']} has")
+    edges, edge_data = tables.edges()
     return RawGraph(
         name=name,
         source="files",
-        edges=tables.edges(),
+        edges=edges,
+        edge_data=edge_data,
         features=features,
         labels=array_table(str(paths["labels"]), labels, "integers"),
         splits=splits,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs import classes, headers, id_columns
 from ugts_dist.graphs.csv_files import TextFile
 from ugts_dist.graphs.edge_columns import edge_columns
+from ugts_dist.graphs.edge_options import EdgeOptions
+from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.headers import Header
 from ugts_dist.graphs.id_columns import Columns
 from ugts_dist.graphs.node_ids import IdKind, Integers, NodeIds, read_ids
@@ -28,10 +30,12 @@ class TableOptions:
     Attributes:
         header: whether text files begin with column names.
         id_column: name or number of the column with the nodes' ids; `none`, or empty.
+        edges: which columns or files have weights and features of edges.
     """
 
     header: Header = "auto"
     id_column: str = ""
+    edges: EdgeOptions = field(default_factory=EdgeOptions)
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,13 @@ class OwnTables:
             return rows.table("ids", [column])
         return array_table(rows.name, self.ids.numbers_in(rows, column), "ids")
 
-    def edges(self) -> Table:
-        """Sources and destinations, as node numbers."""
+    def edges(self) -> tuple[Table, EdgeTables]:
+        """Sources and destinations, as node numbers, and the edges' weights and features."""
         rows = self._opened_by_ids("edges")
         ends = edge_columns(rows)
-        if unused := [rows.label(column) for column in range(rows.num_columns) if column not in ends]:
-            self.tell(f"{rows.name}: {', '.join(unused[:3])} not used: edges have no weights or attributes here")
+        return self._ends(rows, ends), self.options.edges.tables(rows, ends, self.tell)
+
+    def _ends(self, rows: Rows, ends: tuple[int, int]) -> Table:
         if self.ids is not None and not self._numbers_rows(rows, ends):
             return self.ids.table(rows, ends)
         if "text" in (rows.types_found[ends[0]], rows.types_found[ends[1]]):

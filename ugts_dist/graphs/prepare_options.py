@@ -45,6 +45,13 @@ class PrepareOptions:
     edges: str = ""
     """Your graph: a table with source and destination of each edge. Tables are .npy, .parquet, or .csv, .tsv and .txt,
     also with .gz, with commas, semicolons, tabs or spaces between fields."""
+    edge_weight: str = ""
+    """Your graph: the column of --edges with the weight of each edge, 0 or more: its name, its number from 1 on, or
+    none; or a table of its own with a row for each edge. Empty: a column with a usual name (weight, edge_weight). With
+    --data: none, or empty for what the Data has."""
+    edge_features: tuple[str, ...] = ()
+    """Your graph: columns of --edges with numbers, by name or number, or a table with a row for each edge. With
+    --data: none, or empty for what the Data has."""
     features: str = ""
     """Your graph: a table with a row of numbers for each node."""
     labels: str = ""

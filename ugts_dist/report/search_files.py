@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ugts_dist.errors import InputError
 from ugts_dist.report.files import Folder, number
@@ -15,6 +15,7 @@ from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
+Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
 BEST = {"sparsity": "sparsest", "bytes": "smallest"}  # the best matching ticket by each objective
 
 
@@ -26,7 +27,7 @@ class Winner:
     dense: bool
     fields: dict[str, Any]
     sparsity: float
-    bytes: float | None
+    bytes: Spread | None
     valid: Spread
     test: Spread
     matches: bool
@@ -34,11 +35,20 @@ class Winner:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of a search; `best` is an index into the winners."""
+    """The answer of a search.
 
-    objective: str
+    Attributes:
+        objective: the second objective beside accuracy.
+        dense: the best trained dense network, if there is one.
+        winners: the front, sparsest or smallest first.
+        best: the index of the sparsest or smallest matching ticket among the winners.
+        tolerance: how much lower than the dense network's its validation metric may be.
+        metric: the name of the metric.
+    """
+
+    objective: Objective
     dense: Winner | None
-    winners: list[Winner]
+    winners: Sequence[Winner]
     best: int | None
     tolerance: float
     metric: str
@@ -129,21 +139,20 @@ def _answer(folder: Folder) -> Answer | None:
 
 
 def _winner(values: Mapping[str, Any]) -> Winner:
-    valid, test = (
-        Spread(_number(values[name], "mean"), _number(values[name], "deviation"), int(_number(values[name], "count")))
-        for name in ("valid", "test")
-    )
-    fields = dict(values["fields"])
     return Winner(
         str(values["key"]),
         bool(values["dense"]),
-        fields,
+        dict(values["fields"]),
         _number(values, "sparsity"),
-        _number(values["bytes"], "mean") if "bytes" in values else None,
-        valid,
-        test,
+        _spread(values["bytes"]) if "bytes" in values else None,
+        _spread(values["valid"]),
+        _spread(values["test"]),
         bool(values["matches"]),
     )
+
+
+def _spread(values: Mapping[str, Any]) -> Spread:
+    return Spread(_number(values, "mean"), _number(values, "deviation"), int(_number(values, "count")))
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:

@@ -13,8 +13,8 @@ _LONGEST = 200  # of a value from a file
 
 def paragraphs(text: str) -> list[list[tuple[str, bool]]]:
     """The paragraphs of a text; each is a list of parts, with whether they are code."""
-    found = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
-    return [parts(paragraph) for paragraph in found if paragraph]
+    texts = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
+    return [parts(paragraph) for paragraph in texts if paragraph]
 
 
 def parts(text: str) -> list[tuple[str, bool]]:
@@ -32,8 +32,8 @@ def cell_text(cell: str | Cell) -> str:
 
 def legend(table: Table) -> str:
     """The meaning of the signs in a table; empty if it has none."""
-    found = {cell.kind for row in table.rows for cell in row if isinstance(cell, Cell)}
-    return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in found)
+    kinds = {cell.kind for row in table.rows for cell in row if isinstance(cell, Cell)}
+    return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in kinds)
 
 
 def shown(value: Any) -> str:
