@@ -134,7 +134,7 @@ def test_another_graph_with_other_classes_and_as_many_features(store: Path) -> N
 def test_of_a_run_its_ticket_or_dense_network_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command line, from end to end."""
     monkeypatch.chdir(tmp_path)
-    options = ["--run.epochs", "2", "--model.width", "16", "--log.no-tensorboard", "--log.no-progress"]
+    options = ["--run.epochs", "2", "--model.width", "16", "--log.to", "--log.no-progress"]
     for method in ("ugts", "dense"):
         main(["train", "--preset", "digits", *options, "--run.folder", method, "--supermask.method", method])
         main(["predict", method, "--out", f"{method}.parquet"])

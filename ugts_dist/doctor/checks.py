@@ -189,7 +189,7 @@ def training(device: str) -> str:
     place = torch.device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    changes = {"supermask.sparsity": _SPARSITY, "run.epochs": _EPOCHS, "log.tensorboard": False}
+    changes = {"supermask.sparsity": _SPARSITY, "run.epochs": _EPOCHS, "log.to": []}
     own = {"run.device": place.type, "run.folder": f"run-{place.type}"}
     result, folder = run(load_preset("digits").replace(changes | own), Ranks(device=place))
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

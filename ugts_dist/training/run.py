@@ -31,6 +31,7 @@ from ugts_dist.graphs.classes import labels_of
 from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
+from ugts_dist.loggers import refuse_missing
 from ugts_dist.tasks import make_task
 from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
@@ -150,6 +151,8 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
     """The data, after a check that they fit the configuration and the ranks."""
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
+    if ranks.is_main:
+        refuse_missing(config.log.to)
     data = load_data(config)
     task = make_task(data, config)
     task.check(config, ranks)
