@@ -74,9 +74,9 @@ def predict(args: Sequence[str]) -> None:
     from ugts_dist.tickets.predict import predict as write
 
     with ranks_from_environment(options.device, options.timeout) as ranks:
-        rows = write(options, ranks)
+        done = write(options, ranks)
     if ranks.is_main:
-        say(f"{options.out}: {rows:,} rows")
+        say(f"{options.out}: {done.rows:,} rows{f', {done.accuracy}' if done.accuracy else ''}")
 
 
 def ticket(args: Sequence[str]) -> None:

@@ -21,6 +21,8 @@ from ugts_dist.config_limits import (
     require_count,
     require_scale,
 )
+from ugts_dist.errors import refuse_unknown
+from ugts_dist.loggers import LOGGERS
 
 PLACE = "a file or folder of this machine"
 Place = Annotated[str, PLACE]
@@ -33,8 +35,9 @@ class DataConfig:
 
     name: str = "digits"
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin,
-    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (graph labels); a name
-    given to `ugts prepare`, such as ogbn-arxiv or products-like; or a store's path."""
+    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molbbbp, ogbg-molhiv (labels of
+    whole graphs), ogbg-molesol, ogbg-molfreesolv (targets of whole graphs); a name given to `ugts prepare`, such as
+    ogbn-arxiv or products-like; or a store's path."""
     root: Place = ""
     """Folder of the raw files, which are only read. Empty: $UGTS_DATA; if that is not set, a download into
     ~/.cache/ugts_dist/data."""
@@ -49,6 +52,9 @@ class DataConfig:
     features, especially in different units; the saved network keeps both numbers for other graphs.
     standardize-raw: the same after none. For each of these, prepared graphs take a copy of the features in the memory
     of each process, but not for auto and none."""
+    edge_weights: Literal["use", "ignore"] = "use"
+    """Weights of the edges, if the graph has any. use: model.arch gcn puts them into its adjacency matrix; other
+    architectures are refused. ignore: the graph is used as one without weights."""
     feature_noise: float = 0.0
     """Fraction of the nodes without a training label whose features are replaced by Bernoulli(0.5) noise."""
     edge_noise: float = 0.0
@@ -96,6 +102,11 @@ class ModelConfig:
     dropedge: random directed edges."""
     graph_dropout_rate: float = 0.2
     """Fraction of the nodes or edges that is left out."""
+
+    @property
+    def reads_edge_weights(self) -> bool:
+        """Whether the layers use the weights of edges, as PyG's do."""
+        return self.arch not in ("gin", "gin-paper", "gat", "sage")
 
     def __post_init__(self) -> None:
         require_count("model.depth", self.depth, 1, MAX_DEPTH)
@@ -239,8 +250,14 @@ class LogConfig:
     """Show progress on standard error: a bar on a terminal, lines elsewhere."""
     every_seconds: float = 30.0
     """Least number of seconds between these lines. 0: a line for each evaluated epoch."""
-    tensorboard: bool = True
-    """Write TensorBoard events to the run folder."""
+    to: tuple[str, ...] = ("tensorboard",)
+    """Loggers, any number of tensorboard (events in the run folder), wandb and mlflow, which are extras to install:
+    pip install "ugts_dist[wandb,mlflow]". Without a value: none. metrics.jsonl is always written."""
+    project: str = "ugts_dist"
+    """Project of Weights & Biases, and experiment of MLflow."""
 
     def __post_init__(self) -> None:
+        refuse_unknown(self.to, LOGGERS, "log.to: unknown logger")
+        require(len(set(self.to)) == len(self.to), "log.to", list(self.to), "each logger once")
+        require(bool(self.project.strip()), "log.project", repr(self.project), "a name")
         require(0 <= self.every_seconds < math.inf, "log.every_seconds", self.every_seconds, "0 or more")

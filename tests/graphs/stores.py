@@ -32,6 +32,10 @@ def assert_equal(graph: Graph, wanted: Graph) -> None:
         a, b = getattr(graph, array), getattr(wanted, array)
         assert a.dtype == b.dtype, array
         assert torch.equal(a, b), array
+    for array in ("edge_weight", "edge_attr"):
+        a, b = getattr(graph, array), getattr(wanted, array)
+        assert (a is None) == (b is None), array
+        assert a is None or (a.dtype == b.dtype and torch.equal(a, b)), array
     assert graph.num_classes == wanted.num_classes
 
 

@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, raw, tables
+from ugts_dist.graphs import catalogue, raw_edges, tables
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.prepare import prepare
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -81,8 +81,8 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     files = write_parts(tmp_path, parts, ".csv")
     make(tmp_path / "large", files, row_normalize="yes")
     monkeypatch.setattr(tables, "BLOCK_BYTES", 512)
-    monkeypatch.setattr(raw, "LEAST_MEMORY", 4096)
-    monkeypatch.setattr(raw, "MOST_MEMORY", 4096)
+    monkeypatch.setattr(raw_edges, "LEAST_MEMORY", 4096)
+    monkeypatch.setattr(raw_edges, "MOST_MEMORY", 4096)
     make(tmp_path / "small", files, row_normalize="yes")
     for path in [tmp_path / "large" / META, *(tmp_path / "large").glob("*.npy")]:
         assert path.read_bytes() == (tmp_path / "small" / path.name).read_bytes(), path.name
@@ -209,7 +209,7 @@ def _until_neighbours(folder: str, files: Mapping[str, Any], sender: Connection)
         sender.send("in the middle")
         signal.pause()
 
-    EdgeSorter.neighbours = stop  # type: ignore[method-assign]
+    EdgeSorter.edges = stop  # type: ignore[method-assign]
     prepare(PrepareOptions("mine", out=folder, **files))
 
 

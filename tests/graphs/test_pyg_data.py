@@ -90,14 +90,6 @@ def test_layout_of_pyg_1(tmp_path: Path) -> None:
     assert_equal(make(tmp_path / "out", saved(tmp_path, old)), expected(parts))
 
 
-def test_edge_attributes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = data_of(random_parts(60, 400))
-    data.edge_attr = torch.ones(400, 2)
-    files = saved(tmp_path, data)
-    make(tmp_path / "out", files)
-    assert f"prepare mine: {files['data']}: edge_attr not used: edges have no weights" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
 def test_several_splits(tmp_path: Path, dtype: torch.dtype) -> None:
     """A mask with one axis beside others with two holds for every split."""

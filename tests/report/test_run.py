@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "batch.fan_out": [],
             "optim.lr": 0.05,
             "run.epochs": EPOCHS,
-            "log.tensorboard": False,
+            "log.to": [],
             "log.progress": False,
         }
     )

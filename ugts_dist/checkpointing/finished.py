@@ -63,7 +63,7 @@ class _Checksums:
         data = config.data
         if data.name in molecules.FOLDERS:
             return DataChecksum.of(load_data(config))
-        place = (data.name, data.root, data.split, data.features in RAW)
+        place = (data.name, data.root, data.split, data.features in RAW, data.edge_weights)
         if self._graph is None or self._graph[0] != place:
             self._graph = (place, with_digests(load_undisturbed(config)))
         return DataChecksum.of(disturbed(self._graph[1], config)[0])

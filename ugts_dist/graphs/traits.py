@@ -23,6 +23,7 @@ class Traits:
     num_known_edges: edges between training nodes; of a sample of nodes if there are many.
     homophily: how much the labels at the ends of an edge between training nodes agree beyond chance: 1 always, 0 as
         random labels (Platonov et al. 2023, adjusted homophily); 0 without such edges.
+    weighted: whether edges have weights.
     """
 
     num_nodes: int
@@ -34,6 +35,7 @@ class Traits:
     varies: bool
     num_known_edges: int
     homophily: float
+    weighted: bool = False
 
     @property
     def labels_a_feature(self) -> float:
@@ -55,6 +57,7 @@ class Traits:
             varies=bool((some != some[0]).any()),
             num_known_edges=own.numel(),
             homophily=_homophily(own, theirs),
+            weighted=graph.edge_weight is not None,
         )
 
 

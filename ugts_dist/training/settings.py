@@ -93,8 +93,11 @@ def _features(traits: Traits) -> Iterator[Choice]:
 
 
 def _architecture(traits: Traits) -> Iterator[Choice]:
-    """If neighbours say little about a node's class, a layer has to distinguish the node from them."""
-    if traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
+    """If neighbours say little about a node's class, a layer has to distinguish the node from them.
+
+    With edge weights the rule is left out: gcn alone reads them.
+    """
+    if not traits.weighted and traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
         yield Choice("model.arch", "sage", f"homophily of the training labels is {traits.homophily:.2f}")
 
 
