@@ -86,8 +86,10 @@ def measure(cells: Sequence[Cell], args: argparse.Namespace) -> dict[Cell, Measu
     if not args.only_finished:
         todo = [config for group in configs.values() for config in group]
         run_grid(todo, args.store, args.workers, title=f"{len(todo)} runs")
-    found = {cell: [finished(config, args.store) for config in group] for cell, group in configs.items()}
-    return {cell: Measured(cell, [r for r in results if r is not None], args.seeds) for cell, results in found.items()}
+    by_cell = {cell: [finished(config, args.store) for config in group] for cell, group in configs.items()}
+    return {
+        cell: Measured(cell, [r for r in results if r is not None], args.seeds) for cell, results in by_cell.items()
+    }
 
 
 def sweep(args: argparse.Namespace) -> None:

@@ -76,8 +76,8 @@ def main() -> None:
         for_each(task, todo, options.store, options.workers, f"{len(todo)} cells")
     measured = []
     for cell in grid:
-        found = [(seed, measured_files.known(cell.config(seed), options.store, settings)) for seed in options.seeds]
-        for seed, points in found:
+        files = [(seed, measured_files.known(cell.config(seed), options.store, settings)) for seed in options.seeds]
+        for seed, points in files:
             shown = {key: value for key, value in cell.changes.items() if key != "supermask.method"}
             measured += [bytes_report.Measured(cell.variant, json.dumps(shown), seed, point) for point in points or ()]
     bytes_report.write(RESULTS, options.name or options.preset, measured)

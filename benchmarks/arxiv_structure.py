@@ -29,14 +29,14 @@ from ugts_dist.training.run import run
 RESULTS = Path(__file__).parent / "results" / "arxiv_structure.json"
 COMMON = {
     "data.name": "arxiv-structure",
-    "data.standardize": True,
+    "data.features": "standardize",
     "batch.size": 1024,
     "batch.fan_out": [15, 10],
     "optim.schedule": "cosine",
     "run.epochs": 36,
     "run.evaluate_every": 6,
     "checkpoint.keep_last": 0,
-    "log.tensorboard": False,
+    "log.to": [],
 }
 DENSE = {"supermask.method": "dense", "optim.lr": 0.003, "model.width": 256}
 TICKET = {"optim.lr": 0.03, "supermask.ramp": 0.25, "supermask.weight_init": "balanced"}

@@ -25,7 +25,7 @@ from ugts_dist.spread import Spread
 from ugts_dist.training.run import run
 
 RESULTS = Path(__file__).parent / "results" / "gin_edge_popup.json"
-QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+QUIET = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 GRAPHS, SPARSITIES, TRIED, SEEDS = ("cora", "citeseer"), (0.9, 0.95, 0.99), range(3), range(5)
 
 Settings = dict[str, Any]
@@ -65,8 +65,8 @@ def measure(runs: Runs, graph: str, method: str, sparsity: float, settings: Sett
 
 def validation(runs: Runs, graph: str, method: str, sparsity: float, settings: Settings) -> float:
     """Mean over the seeds that choose; below all others where one is missing."""
-    found = [runs.get(key(graph, method, sparsity, settings, seed)) for seed in TRIED]
-    return statistics.mean(one["valid"] for one in found if one is not None) if all(found) else -1.0
+    figures = [runs.get(key(graph, method, sparsity, settings, seed)) for seed in TRIED]
+    return statistics.mean(one["valid"] for one in figures if one is not None) if all(figures) else -1.0
 
 
 def best(runs: Runs, graph: str, method: str, sparsity: float) -> Settings:
@@ -79,10 +79,10 @@ def table(runs: Runs) -> str:
         if any(validation(runs, graph, method, sparsity, settings) < 0 for settings in grid(method)):
             continue
         chosen = best(runs, graph, method, sparsity)
-        found = [runs[name] for seed in SEEDS if (name := key(graph, method, sparsity, chosen, seed)) in runs]
-        shown = [f"{Spread.of([100 * one[kind] for one in found]):.1f}" for kind in ("valid", "test")]
+        figures = [runs[name] for seed in SEEDS if (name := key(graph, method, sparsity, chosen, seed)) in runs]
+        shown = [f"{Spread.of([100 * one[kind] for one in figures]):.1f}" for kind in ("valid", "test")]
         said = ", ".join(f"{name.partition('.')[2]} {value:g}" for name, value in chosen.items())
-        lines.append(f"| {graph} | {sparsity} | {method} | {said} | {len(found)} | {shown[0]} | {shown[1]} |")
+        lines.append(f"| {graph} | {sparsity} | {method} | {said} | {len(figures)} | {shown[0]} | {shown[1]} |")
     return "\n".join(lines)
 
 

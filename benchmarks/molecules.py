@@ -92,8 +92,8 @@ def measure(data: str, args: argparse.Namespace) -> list[Measured]:
         run_grid(configs, args.store, args.workers, title=f"{data}, {len(configs)} runs")
     measured = []
     for cell in sorted(cells, key=lambda cell: -1.0 if cell.sparsity is None else cell.sparsity):
-        found = [finished(cell.config(seed), args.store) for seed in range(args.seeds)]
-        measured.append(Measured(cell, [result for result in found if result is not None]))
+        results = [finished(cell.config(seed), args.store) for seed in range(args.seeds)]
+        measured.append(Measured(cell, [result for result in results if result is not None]))
     return measured
 
 

@@ -45,12 +45,12 @@ def tuned(state: State, config: Config, task: Task[Any], ranks: Ranks, measure: 
             if name in masks:
                 value.mul_(masks[name])
 
-    best, found = measure.measure(model, zero)[0]["valid"], dict(state)
+    best, tensors = measure.measure(model, zero)[0]["valid"], dict(state)
     for epoch in range(config.run.epochs):
         training.epoch(epoch, 0.0, learning_rate(config, epoch), stay_zero)
         training.progress.next_epoch()
         valid = measure.measure(model, zero)[0]["valid"]
         if valid > best:
             best = valid
-            found = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    return found
+            tensors = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    return tensors

@@ -95,9 +95,9 @@ def write_record(record: RankRecord, folder: Path) -> None:
 
 def _fields(path: str) -> dict[str, int]:
     """The lines `Name:  number kB` of a file in /proc, in bytes."""
-    found = {}
+    fields = {}
     for line in Path(path).read_text().splitlines():
         words = line.split()
         if len(words) == 3 and words[2] == "kB":
-            found[words[0].rstrip(":")] = int(words[1]) * 1024
-    return found
+            fields[words[0].rstrip(":")] = int(words[1]) * 1024
+    return fields

@@ -83,11 +83,11 @@ def measure(cell: Cell, seed: int, store: Path) -> dict[str, Any]:
     config = cell.config(seed)
     # The number of ranks changes no batch, but the order of sums.
     store = store / f"{cell.ranks}-ranks"
-    found = finished(config, store)
-    if found is None:
+    result = finished(config, store)
+    if result is None:
         store.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=store))
-        write_text(folder / "run.toml", config.replace({"log.tensorboard": False, "log.progress": False}).to_toml())
+        write_text(folder / "run.toml", config.replace({"log.to": [], "log.progress": False}).to_toml())
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.ranks}"]
         program = [
             "-m",
@@ -101,9 +101,9 @@ def measure(cell: Cell, seed: int, store: Path) -> dict[str, Any]:
         subprocess.run([*launcher, *program], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         (folder / "run").rename(store / run_key(config))
         shutil.rmtree(folder)
-        found = finished(config, store)
-    assert found is not None
-    return found
+        result = finished(config, store)
+    assert result is not None
+    return result
 
 
 def table(cells: Sequence[Cell], results: Mapping[tuple[str, str], Sequence[dict[str, Any]]]) -> str:
@@ -116,12 +116,12 @@ def table(cells: Sequence[Cell], results: Mapping[tuple[str, str], Sequence[dict
     return "\n".join(lines) + "\n"
 
 
-def _text(found: Sequence[dict[str, Any]]) -> str:
-    if not found:
+def _text(results: Sequence[dict[str, Any]]) -> str:
+    if not results:
         return "not run"
-    test, valid = ([100 * float(result[name]) for result in found] for name in ("test", "valid"))
-    seconds = statistics.median(float(result["seconds"]) for result in found)
-    seeds = f"{len(found)} seed{'s' if len(found) > 1 else ''}"
+    test, valid = ([100 * float(result[name]) for result in results] for name in ("test", "valid"))
+    seconds = statistics.median(float(result["seconds"]) for result in results)
+    seeds = f"{len(results)} seed{'s' if len(results) > 1 else ''}"
     return f"{Spread.of(test):.1f} (validation {statistics.mean(valid):.1f}; {seeds}; {seconds:.0f} s)"
 
 
@@ -144,9 +144,9 @@ def main() -> None:
                 {
                     "row": row,
                     "column": column,
-                    "results": [{k: v for k, v in one.items() if k != "path"} for one in found],
+                    "results": [{k: v for k, v in one.items() if k != "path"} for one in of_cell],
                 }
-                for (row, column), found in results.items()
+                for (row, column), of_cell in results.items()
             ]
             write_text(RESULTS / f"sampled_{options.table}.json", json.dumps(kept, indent=1))
             write_text(RESULTS / f"sampled_{options.table}.md", table(cells, results))

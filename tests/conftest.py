@@ -18,7 +18,7 @@ from ugts_dist.terminal import log_to_stderr
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
-# A shell that runs the tests in the background ignores Ctrl-C for them; some press it.
+# A shell that runs the tests in the background ignores Ctrl-C for them; some tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,6 +33,6 @@ log_to_stderr()  # as the command line does
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """For the next test too, where this one sets another number."""
+    """Restore one thread for the next test, in case this one sets another number."""
     yield
     torch.set_num_threads(1)

@@ -83,19 +83,19 @@ def _room(name: str, path: Path) -> str:
 
 def table(checkout: Path) -> str:
     """The packages of a checkout, and their sum."""
-    found = rooms(checkout)
-    width = max(len(room.name) for room in found)
+    by_package = rooms(checkout)
+    width = max(len(room.name) for room in by_package)
     lines = [f"{'package':{width}} files lines longest  chain of imports"]
-    for room in found:
+    for room in by_package:
         chain = " > ".join(name.rpartition(".")[2] for name in room.chain)
         lines.append(f"{room.name:{width}} {room.files:5} {room.lines:5} {room.longest:7}  {len(room.chain)}: {chain}")
-    files, total = (sum(getattr(room, name) for room in found) for name in ("files", "lines"))
-    return "\n".join([*lines, f"{'all':{width}} {files:5} {total:5} {max(room.longest for room in found):7}"])
+    files, total = (sum(getattr(room, name) for room in by_package) for name in ("files", "lines"))
+    return "\n".join([*lines, f"{'all':{width}} {files:5} {total:5} {max(room.longest for room in by_package):7}"])
 
 
 def main() -> None:
-    here = Path(__file__).resolve().parent.parent
-    for checkout in (here, *map(Path, sys.argv[1:])):
+    root = Path(__file__).resolve().parent.parent
+    for checkout in (root, *map(Path, sys.argv[1:])):
         print(table(checkout), end="\n\n")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).parent.parent / "scripts/install.sh"
 
-# The file `torch` says which build is there, `index` which builds the package index has, the default one first.
+# The file `torch` names the installed build, `index` the builds of the package index, the default one first.
 _PIP = """#!/bin/sh
 cd "$(dirname "$0")/.."
 echo "$*" >>calls
@@ -26,7 +26,7 @@ cat "$(dirname "$0")/../torch"
 
 @dataclass
 class Environment:
-    """A virtual environment that is there already, on a machine with or without a GPU."""
+    """An existing virtual environment, on a machine with or without a GPU."""
 
     folder: Path
     gpu: bool
@@ -38,15 +38,15 @@ class Environment:
 
     @property
     def torch(self) -> str:
-        """The build that is there; empty: none."""
+        """The installed build; empty: none."""
         file = self.folder / "torch"
         return file.read_text().strip() if file.exists() else ""
 
 
-def environment(folder: Path, there: str, index: str, gpu: bool = False) -> Environment:
+def environment(folder: Path, installed: str, index: str, gpu: bool = False) -> Environment:
     (folder / "index").write_text("\n".join(index.split()) + "\n")
-    if there:
-        (folder / "torch").write_text(there)
+    if installed:
+        (folder / "torch").write_text(installed)
     for name, text in (("bin/pip", _PIP), ("bin/python", _PYTHON), ("driver/nvidia-smi", "#!/bin/sh\n")):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)

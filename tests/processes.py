@@ -18,26 +18,26 @@ import torch.distributed as dist
 
 R = TypeVar("R")
 
-# Ranks are forked from one clean process that has imported what is slow; it has no threads and no autograd engine.
-# Where there are GPUs it imports nothing: once an import has asked for them, CUDA does not start in a fork.
+# Ranks are forked from one clean process that has done the slow imports; it has no threads and no autograd engine.
+# With GPUs it imports nothing: after an import has looked for them, CUDA does not start in a fork.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _SLOW_IMPORTS = ["torch", "torch.distributed", "ugts_dist.training.run", "hypothesis", "pytest"]
 _CONTEXT.set_forkserver_preload([] if torch.cuda.device_count() else _SLOW_IMPORTS)
 
 
 class RankError(RuntimeError):
-    """A rank raised, died or did not end in time; the message has the traceback of every rank that told one."""
+    """A rank raised, died or did not end in time; the message has all known tracebacks."""
 
 
 def spawn(world_size: int, fn: Callable[..., R], *args: Any, timeout: float = 120.0) -> list[R]:
     """Run `fn(rank, *args)` on `world_size` new processes in a gloo process group, each with one thread.
 
-    `fn` must be defined at the top of a module; arguments and results are pickled. The ranks meet by way of a file,
+    `fn` must be defined at the top of a module; arguments and results are pickled. The ranks meet through a file,
     so that no port can be taken.
 
     Returns: the results, by rank.
 
-    Raises: RankError, after every process has ended, where a rank fails or `timeout` seconds pass.
+    Raises: RankError, after every process has ended, if a rank fails or `timeout` seconds pass.
     """
     work = pickle.dumps((fn, args))
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def spawn(world_size: int, fn: Callable[..., R], *args: Any, timeout: float = 12
 
 
 def _collect(ranks: dict[Connection, int], timeout: float) -> list[Any]:
-    """Every rank's result. `ranks` loses those that told one, and is empty only where all did."""
+    """Every rank's result. Ranks that return one are removed from `ranks`."""
     results: dict[int, Any] = {}
     errors: dict[int, str] = {}
     deadline = time.monotonic() + timeout
@@ -82,7 +82,7 @@ def _collect(ranks: dict[Connection, int], timeout: float) -> list[Any]:
                 results[rank] = value
             else:
                 errors[rank] = value
-                deadline = min(deadline, time.monotonic() + 1.0)  # the others may tell more, or hang
+                deadline = min(deadline, time.monotonic() + 1.0)  # the others may report more, or hang
     if errors:
         raise RankError("\n".join(f"rank {rank}: {errors[rank]}" for rank in sorted(errors)))
     if ranks:
@@ -98,7 +98,7 @@ def _rank(rank: int, world_size: int, meet: str, work: bytes, sender: Connection
             init_method=f"file://{meet}",
             rank=rank,
             world_size=world_size,
-            timeout=timedelta(seconds=2.0 * timeout),  # whoever waits here learns of it first
+            timeout=timedelta(seconds=2.0 * timeout),  # the parent's own timeout comes first
         )
         fn, args = pickle.loads(work)
         message = pickle.dumps((True, fn(rank, *args)))

@@ -25,14 +25,14 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_public_names_are_listed_before_their_first_use() -> None:
-    """In a process of its own: a name that was used is listed anyway."""
+    """In its own process, because used names are listed anyway."""
     code = "import sys, ugts_dist; print(*dir(ugts_dist)); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert {*ugts_dist.__all__, "__version__"} <= set(done.stdout.split())
 
 
 def test_a_ticket_of_pygs_own_gcn(tmp_path: Path) -> None:
-    """Two cliques, told apart by a search that never changes a weight; the ticket rebuilds the network."""
+    """A search that never changes a weight distinguishes two cliques; the ticket rebuilds the network."""
     torch.manual_seed(0)
     num_nodes, half = 24, 12
     pairs = torch.cartesian_prod(torch.arange(num_nodes), torch.arange(num_nodes))

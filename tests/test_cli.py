@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> Callable[..., str]:
-    """Run the program on a mistake; its one line of complaint, after the checks that all of them share."""
+    """Run the program on a mistake, and check what all complaints share. Returns the one line."""
 
     def run(*args: str) -> str:
         before = sorted(folder.rglob("*"))
@@ -56,7 +56,7 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> Callable[..., s
 
 
 def succeed(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
-    """Run the program; the lines that it printed."""
+    """Run the program. Returns the lines that it printed."""
     main(list(args))
     return capsys.readouterr().out.splitlines()
 
@@ -375,7 +375,7 @@ def test_options_override_a_preset(capsys: pytest.CaptureFixture[str], folder: P
 
 
 def test_a_dense_network_is_saved_and_evaluated(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    changes = ["--run.epochs", "2", "--model.width", "16", "--run.folder", "dense", "--log.no-tensorboard"]
+    changes = ["--run.epochs", "2", "--model.width", "16", "--run.folder", "dense", "--log.to"]
     succeed(capsys, "train", "--preset", "digits", "--supermask.method", "dense", *changes)
     result = json.loads((folder / "dense/result.json").read_text())
     assert succeed(capsys, "evaluate", "dense")[-1] == f"test accuracy {result['test']:.4f}"
@@ -385,7 +385,7 @@ def test_a_network_that_can_not_be_calibrated(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as stop:
         main(["train", "--preset", "digits", "--supermask.calibrate-at", "0.9999"])
     assert stop.value.code == 2
-    told = capsys.readouterr().err.splitlines()  # the folder, which is there by then and goes again, and why
+    told = capsys.readouterr().err.splitlines()  # the folder, which exists by then and is removed, and the reason
     assert len(told) == 2
     assert told[-1].startswith("ugts: calibration: ")
 
@@ -398,7 +398,7 @@ def test_a_ticket_of_the_library_has_no_configuration(refused: Callable[..., str
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["ticket", "--help"]])
 def test_a_reader_that_has_seen_enough_ends_it_without_a_word(args: list[str]) -> None:
-    """The reader is gone before the first line, as `head` is before the last one."""
+    """The reader ends before the first line, as `head` does before the last one."""
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "ugts_dist", *args]

@@ -26,7 +26,7 @@ OWN = options({part: f"{part}.csv" for part in ("edges", "features", "labels", "
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str], folder: Path) -> Callable[..., str]:
-    """Run the program on a mistake; the last line of what it says. No file is written."""
+    """Run the program on a mistake, which writes no file. Returns the last line of its output."""
 
     def files() -> set[Path]:
         return {path for path in folder.rglob("*") if not path.is_dir()}
@@ -79,7 +79,9 @@ def test_a_changed_store_is_told(refused: Callable[..., str], capsys: pytest.Cap
         ("ogbn-mag", "NAME: 'ogbn-mag' is not a dataset (did you mean ogbn-arxiv"),
         ("a/b --data graph.pt", "NAME: 'a/b'; allowed: a name for the graph"),
         (".. --verify", "NAME: '..'; allowed: a name for the graph"),
-        ("mine --edges edges.csv", "--features, --labels, --train, --valid, --test: not given; allowed: --edges, "),
+        ("mine --edges edges.csv", "--features: not given; allowed: --edges, "),
+        ("mine --edges edges.csv --train train.csv", "--features, --labels, --valid, --test: not given; allowed: "),
+        ("mine --edges edges.csv --features x.npy --num-classes 3", "--num-classes: not for a graph without --labels"),
         ("mine --edges edges.csv --split-random 60/20/20", "--features, --labels: not given; allowed: --edges, "),
         ("cora --split-random 60/20/20", "--split-random: not for the dataset cora"),
         ("arxiv-like --split-random 60/20/20", "--split-random: not for the synthetic arxiv-like"),

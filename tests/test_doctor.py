@@ -1,4 +1,4 @@
-"""What the doctor says, beside machines, packages, folders and failures whose state is known."""
+"""The doctor on machines, packages, folders and failures whose state is known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-# Checks in processes of their own
+# Checks in child processes
 
 
 CHECKS = """
@@ -263,7 +263,7 @@ def test_our_own_sampler_works() -> None:
 
 
 def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One raises as a library built for another torch does, the other kills the process that imports it."""
+    """One raises like a library built for another torch, the other kills the process that imports it."""
     linker = "OSError('libpyg.so: undefined symbol: _ZN3c10\\nand more')"
     write_package(tmp_path, "pyg-lib", f"raise OSError('Could not load this library') from {linker}")
     write_package(tmp_path, "torch-sparse", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
@@ -280,7 +280,7 @@ def test_a_back_end_that_does_not_load_is_told_with_the_reason(tmp_path: Path, m
 
 
 def test_the_weights_are_those_of_the_first_ticket() -> None:
-    """Those of each initialisation are compared with the first ticket's by the tests of the weights."""
+    """The tests of the weights compare those of each initialisation with the first ticket's."""
     assert checks.weights() == "5 initialisations have their fingerprint"
 
 

@@ -1,4 +1,4 @@
-"""A training whose numbers are no longer finite ends with a line about the learning rate, and keeps what it had."""
+"""A training whose numbers are no longer finite ends with a line about the learning rate, and keeps its files."""
 
 from __future__ import annotations
 

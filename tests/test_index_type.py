@@ -1,4 +1,4 @@
-"""The index type at its limit: real sizes where only counts matter, a lowered limit or no memory where arrays do."""
+"""The index type at its limit: real sizes if only counts matter, otherwise a lowered limit or no memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Pythons and which build of torch the installation takes; pip and the environment's Python are stubs."""
+"""Which Pythons and which build of torch the installation uses; pip and the environment's Python are stubs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ROOT = SCRIPT.parent.parent
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there", "index", "gpu", "taken"),
+    ("wanted", "installed", "index", "gpu", "taken"),
     [
         ("auto", "", "cuda cpu", False, "cpu"),
         ("auto", "", "cuda cpu", True, "cuda"),
         ("auto", "", "cuda", False, "cuda"),
-        ("auto", "cuda", "cuda cpu", False, "cuda"),  # what is there stays
+        ("auto", "cuda", "cuda cpu", False, "cuda"),  # the installed build stays
         ("auto", "cpu", "cuda cpu", True, "cpu"),
         ("cuda", "", "cuda cpu", False, "cuda"),
         ("cuda", "cpu", "cuda cpu", False, "cuda"),
@@ -30,14 +30,14 @@ ROOT = SCRIPT.parent.parent
     ],
 )
 def test_which_build_of_torch_is_taken(
-    tmp_path: Path, wanted: str, there: str, index: str, gpu: bool, taken: str
+    tmp_path: Path, wanted: str, installed: str, index: str, gpu: bool, taken: str
 ) -> None:
-    made = environment(tmp_path, there, index, gpu)
+    made = environment(tmp_path, installed, index, gpu)
     done = made.install(TORCH=wanted)
     assert done.returncode == 0, done.stderr
     assert made.torch == taken
     assert "--editable .[dev]" in (tmp_path / "calls").read_text().splitlines()[-1]
-    assert ("make install TORCH=cuda" in done.stdout) == (wanted == "auto" and not there and taken == "cpu")
+    assert ("make install TORCH=cuda" in done.stdout) == (wanted == "auto" and not installed and taken == "cpu")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_everything_that_names_the_pythons_names_the_same() -> None:
 
 
 def test_another_choice_of_torch_installs_again(tmp_path: Path) -> None:
-    """The stamp that says what is installed is one of the choice; asking make does not install anything."""
+    """Each choice has its own stamp; a dry run of make installs nothing."""
     (tmp_path / "stamps").mkdir()
 
     def would_install(torch: str) -> bool:

@@ -16,15 +16,15 @@ from ugts_dist.preset_list import PresetsOptions, preset_lines
 @pytest.fixture
 def groups() -> dict[str, dict[str, str]]:
     """The summary of each preset, by graph and name."""
-    found: dict[str, dict[str, str]] = {}
+    by_graph: dict[str, dict[str, str]] = {}
     for line in preset_lines(PresetsOptions()):
         if line.startswith("  "):
             name, _, summary = line.strip().partition(" ")
-            found[list(found)[-1]][name] = summary.strip()
+            by_graph[list(by_graph)[-1]][name] = summary.strip()
         else:
-            assert line not in found
-            found[line] = {}
-    return found
+            assert line not in by_graph
+            by_graph[line] = {}
+    return by_graph
 
 
 def test_every_preset_is_listed_once_under_its_graph(groups: dict[str, dict[str, str]]) -> None:

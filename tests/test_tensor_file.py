@@ -71,9 +71,9 @@ def test_every_type_and_shape_comes_back(dtype: torch.dtype, shape: tuple[int, .
     value = torch.randint(0, 2, shape).to(dtype)
     size = write_tensor_file(tmp_path / "a", {"x": value, "odd": torch.ones(3, dtype=torch.uint8)}, {}, "box")
     assert size == (tmp_path / "a").stat().st_size
-    header, found = read_tensor_file(tmp_path / "a", "box", WHAT)
+    header, read = read_tensor_file(tmp_path / "a", "box", WHAT)
     assert header == {}
-    assert same(found, {"x": value, "odd": torch.ones(3, dtype=torch.uint8)})
+    assert same(read, {"x": value, "odd": torch.ones(3, dtype=torch.uint8)})
 
 
 @FOLDER
@@ -101,9 +101,9 @@ def test_any_content_comes_back_and_is_what_safetensors_reads(
 ) -> None:
     tensors = {name: torch.from_numpy(value) for name, value in contents.items()}
     write_tensor_file(tmp_path / "a", tensors, header, "box")
-    found_header, found = read_tensor_file(tmp_path / "a", "box", WHAT)
-    assert found_header == header
-    assert same(found, tensors)
+    read_header, read = read_tensor_file(tmp_path / "a", "box", WHAT)
+    assert read_header == header
+    assert same(read, tensors)
     assert same(safetensors.torch.load_file(tmp_path / "a"), tensors)
     with safetensors.safe_open(tmp_path / "a", framework="pt") as file:
         assert list(file.metadata()) == ["box"]
@@ -120,15 +120,15 @@ def test_the_tensors_come_back_in_the_order_of_the_file(tmp_path: Path) -> None:
     write_tensor_file(tmp_path / "a", tensors, {}, "box")
     data = (tmp_path / "a").read_bytes()
     described = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
-    _, found = read_tensor_file(tmp_path / "a", "box", WHAT)
-    assert list(found) == [name for name in described if name != "__metadata__"]
+    _, read = read_tensor_file(tmp_path / "a", "box", WHAT)
+    assert list(read) == [name for name in described if name != "__metadata__"]
 
 
 def test_views_and_gradients_are_written_as_their_values(tmp_path: Path) -> None:
     whole = torch.arange(12.0).reshape(3, 4).requires_grad_()
     write_tensor_file(tmp_path / "a", {"t": whole.T, "s": whole[:, 1]}, {}, "box")
-    _, found = read_tensor_file(tmp_path / "a", "box", WHAT)
-    assert same(found, {"t": whole.detach().T, "s": whole.detach()[:, 1]})
+    _, read = read_tensor_file(tmp_path / "a", "box", WHAT)
+    assert same(read, {"t": whole.detach().T, "s": whole.detach()[:, 1]})
 
 
 def test_what_is_read_can_be_changed_and_the_file_stays(path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_file_above_the_limit_is_refused_unread(path: Path) -> None:
     size = path.stat().st_size
     read_tensor_file(path, "box", WHAT, size)
     assert f"allowed are 8 to {size - 1}" in refused(path, size - 1)
-    os.truncate(path, 2**40)  # a sparse file, which takes no room on the disk
+    os.truncate(path, 2**40)  # a sparse file, which takes no space on the disk
     refused(path)
 
 
@@ -196,7 +196,7 @@ def test_a_file_cut_short_while_it_is_read_is_refused(path: Path, monkeypatch: p
     def cut(descriptor: int) -> os.stat_result:
         status = fstat(descriptor)
         looks.append(descriptor)
-        if len(looks) == 2:  # the first one finds out that it is a regular file, the second one its size
+        if len(looks) == 2:  # the first call detects a regular file, the second its size
             os.truncate(path, 10**5)
         return status
 
@@ -434,7 +434,7 @@ def test_another_kind_of_file_is_refused(path: Path) -> None:
 
 
 def test_a_checksum_of_something_else_is_refused(path: Path) -> None:
-    """Each part of a file is held by the checksum: header, and name, type, shape and bytes of the tensors."""
+    """The checksum covers each part of a file: header, and name, type, shape and bytes of the tensors."""
     data = path.read_bytes()
     start = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:start])
@@ -456,18 +456,18 @@ def test_a_checksum_of_something_else_is_refused(path: Path) -> None:
 
 
 def test_files_are_read_and_written_in_threads(tmp_path: Path) -> None:
-    found: dict[int, Tensor] = {}
+    tensors: dict[int, Tensor] = {}
 
     def work(number: int) -> None:
         write_tensor_file(tmp_path / str(number), {"x": torch.full((1000,), number)}, {}, "box")
-        found[number] = read_tensor_file(tmp_path / str(number), "box", WHAT)[1]["x"]
+        tensors[number] = read_tensor_file(tmp_path / str(number), "box", WHAT)[1]["x"]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(found[number], torch.full((1000,), number)) for number in range(4))
+    assert all(torch.equal(tensors[number], torch.full((1000,), number)) for number in range(4))
 
 
 def test_a_header_is_refused_before_the_file_is_read(tmp_path: Path) -> None:

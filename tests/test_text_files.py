@@ -54,7 +54,7 @@ def test_numbers_are_bounded() -> None:
 
 
 def test_no_text_of_the_allowed_size_keeps_a_parser_busy() -> None:
-    """Keys of many parts take tomllib a time that grows with their square: some hours for these."""
+    """The time that tomllib takes for a key grows with the square of its parts: hours for these."""
     for text in (".".join("a" * 500_000) + " = 1", "[" + '"a" . ' * 100_000 + "b]", "ä." * 200_000 + "b = 1"):
         with pytest.raises(ValueError, match="nested too deeply"):
             parse_toml(text)
@@ -71,7 +71,7 @@ def test_what_acts_on_a_terminal_is_shown(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_who_uses_the_library_decides_what_becomes_of_its_lines() -> None:
-    """Without the command line only warnings are shown, as `logging` does where nothing is set up."""
+    """Without the command line only warnings are shown, as by an unconfigured `logging`."""
     program = (
         "import logging, sys\n"
         "if sys.argv[1] == 'redirected': logging.basicConfig(stream=sys.stdout, level=logging.INFO)\n"
@@ -94,6 +94,6 @@ def test_who_uses_the_library_decides_what_becomes_of_its_lines() -> None:
 def test_what_was_meant() -> None:
     known = ["supermask.initial-sparsity", "supermask.sparsity", "cora-gin", "cora-gcn", "train"]
     meant = {"--sparsity": "supermask.sparsity", "cora-gnc": "cora-gcn", "trian": "train", "CORA-GCN": "cora-gcn"}
-    for name, found in meant.items():
-        assert did_you_mean(name, known) == f" (did you mean {found}?)"
+    for name, suggestion in meant.items():
+        assert did_you_mean(name, known) == f" (did you mean {suggestion}?)"
     assert did_you_mean("something", known) == ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ugts_dist.report.search_files import Objective
 from ugts_dist.spread import Spread
 
-Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
 DIGITS = 3  # of compared sparsities: how exactly a target is met depends on the number of weights
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,8 @@ from tuning.space import Space, parse_space
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing.finished import refuse_other_data
 from ugts_dist.checkpointing.identity import settings_of
-from ugts_dist.checkpointing.result_file import read_result
+from ugts_dist.checkpointing.result_file import find_result
+from ugts_dist.checkpointing.run_folder import lock
 from ugts_dist.errors import InputError
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
 
@@ -71,12 +70,7 @@ class Manifest:
 
     def result(self, key: str) -> dict[str, Any] | None:
         """The result of a finished run, from its own folder; None if there is none."""
-        folder = self.runs / key
-        try:
-            result = read_result(folder)
-        except FileNotFoundError:
-            return None
-        return {**result, "path": str(folder / Path(result["path"]).name)}
+        return find_result(self.runs / key)
 
     def write(self) -> None:
         text = json.dumps({"space": self.space, "trials": self.trials}, indent=1)
@@ -94,20 +88,12 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
     """
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        opened = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise InputError(f"--storage: {folder} can't be written ({error.strerror})") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise InputError(f"{folder}: this search is run by {lock.read().strip() or 'another process'}") from None
-        except OSError:  # a file system without locks
-            pass
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
+    with opened as file:
+        if holder := lock(file):
+            raise InputError(f"{folder}: this search is run by {holder}")
         if (folder / "space.toml").exists():
             _refuse_another(folder, space)
         try:
@@ -135,20 +121,20 @@ def space_of(folder: Path) -> Space:
 
 
 def _refuse_another(folder: Path, space: Space) -> None:
-    there = space_of(folder)
-    if there.hash != space.hash:
+    known = space_of(folder)
+    if known.hash != space.hash:
         raise InputError(
-            f"{folder}: a search of another space than {space.source} ({_difference(there, space)}); "
+            f"{folder}: a search of another space than {space.source} ({_difference(known, space)}); "
             f"allowed are that space or another --name"
         )
 
 
-def _difference(there: Space, here: Space) -> str:
+def _difference(before: Space, current: Space) -> str:
     """The first difference, as a text."""
     for name, was, now in (
-        ("base", there.tickets.base.determining(), here.tickets.base.determining()),
-        ("fields", there.tickets.to_plain(), here.tickets.to_plain()),
-        ("search", there.search.to_dict(), here.search.to_dict()),
+        ("base", before.tickets.base.determining(), current.tickets.base.determining()),
+        ("fields", before.tickets.to_plain(), current.tickets.to_plain()),
+        ("search", before.search.to_dict(), current.search.to_dict()),
     ):
         for key in (*was, *now):
             if was.get(key) != now.get(key):

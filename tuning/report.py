@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tuning.answer import Objective, Point, front
+from tuning.answer import Point, front
 from tuning.plan import shown
-from tuning.results import Answer, Winner
+from tuning.results import Answer
 from ugts_dist.atomic import write_file
 from ugts_dist.console import new_table, output, plain
 from ugts_dist.plots import new_plot, png
-from ugts_dist.report.search_files import BEST
+from ugts_dist.report.search_files import BEST, Objective
 from ugts_dist.terminal import say
 
 
@@ -84,7 +84,8 @@ def plot(answer: Answer, name: str, path: Path) -> None:
         axes.axhline(valid.mean, color="black", linestyle="--", label="trained dense")
         axes.axhspan(valid.mean - answer.tolerance, valid.mean, color="black", alpha=0.1, label="matching")
     for winner in answer.winners:
-        _errorbar(axes, winner, objective)
+        figures = _columns([winner.point], objective)
+        axes.errorbar(*figures, [winner.valid.deviation], marker="o", color="C0", capsize=3)
     if answer.best is not None:
         best = _columns([answer.winners[answer.best].point], objective)
         axes.plot(*best, "*", color="C3", markersize=14, label=f"{BEST[objective]} matching ticket")
@@ -93,11 +94,6 @@ def plot(answer: Answer, name: str, path: Path) -> None:
     axes.set(title=name, xscale="linear" if is_sparsity else "log")
     axes.legend(fontsize="small", loc="lower left" if is_sparsity else "lower right")
     write_file(path, png(figure))
-
-
-def _errorbar(axes: object, winner: Winner, objective: Objective) -> None:
-    figures = _columns([winner.point], objective)
-    axes.errorbar(*figures, [winner.valid.deviation], marker="o", color="C0", capsize=3)  # type: ignore[attr-defined]
 
 
 def _columns(points: list[Point], objective: Objective) -> tuple[list[float], list[float]]:

@@ -9,27 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuning.answer import Objective, Point, best_matching, front, matches, point_of, tolerance
+from tuning.answer import Point, best_matching, front, matches, point_of, tolerance
 from tuning.manifest import Manifest
 from tuning.plan import Trial
 from tuning.search import Outcome
 from tuning.space import Space
 from ugts_dist.atomic import write_file, write_text
+from ugts_dist.report import search_files
 from ugts_dist.spread import Spread
 
 
 @dataclass(frozen=True)
-class Winner:
+class Winner(search_files.Winner):
     """A point of the front, or the dense network, over its seeds."""
 
-    key: str
-    dense: bool
-    fields: dict[str, Any]
-    sparsity: float
     bytes: Spread
-    valid: Spread
-    test: Spread
-    matches: bool
 
     @property
     def point(self) -> Point:
@@ -38,31 +32,18 @@ class Winner:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer of a search.
+class Answer(search_files.Answer):
+    """The answer with all points.
 
     Attributes:
-        objective: the second objective beside accuracy.
-        dense: the best trained dense network, if there is one.
-        winners: the front, sparsest or smallest first.
-        best: the index of the sparsest or smallest matching ticket among the winners.
-        tolerance: how much lower than the dense network's its validation metric may be.
         points: every finished ticket, for the plot.
-        metric: its name.
         trials: counts by state.
     """
 
-    objective: Objective
     dense: Winner | None
     winners: list[Winner]
-    best: int | None
-    tolerance: float
     points: list[Point]
-    metric: str
     trials: dict[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
@@ -85,8 +66,8 @@ def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
         tickets,
         best,
         0.0 if dense is None else tolerance(dense.valid, margin),
-        points,
         results[0]["metric"],
+        points,
         {state: states.count(state) for state in sorted({*states})},
     )
 
@@ -95,7 +76,7 @@ def write_results(answer: Answer, outcome: Outcome, space: Space, manifest: Mani
     """`results.parquet`, `answer.json`, `best.toml` and the winning tickets, in the search's folder."""
     folder = manifest.folder
     _write_parquet(folder / "results.parquet", outcome, manifest, answer.objective)
-    write_text(folder / "answer.json", json.dumps(answer.to_dict(), indent=1))
+    write_text(folder / "answer.json", json.dumps(asdict(answer), indent=1))
     tickets = folder / "tickets"
     shutil.rmtree(tickets, ignore_errors=True)
     tickets.mkdir()
@@ -141,7 +122,7 @@ def _path(manifest: Manifest, run: Trial) -> Path:
     return Path(str((manifest.result(run.key) or {})["path"]))
 
 
-def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, objective: Objective) -> None:
+def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, objective: search_files.Objective) -> None:
     """Write a row for each run, with the test metric for winners only."""
     import pyarrow as pa
     import pyarrow.parquet as pq

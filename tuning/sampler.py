@@ -42,7 +42,7 @@ class ParetoSampler(Searcher):
         )
         self._asked: dict[str, Any] = {}
         self.trials: dict[str, Trial] = {}
-        self.told = 0
+        self.num_known = 0
         self._tell_known()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -93,7 +93,7 @@ class ParetoSampler(Searcher):
             result = self._manifest.result(key)
             if trial.key == key:
                 self.trials[key] = trial
-                self.told += 1
+                self.num_known += 1
                 if result is not None:
                     values = self._objectives(point_of(result))
                     self._study.add_trial(

@@ -20,7 +20,7 @@ from tuning.scheduler import AshaBySparsity
 from tuning.space import Space
 from tuning.view import View
 from tuning.watcher import Watcher, key_of
-from tuning.work import run_here, run_on_workers, settings_of
+from tuning.work import run_here, run_on_workers
 from ugts_dist.errors import InputError
 from ugts_dist.spread import Spread
 
@@ -141,7 +141,7 @@ class Search:
         sampler = ParetoSampler(self._space, self._manifest, self._settings)
         over = {key: self._manifest.state(key) for key in sampler.trials}
         self._show_stage("trials", list(sampler.trials.values()), over)
-        missing = self._space.search.trials - sampler.told
+        missing = self._space.search.trials - sampler.num_known
         if missing > 0:
             self._fit({}, sampler.trials, self._scheduler(sampler.trials.values()), sampler, missing)
         return list(sampler.trials.values())
@@ -193,13 +193,10 @@ class Search:
         return scheduler
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
-        search = self._space.search
-        config = trial.run_config(self._manifest.runs.absolute())
-        ray = self._ray / "workers"
-        settings: dict[str, Any] = settings_of(
-            config, trial.key, ray, search.workers, search.cpus, search.gpus, search.failures
-        )
-        return settings
+        """The argument of the trainables, as plain values."""
+        config, search = trial.run_config(self._manifest.runs.absolute()), self._space.search
+        shared = {name: getattr(search, name) for name in ("workers", "cpus", "gpus", "failures")}
+        return {"key": trial.key, "config": config.to_dict(), "ray": str(self._ray / "workers"), **shared}
 
     def _finished(self, trial: Trial) -> bool:
         return self._manifest.state(trial.key) == "finished"

@@ -90,13 +90,13 @@ class View:
             self._rows[trial.key] = self._progress.add_task(label, total=trial.config.run.epochs, note="")
         self._show_whole()
 
-    def epoch(self, key: str, told: dict[str, Any]) -> None:
+    def epoch(self, key: str, metrics: dict[str, Any]) -> None:
         """Show an evaluated epoch of a trial."""
-        self._status.done[key] = told["epoch"] + 1
+        self._status.done[key] = metrics["epoch"] + 1
         if key in self._rows:
             metric = "validation" if self._is_wide else "valid"
-            text = f"sparsity {told['sparsity']:.3f}  {metric} {told['valid']:.3f}"
-            self._progress.update(self._rows[key], completed=told["epoch"] + 1, note=text)
+            text = f"sparsity {metrics['sparsity']:.3f}  {metric} {metrics['valid']:.3f}"
+            self._progress.update(self._rows[key], completed=metrics["epoch"] + 1, note=text)
         self._show_whole()
 
     def end(self, key: str, state: str) -> None:

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config
@@ -126,16 +125,3 @@ def spaced(report: Report, seconds: float, clock: Callable[[], float] = time.mon
             last = clock()
 
     return report_spaced
-
-
-def settings_of(config: Config, key: str, ray_folder: Path, workers: int, cpus: int, gpus: float, failures: int) -> Any:
-    """The arguments of the trainables, as plain values."""
-    return {
-        "key": key,
-        "config": config.to_dict(),
-        "ray": str(ray_folder),
-        "workers": workers,
-        "cpus": cpus,
-        "gpus": gpus,
-        "failures": failures,
-    }

@@ -17,7 +17,8 @@ import tyro
 
 from ugts_dist.config import Config, flat, load_preset, load_toml
 from ugts_dist.config_factory import ARGS, parse_value
-from ugts_dist.config_names import RENAMED, current_fields, current_name, note_old_names
+from ugts_dist.config_features import FEATURES, SWITCHES, without_switches
+from ugts_dist.config_names import LISTS, RENAMED, current_name, note_old_names, refuse_both_names
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.help_text import ALL, EVERYDAY, description, registry, wrapped
 from ugts_dist.terminal import escaped
@@ -97,8 +98,9 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     """
     args, table = _split_table(_with_current_names(args))
     if args and not args[0].startswith("-"):
-        of_run = TrainArguments(**vars(config_of_run(Path(args[0])).replace(table)), rules=False)
-        return parse(TrainArguments, args[1:], "train", of_run)
+        of_run = config_of_run(Path(args[0])).replace(table)
+        options = _with_features(args[1:], of_run.data.features)
+        return parse(TrainArguments, options, "train", TrainArguments(**vars(of_run), rules=False))
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
@@ -114,6 +116,7 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     if chosen.factory and not base.model.factory:  # the network of a preset is replaced as a whole
         base = Config.from_dict(base.to_dict() | {"model": {"factory": chosen.factory}}, "")
     base = base.replace(table)
+    args = _with_features(args, base.data.features)
     shown = _escaped(base) if _asks_for_help(args) else base
     return parse(TrainArguments, args, "train", TrainArguments(**vars(shown), given=_given(args)))
 
@@ -134,13 +137,40 @@ def _base(preset: str, config: str, resume: str) -> Config:
 
 def _with_current_names(args: Sequence[str]) -> list[str]:
     """The arguments with the current names of renamed fields: `--batch.parts=2` is `--batch.micro-batches=2`."""
-    names = [_field_of(arg) for arg in args]
+    names = [_listed_by(arg) or _field_of(arg) for arg in args]
     note_old_names(names)
-    current_fields(dict.fromkeys(names))  # raises for a field under both names
-    return [
-        f"--{RENAMED[name].replace('_', '-')}{arg[len(name) + 2 :]}" if name in RENAMED else arg
-        for name, arg in zip(names, args, strict=True)
-    ]
+    refuse_both_names(names)
+    return [new for arg in args for new in _with_current_name(arg)]
+
+
+def _with_current_name(arg: str) -> list[str]:
+    """One argument; a switch that became a list is that list: `--log.no-tensorboard` is `--log.to` without a value."""
+    name, switch = _field_of(arg), _listed_by(arg)
+    if switch:
+        return [f"--{current_name(switch)}", *LISTS[switch][name == switch]]
+    return [f"--{RENAMED[name].replace('_', '-')}{arg[len(name) + 2 :]}"] if name in RENAMED else [arg]
+
+
+def _listed_by(arg: str) -> str:
+    """The field of a switch that became a list: "log.tensorboard" of `--log.no-tensorboard`; empty otherwise."""
+    name = _field_of(arg).replace(".no_", ".")
+    return name if name in LISTS else ""
+
+
+def _with_features(args: Sequence[str], base: str) -> list[str]:
+    """The arguments with `--data.features` in place of its old switches, such as `--data.no-row-normalize`.
+
+    `base` is `data.features` without these arguments.
+    """
+    fields = [_field_of(arg) for arg in args]
+    names = [field.replace(".no_", ".") for field in fields]
+    switches = [name in SWITCHES and "=" not in arg for name, arg in zip(names, args, strict=True)]
+    if not any(switches):
+        return list(args)
+    note_old_names(names)
+    given = {name: name == field for name, field in zip(names, fields, strict=True) if name in (*SWITCHES, FEATURES)}
+    features = without_switches(given, base)[FEATURES]
+    return [*(arg for arg, old in zip(args, switches, strict=True) if not old), f"--{FEATURES}={features}"]
 
 
 def _split_table(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from ugts_dist.config_limits import require
+from ugts_dist.config_limits import MAX_DEPTH, require, require_count
 from ugts_dist.errors import InputError
 
 Plain = int | float | bool | str
 FACTORY, ARGS = "model.factory", "model.args"
+_OF_OWN_NETWORKS = ("factory", "args", "depth")
 _KINDS = "a number, a text, true or false"
 _SIGNS = {"true": True, "True": True, "false": False, "False": False}
 
@@ -64,6 +65,15 @@ def check_factory(factory: str) -> None:
     is_module = all(part.isidentifier() for part in place.split("."))
     fits = name.isidentifier() and (is_module or place.endswith(".py"))
     require(fits, FACTORY, factory, "MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION")
+
+
+def check_own(model: Mapping[str, Any], built_in: Mapping[str, Any]) -> None:
+    """Raise InputError for fields of [model] that an own network can't have; `built_in` are the defaults."""
+    check_factory(model["factory"])
+    require_count("model.depth", model["depth"], 0, MAX_DEPTH)
+    for name, default in built_in.items():
+        allowed = f"{default} with model.factory, whose arguments are model.args"
+        require(model[name] == default or name in _OF_OWN_NETWORKS, f"model.{name}", model[name], allowed)
 
 
 def is_file(factory: str) -> bool:

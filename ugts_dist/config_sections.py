@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from ugts_dist.config_factory import Args, check_args, check_factory, title, without_folders
+from ugts_dist.config_factory import Args, check_args, check_own, title, without_folders
+from ugts_dist.config_features import Features
 from ugts_dist.config_limits import (
     MAX_COUNT,
     MAX_DEPTH,
@@ -21,6 +22,8 @@ from ugts_dist.config_limits import (
     require_count,
     require_scale,
 )
+from ugts_dist.errors import refuse_unknown
+from ugts_dist.loggers import LOGGERS
 
 PLACE = "a file or folder of this machine"
 Place = Annotated[str, PLACE]
@@ -33,8 +36,9 @@ class DataConfig:
 
     name: str = "digits"
     """Dataset: digits (embedded), cora, citeseer, pubmed, texas, cornell, wisconsin,
-    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molhiv (graph labels); a name
-    given to `ugts prepare`, such as ogbn-arxiv or products-like; or a store's path."""
+    amazon-computers, amazon-photo, coauthor-cs, coauthor-physics; ogbg-molbace, ogbg-molbbbp, ogbg-molhiv (labels of
+    whole graphs), ogbg-molesol, ogbg-molfreesolv (targets of whole graphs); a name given to `ugts prepare`, such as
+    ogbn-arxiv or products-like; or a store's path."""
     root: Place = ""
     """Folder of the raw files, which are only read. Empty: $UGTS_DATA; if that is not set, a download into
     ~/.cache/ugts_dist/data."""
@@ -42,13 +46,16 @@ class DataConfig:
     """Split number. texas, cornell, wisconsin: 0 to 9. Graphs without an official split: the seed of a random one.
     cora, citeseer, pubmed: 0 is the public split; any other number redraws training and validation nodes from the
     public two, for choosing settings, and keeps the test nodes."""
-    row_normalize: bool = True
-    """Divide each node's features by their sum if that exceeds 1 (PyG's NormalizeFeatures). Prepared graphs keep
-    their features."""
-    standardize: bool = False
-    """Scale each feature column to mean 0 and standard deviation 1 over all nodes. Useful for dense features,
-    especially in different units. Each process holds a copy of the features in memory. Predictions for another graph
-    use that graph's own means."""
+    features: Features = "auto"
+    """Scale of the features. auto: each node's features are divided by their sum if that exceeds 1 (PyG's
+    NormalizeFeatures), but prepared graphs keep theirs. row-normalize: for prepared graphs too. none: as in the files.
+    standardize: after auto, each column gets mean 0 and standard deviation 1 over all nodes, which suits dense
+    features, especially in different units; the saved network keeps both numbers for other graphs.
+    standardize-raw: the same after none. For each of these, prepared graphs take a copy of the features in the memory
+    of each process, but not for auto and none."""
+    edge_weights: Literal["use", "ignore"] = "use"
+    """Weights of the edges, if the graph has any. use: model.arch gcn puts them into its adjacency matrix; other
+    architectures are refused. ignore: the graph is used as one without weights."""
     feature_noise: float = 0.0
     """Fraction of the nodes without a training label whose features are replaced by Bernoulli(0.5) noise."""
     edge_noise: float = 0.0
@@ -104,10 +111,15 @@ class ModelConfig:
     args: Args = field(default_factory=dict)
     """Arguments of the factory: numbers, texts, true or false. One of them: --model.args.NAME VALUE."""
 
+    @property
+    def reads_edge_weights(self) -> bool:
+        """Whether the layers use the weights of edges, as PyG's do."""
+        return bool(self.factory) or self.arch not in ("gin", "gin-paper", "gat", "sage")
+
     def __post_init__(self) -> None:
         check_args(self.args)
         if self.factory:
-            self._check_own()
+            check_own(vars(self), vars(_BUILT_IN))
             return
         require(not self.args, "model.args", self.args, "nothing without model.factory")
         require_count("model.depth", self.depth, 1, MAX_DEPTH)
@@ -137,14 +149,6 @@ class ModelConfig:
         if self.depth == 1 and self.skip == "none":
             require(self.norm == "none", "model.norm", self.norm, "none for model.depth 1, which has no hidden layer")
 
-    def _check_own(self) -> None:
-        check_factory(self.factory)
-        require_count("model.depth", self.depth, 0, MAX_DEPTH)
-        for name, default in vars(_BUILT_IN).items():
-            value = getattr(self, name)
-            allowed = f"{default} with model.factory, whose arguments are model.args"
-            require(value == default or name in OF_OWN_NETWORKS, f"model.{name}", value, allowed)
-
     @property
     def title(self) -> str:
         """A short name of the architecture, to show."""
@@ -157,7 +161,6 @@ class ModelConfig:
         return f"{without_folders(self.factory) or self.arch} of depth {self.depth}{width}"
 
 
-OF_OWN_NETWORKS = ("factory", "args", "depth")
 _BUILT_IN = ModelConfig()
 
 
@@ -274,8 +277,14 @@ class LogConfig:
     """Show progress on standard error: a bar on a terminal, lines elsewhere."""
     every_seconds: float = 30.0
     """Least number of seconds between these lines. 0: a line for each evaluated epoch."""
-    tensorboard: bool = True
-    """Write TensorBoard events to the run folder."""
+    to: tuple[str, ...] = ("tensorboard",)
+    """Loggers, any number of tensorboard (events in the run folder), wandb and mlflow, which are extras to install:
+    pip install "ugts_dist[wandb,mlflow]". Without a value: none. metrics.jsonl is always written."""
+    project: str = "ugts_dist"
+    """Project of Weights & Biases, and experiment of MLflow."""
 
     def __post_init__(self) -> None:
+        refuse_unknown(self.to, LOGGERS, "log.to: unknown logger")
+        require(len(set(self.to)) == len(self.to), "log.to", list(self.to), "each logger once")
+        require(bool(self.project.strip()), "log.project", repr(self.project), "a name")
         require(0 <= self.every_seconds < math.inf, "log.every_seconds", self.every_seconds, "0 or more")

@@ -21,7 +21,7 @@ def load_classes(package: str, kind: type[Kind], names: Mapping[str, str]) -> di
 
 
 def _load(package: str, kind: type[Kind], name: str, label: str) -> type[Kind]:
-    found = getattr(import_module(f"{package}.{name.replace('-', '_')}"), label)
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise TypeError(f"{package}: {label} of {name!r} is {found!r}, allowed is a subclass of {kind.__name__}")
-    return found
+    loaded = getattr(import_module(f"{package}.{name.replace('-', '_')}"), label)
+    if not (isinstance(loaded, type) and issubclass(loaded, kind)):
+        raise TypeError(f"{package}: {label} of {name!r} is {loaded!r}, allowed is a subclass of {kind.__name__}")
+    return loaded

@@ -9,10 +9,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from ugts_dist.analysis.calibration import ece, ece_of, reliability
+from ugts_dist.analysis.calibration import calibration, error, reliability
 from ugts_dist.analysis.subject import open_subject
 from ugts_dist.distributed.ranks import Ranks
+
+
+def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """The error of predictions: `[n, num_classes]` and `[n]` -> 0 to 1."""
+    confidence, predicted = probabilities.max(1)
+    return error(reliability(confidence, predicted == labels, bins))
 
 
 def test_a_table_worked_out_by_hand() -> None:
@@ -31,8 +38,8 @@ def test_a_table_worked_out_by_hand() -> None:
 
 
 def test_a_probability_on_an_edge_is_in_the_bin_below() -> None:
-    found = reliability(torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64), torch.ones(4).bool(), 4)
-    assert [row.count for row in found] == [1, 1, 1, 1]
+    table = reliability(torch.tensor([0.25, 0.5, 0.75, 1.0], dtype=torch.float64), torch.ones(4).bool(), 4)
+    assert [row.count for row in table] == [1, 1, 1, 1]
 
 
 def test_perfect_and_worst() -> None:
@@ -61,5 +68,5 @@ def test_of_a_run(dense_run: Path) -> None:
     graph = subject.graph
     logits = subject.evaluator().logits(subject.model)
     expected = ece(logits[graph.test].double().softmax(1), graph.y[graph.test], 15)
-    assert ece_of(dense_run, Ranks()) == pytest.approx(expected, abs=1e-9)
+    assert error(calibration(subject)) == pytest.approx(expected, abs=1e-9)
     assert 0.0 < expected < 1.0

@@ -1,4 +1,4 @@
-"""Which nodes are shown, and that the map keeps neighbours together."""
+"""Which nodes are shown; the map keeps neighbours together."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def plain_copy(training: Trainer, settings: Config) -> nn.Module:
 
 
 def pyg_gradients(model: Any) -> dict[str, Tensor]:
-    """Of the mean training loss, by PyG's layers and their own names."""
+    """The gradients of the mean training loss by PyG's layers, under PyG's names."""
     graph, layers = planted_graph(), nn.ModuleList(plain_layer(conv) for conv in model.convs)
     x = graph.x
     for k, layer in enumerate(layers):
@@ -64,13 +64,13 @@ def pyg_gradients(model: Any) -> dict[str, Tensor]:
 def test_norms_are_those_of_pygs_layers(arch: str, method: str) -> None:
     settings = config(model__arch=arch, supermask__method=method, **FULL)
     training = trained(settings, 8)
-    found = found_norms(training, settings)
+    norms = found_norms(training, settings)
     plain = plain_copy(training, settings)
     squares = {"1": 0.0, "2": 0.0, "3": 0.0}
     for name, gradient in pyg_gradients(plain).items():
         weight = plain.get_parameter(f"convs.{name}")
         squares[str(int(name.split(".")[0]) + 1)] += float((gradient * (weight != 0)).square().sum())
-    assert found == pytest.approx({layer: square**0.5 for layer, square in squares.items()}, rel=1e-3)
+    assert norms == pytest.approx({layer: square**0.5 for layer, square in squares.items()}, rel=1e-3)
     masked = [bool((plain.get_parameter(name) == 0).any()) for name, _ in plain.named_parameters()]
     assert all(masked) == (method == "ugts")
 

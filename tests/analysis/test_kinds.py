@@ -12,7 +12,7 @@ from ugts_dist.analysis.kinds import ANALYSES
 
 
 def test_every_file_has_its_line() -> None:
-    """An analysis without its line would be known to nobody."""
+    """An analysis without its line would not be available."""
     files = {path.stem for path in Path(kinds.__path__[0]).glob("*.py")} - {"__init__"}
     assert files == {name.replace("-", "_") for name in ANALYSES}
 

@@ -23,25 +23,25 @@ SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5001, 1.0]), min_size=
 @given(SCORES, SCORES)
 def test_roc_auc_counts_pairs(negative: list[float], positive: list[float]) -> None:
     wins = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
-    found = roc_auc(torch.tensor(negative, dtype=torch.float64), torch.tensor(positive, dtype=torch.float64))
-    assert found == pytest.approx(wins / (len(positive) * len(negative)))
+    auc = roc_auc(torch.tensor(negative, dtype=torch.float64), torch.tensor(positive, dtype=torch.float64))
+    assert auc == pytest.approx(wins / (len(positive) * len(negative)))
 
 
 def test_left_out_test_nodes_are_the_positives(ticket_run: Path) -> None:
     subject = open_subject(ticket_run, Ranks())
-    found = detect(subject)
-    # The whole graph, whose labels the network never saw.
+    detection = detect(subject)
+    # The whole graph, with labels that the network never saw.
     truth = load_graph(config())
-    left_out = torch.isin(truth.y[truth.test], torch.tensor(found.classes))
+    left_out = torch.isin(truth.y[truth.test], torch.tensor(detection.classes))
     sure = subject.evaluator().logits(subject.model).double().softmax(1).amax(1)[truth.test]
-    assert len(found.classes) == 4
-    assert found.unknown.numel() == int(left_out.sum())
-    assert found.known.numel() == int((~left_out).sum())
-    torch.testing.assert_close(found.unknown, sure[left_out])
-    torch.testing.assert_close(found.known, sure[~left_out])
-    assert found.roc_auc == pytest.approx(roc_auc_score(left_out.numpy(), -sure.numpy()), abs=1e-9)
-    assert roc_auc_of(ticket_run, Ranks()) == found.roc_auc
-    assert found.roc_auc > 0.6
+    assert len(detection.classes) == 4
+    assert detection.unknown.numel() == int(left_out.sum())
+    assert detection.known.numel() == int((~left_out).sum())
+    torch.testing.assert_close(detection.unknown, sure[left_out])
+    torch.testing.assert_close(detection.known, sure[~left_out])
+    assert detection.roc_auc == pytest.approx(roc_auc_score(left_out.numpy(), -sure.numpy()), abs=1e-9)
+    assert roc_auc_of(ticket_run, Ranks()) == detection.roc_auc
+    assert detection.roc_auc > 0.6
 
 
 def test_a_run_that_knows_all_classes_is_refused(dense_run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Accuracy under noise against one that is put together by hand."""
+"""Accuracy under noise against one that is computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mean average distance against scikit-learn, all pairs one by one, and the code of those who proposed it."""
+"""Mean average distance against scikit-learn, a loop over all pairs, and the published code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ugts_dist.tasks import build_model
 
 
 def by_pairs(x: Tensor) -> float:
-    """Every pair on its own; two rows of zeros are the same, one has no direction in common with any other row."""
+    """Every pair on its own. Two rows of zeros are equal; a row of zeros has no direction in common with other rows."""
     rows = x.double().tolist()
     distances = []
     for i, a in enumerate(rows):
@@ -48,7 +48,7 @@ def test_mad_is_that_of_scikit_learn() -> None:
 
 
 def test_mad_is_that_of_its_authors() -> None:
-    """The published function, of which all distances but those of a node to itself differ from 0 here."""
+    """The published function; here all distances differ from 0, except those of a node to itself."""
     x = torch.rand(60, 8).numpy()
     distances = pairwise_distances(x, x, metric="cosine")
     np.fill_diagonal(distances, 0.0)
@@ -66,7 +66,7 @@ def test_the_ends_of_the_scale() -> None:
 
 
 def test_small_distances_are_not_lost() -> None:
-    """Of nearly equal rows, where a sum in float32 would give 0 or worse."""
+    """The rows are nearly equal: a sum in float32 would give 0 or worse."""
     angles = 1e-5 * torch.arange(2000, dtype=torch.float64) / 2000
     x = torch.stack([angles.cos(), angles.sin()], dim=1)
     differences = angles[:, None] - angles
@@ -86,7 +86,7 @@ def test_pieces_do_not_matter(rows: int, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_layers_have_their_names() -> None:
     graph = planted_graph()
     model = build_model(config(model__depth=3, batch__fan_out=[5, 5, 5]), graph)
-    found = mad_of_layers(Evaluator(graph, Ranks()), model, Ranks())
-    assert list(found) == ["1", "2", "logits"]
-    assert found["logits"] == pytest.approx(mad(Evaluator(graph, Ranks()).logits(model)), abs=1e-9)
-    assert found["1"] > found["2"] > 0.0
+    distances = mad_of_layers(Evaluator(graph, Ranks()), model, Ranks())
+    assert list(distances) == ["1", "2", "logits"]
+    assert distances["logits"] == pytest.approx(mad(Evaluator(graph, Ranks()).logits(model)), abs=1e-9)
+    assert distances["1"] > distances["2"] > 0.0

@@ -94,12 +94,12 @@ def _look(ranks: Ranks) -> dict[str, Any]:
 
 def test_ranks_share_the_work() -> None:
     alone = _look_as_rank(0, 1)
-    for found in spawn(2, _look_as_rank, 2):
-        assert found["mad"] == pytest.approx(alone["mad"], rel=1e-6)
-        assert found["outputs"] == pytest.approx(alone["outputs"], abs=1e-6)
-        assert found["gradients"] == pytest.approx(alone["gradients"], rel=1e-4)
-        assert found["roc_auc"] == pytest.approx(alone["roc_auc"], abs=1e-6)
-        assert found["bins"] == [pytest.approx(row, abs=1e-6) for row in alone["bins"]]
+    for of_rank in spawn(2, _look_as_rank, 2):
+        assert of_rank["mad"] == pytest.approx(alone["mad"], rel=1e-6)
+        assert of_rank["outputs"] == pytest.approx(alone["outputs"], abs=1e-6)
+        assert of_rank["gradients"] == pytest.approx(alone["gradients"], rel=1e-4)
+        assert of_rank["roc_auc"] == pytest.approx(alone["roc_auc"], abs=1e-6)
+        assert of_rank["bins"] == [pytest.approx(row, abs=1e-6) for row in alone["bins"]]
 
 
 def _observe_as_rank(rank: int, world_size: int) -> Any:

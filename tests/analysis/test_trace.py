@@ -1,4 +1,4 @@
-"""A look changes nothing of the training that it looks at."""
+"""Measuring a training does not change it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_is_seen_is_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None
     assert trace.sparsity == [schedule(epoch) for epoch in trace.epochs]
     assert trace.sparsity[0] == 0.0
     assert trace.sparsity[-1] == 0.9
-    # The last look, once more by hand: the network is still as it was then.
+    # The last measurement again, by hand: the network has not changed since.
     graph, method = load_graph(settings), made[0].method
     logits = Evaluator(graph, Ranks()).logits(method.model)  # type: ignore[arg-type]
     assert trace.mad[-1][1] == pytest.approx(mad(logits), rel=1e-6)

@@ -32,16 +32,16 @@ def there_and_back(folder: Path, state: dict[str, Tensor], values: small_dense.V
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.97])
 def test_float32_comes_back_bit_for_bit(tmp_path: Path, sparsity: float) -> None:
     state = pruning.pruned(network(), sparsity)
-    found = there_and_back(tmp_path, state, "float32")
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[name], state[name]) for name in state)
+    returned = there_and_back(tmp_path, state, "float32")
+    assert returned.keys() == state.keys()
+    assert all(torch.equal(returned[name], state[name]) for name in state)
 
 
 def test_float16_is_rounded_once(tmp_path: Path) -> None:
     state = network()
-    found = there_and_back(tmp_path, state, "float16")
-    assert all(torch.equal(found[name], state[name].half().float()) for name in ("a.weight", "att", "b.weight"))
-    assert torch.equal(found["mean"], state["mean"])
+    returned = there_and_back(tmp_path, state, "float16")
+    assert all(torch.equal(returned[name], state[name].half().float()) for name in ("a.weight", "att", "b.weight"))
+    assert torch.equal(returned["mean"], state["mean"])
 
 
 @pytest.mark.parametrize(("values", "top"), [("int8", 127), ("int4", 7)])
@@ -50,9 +50,9 @@ def test_integers_are_the_nearest_multiples_of_their_rows_scale(
     tmp_path: Path, values: small_dense.Values, top: int, sparsity: float
 ) -> None:
     state = pruning.pruned(network(), sparsity)
-    found = there_and_back(tmp_path, state, values)
+    returned = there_and_back(tmp_path, state, values)
     for name in ("a.weight", "att", "b.weight"):
-        for row, kept in zip(state[name].flatten(0, -2).numpy(), found[name].flatten(0, -2).numpy(), strict=True):
+        for row, kept in zip(state[name].flatten(0, -2).numpy(), returned[name].flatten(0, -2).numpy(), strict=True):
             scale = np.float32(np.float16(np.abs(row).max() / top))
             levels = np.arange(-top, top + 1) * scale
             nearest = levels[np.abs(row[:, None] - levels).argmin(axis=1)]
@@ -84,9 +84,9 @@ def test_coded_four_bits_take_little_more_than_their_entropy(tmp_path: Path, spr
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9])
 def test_the_least_magnitudes_of_all_layers_are_pruned(sparsity: float) -> None:
     state = network()
-    found = pruning.pruned(state, sparsity)
+    pruned = pruning.pruned(state, sparsity)
     every = np.sort(np.concatenate([state[n].abs().numpy().ravel() for n in ("a.weight", "att", "b.weight")]))
     limit = every[round(sparsity * len(every))] if sparsity else -math.inf
     for name in ("a.weight", "att", "b.weight"):
-        assert torch.equal(found[name], torch.where(state[name].abs() >= limit, state[name], 0.0))
-    assert torch.equal(found["mean"], state["mean"])
+        assert torch.equal(pruned[name], torch.where(state[name].abs() >= limit, state[name], 0.0))
+    assert torch.equal(pruned["mean"], state["mean"])

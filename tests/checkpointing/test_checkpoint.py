@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, and believed only where it is whole."""
+"""A checkpoint is whole or missing, and it is used only if it is whole."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def best(tmp_path: Path) -> Path:
 def test_what_is_written_is_read_again(tmp_path: Path, best: Path) -> None:
     path = write(tmp_path, STATE, tensors(), best)
     assert path == tmp_path / "checkpoints/step-00000017"
-    found = checkpoint.read(path)
-    assert dataclasses.replace(found, best_file="", best_sha256="") == STATE
+    read = checkpoint.read(path)
+    assert dataclasses.replace(read, best_file="", best_sha256="") == STATE
     for kind, group in tensors().items():
-        assert found.tensors[kind].keys() == group.keys()
-        assert all(torch.equal(found.tensors[kind][name], value) for name, value in group.items())
+        assert read.tensors[kind].keys() == group.keys()
+        assert all(torch.equal(read.tensors[kind][name], value) for name, value in group.items())
     # The files are what any reader of safetensors and JSON makes of them.
     plain = safetensors.torch.load_file(path / "scores.safetensors")
     assert torch.equal(plain["a"], tensors()["trained"]["a"])
@@ -74,10 +74,10 @@ def test_the_best_network_of_that_time_stays_with_it(tmp_path: Path, best: Path)
 
 def test_before_there_is_a_best_epoch(tmp_path: Path) -> None:
     state = dataclasses.replace(STATE, best=Best())
-    found = checkpoint.read(write(tmp_path, state, tensors(), None))
-    assert found.best.epoch == -1
-    assert math.isnan(found.best.test)
-    assert math.isnan(found.best.test_any)
+    read = checkpoint.read(write(tmp_path, state, tensors(), None))
+    assert read.best.epoch == -1
+    assert math.isnan(read.best.test)
+    assert math.isnan(read.best.test_any)
 
 
 def at_step(epoch: int, step: int, **changes: Any) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Which folder a run takes where it is told none."""
+"""Which folder a run takes if none is named."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stopped(settings: Config = SETTINGS) -> None:
 
 
 def taken(settings: Config = SETTINGS, data: DataChecksum | None = None, source: str = "auto") -> tuple[Path, str]:
-    """The folder that a run takes now, and what is told of it."""
+    """The folder that a run takes now, and the notes about it."""
     with open_folder(Identity(settings, data), Resume(source)) as opened:
         return opened.path, "; ".join(opened.notes)
 

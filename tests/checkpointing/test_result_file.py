@@ -1,4 +1,4 @@
-"""What a run found is believed only as it was written."""
+"""The result of a run is used only if its file is unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_result_of_an_older_version_has_no_checksum(tmp_path: Path) -> None:
 
 
 def read_or_none(folder: Path) -> dict[str, Any] | None:
-    """None where it is refused."""
+    """The result; None if it is refused."""
     try:
         return read_result(folder)
     except InputError as error:
@@ -43,10 +43,10 @@ def test_every_flipped_bit_is_told_or_changes_nothing(tmp_path: Path) -> None:
             flipped = bytearray(whole)
             flipped[place] ^= 1 << bit
             (tmp_path / NAME).write_bytes(flipped)
-            found = read_or_none(tmp_path)
-            told += found is None
+            result = read_or_none(tmp_path)
+            told += result is None
             # The name of the checksum may change: then it is one value more in a file of an older version.
-            assert found is None or (place >= start and RESULT.items() <= found.items())
+            assert result is None or (place >= start and RESULT.items() <= result.items())
     assert told > 7.5 * len(whole)
 
 

@@ -1,4 +1,4 @@
-"""A run that is stopped and goes on ends as if it had been left alone."""
+"""A run that is stopped and resumed ends like one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def run_in_parts(settings: Config, ranks: Ranks | None = None, **resume: Any) ->
 
 
 def assert_same_run(folder: Path, other: Path) -> None:
-    """All that was written is the same, bit for bit, but for the time it took."""
+    """Everything written is the same, bit for bit, except the time that it took."""
     for name in ("metrics.jsonl", "best.ticket", "best.safetensors"):
         assert (folder / name).exists() == (other / name).exists()
         if (folder / name).exists():
@@ -134,7 +134,7 @@ def test_a_run_that_patience_ended_ends_there_when_it_was_stopped_too(
 
 
 def test_metrics_of_steps_to_come_are_written_once(tmp_path: Path, stop_after: Callable[..., None]) -> None:
-    """The run went on after its last checkpoint, and was killed in the middle of a line."""
+    """The run continued after its last checkpoint and was killed in the middle of a line."""
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__at_best=False)
     run(settings.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
     stop_after(14)
@@ -195,11 +195,11 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
 def test_only_the_last_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     settings = config(run__folder=str(tmp_path / "run"), checkpoint__every_steps=2, checkpoint__keep_last=3)
     result, _ = run(settings, Ranks())
-    found = checkpoint.folders(tmp_path / "run")
-    states = [checkpoint.read(path) for path in found]
+    kept = checkpoint.folders(tmp_path / "run")
+    states = [checkpoint.read(path) for path in kept]
     assert [state.epoch * 3 + state.step for state in states][-3:] == [34, 36, 36]
     assert result.epoch + 1 in [state.epoch for state in states if state.is_best]
-    assert len(found) <= 4
+    assert len(kept) <= 4
     assert all(not path.name.startswith(".") for path in (tmp_path / "run/checkpoints").iterdir())
 
 
@@ -326,7 +326,7 @@ def test_a_finished_run_without_checkpoints_is_known_by_its_network(
         assert "a run with optim.lr 0.01 (now 0.5);" in refused(load_toml(tmp_path / method / "config.toml"))
         edit(tmp_path / method / "config.toml", "lr = 0.5", "lr = 0.01")
         assert run(settings, Ranks())[0] == result
-        # Without its network it can't be told: the result is taken as it is.
+        # Without its network its identity is unknown: the result is accepted.
         (tmp_path / method / name).unlink()
         monkeypatch.setattr(configured, "load_graph", changed(graph, x=graph.x + 1))
         assert run(settings, Ranks())[0] == result
@@ -336,7 +336,7 @@ def test_a_finished_run_without_checkpoints_is_known_by_its_network(
 def test_a_checkpoint_without_a_checksum_goes_on_with_a_line(
     stopped: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As versions wrote it that knew of none."""
+    """Older versions wrote no checksum."""
     file = checkpoint.folders(tmp_path / "run")[-1] / "state.json"
     state = json.loads(file.read_text().split("\n")[1])
     del state["data"]
@@ -376,7 +376,7 @@ def test_an_edited_configuration_is_refused_with_what_differs(stopped: Config, t
 
 
 def test_what_was_overridden_once_need_not_be_again(stopped: Config, tmp_path: Path, stop_after: Any) -> None:
-    """Also where the run was killed before its next checkpoint; but an edit after that is seen."""
+    """Also if the run was killed before its next checkpoint; a later edit is detected."""
     other = stopped.replace({"optim.lr": 0.02})
     shutil.copytree(tmp_path / "run", tmp_path / "killed")
     run(other, Ranks(), Resume(override=("optim.lr",)))
@@ -522,14 +522,14 @@ def test_a_run_moves_between_numbers_of_ranks(tmp_path: Path) -> None:
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("moved", "alone")
     ]
-    for here, there in zip(*lines, strict=True):
-        assert here == pytest.approx(there, abs=1e-5)
+    for moved, unmoved in zip(*lines, strict=True):
+        assert moved == pytest.approx(unmoved, abs=1e-5)
     for name in ("valid", "test", "sparsity"):
         assert getattr(result, name) == pytest.approx(getattr(expected, name), abs=1e-5)
 
 
 def _refused_rank(rank: int, settings: Config, other: tuple[int, ...]) -> str:
-    """What a rank is refused with where the ranks of `other` have other data."""
+    """The error on a rank if the ranks of `other` have other data."""
     graph = planted_graph()
     mine = changed(graph, y=graph.y.roll(1)) if rank in other else _planted
     with pytest.MonkeyPatch.context() as patch:
@@ -544,7 +544,7 @@ def _refused_ranks(rank: int, settings: Config) -> list[str]:
 
 
 def test_all_ranks_refuse_other_data_together(stopped: Config) -> None:
-    """Whether the data of one rank alone have changed, or those of all."""
+    """The data of one rank have changed, or those of all ranks."""
     one, other = spawn(2, _refused_ranks, stopped)
     assert one == other
     for message in one[:2]:

@@ -1,4 +1,4 @@
-"""A saved network may come from anybody: it chooses nothing on its reader's disk, and tells of what data it is."""
+"""A saved network may come from anybody: it chooses no path on its reader's disk, and names its data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def foreign(request: pytest.FixtureRequest, runs: Path, tmp_path: Path) -> Calla
 
 
 def test_every_text_of_a_configuration_is_known_as_a_place_or_not() -> None:
-    """Whoever adds a field that names a file or folder makes it a `Place`."""
+    """A field that names a file or folder has to be a `Place`."""
     texts = [
         f"{section}.{name}"
         for section, kind in get_type_hints(Config).items()
@@ -75,7 +75,7 @@ def test_a_network_names_no_place(foreign: Callable[..., Path], tmp_path: Path) 
 def test_no_command_goes_to_a_place_that_a_network_names(
     foreign: Callable[..., Path], runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each would fail, or write there: the place is a file."""
+    """Each command would fail or write at this place, which is a file."""
     monkeypatch.setenv("UGTS_STORES", str(runs))
     trap = tmp_path / "trap"
     trap.write_text("untouched")
@@ -109,8 +109,8 @@ def test_a_path_is_opened_only_for_the_reader(
         assert refused.code == 2
         assert "is no plain name; name the graph yourself: --graph NAME or PATH" in refused.err
         assert "\x1b" not in refused.err
-        found = ugts(*command, "--graph", runs / "data")
-        assert found.code == 0, found.told
+        shown = ugts(*command, "--graph", runs / "data")
+        assert shown.code == 0, shown.told
 
 
 def test_a_store_in_the_working_directory_is_the_readers_to_name(

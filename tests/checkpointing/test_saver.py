@@ -1,4 +1,4 @@
-"""What is written when, and what happens where it can't be."""
+"""What is written when, and what happens if it can't be written."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def settings(**changes: Any) -> Config:
 
 
 def saved(folder: Path) -> list[tuple[int, float]]:
-    """(steps done, the score then) of every checkpoint."""
-    found = [checkpoint.read(path) for path in checkpoint.folders(folder)]
-    return [(one.epoch * 4 + one.step, float(one.tensors["trained"]["a"])) for one in found]
+    """Finished steps and score of every checkpoint."""
+    checkpoints = [checkpoint.read(path) for path in checkpoint.folders(folder)]
+    return [(one.epoch * 4 + one.step, float(one.tensors["trained"]["a"])) for one in checkpoints]
 
 
 def test_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_best_epoch_is_saved_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where it may only be written later: by then the scores have changed."""
+    """Even if it is written later, when the scores have changed."""
     monkeypatch.setattr(saver, "_PART_OF_TIME", 1e-9)  # nothing more may be written for a long time
     training = Training(tmp_path, settings())
     with training.saver as used:
@@ -196,7 +196,7 @@ def test_the_best_network_that_can_not_be_written_ends_it(tmp_path: Path, monkey
 
 
 def test_a_last_state_that_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where training ends early, between two evaluations."""
+    """This happens if training ends early, between two evaluations."""
     training = Training(tmp_path, settings())
     with training.saver as used:
         training.epoch(is_best=True)

@@ -1,4 +1,4 @@
-"""A checkpoint that lies here as an older version wrote it: its run is resumed and ends as it did there."""
+"""A stored checkpoint of an older version: its run resumes and ends as it did then."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ STORED = Path(__file__).parent / "stored" / "step-00000057"
 def test_an_older_checkpoint_is_read() -> None:
     text = (STORED / "state.json").read_text().splitlines()[1]
     assert json.loads(text)["config"]["optim"]["average"] == 0.0, "a field that is gone"
-    found = checkpoint.read(STORED)
-    assert (found.epoch, found.step, found.best_file) == (28, 1, "best.ticket")
-    assert found.tensors["trained"].keys() == {"convs.0.lin.weight", "convs.1.lin.weight"}
+    stored = checkpoint.read(STORED)
+    assert (stored.epoch, stored.step, stored.best_file) == (28, 1, "best.ticket")
+    assert stored.tensors["trained"].keys() == {"convs.0.lin.weight", "convs.1.lin.weight"}
 
 
 def test_its_run_ends_as_it_did(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Host:
     def start(
         self, command: Sequence[str | Path], log: Path, folder: Path, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a command on the host, in a folder, with some more in its environment; it prints to `log`."""
+        """Start a command on the host, in a folder, with additions to its environment; it prints to `log`."""
         given = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": _INTERFACE, "PYTHONPATH": str(ROOT)}
         pairs = [f"{name}={value}" for name, value in {**given, **(environment or {})}.items()]
         with open(log, "ab") as file:
@@ -56,7 +56,7 @@ class Host:
         environment: Mapping[str, str] | None = None,
         bound: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; what it printed and its exit code."""
+        """Run a command to its end. Returns its output and its exit code."""
         log = folder / f".{self.name}-{time.monotonic_ns()}.log"
         try:
             process = self.start(command, log, folder, environment)
@@ -69,18 +69,18 @@ class Host:
             log.unlink(missing_ok=True)
 
     def processes(self, chosen: Callable[[Path], bool]) -> list[int]:
-        """The numbers, outside, of the host's processes whose folder in /proc is chosen."""
+        """The ids, outside the host, of its processes whose folder in /proc is chosen."""
         mine = os.readlink(f"/proc/{self.first}/ns/pid")
-        found = []
+        listed = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):  # it has ended since
                     if os.readlink(entry / "ns/pid") == mine and chosen(entry):
-                        found.append(int(entry.name))
-        return found
+                        listed.append(int(entry.name))
+        return listed
 
     def rank(self, number: int) -> int:
-        """The process, outside, of a rank that torchrun started here; 0 where there is none."""
+        """The process id, outside the host, of a rank that torchrun started on it; 0 without one."""
 
         def is_rank(process: Path) -> bool:
             return f"RANK={number}".encode() in (process / "environ").read_bytes().split(b"\0")
@@ -101,7 +101,7 @@ class Host:
 
 @contextmanager
 def network(count: int) -> Iterator[list[Host]]:
-    """So many hosts h1, h2, ... at 10.77.0.1, 10.77.0.2, ..., which know each other by name; gone after the block."""
+    """Hosts h1, h2, ... at 10.77.0.1, 10.77.0.2, ..., which know each other by name; they end with the block."""
     with ExitStack() as stack:
         names = [f"h{number}" for number in range(1, count + 1)]
         switch = stack.enter_context(_namespaces("--net"))
@@ -135,7 +135,7 @@ mount --bind {LOCAL}/hosts /etc/hosts
 
 @functools.cache
 def why_not() -> str:
-    """Why this machine can't have such hosts; empty where it can."""
+    """Why this machine can't have such hosts; empty if it can."""
     missing = [program for program in ("ip", "unshare", "nsenter") if shutil.which(program) is None]
     if os.geteuid() != 0 or missing:
         return f"needs root{''.join(f' and the program {program}' for program in missing)}"
@@ -152,8 +152,8 @@ def _address(number: int) -> str:
 
 @contextmanager
 def _namespaces(*kinds: str) -> Iterator[int]:
-    """New namespaces of these kinds and of processes; the number of their first process."""
-    # Whatever loses its parent becomes a child of the first process, which by ignoring their ends lets them go.
+    """Create namespaces of these kinds and of processes. Returns the id of their first process."""
+    # Orphans become children of the first process, which ignores their ends, so that they disappear.
     first = ["sh", "-c", "trap '' CHLD; exec cat"]
     unshare = subprocess.Popen(
         ["unshare", *kinds, "--pid", "--fork", "--kill-child", *first], stdin=subprocess.PIPE, stderr=subprocess.PIPE
@@ -168,7 +168,7 @@ def _namespaces(*kinds: str) -> Iterator[int]:
             time.sleep(0.01)
         yield int(child[0])
     finally:
-        unshare.stdin.close()  # all that runs there is killed by the kernel as the first process ends
+        unshare.stdin.close()  # the kernel kills all processes of the host when the first one ends
         try:
             unshare.wait(10.0)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Programs of a batch system that only write down how they were called, for dry runs."""
+"""Stubs of a batch system's programs, which only record their calls, for dry runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLUSTER = Path(__file__).parent.parent.parent / "cluster"
 
 _RECORD = 'echo "$(basename "$0") $*" >>"$CALLS"\n'
 
-# What a stub does after it has written down its call. $NOTES is a folder of the test's.
+# What a stub does after it has recorded its call. $NOTES is a folder of the test.
 STUBS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done\nexec "$@"\n',
     "scontrol": '[[ $1 == show ]] && printf "n1\\nn2\\n"\nexit 0\n',
@@ -67,7 +67,7 @@ class Job:
 
 
 def job(home: Path, **stubs: str) -> Job:
-    """A checkout with stubs; `ugts_launch="exit 3"` says what that one does."""
+    """A checkout with stubs; `ugts_launch="exit 3"` sets what that stub does."""
     programs, scripts = home / ".venv/bin", home / "cluster"
     programs.mkdir(parents=True)
     scripts.mkdir()

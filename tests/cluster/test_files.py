@@ -36,10 +36,10 @@ def read(name: str) -> Any:
 
 
 def ray_schema() -> Any:
-    found = find_spec("ray")
-    assert found is not None
-    assert found.origin is not None
-    return json.loads((Path(found.origin).parent / "autoscaler/ray-schema.json").read_text())
+    spec = find_spec("ray")
+    assert spec is not None
+    assert spec.origin is not None
+    return json.loads((Path(spec.origin).parent / "autoscaler/ray-schema.json").read_text())
 
 
 def test_the_ray_cluster_has_the_fields_of_ray() -> None:

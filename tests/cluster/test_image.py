@@ -24,7 +24,7 @@ RAY = "1000:100"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Of the Dockerfile, each with its arguments."""
+    """The instructions of the Dockerfile, each with its arguments."""
     text = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
@@ -33,16 +33,16 @@ def instructions() -> list[tuple[str, str]]:
 def sent() -> set[str]:
     """The files of the checkout that are sent to the engine, by `.dockerignore`."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    found = set()
+    names = set()
     for top in ROOT.iterdir():
         if is_sent(top.name, rules):
             files = [path for path in top.rglob("*") if path.is_file()] if top.is_dir() else [top]
-            found |= {str(path.relative_to(ROOT)) for path in files}
-    return {path for path in found if is_sent(path, rules)}
+            names |= {str(path.relative_to(ROOT)) for path in files}
+    return {path for path in names if is_sent(path, rules)}
 
 
 def is_sent(path: str, rules: list[str]) -> bool:
-    """Whether the last rule that fits the path, or a folder above it, lets it in."""
+    """Whether the last rule that matches the path, or a folder above it, includes it."""
     parts = path.split("/")
     above = ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
     kept = True
@@ -104,7 +104,7 @@ def test_the_image_has_the_program_and_its_scripts_and_nothing_else() -> None:
 
 
 def build(home: Path, engine: str) -> tuple[int, str, list[str]]:
-    """What the script does with an engine that answers so."""
+    """What the script does with an engine that gives this answer."""
     dry = job(home, docker=engine)
     process = dry.start("image.sh", "mine:1", PATH=f"{home}/.venv/bin:/usr/bin:/bin")
     told, _ = process.communicate(timeout=60.0)

@@ -37,7 +37,7 @@ preset = "digits"
 "run.epochs" = 50
 "run.timeout" = 10.0
 "checkpoint.every_steps" = {INTERVAL}
-"log.tensorboard" = false
+"log.to" = []
 [search]
 kind = "grid"
 dense = false
@@ -80,15 +80,15 @@ def cluster(tmp_path: Path) -> Iterator[list[Host]]:
 
 
 def trains(host: Host) -> bool:
-    """Whether a rank of a trial runs there."""
+    """Whether a rank of a trial runs on the host."""
     return bool(host.processes(lambda process: b"TrainWorker" in (process / "cmdline").read_bytes()))
 
 
 def resumed(hosts: list[Host], folder: Path) -> list[tuple[str, int]]:
-    """The runs that went on, with the step at which they did."""
+    """The resumed runs, with the step from which each resumed."""
     told = [host.run(["sh", "-c", f"cat {LOCAL}/ray/session_latest/logs/worker*.err"], folder).stdout for host in hosts]
-    found = re.findall(r"ugts: (\S+) resumes at .* from \S+/step-(\d+)", "\n".join(told))
-    return sorted({(path, int(step)) for path, step in found})
+    resumes = re.findall(r"ugts: (\S+) resumes at .* from \S+/step-(\d+)", "\n".join(told))
+    return sorted({(path, int(step)) for path, step in resumes})
 
 
 def epochs(run: Path) -> int:
@@ -109,7 +109,7 @@ def test_a_search_outlives_the_loss_of_a_host(tmp_path: Path, cluster: list[Host
     where = ["--storage", "searches", "--address", "h1:6379"]
     tune = [str(PROGRAMS / "ugts"), "tune", "--space", "space.toml", *where]
     log = tmp_path / "tune.log"
-    del given["RAY_AUTH_MODE"]  # the search finds out that this cluster wants a token
+    del given["RAY_AUTH_MODE"]  # the search detects that this cluster requires a token
     search = first.start(tune, log, tmp_path, given)
 
     def begun() -> list[Path]:

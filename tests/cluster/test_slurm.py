@@ -1,4 +1,4 @@
-"""The batch scripts, dry: what they would execute, how they stop, and when they ask to be queued again."""
+"""Dry runs of the batch scripts: what they execute, how they stop, and when they ask to be queued again."""
 
 from __future__ import annotations
 

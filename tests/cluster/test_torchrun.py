@@ -1,4 +1,4 @@
-"""One run on two hosts: a rank is killed, then a host is cut off, and the run ends as if nothing had been."""
+"""One run on two hosts: a rank is killed, then a host is cut off, and the run ends as without that."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def epochs(self) -> int:
-        """How many are in its metrics."""
+        """The number of epochs in its metrics."""
         file = self.folder / "run/metrics.jsonl"
         return file.read_text().count("\n") if file.exists() else 0
 
@@ -44,11 +44,11 @@ class Run:
         return (self.folder / f"{host.name}.log").read_text(errors="replace")
 
     def resumed(self, host: Host) -> list[int]:
-        """The steps at which it went on."""
+        """The steps from which it resumed."""
         return [int(step) for step in re.findall(r"resumes at .* from \S+/step-(\d+)", self.told(host))]
 
     def launch(self, hosts: list[Host], restarts: int) -> list[subprocess.Popen[bytes]]:
-        """The same command on every host, as the batch script has it."""
+        """The same command on every host, as in the batch script."""
         meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={hosts[0].name}:29400", "--rdzv-id=7"]
         options = [f"--nnodes={len(hosts)}", "--nproc-per-node=1", *meet, "--rdzv-conf=join_timeout=60"]
         program = [

@@ -33,15 +33,15 @@ def test_where_this_process_and_those_under_it_listen() -> None:
     code = f"{LISTENS}input()\n"
     parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {code!r}])"
     with (
-        socket.create_server(("127.0.0.2", 0)) as here,
+        socket.create_server(("127.0.0.2", 0)) as own,
         socket.create_server(("::ffff:127.0.0.3", 0), family=socket.AF_INET6, dualstack_ipv6=True) as mapped,
         subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as below,
     ):
         assert below.stdout is not None
         port = int(below.stdout.readline())
-        found = listening()
+        ports = listening()
         below.communicate(b"\n")
-        assert found["127.0.0.2"] == [here.getsockname()[1]]
-        assert found["127.0.0.3"] == [mapped.getsockname()[1]]
-        assert port in found["127.0.0.1"]
+        assert ports["127.0.0.2"] == [own.getsockname()[1]]
+        assert ports["127.0.0.3"] == [mapped.getsockname()[1]]
+        assert port in ports["127.0.0.1"]
     assert "127.0.0.2" not in listening()

@@ -1,4 +1,4 @@
-"""Clusters that are not there, and the tokens of those that are."""
+"""Clusters that do not exist, and the tokens of those that do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ugts_dist.errors import InputError
 
 @pytest.fixture
 def deaf() -> Iterator[int]:
-    """A port where somebody listens and never answers."""
+    """A port on which a process listens without ever answering."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

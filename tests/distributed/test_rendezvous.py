@@ -1,4 +1,4 @@
-"""Ranks that are started anew over a store in which earlier ones have left their notes."""
+"""Ranks that restart on a store in which earlier ranks have left their keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ugts_dist.errors import InputError, LostRankError
 
 
 def start(store: HashStore, world_size: int, late: float = 0.0) -> list[str]:
-    """Each rank in a thread, the main one later than the others or, where it is negative, before them."""
+    """Start each rank in a thread: the main one later than the others or, if `late` is negative, before them."""
     names = [""] * world_size
 
     def rank(number: int) -> None:
@@ -61,7 +61,7 @@ def test_another_rank_tells_that_rank_0_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendezvous, "_NOTE_SECONDS", 0.0)
-    with socket.socket() as taken:  # bound, but nobody listens
+    with socket.socket() as taken:  # bound, but no process listens
         taken.bind(("127.0.0.1", 0))
         point = Endpoint(1, 2, "127.0.0.1", taken.getsockname()[1])
         with pytest.raises(LostRankError, match=f"^rank 0 did not answer at {point.place} within 0.5 s$"):
@@ -81,9 +81,9 @@ def test_a_port_that_is_taken_is_told() -> None:
 def _meets(rank: int, port: int) -> bytes:
     store = open_store(Endpoint(rank, 2, "127.0.0.1", port), 30.0)
     store.set(f"{rank}", str(rank))
-    found: bytes = store.get(str(1 - rank))
+    other: bytes = store.get(str(1 - rank))
     dist.barrier()  # rank 0 holds the store
-    return found
+    return other
 
 
 def test_ranks_without_a_launcher_meet_at_rank_0() -> None:

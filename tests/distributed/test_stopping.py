@@ -1,4 +1,4 @@
-"""Ranks look at the same steps and agree, whatever the moment at which each was told."""
+"""Ranks look at the same steps and agree, whenever each of them was told to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ugts_dist.distributed.stopping import Decision, StopAgreement, StopRequest
 
 
 def _looks(rank: int, steps_per_epoch: int, told: dict[int, int], slow: int) -> list[tuple[int, Decision]]:
-    """Sixty steps, of which the ranks take unequally long; a rank is told to stop at its step of `told`."""
+    """Sixty steps, which take unequal times on the ranks; a rank is told to stop at its step in `told`."""
     ranks = Ranks(rank, dist.get_world_size(), process_group=dist.group.WORLD)
     request, looks = StopRequest(), []
     with request.listening():
@@ -40,13 +40,13 @@ def test_ranks_look_at_the_same_steps_and_agree(told: dict[int, int], stops: boo
     assert [agreed.stop for _, agreed in looks[0]][-1] == (signal.SIGUSR1 if stops else 0)
     assert all(agreed.stop == 0 for _, agreed in looks[0][:-1])
     if not stops:
-        # The main rank's wish is every rank's; and far fewer looks than steps of a fiftieth of a second.
+        # The main rank decides for every rank, with far fewer looks than steps of a fiftieth of a second.
         assert [agreed.save for step, agreed in looks[0] if step > 30] == [True] * sum(s > 30 for s, _ in looks[0])
         assert 2 <= len(looks[0]) <= 20
 
 
 def test_ranks_look_before_an_evaluation() -> None:
-    """Where an epoch takes longer than the time between two looks, its last step is one of them."""
+    """If an epoch takes longer than the time between two looks, ranks look at its last step."""
     looks = spawn(2, _looks, 7, {}, 0)
     steps = [step for step, _ in looks[0]]
     interval = max(b - a for a, b in pairwise(steps))

@@ -1,4 +1,4 @@
-"""Commands of the documentation: taken apart, and parsed by the programs that they call."""
+"""Commands of the documentation: split into words, and parsed by the programs that they call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ugts_dist.preset_list import PresetsOptions
 from ugts_dist.report.options import ReportOptions, RunsOptions
 from ugts_dist.tickets.options import TICKET_COMMANDS, EvaluateOptions, PredictOptions, TicketOptions
 
-# Programs that are not ours: bash reads the line, and no more is known here.
+# Other programs: only bash reads the line.
 FOREIGN = {
     ".",
     "cd",
@@ -37,6 +37,7 @@ FOREIGN = {
     "mkdir",
     "pip",
     "nvidia-smi",
+    "wandb",
     "sysctl",
     "df",
 }
@@ -129,7 +130,7 @@ def _check_python(args: list[str]) -> None:
 
 
 def _check_options(script: str, args: list[str]) -> None:
-    """The script is there, and it or what it imports from beside it knows every option."""
+    """The script exists, and it, or a module that it imports from its folder, knows every option."""
     text = (ROOT / script).read_text()
     near = [(ROOT / script).parent / f"{name}.py" for name in re.findall(r"^from ([\w.]+) import", text, re.MULTILINE)]
     text += "".join(path.read_text() for path in near if path.is_file())

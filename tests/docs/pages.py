@@ -45,8 +45,8 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page that a reader is sent to."""
-    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/RESULTS.md"]
-    return sorted([*found, *(ROOT / "docs").rglob("*.md"), *(ROOT / "cluster").glob("*.md")])
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/RESULTS.md"]
+    return sorted([*files, *(ROOT / "docs").rglob("*.md"), *(ROOT / "cluster").glob("*.md")])
 
 
 def blocks(page: Path) -> list[Block]:

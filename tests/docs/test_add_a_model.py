@@ -1,4 +1,4 @@
-"""The page on adding a model carries: what it says is done to a copy of the program, which then has the model."""
+"""The page on adding a model works: a copy of the program, changed as the page says, has the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/how-to/add-a-model.md"
 
 
 def _edit(text: str, diff: str) -> str:
-    """Replace what the lines with `-` have, which is there once, by those with `+`."""
+    """Replace the lines with `-`, which occur once, by those with `+`."""
     old, new = ("\n".join(line[1:] for line in diff.splitlines() if line[0] == sign) for sign in "-+")
     assert text.count(old) == 1, f"{text.count(old)} times: {old}"
     return text.replace(old, new)
@@ -54,6 +54,6 @@ def test_the_model_is_trained_and_evaluated(changed: Path, monkeypatch: pytest.M
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         printed += done.stdout
-    trained, evaluated = (float(found) for found in re.findall(r"^test accuracy (\S+)", printed, re.MULTILINE))
+    trained, evaluated = (float(figure) for figure in re.findall(r"^test accuracy (\S+)", printed, re.MULTILINE))
     assert trained > 0.8
     assert abs(trained - evaluated) < 1e-3

@@ -16,8 +16,8 @@ from tests.docs.pages import HOW_TO, ROOT, SILENT, Block, blocks, pages
 from ugts_dist.cli import main
 
 PAGES = {str(page.relative_to(ROOT)): blocks(page) for page in pages()}
-QUICK = [name for name, found in PAGES.items() if any(block.kind == "run" for block in found)]
-SLOW = [name for name, found in PAGES.items() if any(block.kind == "slow" for block in found)]
+QUICK = [name for name, on_page in PAGES.items() if any(block.kind == "run" for block in on_page)]
+SLOW = [name for name, on_page in PAGES.items() if any(block.kind == "slow" for block in on_page)]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_block_says_how_it_is_tested() -> None:
-    shown = [block for name, found in PAGES.items() for block in found if not (ROOT / name).is_relative_to(HOW_TO)]
+    shown = [block for name, on_page in PAGES.items() for block in on_page if not (ROOT / name).is_relative_to(HOW_TO)]
     unmarked = [block.place for block in shown if block.kind == "unmarked" and block.language not in SILENT]
     assert not unmarked
     kinds = [block.kind for block in shown if block.language in ("sh", "python")]

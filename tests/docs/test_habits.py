@@ -1,4 +1,4 @@
-"""What is written down twice is the same twice: checks, Pythons, the version."""
+"""What is written in two places is the same in both: checks, Pythons, the version."""
 
 from __future__ import annotations
 

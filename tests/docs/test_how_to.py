@@ -1,9 +1,9 @@
-"""The how-to pages are done as they say, in a copy of the program: their files, changes, tests and commands.
+"""The instructions of the how-to pages work in a copy of the program: files, changes, tests and commands.
 
 The comment on the line above a block says what to do with it, and its title names the file:
 
     <!-- how-to: file -->      write it
-    <!-- how-to: change -->    a diff without line numbers: what is there, with - where it goes, and what comes, with +
+    <!-- how-to: change -->    a diff without line numbers: context, - for removed lines, + for new ones
     <!-- how-to: run -->       run it
 """
 

@@ -34,8 +34,8 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
     for target in LINK.findall(FENCED.sub("", page.read_text())):
         name, _, anchor = target.partition("#")
         to = (page.parent / name).resolve() if name else page
-        there = to.exists() and (not anchor or to.suffix == ".ipynb" or anchor in _anchors(to))
-        if "://" in target or not there:
+        exists = to.exists() and (not anchor or to.suffix == ".ipynb" or anchor in _anchors(to))
+        if "://" in target or not exists:
             dead.append(target)
     assert not dead, "a link to a file or heading that is not there, or out into the network"
 
@@ -53,11 +53,11 @@ def test_every_page_is_in_the_navigation() -> None:
         values = [value for entry in entries for value in entry.values()]
         return [page for value in values for page in (listed(value) if isinstance(value, list) else [value])]
 
-    there = listed(config["nav"])
-    assert len(there) == len(set(there))
+    linked = listed(config["nav"])
+    assert len(linked) == len(set(linked))
     folders, endings = (ROOT / "docs", ROOT), (".md", ".ipynb")
-    paths = {page: [(folder / page).with_suffix(ending) for folder in folders for ending in endings] for page in there}
+    paths = {page: [(folder / page).with_suffix(ending) for folder in folders for ending in endings] for page in linked}
     assert not [page for page, where in paths.items() if not any(path.is_file() for path in where)]
     docs = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*") if path.suffix in (".md", ".ipynb")]
     clusters = [str(path.relative_to(ROOT)) for path in (ROOT / "cluster").glob("*.md")]
-    assert {str(path.with_suffix(".md")) for path in docs} | set(clusters) <= set(there)
+    assert {str(path.with_suffix(".md")) for path in docs} | set(clusters) <= set(linked)

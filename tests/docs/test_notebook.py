@@ -28,8 +28,8 @@ def test_the_notebook_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.M
     nbclient.NotebookClient(run, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
     assert _pictures(run) == _pictures(stored) == 2
     assert [NUMBER.sub("#", line) for line in _printed(run)] == [NUMBER.sub("#", line) for line in _printed(stored)]
-    (found,) = (float(line.split()[2]) for line in _printed(run) if line.startswith("test accuracy"))
-    assert found > 0.95
+    (accuracy,) = (float(line.split()[2]) for line in _printed(run) if line.startswith("test accuracy"))
+    assert accuracy > 0.95
 
 
 def _outputs(notebook: Any) -> list[Any]:

@@ -24,7 +24,7 @@ def test_the_site_builds_strictly_and_is_whole_in_itself(tmp_path: Path) -> None
     pages = sorted(tmp_path.rglob("*.html"))
     assert len(pages) > 20
     texts = {page: page.read_text() for page in pages}
-    assert not [found[0] for text in texts.values() for found in ASKED.finditer(text)]
+    assert not [match[0] for text in texts.values() for match in ASKED.finditer(text)]
     assert "<math" in texts[tmp_path / "method.html"]
     assert "data:image/png;base64," in texts[tmp_path / "notebooks/first-ticket.html"]
     for name in ("sparsify", "Ticket.load", "TicketBank", "linear_schedule"):

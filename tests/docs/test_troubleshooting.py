@@ -1,4 +1,4 @@
-"""The error lines on the page of symptoms are lines that the program prints."""
+"""The error lines on the troubleshooting page are lines that the program prints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from tests.docs.pages import ROOT, blocks
 
 PAGE = ROOT / "docs/troubleshooting.md"
-SHORTEST = 9  # letters in a row of a message that are always the same; less would fit anything
+SHORTEST = 9  # consecutive constant letters of a message; fewer would match anything
 OF_SCRIPTS = ("install: ",)
 
 
 def _messages() -> Iterator[re.Pattern[str]]:
-    """What each string of the program can become; `.*` stands for what is filled in."""
+    """A pattern for each string of the program; `.*` stands for inserted values."""
     yield re.compile(".*: " + re.escape(os.strerror(errno.ENOSPC)))  # the system's own words
     for path in sorted([*(ROOT / "ugts_dist").rglob("*.py"), *(ROOT / "tuning").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -137,12 +137,12 @@ def test_kinds_of_features_do_not_matter(arch: str, kind: str, monkeypatch: pyte
     assert isinstance(full_features(dataclasses.replace(graph, x=x), torch.device("cpu")), SparseFeatures) == (
         kind == "sparse"
     )
-    found = Evaluator(dataclasses.replace(graph, x=x), Ranks()).logits(model)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    logits = Evaluator(dataclasses.replace(graph, x=x), Ranks()).logits(model)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def star(num_leaves: int) -> Graph:
-    """A node whose in-neighbours are all others; features in bfloat16."""
+    """A graph with a node that has all others as in-neighbours; features in bfloat16."""
     generator = torch.Generator().manual_seed(0)
     nodes = torch.arange(num_leaves + 1)
     x = torch.rand(num_leaves + 1, 4, generator=generator)
@@ -155,10 +155,10 @@ def star(num_leaves: int) -> Graph:
 def test_sums_over_bfloat16_features_are_not_rounded(arch: str) -> None:
     graph = star(1000)
     model = build_model(config(model__arch=arch), graph)
-    found = Evaluator(graph, Ranks()).logits(model)[0].double()
+    logits = Evaluator(graph, Ranks()).logits(model)[0].double()
     with torch.no_grad():
         expected = pyg_logits(model.double(), graph, torch.float64)[0]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_mean_over_bfloat16_features_is_that_of_float64() -> None:
@@ -167,9 +167,9 @@ def test_a_mean_over_bfloat16_features_is_that_of_float64() -> None:
     torch.nn.init.zeros_(conv.lin_r.weight)
     torch.nn.init.eye_(conv.lin_l.weight)
     block = block_of_rows(graph, graph.degree, 0, 1)
-    found = conv(Rows(graph.x, torch.arange(graph.num_nodes)), block)[0, :4]
+    mean = conv(Rows(graph.x, torch.arange(graph.num_nodes)), block)[0, :4]
     expected = graph.x[1:].double().mean(0)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(mean.double(), expected, rtol=1e-6, atol=0.0)
 
 
 def _measure_ogb(rank: int, world_size: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Tables for all nodes: one copy a machine, whole on every rank, gone when nobody holds them."""
+"""Tables for all nodes: one copy per machine, complete on every rank, deleted when no process holds them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def _fill(rank: int, world_size: int, machine: str, spill: str) -> tuple[torch.T
     start, stop = ranks.share(NUM_NODES)
     table[start:stop] = WHOLE[start:stop]
     tables.complete([table])
-    found = table.clone()
+    filled = table.clone()
     ranks.barrier()
     if rank == 0:
         table[-1, -1] = -1.0  # in the last rank's part
     ranks.barrier()
-    return found, ["shared" if float(table[-1, -1]) == -1.0 else "own", *map(str, Path(spill).glob(".ugts*"))]
+    return filled, ["shared" if float(table[-1, -1]) == -1.0 else "own", *map(str, Path(spill).glob(".ugts*"))]
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -83,7 +83,7 @@ def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def _containers(rank: int, folder: str) -> str:
-    """Rank 1 sees nothing at the path of the file that rank 0 has made."""
+    """Rank 1 does not see the file that rank 0 has made."""
     ranks = Ranks(rank, 2, process_group=dist.group.WORLD)
     own = Path(folder, str(rank))
     with pytest.MonkeyPatch.context() as patch:
@@ -132,6 +132,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 4, 10, 99])
 def test_pieces_cover_a_range_once(size: int) -> None:
-    found = [number for start, stop in pieces(3, 24, size) for number in range(start, stop)]
-    assert found == list(range(3, 24))
+    covered = [number for start, stop in pieces(3, 24, size) for number in range(start, stop)]
+    assert covered == list(range(3, 24))
     assert all(0 < stop - start <= size for start, stop in pieces(3, 24, size))

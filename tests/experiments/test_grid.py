@@ -1,4 +1,4 @@
-"""Grids: a finished run is found again, an unfinished one is made again."""
+"""Grids: a finished run is reused, an unfinished one is repeated."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_run_that_was_interrupted_is_made_anew(tmp_path: Path, monkeypatch: py
 
 
 def test_a_finished_run_is_found_by_its_data_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where the data of a run are drawn with noise; a run that does not tell its data is taken as it is."""
+    """Also if the data of a run have noise; a run without a checksum of its data is accepted."""
     data = {"data.name": str(store(tmp_path / "data")), "batch.size": 0, "batch.fan_out": [], "checkpoint.keep_last": 0}
     settings = [config(run__epochs=2).replace({**data, "data.edge_noise": noise}) for noise in (0.0, 0.5)]
     results = [find_or_run(each, tmp_path / "runs") for each in settings]
@@ -87,7 +87,7 @@ def test_a_finished_run_is_found_by_its_data_too(tmp_path: Path, capsys: pytest.
 
 
 def last_first(task: Task, configs: Collection[Config], store: Path, workers: int) -> Iterator[str]:
-    """In this process, as by workers that end in another order than they began."""
+    """Run tasks in this process, like workers that end in another order than they began."""
     return (task(config, store) for config in [*configs][::-1])
 
 
@@ -143,7 +143,7 @@ def test_a_few_tasks_share_a_gpu_of_a_cluster(cpus: int, gpus: int, share: float
 
 @contextmanager
 def cluster(gpus: int) -> Iterator[str]:
-    """The address of a cluster of one node, whose GPUs are in Ray's books only."""
+    """The address of a cluster of one node, whose GPUs exist only in Ray's accounting."""
     from ray.cluster_utils import Cluster
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -159,12 +159,12 @@ def cluster(gpus: int) -> Iterator[str]:
 @pytest.mark.xdist_group("ray")
 def test_a_cluster_runs_a_grid_with_a_part_of_a_gpu_for_each_run(tmp_path: Path) -> None:
     settings = [config(run__epochs=2, run__seed=seed) for seed in range(2)]
-    here = run_grid(settings, tmp_path / "here", workers=1)
+    local = run_grid(settings, tmp_path / "here", workers=1)
     with cluster(gpus=1) as address:
         on_sigterm = signal.getsignal(signal.SIGTERM)
-        there = run_grid(settings, tmp_path / "there", workers=1, address=address)
+        remote = run_grid(settings, tmp_path / "there", workers=1, address=address)
         assert signal.getsignal(signal.SIGTERM) == on_sigterm
-    assert [result["test"] for result in there] == pytest.approx([result["test"] for result in here], abs=0.01)
+    assert [result["test"] for result in remote] == pytest.approx([result["test"] for result in local], abs=0.01)
 
 
 @pytest.mark.slow

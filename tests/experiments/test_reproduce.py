@@ -1,4 +1,4 @@
-"""Reproductions: what is run, what is found again, and that the page tells the runs' own figures."""
+"""Reproductions: what is run, what is reused, and that the page has the runs' figures."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_study_of_validation_figures_tells_those(tmp_path: Path, monkeypatch: 
 def test_a_cell_with_another_number_of_seeds_than_its_table_tells_it(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(made / "runs", tmp_path / "runs")  # all that this study wants
+    shutil.copytree(made / "runs", tmp_path / "runs")  # all runs of this study
     ugts, dense = VALUES["rows"]
     rows = [{**ugts, "seeds": {"0.5": 1}}, {**ugts, "label": "other", "seeds": 2}, dense]
     monkeypatch.setattr(
@@ -326,7 +326,7 @@ def test_a_reproduction_that_was_killed_gives_the_same_page(made: Path, tmp_path
     deadline = time.monotonic() + 300
     while len(list((tmp_path / "killed").glob("runs/*/result.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)  # the main process alone: its workers are to end by themselves
+    process.send_signal(signal.SIGKILL)  # only the main process: its workers have to end by themselves
     process.wait()
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Studies as data: every one that comes with the program, and what is made of its file."""
+"""Studies as data: all studies of the program, and what their files become."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tests.faults.kills import Reference, reference
 
 @pytest.fixture(scope="session")
 def one_thread_each() -> Iterator[None]:
-    """For every process that a test starts."""
+    """The environment of every process that a test starts."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     yield
@@ -22,5 +22,5 @@ def one_thread_each() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory: pytest.TempPathFactory, one_thread_each: None) -> Reference:
-    """The tiny run on two ranks, left alone."""
+    """The tiny run on two ranks, without interruption."""
     return reference(tmp_path_factory.mktemp("reference"))

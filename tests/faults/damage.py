@@ -59,7 +59,7 @@ HOSTILE: dict[str, list[Damage]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """What came of one file: `told` is the message that refused it; empty where nobody did."""
+    """The outcome of one file: `told` is the message that refused it; empty if it was accepted."""
 
     number: int
     what: str
@@ -78,13 +78,13 @@ def config(folder: Path, method: str = "ugts") -> Config:
             "checkpoint.every_steps": 5,
             "checkpoint.keep_last": 9,
             "log.progress": False,
-            "log.tensorboard": False,
+            "log.to": [],
         }
     )
 
 
 class Examination:
-    """Samples that are damaged one by one, and made whole again."""
+    """Samples that are damaged and restored one by one."""
 
     def __init__(self, place: Path) -> None:
         self._place, self._run = place, place / "run"
@@ -104,7 +104,7 @@ class Examination:
             raise RuntimeError("what is whole is refused")
 
     def case(self, number: int) -> Case:
-        """Damage a file, have it read, and bring back the whole one."""
+        """Damage a file, read it, and restore it."""
         random = Random(number)
         name = what = random.choice([*HOSTILE, "checkpoint"])
         try:
@@ -126,7 +126,7 @@ class Examination:
         return self._place / name if name.startswith("net.") else self._checkpoints / NEWER / name
 
     def _mixed(self, random: Random) -> str:
-        """Files and fields of one checkpoint in another."""
+        """Put files and fields of one checkpoint into another."""
         newer, older = self._checkpoints / NEWER, self._checkpoints / OLDER
         names = ["state.json", "scores.safetensors", "optimizer.safetensors"]
         kind = random.choice(("file", "files", "name", "swap", "step", "empty"))
@@ -165,15 +165,15 @@ class Examination:
         """The message with which it is refused."""
         if name.startswith("net."):
             return self._told_of_network(self._place / name)
-        found, problems = checkpoint.newest(self._run)
-        if found is None:
+        newest, problems = checkpoint.newest(self._run)
+        if newest is None:
             raise AssertionError("the older checkpoint is refused as well")
-        if found.path.name == OLDER:
+        if newest.path.name == OLDER:
             (problem,) = problems
             return problem
         settings = config(self._run)
         try:
-            make_trainer(settings, self._task, Ranks(), found)
+            make_trainer(settings, self._task, Ranks(), newest)
         except InputError as error:
             return str(error)
         return ""

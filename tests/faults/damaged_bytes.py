@@ -1,4 +1,4 @@
-"""Files as bad disks, bad memory, half-done copies and mistaken people leave them: no checksum can be right."""
+"""Files after bad disks, bad memory, partial copies and mistakes: their checksums are wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Damage = Callable[[Path, Random], str]
 
 
 def _changed(change: Callable[[bytes, Random], tuple[bytes, str]]) -> Damage:
-    """On a file with another content than before."""
+    """Only for a file whose content changes."""
 
     def damage(path: Path, random: Random) -> str:
         data = path.read_bytes()
@@ -27,7 +27,7 @@ def _changed(change: Callable[[bytes, Random], tuple[bytes, str]]) -> Damage:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Another file under this name; others that share the old one keep it."""
+    """Replace the file under this name; other names of the old file keep it."""
     path.unlink()
     path.write_bytes(data)
 
@@ -40,7 +40,7 @@ def _truncated(data: bytes, random: Random) -> tuple[bytes, str]:
 
 @_changed
 def _flipped(data: bytes, random: Random) -> tuple[bytes, str]:
-    # The first bytes are those that say how the rest is to be read.
+    # The first bytes say how to read the rest.
     reach = min(len(data), random.choice((8, 200, len(data))))
     places = [random.randrange(reach) for _ in range(random.choice((1, 1, 3)))]
     new = bytearray(data)
@@ -94,7 +94,7 @@ def _other_file(data: bytes, random: Random) -> tuple[bytes, str]:
         "zeros": bytes(len(data)),
         "noise": random.randbytes(len(data)),
         "text": b"{}\n",
-        # Whoever loads this pickle makes a file.
+        # Loading this pickle creates a file.
         "pickle": b"cos\nsystem\n(S'touch " + MARK.encode() + b"'\ntR.",
         "zip": b"PK\x03\x04" + random.randbytes(60),
     }[kind]
@@ -123,11 +123,11 @@ def _pipe(path: Path, random: Random) -> str:
 
 def _socket(path: Path, random: Random) -> str:
     path.unlink()
-    here = os.getcwd()
+    before = os.getcwd()
     os.chdir(path.parent)  # the name of a socket has to be short
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(path.name)
-    os.chdir(here)
+    os.chdir(before)
     return "a socket instead"
 
 

@@ -39,16 +39,16 @@ MAY_DIFFER = {
 }
 """Files that may change a result without a word, and why."""
 
-_FIRST = 200  # bytes that say how the rest of a file is to be read
+_FIRST = 200  # bytes that say how to read the rest of a file
 
 
 @dataclass(frozen=True)
 class Case:
-    """What came of one damaged file.
+    """The outcome of one damaged file.
 
     Attributes:
         file: below the folder of the samples.
-        outcome: in a few words; `problem` is empty where it is as it should be.
+        outcome: in a few words; `problem` is empty if it is right.
     """
 
     number: int
@@ -59,7 +59,7 @@ class Case:
 
 
 class Examination:
-    """Samples in a folder, damaged one file at a time and made whole again."""
+    """Samples in a folder, damaged and restored one file at a time."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
@@ -75,7 +75,7 @@ class Examination:
             raise RuntimeError(f"what is whole is refused: {wrong[0]}")
 
     def case(self, number: int) -> Case:
-        """Damage one file; which, and how, depends on the number alone."""
+        """Damage one file. The number alone determines which file, and how."""
         random = Random(number)
         (which,) = random.choices(range(len(self._samples)), [sample.share for sample in self._samples])
         sample, path = self._samples[which], random.choice(self._files[which])
@@ -129,7 +129,7 @@ class Examination:
 
 
 def _damage(path: Path, random: Random) -> str:
-    """Flip a bit of the file, or cut its end off, and say what was done."""
+    """Flip a bit of the file, or cut off its end. Returns a description."""
     data = path.read_bytes()
     path.unlink()
     if not data or random.random() < 0.15:

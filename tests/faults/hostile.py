@@ -1,4 +1,4 @@
-"""Files by somebody who can compute checksums: what stands behind these is tested."""
+"""Files by somebody who can compute checksums: the checks behind the checksum are tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Safetensors files that say what no such file can."""
+"""Safetensors files with impossible headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OFFSETS: list[Any] = [
 
 
 def _file(header: Any, size: int = 4) -> bytes:
-    """With that header, as text or not yet, and data of that size."""
+    """A file with this header, as text or as an object, and data of this size."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode("utf-8", "surrogatepass")
     return struct.pack("<Q", len(text)) + text + bytes(size)
 

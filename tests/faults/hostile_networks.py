@@ -143,7 +143,7 @@ def _ticket_tensors(path: Path, random: Random) -> str:
 
 
 def _ticket_packed(path: Path, random: Random) -> str:
-    """What is packed into one tensor, as another one."""
+    """Replace what is packed into one tensor."""
     data = load(path.read_bytes())
     packed = data["ugts"]
     bomb = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -1,8 +1,8 @@
-"""A run that is killed at random moments and started again ends as if it had been left alone, bit for bit.
+"""A run that is killed at random moments and restarted ends with the same bits as an uninterrupted one.
 
     python -m tests.faults.kills --trials 200 --seed 0
 
-Each trial kills one rank or the launcher, once or several times, and lets the same command end what was begun.
+Each trial kills one rank or the launcher, once or several times, and the same command finishes the run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _TELLS = re.compile(r"^ugts: rank (\d) \(process (\d+) on \S+\) died, or did not
 
 @dataclass(frozen=True)
 class Plan:
-    """Whom to kill and when.
+    """Which process to kill, and when.
 
     Attributes:
         count: for `write` and `evaluation`, which of them.
         part: 0 to 1; where within the moment.
-        at_once: whether to start again while what the kill left may still be running.
+        at_once: whether to restart while processes that survived the kill may still be running.
     """
 
     victim: str
@@ -53,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Reference:
-    """A run that was left alone, and how long its parts took."""
+    """An uninterrupted run, and how long its parts took."""
 
     outcome: Outcome
     start: float
@@ -62,7 +62,7 @@ class Reference:
 
 @dataclass
 class Trial:
-    """What came of it; `problems` is empty where all was as it should be."""
+    """The outcome; `problems` is empty if everything was right."""
 
     seed: int
     plans: list[Plan]
@@ -112,7 +112,7 @@ def plans(seed: int) -> list[Plan]:
 
 
 def trial(seed: int, place: Path, alone: Reference, chosen: list[Plan] | None = None) -> Trial:
-    """Kill, start again, compare."""
+    """Kill, restart, compare."""
     done = Trial(seed, plans(seed) if chosen is None else chosen)
     folder, started = place / "run", time.monotonic()
     launches: list[Launch] = []
@@ -140,7 +140,7 @@ def trial(seed: int, place: Path, alone: Reference, chosen: list[Plan] | None = 
 
 
 def _kill(one: Launch, folder: Path, plan: Plan, alone: Reference, done: Trial) -> None:
-    """Wait for the moment, kill, and see to it that a lost rank is named."""
+    """Wait for the moment, kill, and check that a lost rank is named."""
     _await(one, folder, plan, alone)
     pid = one.pid if plan.victim == "launcher" else one.rank(int(plan.victim[-1]))
     training = (folder / "metrics.jsonl").exists() and _LAST_EPOCH not in (folder / "metrics.jsonl").read_text()
@@ -156,7 +156,7 @@ def _kill(one: Launch, folder: Path, plan: Plan, alone: Reference, done: Trial) 
     if training and plan.victim != "launcher":
         one.wait()
         named = {(int(number), int(process)) for number, process in _TELLS.findall(one.told())}
-        # None at all where the launcher, which tells of the death too, ended the others before they could.
+        # None if the launcher, which also reports the death, ended the others first.
         if named - {(int(plan.victim[-1]), pid)}:
             done.problems.append(f"named as lost: {named or 'nobody'}, killed was process {pid}:\n{one.told()}")
 
@@ -179,7 +179,7 @@ def _await(one: Launch, folder: Path, plan: Plan, alone: Reference) -> None:
 
 
 def _nth(seen: Callable[[], str], count: int) -> Callable[[], bool]:
-    """True once `seen` has had its `count`-th value that is not empty and is another one than before."""
+    """True once `seen` has had its `count`-th new value that is not empty."""
     values: list[str] = [""]
 
     def condition() -> bool:

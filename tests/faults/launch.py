@@ -1,7 +1,7 @@
-"""Runs under torchrun's own agent, in processes forked from one that has imported what is slow; and what they leave.
+"""Runs under torchrun's own agent, in processes forked from one that has done the slow imports; and what they leave.
 
 What `torchrun -m ugts_dist train ...` does happens here too: an agent in a session of its own starts the ranks, and
-each of them calls the program's `main`. Only the imports are not paid for again in every process.
+each of them calls the program's `main`. Only the imports are not repeated in every process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import tests.processes  # noqa: F401  (it says what is imported beforehand; below that is said anew)
+import tests.processes  # noqa: F401  (it sets what is imported beforehand, which is set again below)
 from tests.faults.observe import BOUND, kill, session
 
 EPOCHS = 24
@@ -37,7 +37,7 @@ TINY = {
     "run.epochs": str(EPOCHS),
     "checkpoint.every-steps": "5",
     "log.progress": "False",
-    "log.tensorboard": "False",
+    "log.to": "",
 }
 """A run of about a second: two steps an epoch, 9 checkpoints by steps and some more by best epochs."""
 
@@ -69,7 +69,7 @@ def train_arguments(folder: Path | str = "", **changes: str) -> list[str]:
         if value in ("True", "False"):
             arguments.append(f"--{section}.{'' if value == 'True' else 'no-'}{field_name}")
         else:
-            arguments += [f"--{name}", value]
+            arguments += [f"--{name}", *([value] if value else [])]
     return arguments
 
 
@@ -78,7 +78,7 @@ class Agent:
     """How the agent is started.
 
     Attributes:
-        endpoint: where agents meet; a free port of this machine where it is the only one.
+        endpoint: where agents meet; a free port of this machine for a single agent.
         run_id: what torchrun's `--rdzv-id` sets.
         orphans_from: `start` or `data`: the ranks wait there until the agent has died.
     """
@@ -93,7 +93,7 @@ class Agent:
 
 @dataclass
 class Launch:
-    """One agent with its ranks, under way or ended.
+    """One agent with its ranks, running or ended.
 
     Attributes:
         notes: a folder with one file a rank, `rank-0`, which holds the number of its process; and `evaluating` while
@@ -111,7 +111,7 @@ class Launch:
         return self.process.pid
 
     def rank(self, number: int) -> int:
-        """The process of a rank; 0 where it has not begun."""
+        """The process of a rank; 0 if it has not begun."""
         try:
             return int((self.notes / f"rank-{number}").read_text())
         except (OSError, ValueError):
@@ -126,7 +126,7 @@ class Launch:
         deadline = time.monotonic() + bound
         while self.process.is_alive() or self.alive():
             if time.monotonic() > deadline:
-                for pid in self.alive():  # each tells where it hangs
+                for pid in self.alive():  # each prints where it hangs
                     kill(pid, signal.SIGUSR2)
                 time.sleep(0.5)
                 left = self.end()
@@ -137,7 +137,7 @@ class Launch:
         return self.process.exitcode
 
     def end(self) -> list[int]:
-        """Kill what is left; the processes that were."""
+        """Kill all processes that are left, and return them."""
         left = self.alive()
         for pid in left:
             kill(pid, signal.SIGKILL)
@@ -149,7 +149,7 @@ class Launch:
 
 
 def warm_up() -> None:
-    """Wait until the process that the others are forked from has imported all."""
+    """Wait until the process from which the others are forked has imported everything."""
     process = CONTEXT.Process(target=int)
     process.start()
     process.join()
@@ -198,7 +198,7 @@ def _agent(arguments: list[str], agent: Agent, notes: str) -> None:
         run_id=agent.run_id,
         rdzv_backend="c10d",
         rdzv_endpoint=agent.endpoint,
-        # What takes half a minute by default, until the loss of an agent is noticed and nobody waits for another one.
+        # By default it takes half a minute to notice a lost agent and to stop waiting for another one.
         rdzv_configs={"last_call_timeout": 1, "keep_alive_interval": 1, "keep_alive_max_attempt": 2},
         max_restarts=agent.max_restarts,
         start_method="fork",
@@ -216,7 +216,7 @@ def _rank(arguments: list[str], notes: str, orphans_from: str) -> None:
     from ugts_dist.evaluation.evaluator import Evaluator
     from ugts_dist.training import run
 
-    # torchrun asks for no signal at its death, and its ranks have none of its handlers and sockets.
+    # torchrun requests no signal at its death, and its ranks have none of its handlers and sockets.
     ctypes.CDLL(None).prctl(1, 0)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -234,7 +234,7 @@ def _rank(arguments: list[str], notes: str, orphans_from: str) -> None:
     elif orphans_from == "data":
         run._checked = _after_death_of(agent, run._checked, Path(notes, f"waits-{os.environ['RANK']}"))
     main(arguments)
-    # The agent takes a function's result, which would be waited for although it has died.
+    # The agent would wait for a function's result although its process has died.
     threading.Thread(target=_after_death_of(agent, os._exit), args=(0,), daemon=True).start()
 
 
@@ -263,7 +263,7 @@ def _until_death_of(parent: int) -> None:
 
 
 def _noted(measure: Callable[..., Any], note: Path) -> Callable[..., Any]:
-    """The same function; while it runs, the file is there."""
+    """The same function; while it runs, the file exists."""
 
     def noted(*args: Any) -> Any:
         note.touch()

@@ -1,4 +1,4 @@
-"""What is seen of a run from outside: its processes, and what it leaves in its folder."""
+"""A run seen from outside: its processes, and the files in its folder."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ BOUND = 60.0
 
 def processes(chosen: Callable[[int], bool]) -> list[int]:
     """The processes that are chosen and have not ended."""
-    found = []
+    listed = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
             if state(int(entry)) not in "ZX" and chosen(int(entry)):
-                found.append(int(entry))
+                listed.append(int(entry))
         except OSError:  # it has ended since
             continue
-    return found
+    return listed
 
 
 def session(leader: int) -> list[int]:
@@ -45,7 +45,7 @@ def marked(variable: str) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """R, S, T, Z ...; X where it is gone."""
+    """R, S, T, Z ...; X if it is gone."""
     try:
         return _status(pid)[0]
     except OSError:
@@ -58,7 +58,7 @@ def _status(pid: int) -> list[str]:
 
 
 def kill(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; whether there was such a process."""
+    """Send a signal. Returns whether the process existed."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -81,7 +81,7 @@ def until(condition: Callable[[], bool], bound: float = BOUND, pause: float = 0.
 
 @dataclass(frozen=True)
 class Outcome:
-    """All of a finished run's folder that must not depend on whether it was interrupted."""
+    """The parts of a finished run's folder that must not depend on interruptions."""
 
     name: str
     state: dict[str, Any]
@@ -91,26 +91,26 @@ class Outcome:
     result: dict[str, Any]
 
     def differs(self, other: Outcome) -> list[str]:
-        """What is not the same, bit for bit."""
+        """The differences, bit for bit."""
         return [name for name in vars(self) if getattr(self, name) != getattr(other, name)]
 
 
 def outcome(folder: Path) -> Outcome:
-    """Read a finished run. Raises ValueError where its newest checkpoint is damaged, or something is left over."""
+    """Read a finished run. Raises ValueError if its newest checkpoint is damaged, or if temporary files are left."""
     left = left_over(folder)
-    found, problems = checkpoint.newest(folder)
-    if left or problems or found is None:
+    newest, problems = checkpoint.newest(folder)
+    if left or problems or newest is None:
         raise ValueError(f"{folder}: left over: {left}; damaged: {problems}")
     result = read_result(folder)
     del result["seconds"]
     result["path"] = Path(result["path"]).name
-    state = found.to_json()
+    state = newest.to_json()
     for own in ("seconds", "config", "is_best"):
         del state[own]
     return Outcome(
-        found.name,
+        newest.name,
         state,
-        {f"{kind}/{name}": _bytes(value) for kind, group in found.tensors.items() for name, value in group.items()},
+        {f"{kind}/{name}": _bytes(value) for kind, group in newest.tensors.items() for name, value in group.items()},
         (folder / result["path"]).read_bytes(),
         (folder / "metrics.jsonl").read_bytes(),
         result,

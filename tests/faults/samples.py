@@ -1,4 +1,4 @@
-"""Whole files of every kind that the program reads, and what is done with them; each in a process of its own."""
+"""Intact files of every kind that the program reads, and actions on them, each in its own process."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ Action = Callable[[], str]
 
 @dataclass(frozen=True)
 class Sample:
-    """A folder, files of which are damaged, and what is done with it until something is refused.
+    """A folder whose files are damaged, and the actions on it until one is refused.
 
     Attributes:
         share: of the cases, which are spread evenly over the files of the folder.
-        actions: each returns what is the same whenever the files are.
+        actions: each returns a text that depends on the files alone.
     """
 
     folder: Path
@@ -69,7 +69,7 @@ class Sample:
 
     @property
     def files(self) -> list[Path]:
-        """Every file that is there, in a fixed order."""
+        """Every existing file, in a fixed order."""
         skipped = (".lock",)  # holds the process that has the folder, for a message
         return sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in skipped)
 
@@ -103,7 +103,7 @@ def samples(place: Path) -> list[Sample]:
     work, out = place / "work", place / "out"
     store, ticket, dense = work / "store", work / "ticket/net.ticket", work / "safetensors/net.safetensors"
     one = TINY | {"data.name": str(store), "run.folder": str(out / "run"), "run.epochs": 2}
-    config = Config().replace(one | {"batch.size": 48, "log.tensorboard": False, "checkpoint.every_steps": 0})
+    config = Config().replace(one | {"batch.size": 48, "log.to": [], "checkpoint.every_steps": 0})
     trained, checked = partial(_train, config), partial(_verify, store)
     return [
         Sample(store, 46, (trained, checked)),
@@ -138,16 +138,16 @@ def _verify(store: Path) -> str:
 
 
 def _look_at(folder: Path) -> str:
-    """What a report is made of; nothing where it names a damaged file in itself."""
-    found = read_run(folder)
-    if found.folder.problems:
-        print(*found.folder.problems, sep="\n", file=sys.stderr)
+    """What a report is made of; empty if the report itself names a damaged file."""
+    files = read_run(folder)
+    if files.folder.problems:
+        print(*files.folder.problems, sep="\n", file=sys.stderr)
         return ""
-    return f"{found.config} {found.epochs} {found.result} {found.network}"
+    return f"{files.config} {files.epochs} {files.result} {files.network}"
 
 
 def _report(folder: Path, out: Path) -> str:
-    write_report(ReportOptions(str(folder), str(out)))
+    write_report(ReportOptions((str(folder),), str(out)))
     return _look_at(folder)
 
 
@@ -166,7 +166,7 @@ def _digest(file: Path) -> str:
 
 
 def write_graph(folder: Path) -> None:
-    """A small graph with all that a store may have."""
+    """A small graph with everything that a store may have."""
     rng = np.random.default_rng(0)
     keys = np.unique(rng.integers(0, 120 * 120, 700))
     keys = keys[keys // 120 != keys % 120]
@@ -189,7 +189,7 @@ def write_graph(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of an action, as the command line tells it: its exit code, its messages and its result.
+    """The outcome of an action on the command line: its exit code, its messages and its result.
 
     `crash` says how the interpreter ended, or which exception nobody caught.
     """
@@ -201,24 +201,24 @@ class Seen:
 
 
 def look(sample: Sample) -> list[Seen]:
-    """Each action on the files as they are now, until one is refused; in a process of its own, with little memory."""
-    found = in_child(lambda: [vars(one) for one in _all_seen(sample)])
-    return [Seen(-1, "", "", found)] if isinstance(found, str) else [Seen(**one) for one in found]
+    """Run the actions on the current files until one is refused, in a child process with little memory."""
+    seen = in_child(lambda: [vars(one) for one in _all_seen(sample)])
+    return [Seen(-1, "", "", seen)] if isinstance(seen, str) else [Seen(**one) for one in seen]
 
 
 def _all_seen(sample: Sample) -> list[Seen]:
-    found: list[Seen] = []
+    seen: list[Seen] = []
     for action in sample.actions:
-        if not found or found[-1].code == 0:
-            found.append(_seen(action))
-    return found
+        if not seen or seen[-1].code == 0:
+            seen.append(_seen(action))
+    return seen
 
 
 def _seen(action: Action) -> Seen:
     with contextlib.redirect_stderr(io.StringIO()) as told:
         try:
             result = action()
-        except (InputError, FloatingPointError) as error:  # what a command tells in one line
+        except (InputError, FloatingPointError) as error:  # a command prints these in one line
             return Seen(2, str(error), "")
         except BaseException as error:
             return Seen(-1, "", "", f"{type(error).__name__}: {error}"[:500])

@@ -1,4 +1,4 @@
-"""What is damaged is named and refused, or passed over; nothing else comes of it."""
+"""Damaged files are named, and refused or skipped; nothing else happens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_damaged_files_are_refused(tmp_path: Path, one_thread_each: None, number
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path: Path, alone: Reference) -> None:
-    """Each of the newest two is damaged in another way; the run goes on from the one before."""
+    """The newest two are damaged in different ways; the run resumes from the one before."""
     arguments = train_arguments(tmp_path / "run", checkpoint__keep_last="4")
     one = launch(arguments, tmp_path)
     assert until(lambda: "step-00000030" in names(tmp_path / "run"))

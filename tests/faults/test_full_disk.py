@@ -1,6 +1,6 @@
-"""A disk that is full: what was saved stays whole, what can't be saved is told, and the run goes on once there is room.
+"""A full disk: saved files stay intact, failed writes are reported, and the run continues once there is space.
 
-The disk is a small one in memory; mounting it takes the rights of root.
+The disk is a small one in memory; only root can mount it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Take all that is left."""
+    """Take all free space."""
     with open(disk / "ballast", "wb", buffering=0) as file:
         for size in (2**16, 2**12):
             try:
@@ -48,7 +48,7 @@ def fill(disk: Path) -> None:
 
 
 def lines(one: Launch) -> list[str]:
-    """What the program said; no process has told of an error in another way."""
+    """What the program printed; no process has reported an error in another way."""
     told = one.told().splitlines()
     assert not [line for line in told if line.startswith("Traceback")], one.told()
     return [line for line in told if line.startswith("ugts: ")]
@@ -59,7 +59,7 @@ def steps(folder: Path) -> list[str]:
 
 
 def test_a_disk_that_is_full_for_a_while(disk: Path, tmp_path: Path, alone: Reference) -> None:
-    """Checkpoints can't be written while it lasts, which is told; then they are again."""
+    """While the disk is full, checkpoints can't be written, and a line says so; later they are written again."""
     folder = disk / "run"
     one = launch(train_arguments(folder), tmp_path)
     assert until(lambda: "step-00000010" in steps(folder))
@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_for_a_while(disk: Path, tmp_path: Path, alone: Refe
 
 
 def test_a_disk_that_stays_full(disk: Path, tmp_path: Path, alone: Reference) -> None:
-    """The run ends with one line that names the file, and goes on from what was saved before."""
+    """The run ends with one line that names the file, and resumes from its last checkpoint."""
     folder = disk / "run"
     one = launch(train_arguments(folder), tmp_path)
     assert until(lambda: "step-00000010" in steps(folder))
@@ -80,8 +80,8 @@ def test_a_disk_that_stays_full(disk: Path, tmp_path: Path, alone: Reference) ->
     assert one.wait() == 1
     assert f"could not be written ({FULL}); the run goes on" in lines(one)[0]
     assert f"ugts: {folder}/best.ticket: {FULL}" in lines(one)
-    found, problems = checkpoint.newest(folder)
-    assert found is not None
+    newest, problems = checkpoint.newest(folder)
+    assert newest is not None
     assert problems == []
     assert left_over(folder) == []
 
@@ -96,7 +96,7 @@ def test_a_disk_that_stays_full(disk: Path, tmp_path: Path, alone: Reference) ->
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_when_metrics_are_written(disk: Path, tmp_path: Path) -> None:
-    """A line is cut off; so many epochs that they do not fit into what the disk has given to the file already."""
+    """A line is cut off; the epochs do not fit into the blocks that the file already has."""
     arguments = {"run__epochs": "50", "model__width": "8"}
     undisturbed = launch_alone(train_arguments(tmp_path / "alone", **arguments), tmp_path)
     one = launch_alone(train_arguments(disk / "run", **arguments), tmp_path)
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_when_metrics_are_written(disk: Path, tmp_path: Path
     assert lines(one)[-1] == f"ugts: {metrics}: {FULL}"
     assert not metrics.read_bytes().endswith(b"\n")
 
-    # A disk that can be read only is told in one line too.
+    # A read-only disk also gives one line.
     remount(disk, "ro")
     refused = launch_alone(train_arguments(disk / "run", **arguments), tmp_path)
     assert refused.wait() == 2
@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_when_metrics_are_written(disk: Path, tmp_path: Path
 
 
 def test_a_disk_that_is_full_from_the_start(disk: Path, tmp_path: Path) -> None:
-    """Nothing but a line comes of it; the same command works later."""
+    """It only prints a line; the same command works later."""
     fill(disk)
     arguments = train_arguments(disk / "run", run__epochs="2")
     one = launch_alone(arguments, tmp_path)

@@ -1,4 +1,4 @@
-"""Killed at any moment and started again, a run ends as if it had been left alone, bit for bit.
+"""A run that is killed at any moment and restarted ends with the same bits as an uninterrupted one.
 
 Some moments, to be sure that each is tried; `python -m tests.faults.kills` tries hundreds at random.
 """
@@ -40,7 +40,7 @@ def test_killed_at_some_moments(plans: list[Plan], tmp_path: Path, alone: Refere
 
 
 def test_killed_before_its_first_checkpoint_a_run_begins_again(tmp_path: Path, alone: Reference) -> None:
-    """Its metrics are not there twice, and what was being written then is gone."""
+    """Its metrics are not repeated, and files that were being written are gone."""
     without = train_arguments(tmp_path / "run", checkpoint__every_steps="0", checkpoint__at_best="False")
     one = launch(without, tmp_path)
     assert until(lambda: _lines(tmp_path / "run/metrics.jsonl") >= 3)
@@ -70,7 +70,7 @@ def test_interrupted_on_the_terminal_the_ranks_save_and_tell_how_to_go_on(tmp_pa
 
 @pytest.mark.slow
 def test_torchrun_killed_with_its_ranks(tmp_path: Path, alone: Reference) -> None:
-    """The command line itself: first it is killed in the middle, then it goes on to the end."""
+    """The command line itself: it is killed in the middle, then it resumes to the end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ugts_dist"]
     mark = f"UGTS_TEST={tmp_path}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "UGTS_TEST": str(tmp_path), "TMPDIR": str(tmp_path)}

@@ -21,7 +21,7 @@ from ugts_dist.supermask import Ticket
 
 
 def trains(folder: Path, epochs: int = 3) -> bool:
-    """Whether so many epochs are done."""
+    """Whether this number of epochs is done."""
     try:
         return (folder / "metrics.jsonl").read_text().count("\n") >= epochs
     except OSError:
@@ -47,7 +47,7 @@ def the_run(place: Path) -> Path:
 
 
 def test_the_launcher_starts_all_ranks_again(tmp_path: Path, alone: Reference) -> None:
-    """They find the folder of their launch, which nobody names, and go on there; whichever rank is lost."""
+    """They find the folder of their launch without its name, and resume in it, whichever rank is lost."""
     one = launch(train_arguments(), tmp_path, Agent(max_restarts=2))
     lost = [lose(one, 1, lambda: some_run_trains(tmp_path, 4)), lose(one, 0, lambda: some_run_trains(tmp_path, 12))]
     assert len(set(lost)) == 2
@@ -97,7 +97,7 @@ def test_ranks_end_whose_launcher_died_before_they_trained(tmp_path: Path, one_t
 
 
 def test_a_single_process_that_is_told_to_stop(tmp_path: Path, one_thread_each: None) -> None:
-    """It saves itself, its exit code says that it is to be started again, and then it goes on."""
+    """It saves itself, its exit code asks for a restart, and then it resumes."""
     arguments = {"run__epochs": "60", "checkpoint__every_steps": "0"}
     undisturbed = launch_alone(train_arguments(tmp_path / "alone", **arguments), tmp_path)
     signals = (signal.SIGTERM, signal.SIGUSR1)
@@ -111,10 +111,10 @@ def test_a_single_process_that_is_told_to_stop(tmp_path: Path, one_thread_each: 
         folder = tmp_path / number.name
         assert one.wait() == 75, one.told()
         assert one.told() == f"ugts: stopped by {number.name}; to resume: ugts train {folder}\n"
-        found, problems = checkpoint.newest(folder)
-        assert found is not None
+        newest, problems = checkpoint.newest(folder)
+        assert newest is not None
         assert problems == []
-        assert found.epoch < 60
+        assert newest.epoch < 60
         again.append(launch_alone(["train", str(folder)], tmp_path))
     assert undisturbed.wait() == 0
     for number, one in zip(signals, again, strict=True):
@@ -141,7 +141,7 @@ def test_a_launcher_that_is_told_to_stop(tmp_path: Path, alone: Reference) -> No
 
 @pytest.mark.slow
 def test_a_machine_less(tmp_path: Path, alone: Reference) -> None:
-    """Two agents with a rank each, as on two machines. One is lost with its rank; the other goes on alone."""
+    """Two agents with a rank each, as on two machines. One is lost with its rank; the other continues alone."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -159,9 +159,9 @@ def test_a_machine_less(tmp_path: Path, alone: Reference) -> None:
 
 
 def assert_close(folder: Path, alone: Reference) -> None:
-    """The same but for the order of sums."""
-    found, wanted = (folder / "metrics.jsonl").read_text(), alone.outcome.metrics.decode()
-    rows = [[json.loads(line) for line in text.splitlines()] for text in (found, wanted)]
+    """The same, except for the order of sums."""
+    metrics, wanted = (folder / "metrics.jsonl").read_text(), alone.outcome.metrics.decode()
+    rows = [[json.loads(line) for line in text.splitlines()] for text in (metrics, wanted)]
     assert len(rows[0]) == len(rows[1]) == EPOCHS
     for row, other in zip(*rows, strict=True):
         assert row == pytest.approx(other, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Where the real data lies, and an environment in which no test finds or changes the user's own."""
+"""The folder of the real data, and an environment in which no test reads or changes the user's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder with real datasets: UGTS_DATA, else shared/data beside the repository."""
+    """The folder with real datasets: UGTS_DATA, otherwise shared/data beside the repository."""
     given = os.environ.get("UGTS_DATA")
     root = Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
     if not root.is_dir():

@@ -22,7 +22,7 @@ class Molecule:
 
 
 def random_molecules(count: int, seed: int = 0, unknown: float = 0.0) -> list[Molecule]:
-    """Chains with some rings; the label tells whether there is an atom of kind 7, but for those not known."""
+    """Chains with some rings; a label, if known, says whether there is an atom of kind 7."""
     rng = np.random.default_rng(seed)
     molecules = []
     for _ in range(count):

@@ -26,13 +26,17 @@ from .helpers import snapshot
 ARRAYS = ("indptr", "indices", "x", "y", "train", "valid", "test")
 
 
-def assert_equal(found: Graph, wanted: Graph) -> None:
+def assert_equal(graph: Graph, wanted: Graph) -> None:
     """The same arrays, bit for bit and of the same dtype."""
     for array in ARRAYS:
-        a, b = getattr(found, array), getattr(wanted, array)
+        a, b = getattr(graph, array), getattr(wanted, array)
         assert a.dtype == b.dtype, array
         assert torch.equal(a, b), array
-    assert found.num_classes == wanted.num_classes
+    for array in ("edge_weight", "edge_attr"):
+        a, b = getattr(graph, array), getattr(wanted, array)
+        assert (a is None) == (b is None), array
+        assert a is None or (a.dtype == b.dtype and torch.equal(a, b)), array
+    assert graph.num_classes == wanted.num_classes
 
 
 def write_rows(path: Path, values: NDArray[Any], header: str = "") -> str:
@@ -50,7 +54,7 @@ def write_rows(path: Path, values: NDArray[Any], header: str = "") -> str:
 
 
 def random_parts(num_nodes: int, num_edges: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Edges with repetitions and self loops, many of them of one node, and what belongs to them."""
+    """Edges with repetitions and self loops, many of them of one node, with features, labels and split."""
     rng = np.random.default_rng(seed)
     edges = rng.integers(0, num_nodes, (num_edges, 2))
     edges[: num_edges // 3, 1] = num_nodes // 2
@@ -112,7 +116,7 @@ def make(folder: Path, files: Mapping[str, Any], **options: Any) -> Graph:
 
 
 def refusal(folder: Path, files: Mapping[str, Any], **options: Any) -> str:
-    """What is complained of; nothing is left, and nothing else is touched."""
+    """The complaint; nothing is left, and no other file changes."""
     before = snapshot(folder)
     with pytest.raises(InputError) as error:
         prepare(PrepareOptions("mine", out=str(folder / "out"), **files, **options))

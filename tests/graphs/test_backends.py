@@ -1,4 +1,4 @@
-"""Other packages' samplers, beside a few lines of Python, brute force and our own sampler.
+"""Other packages' samplers, compared with a few lines of Python, brute force and our own sampler.
 
 Tests of a package that is not installed are skipped; what cuts a kernel's edges into layers is also tested with the
 Python kernel below, which needs nothing.
@@ -185,10 +185,10 @@ def sampler_of(name: str, indptr: Tensor, indices: Tensor, fan_out: list[int]) -
 
 
 def probabilities(name: str, degree: int, fan: int) -> dict[tuple[int, ...], float]:
-    """How likely each set of positions is, by going through all draws of Floyd's algorithm.
+    """The probability of each set of positions, from all draws of Floyd's algorithm.
 
-    Draw j should be one of the positions 0 to j, so that every set is as likely. torch-sparse up to 0.6.18 leaves j
-    out: `uniform_randint(j)` excludes its end.
+    Draw j should be one of the positions 0 to j, so that all sets are equally likely. torch-sparse up to 0.6.18
+    leaves j out: `uniform_randint(j)` excludes its end.
     """
     ends = 0 if name == "torch-sparse" and installed_up_to("torch-sparse", (0, 6, 18)) else 1
     sets: dict[frozenset[int], float] = {frozenset(): 1.0}
@@ -206,7 +206,7 @@ def installed_up_to(package: str, version: tuple[int, ...]) -> bool:
 
 
 def check_law(counts: Mapping[Any, int], law: Mapping[Any, float]) -> None:
-    """Chi-square at a strict level; what cannot be drawn was not."""
+    """Chi-square at a strict level; nothing impossible was drawn."""
     assert set(counts) <= set(law)
     total = sum(counts.values())
     observed, expected = zip(*((counts.get(key, 0), total * law[key]) for key in law), strict=True)
@@ -248,7 +248,7 @@ def test_neighbours_of_different_nodes_are_drawn_independently(name: str) -> Non
 
 @pytest.mark.parametrize("name", samplers())
 def test_nodes_of_a_graph_are_met_as_often_as_they_should_be(name: str) -> None:
-    """Around fixed seeds, beside the probability that is worked out here; every step has the same number of edges."""
+    """Around fixed seeds, compared with the computed probability; every step has the same number of edges."""
     graph = random_graph(60, 500)
     seeds, fan, steps = torch.tensor([9, 17, 25]), 3, 1000
     sampler = sampler_of(name, graph.indptr, graph.indices, [fan])

@@ -146,7 +146,7 @@ def test_digits_are_joined_to_their_nearest() -> None:
     chosen = np.zeros(1797, dtype=np.int64)
     for source, destination in both:
         distance = np.square(pixels[source] - pixels[destination]).sum()
-        # Each edge is there because one of its ends is among the other's ten nearest.
+        # Each edge exists because one of its ends is among the other's ten nearest.
         assert distance <= max(furthest[source], furthest[destination])
         chosen[destination] += distance <= furthest[destination]
     assert (chosen >= 10).all()
@@ -277,7 +277,7 @@ def test_webkb_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_no_network_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Coauthor, "url", "http://127.0.0.1:1/")  # nobody listens
+    monkeypatch.setattr(Coauthor, "url", "http://127.0.0.1:1/")  # no process listens
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(InputError) as caught:
         load("coauthor-cs")

@@ -1,4 +1,4 @@
-"""What tells one dataset from another."""
+"""What distinguishes datasets."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_it_is_that_of_the_arrays_as_numpy_saves_them(graph: Graph) -> None:
         file = io.BytesIO()
         np.save(file, getattr(graph, name).numpy())
         lines.append(f"{name} {hashlib.sha256(file.getvalue()).hexdigest()}\n")
-    found = DataChecksum.of(graph)
-    assert found.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert found.parts["labels"] == hashlib.sha256(lines[-1].encode()).hexdigest()[:8]
-    assert found.num_nodes == 40
+    checksum = DataChecksum.of(graph)
+    assert checksum.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert checksum.parts["labels"] == hashlib.sha256(lines[-1].encode()).hexdigest()[:8]
+    assert checksum.num_nodes == 40
 
 
 def test_a_store_has_that_of_its_graph(graph: Graph, tmp_path: Path) -> None:
@@ -73,12 +73,12 @@ def test_what_differs_is_named(graph: Graph, array: str, told: str) -> None:
 
 
 def test_all_that_differs_is_listed(graph: Graph) -> None:
-    here, there = DataChecksum.of(random_graph(1200, 200)), DataChecksum.of(graph)
+    one, other = DataChecksum.of(random_graph(1200, 200)), DataChecksum.of(graph)
     expected = "features, labels, edges, split and number of nodes (40 there, 1,200 here)"
-    assert there.difference(here) == expected
-    old = dataclasses.replace(there, parts={})  # as older versions wrote it
-    assert old.difference(here) == "number of nodes (40 there, 1,200 here)"
-    assert old.difference(dataclasses.replace(there, sha256="0" * 64)) == "something"
+    assert other.difference(one) == expected
+    old = dataclasses.replace(other, parts={})  # as older versions wrote it
+    assert old.difference(one) == "number of nodes (40 there, 1,200 here)"
+    assert old.difference(dataclasses.replace(other, sha256="0" * 64)) == "something"
 
 
 def test_every_array_is_part_of_something() -> None:
@@ -90,8 +90,8 @@ def test_every_array_is_part_of_something() -> None:
 
 
 def test_it_is_read_again_as_it_was_written(graph: Graph) -> None:
-    found = DataChecksum.of(graph)
-    assert DataChecksum.from_dict(found.to_dict()) == found
+    checksum = DataChecksum.of(graph)
+    assert DataChecksum.from_dict(checksum.to_dict()) == checksum
     old = {"name": "a", "sha256": "0" * 64, "num_nodes": 3}
     assert DataChecksum.from_dict(old).parts == {}
     for wrong in (

@@ -1,4 +1,4 @@
-"""Every way in which a raw file can be wrong ends in one line that names it."""
+"""Every wrong raw file gives one line that names it."""
 
 from __future__ import annotations
 

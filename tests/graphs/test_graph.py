@@ -102,7 +102,7 @@ def test_masks_are_taken_for_their_nodes() -> None:
         ({"y": torch.tensor([0, 1, 0, 1, 2, 0])}, "toy: y has label 2 of node 4; allowed: 0 to 1"),
         ({"y": torch.tensor([0, 1, 0, 1, 0, 7])}, "toy: y has label 7 of node 5; allowed: 0 to 1"),
         ({"y": torch.tensor([0, 1, -1, 1, 0, 0])}, "toy: y has label -1 of node 2; allowed: 0 to 1"),
-        ({"y": torch.zeros(5)}, "toy: y has shape (5,); allowed: shape (6,)"),
+        ({"y": torch.zeros(5)}, "toy: y has torch.float32 of shape (5,); allowed: whole numbers of shape (6,), or"),
         ({"train": torch.tensor([], dtype=torch.int64)}, "toy: train has no nodes; allowed: at least one"),
         ({"valid": torch.tensor([], dtype=torch.int64)}, "toy: valid has no nodes"),
         ({"test": torch.tensor([], dtype=torch.int64)}, "toy: test has no nodes"),
@@ -141,7 +141,10 @@ def test_bad_input_is_named(changes: dict[str, Any], told: str) -> None:
             "toy: indices has neighbour 1 of node 5 out of order or repeated",
         ),
         ({"x": torch.ones(6, 2, dtype=torch.float64)}, "toy: x has torch.float64; allowed: torch.float32"),
-        ({"y": torch.zeros(6)}, "toy: y has torch.float32; allowed: torch.int64"),
+        ({"y": torch.zeros(6)}, "toy: y has shape (6,); allowed: shape (6, 2)"),
+        ({"y": torch.full((6, 2), torch.inf)}, "toy: y has inf of node 0, column 0; allowed: finite numbers, or NaN"),
+        ({"y": torch.full((6, 2), torch.nan)}, "toy: y has no known number of node"),
+        ({"y": torch.zeros(6, 2, dtype=torch.float64)}, "toy: y has torch.float64; allowed: torch.float32"),
         ({"train": torch.tensor([1, 0])}, "toy: train has node 0 out of order or repeated"),
     ],
 )
@@ -164,7 +167,7 @@ def test_a_good_graph_is_valid() -> None:
 def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int, seed: int) -> None:
     graph = random_graph(num_nodes, num_edges, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ugts_dist.graphs.graph._BLOCK", block)
+        patch.setattr("ugts_dist.graphs.array_checks._BLOCK", block)
         validate(graph)
         node = seed % num_nodes
         x = graph.x.clone()
@@ -175,8 +178,8 @@ def test_checks_in_blocks_of_any_size(num_nodes: int, num_edges: int, block: int
             for edge in range(int(graph.indptr[node]), int(graph.indptr[node + 1]) - 1):
                 repeated = graph.indices.clone()
                 repeated[edge + 1] = repeated[edge]
-                found = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
-                with pytest.raises(InputError, match=found):
+                problem = rf"neighbour {int(repeated[edge])} of node {node} out of order or repeated"
+                with pytest.raises(InputError, match=problem):
                     validate(replace(graph, indices=repeated))
 
 

@@ -169,7 +169,7 @@ def test_rows_of_the_lists_must_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", [*FILES, *SPLIT_FILES.values()])
 def test_a_file_that_unpacks_to_millions_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
-    """It is refused while it is read, although each of its rows is right."""
+    """It is refused while it is read, although each row by itself is right."""
     monkeypatch.setattr(tables, "_SPARE_ROWS", 10)
     monkeypatch.setattr(molecules, "_MOST_GRAPHS", 60)
     dataset(tmp_path)
@@ -197,7 +197,7 @@ def test_ranks_share_the_union_of_a_steps_graphs(
     root = tmp_path_factory.mktemp("data")
     molecules = dataset(root)
     graphs = load(NAME, root)
-    found: list[int] = []
+    shared: list[int] = []
     for rank in range(world_size):
         plan = SeedPlan(graphs.train, size, seed, rank, world_size)
         (batch,) = GraphLoader(graphs, plan).steps(range(step, step + 1))
@@ -211,8 +211,8 @@ def test_ranks_share_the_union_of_a_steps_graphs(
         assert pairs(batch.edge_index) == sorted(map(tuple, both.tolist()))
         assert bool((batch.edge_index[1].diff() >= 0).all())
         assert torch.equal(batch.y, graphs.y[ids])
-        found += ids
-    assert found == SeedPlan(graphs.train, size, seed).seeds(step).tolist()
+        shared += ids
+    assert shared == SeedPlan(graphs.train, size, seed).seeds(step).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -68,7 +68,7 @@ def test_the_graph_is_that_of_ogb(tmp_path: Path, name: str) -> None:
 def test_the_split_is_that_of_ogb(tmp_path: Path, name: str) -> None:
     folder = write_ogb(tmp_path, name)
     graph = read(name, tmp_path)
-    dataset = PygNodePropPredDataset.__new__(PygNodePropPredDataset)  # its constructor does what we do not want
+    dataset = PygNodePropPredDataset.__new__(PygNodePropPredDataset)  # its constructor does more than the test needs
     dataset.root = str(folder)
     dataset.is_hetero = False
     wanted = dataset.get_idx_split(ogb_says(name, "split"))

@@ -67,12 +67,12 @@ def test_every_table_in_an_order_of_its_own(
     for split in ("train", "valid", "test"):
         table = pd.DataFrame({"key": [ids[k] for k in parts[split]]})
         files[split] = write_table(tmp_path / f"{split}{suffix}", table)
-    found = make(tmp_path / "out", files, id_column="key")
+    made = make(tmp_path / "out", files, id_column="key")
     if kind != "dense":  # nodes are numbered as the features are
         moved: dict[str, NDArray[Any]] = {"features": parts["features"][order], "labels": parts["labels"][order]}
         moved |= {part: np.vectorize(of_node.get)(parts[part]) for part in ("edges", "train", "valid", "test")}
         parts = moved
-    assert_equal(found, expected(parts))
+    assert_equal(made, expected(parts))
     stored = open_ids(tmp_path / "out", NUM_NODES)
     if kind == "dense":
         assert stored is None
@@ -89,8 +89,8 @@ def test_features_in_half_precision_in_any_order(tmp_path: Path) -> None:
     for part, values in parts.items():
         np.save(files[part], values)
     np.save(files["features"], np.concatenate([np.arange(NUM_NODES)[:, None], parts["features"]], axis=1)[order])
-    found = make(tmp_path / "half", files, dtype="bfloat16")
-    assert torch.equal(found.x, torch.from_numpy(parts["features"]).bfloat16())
+    made = make(tmp_path / "half", files, dtype="bfloat16")
+    assert torch.equal(made.x, torch.from_numpy(parts["features"]).bfloat16())
     features = np.load(files["features"])
     features[3, 2] = np.nan
     np.save(files["features"], features)
@@ -155,13 +155,13 @@ def test_separators(tmp_path: Path, text: str, separator: str, decimal: str) -> 
 
 
 def test_ids_with_zeros_in_front_are_words(tmp_path: Path) -> None:
-    """007 is not 7 in somebody's list of ids."""
+    """The ids 007 and 7 are different."""
     (tmp_path / "t.csv").write_text("id,a\n007,1\n012,2\n")
     rows = open_text(tmp_path / "t.csv").opened(header=True)
     assert rows.types_found == ("mixed", "integers")
-    found, _ = node_ids.read_ids(rows, 0, "text")
-    assert found.values is not None
-    assert found.values.to_pylist() == ["007", "012"]
+    ids, _ = node_ids.read_ids(rows, 0, "text")
+    assert ids.values is not None
+    assert ids.values.to_pylist() == ["007", "012"]
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)
@@ -181,7 +181,7 @@ def test_classes_that_are_words(tmp_path: Path) -> None:
 
 
 def test_damaged_ids_are_refused(tmp_path: Path) -> None:
-    """Whatever bit of them changes: ids that are others, or one line."""
+    """Any flipped bit gives other ids, or one line of refusal."""
     ids = NodeIds("ids.csv", "text", pa.array(["a", "bcd", "", "\u00e4"], pa.large_string()), 4)
     with StoreWriter(tmp_path / "store", "mine", 2) as store:
         write_ids(ids, store)
@@ -203,9 +203,9 @@ def test_damaged_ids_are_refused(tmp_path: Path) -> None:
             damaged[bit // 8] ^= 1 << bit % 8
             path.write_bytes(damaged)
             try:
-                found = open_ids(tmp_path / "store", 4)
-                assert found is not None
-                assert len(found.slice(0, 4)) == 4
+                opened = open_ids(tmp_path / "store", 4)
+                assert opened is not None
+                assert len(opened.slice(0, 4)) == 4
             except InputError:
                 refused += 1
         path.write_bytes(whole)

@@ -58,7 +58,7 @@ def assert_same_but(changed: set[str], graph: Graph, other: Graph) -> None:
 @given(size=SIZES, fraction=FRACTIONS, seed=SEEDS)
 def test_feature_noise_changes_exactly_the_stated_part(size: int, fraction: float, seed: int) -> None:
     graph = random_graph(size, 3 * size)
-    graph = replace(graph, x=graph.x + 2.0)  # no noise looks like that
+    graph = replace(graph, x=graph.x + 2.0)  # unlike any noise
     noisy = feature_noise(graph, fraction, seed)
     assert_same_but({"x"}, graph, noisy)
     changed = (noisy.x != graph.x).any(1)
@@ -103,7 +103,7 @@ def test_edge_noise_moves_exactly_the_stated_part(size: int, fraction: float, se
     assert noisy.indices.dtype == graph.indices.dtype
     assert noisy.num_edges == graph.num_edges
     assert len(pairs(graph) - pairs(noisy)) == round(fraction * graph.num_edges)
-    # The sources are those that they were.
+    # The sources are unchanged.
     assert torch.equal(torch.bincount(noisy.indices, minlength=size), degree)
     assert torch.equal(noisy.degree, noisy.indptr.diff())
 
@@ -186,8 +186,8 @@ def test_a_part_of_the_classes_is_not_rounded_down_by_floating_point() -> None:
 
 def test_every_class_is_left_out_by_some_seed() -> None:
     graph = classes_of(7, 0)
-    found = torch.cat([left_out_classes(graph, 0.4, seed)[1].classes for seed in range(300)])
-    counts = torch.bincount(found, minlength=7)
+    classes = torch.cat([left_out_classes(graph, 0.4, seed)[1].classes for seed in range(300)])
+    counts = torch.bincount(classes, minlength=7)
     assert int(counts.sum()) == 600
     assert float((counts / (600 / 7) - 1.0).abs().max()) < 0.4
 
@@ -200,14 +200,14 @@ def test_a_mapped_graph_is_not_written_to(tmp_path: Path, perturb: Any) -> None:
     graph = random_graph(90, 400)
     write_store(graph, tmp_path / "store")
     mapped = open_store(tmp_path / "store")
-    found, wanted = perturb(mapped, 0.4, 5), perturb(graph, 0.4, 5)
+    perturbed, wanted = perturb(mapped, 0.4, 5), perturb(graph, 0.4, 5)
     for array in ARRAYS:
-        assert torch.equal(getattr(found, array), getattr(wanted, array))
-        # The checksum of an array is known exactly where the array is that of the store.
-        same = getattr(found, array).data_ptr() == getattr(mapped, array).data_ptr()
-        assert (array in found.digests) <= same
+        assert torch.equal(getattr(perturbed, array), getattr(wanted, array))
+        # The checksum of an array is known exactly if it is the store's array.
+        same = getattr(perturbed, array).data_ptr() == getattr(mapped, array).data_ptr()
+        assert (array in perturbed.digests) <= same
     verify_store(tmp_path / "store")
-    assert set(found.digests) < set(mapped.digests)
+    assert set(perturbed.digests) < set(mapped.digests)
 
 
 def test_nothing_changes_without_noise() -> None:

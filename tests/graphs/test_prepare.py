@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import NormalizeFeatures
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, raw, tables
+from ugts_dist.graphs import catalogue, raw_edges, tables
 from ugts_dist.graphs.external_sort import EdgeSorter
 from ugts_dist.graphs.prepare import prepare
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -65,14 +65,14 @@ def test_sorting_in_little_memory(
     for part in np.array_split(np.arange(num_edges), 3):
         sorter.add(source[part], destination[part])
     wanted = sorted({(d, s) for s, d in zip(source.tolist(), destination.tolist(), strict=True) if s != d})
-    found: list[tuple[int, int]] = []
+    edges: list[tuple[int, int]] = []
     nodes = 0
     for first, degree, sources in sorter.neighbours():
         assert first == nodes
         nodes += len(degree)
-        found += zip(np.repeat(np.arange(first, nodes), degree).tolist(), sources.tolist(), strict=True)
+        edges += zip(np.repeat(np.arange(first, nodes), degree).tolist(), sources.tolist(), strict=True)
     assert nodes == num_nodes
-    assert found == wanted
+    assert edges == wanted
     assert list(folder.iterdir()) == []
 
 
@@ -81,8 +81,8 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     files = write_parts(tmp_path, parts, ".csv")
     make(tmp_path / "large", files, row_normalize="yes")
     monkeypatch.setattr(tables, "BLOCK_BYTES", 512)
-    monkeypatch.setattr(raw, "LEAST_MEMORY", 4096)
-    monkeypatch.setattr(raw, "MOST_MEMORY", 4096)
+    monkeypatch.setattr(raw_edges, "LEAST_MEMORY", 4096)
+    monkeypatch.setattr(raw_edges, "MOST_MEMORY", 4096)
     make(tmp_path / "small", files, row_normalize="yes")
     for path in [tmp_path / "large" / META, *(tmp_path / "large").glob("*.npy")]:
         assert path.read_bytes() == (tmp_path / "small" / path.name).read_bytes(), path.name
@@ -98,17 +98,17 @@ def test_masks_instead_of_ids(tmp_path: Path) -> None:
 
 def test_half_precision(tmp_path: Path) -> None:
     parts = random_parts(50, 100)
-    found = make(tmp_path / "out", write_parts(tmp_path, parts), dtype="bfloat16")
-    assert torch.equal(found.x, torch.from_numpy(parts["features"]).bfloat16())
+    made = make(tmp_path / "out", write_parts(tmp_path, parts), dtype="bfloat16")
+    assert torch.equal(made.x, torch.from_numpy(parts["features"]).bfloat16())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rows_are_normalized_as_those_of_datasets(tmp_path: Path, dtype: str) -> None:
     parts = random_parts(50, 100)
-    found = make(tmp_path / "out", write_parts(tmp_path, parts), row_normalize="yes", dtype=dtype)
+    made = make(tmp_path / "out", write_parts(tmp_path, parts), row_normalize="yes", dtype=dtype)
     data = Data(x=torch.from_numpy(parts["features"]))
     wanted = NormalizeFeatures()(data).x
-    assert torch.equal(found.x, wanted.to(getattr(torch, dtype)))
+    assert torch.equal(made.x, wanted.to(getattr(torch, dtype)))
 
 
 def test_nodes_without_a_label(tmp_path: Path) -> None:
@@ -166,9 +166,9 @@ def test_a_wrong_part(tmp_path: Path, suffix: str, changes: dict[str, NDArray[An
 
 def test_too_few_and_too_many_rows_of_csv_features(tmp_path: Path) -> None:
     files = write_parts(tmp_path, random_parts(50, 400), ".csv")
-    for rows, found in ((49, "has 49 rows"), (51, "has more than 50 rows")):
+    for rows, problem in ((49, "has 49 rows"), (51, "has more than 50 rows")):
         write_rows(tmp_path / "features.csv", np.ones((rows, 3)))
-        assert f"features.csv: {found}; allowed: 50" in refusal(tmp_path, files)
+        assert f"features.csv: {problem}; allowed: 50" in refusal(tmp_path, files)
 
 
 def test_labels_beyond_the_classes(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def _until_neighbours(folder: str, files: Mapping[str, Any], sender: Connection)
         sender.send("in the middle")
         signal.pause()
 
-    EdgeSorter.neighbours = stop  # type: ignore[method-assign]
+    EdgeSorter.edges = stop  # type: ignore[method-assign]
     prepare(PrepareOptions("mine", out=folder, **files))
 
 

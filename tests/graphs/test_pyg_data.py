@@ -1,4 +1,4 @@
-"""PyG's Data as people save it: read right, or refused in one line; nothing in the file is run."""
+"""PyG's Data as users save them: read correctly, or refused in one line; no code in the file is run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data_of(parts: dict[str, NDArray[Any]]) -> Data:
 
 def saved(folder: Path, data: object) -> dict[str, str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyG's Data of old and torch's sparse tensors complain
+        warnings.simplefilter("ignore")  # old PyG Data and torch's sparse tensors warn
         torch.save(data, folder / "graph.pt")
     return {"data": str(folder / "graph.pt")}
 
@@ -45,13 +45,13 @@ def test_pyg_data(tmp_path: Path, undirected: bool) -> None:
     parts = random_parts(60, 400)
     files = saved(tmp_path, data_of(parts))
     trusted = torch.serialization.get_safe_globals()
-    found = make(tmp_path / "out", files, undirected=undirected)
+    made = make(tmp_path / "out", files, undirected=undirected)
     assert set(torch.serialization.get_safe_globals()) == set(trusted)
-    assert_equal(found, expected(parts, undirected))
+    assert_equal(made, expected(parts, undirected))
 
 
 def test_after_to_undirected(tmp_path: Path) -> None:
-    """PyG then keeps what it found out about the fields beside them."""
+    """PyG then stores what it has inferred about the fields beside them."""
     parts = random_parts(60, 400)
     data = ToUndirected()(data_of(parts))
     assert "_cached_attr" in vars(data._store)
@@ -88,14 +88,6 @@ def test_layout_of_pyg_1(tmp_path: Path) -> None:
     old = Data.__new__(Data)
     vars(old).update({**dict(new.items()), "edge_attr": None, "pos": None})
     assert_equal(make(tmp_path / "out", saved(tmp_path, old)), expected(parts))
-
-
-def test_edge_attributes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = data_of(random_parts(60, 400))
-    data.edge_attr = torch.ones(400, 2)
-    files = saved(tmp_path, data)
-    make(tmp_path / "out", files)
-    assert f"prepare mine: {files['data']}: edge_attr not used: edges have no weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])

@@ -26,7 +26,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(path: Path, kind: Kind = "integers") -> str:
-    """What is complained of while the table is opened or read."""
+    """The complaint when the table is opened or read."""
     with pytest.raises(InputError) as error:
         open_table(path, kind).whole()
     assert "\n" not in str(error.value)
@@ -131,12 +131,12 @@ def test_a_missing_value_of_a_parquet_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "found"), [(["x"], "string"), ([1.5], "double"), ([[1]], "list"), ([True], "bool"), ([None], "null")]
+    ("column", "problem"), [(["x"], "string"), ([1.5], "double"), ([[1]], "list"), ([True], "bool"), ([None], "null")]
 )
-def test_other_columns_of_a_parquet_file(tmp_path: Path, column: list[Any], found: str) -> None:
+def test_other_columns_of_a_parquet_file(tmp_path: Path, column: list[Any], problem: str) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": [1], "b": column}), path)
-    assert refusal(path).startswith(f"{path}: column 'b' holds {found}")
+    assert refusal(path).startswith(f"{path}: column 'b' holds {problem}")
 
 
 @pytest.mark.parametrize(

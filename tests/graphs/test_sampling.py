@@ -428,7 +428,7 @@ def test_the_graph_is_not_changed() -> None:
 @pytest.mark.parametrize("value", [-1, 10**12, -(10**12), 401])
 @pytest.mark.parametrize("fan_out", [[3], [-1]])
 def test_a_file_that_changed_under_the_sampler(value: int, fan_out: list[int]) -> None:
-    """Nothing is written or read outside of the arrays, and no memory is asked for by a wrong count."""
+    """Nothing outside the arrays is written or read, and a wrong count requests no memory."""
     graph = random_graph(90, 400)
     sampler = make(graph, fan_out)
     nodes = torch.arange(90)

@@ -118,10 +118,10 @@ def test_an_error_of_a_thread_is_raised_where_its_item_is_due() -> None:
             raise ValueError("three")
         return item
 
-    found = ahead(produce, range(10), threads=2)
-    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    items = ahead(produce, range(10), threads=2)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
-        next(found)
+        next(items)
 
 
 def test_threads_end_with_their_consumer() -> None:

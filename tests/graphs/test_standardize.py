@@ -1,4 +1,4 @@
-"""Columns come to mean 0 and deviation 1, whatever their unit, and the graph's checksum stays that of its files."""
+"""Columns get mean 0 and deviation 1, whatever their unit, and the graph's checksum stays that of its files."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_a_configured_graph_is_scaled_and_its_checksum_is_that_of_the_store(tmp_
     graph = planted_graph()
     write_store(graph, tmp_path / "planted", {"source": "test"})
     plain = Config().replace({"data.name": str(tmp_path / "planted")})
-    loaded = load_graph(plain.replace({"data.standardize": True}))
+    loaded = load_graph(plain.replace({"data.features": "standardize"}))
     torch.testing.assert_close(loaded.x.mean(0), torch.zeros(16), rtol=0, atol=1e-6)
     torch.testing.assert_close(loaded.x.std(0, correction=0), torch.ones(16))
     assert DataChecksum.of(loaded) == DataChecksum.of(load_graph(plain))
 
 
 def test_whole_graphs_are_not_scaled() -> None:
-    with pytest.raises(InputError, match=r"data\.standardize is True, allowed is False for ogbg-molbace"):
-        load_data(Config().replace({"data.name": "ogbg-molbace", "data.standardize": True}))
+    with pytest.raises(InputError, match=r"data\.features is standardize, allowed are auto and none for ogbg-molbace"):
+        load_data(Config().replace({"data.name": "ogbg-molbace", "data.features": "standardize"}))

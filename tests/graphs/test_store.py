@@ -48,9 +48,9 @@ def message(folder: Path) -> str:
 
 
 def test_a_store_gives_back_its_graph(store: Path, graph: Graph) -> None:
-    found = open_store(store)
-    assert_equal(found, graph)
-    assert found.name == "random"
+    opened = open_store(store)
+    assert_equal(opened, graph)
+    assert opened.name == "random"
     verify_store(store)
     assert is_store(store)
     names = {path.name for path in store.iterdir()} - {CHECKED}
@@ -136,10 +136,10 @@ def test_class_names_and_extra_arrays(tmp_path: Path, graph: Graph) -> None:
     verify_store(tmp_path / "s")
     assert read_meta(tmp_path / "s").class_names == ("cat", "dög", "")
     for array, wanted in (("ids", ids), ("id_text", text)):
-        found = open_extra(tmp_path / "s", array)
-        assert isinstance(found, np.memmap)
-        assert not found.flags.writeable
-        np.testing.assert_array_equal(found, wanted)
+        opened = open_extra(tmp_path / "s", array)
+        assert isinstance(opened, np.memmap)
+        assert not opened.flags.writeable
+        np.testing.assert_array_equal(opened, wanted)
     assert open_extra(tmp_path / "s", "other") is None
     np.save(tmp_path / "s" / "ids.npy", ids + 1)
     with pytest.raises(InputError, match=r"ids\.npy changed since written"):
@@ -436,12 +436,12 @@ def test_meta_that_does_not_fit(store: Path, place: tuple[str, ...], value: obje
     assert "SHA-256 differs" not in message(store)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1] * 1000])
+@pytest.mark.parametrize("version", [0, 3, "1", None, [1] * 1000])
 def test_another_version(store: Path, version: object) -> None:
     path = store / "meta.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
     assert "meta.json: version is" in message(store)
-    assert message(store).endswith("allowed is 1; prepare the graph again")
+    assert message(store).endswith("allowed are 1 and 2; prepare the graph again")
 
 
 @pytest.mark.parametrize("key", ["format", "version", "name", "num_classes", "arrays", "origin", "num_nodes"])

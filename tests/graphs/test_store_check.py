@@ -1,4 +1,4 @@
-"""What a store's arrays hold is checked before anything indexes with it; and that once, as long as no file changes."""
+"""A store's arrays are checked before anything indexes with them, and only once while no file changes."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_every_flipped_bit_of_indptr_is_refused_or_another_valid_one(store: Path
 
 
 def test_verify_checks_what_the_arrays_hold(store: Path) -> None:
-    """Also where the checksums are those of the wrong arrays."""
+    """Also if the checksums are those of the wrong arrays."""
     change(store, "indices", 0, 10**6)
     meta = json.loads((store / META).read_text())
     meta["arrays"]["indices"]["sha256"] = sha256(store / "indices.npy")
@@ -189,7 +189,7 @@ def test_a_store_that_changed_is_checked_again(store: Path, checks: list[Path], 
 def test_files_that_are_too_new_are_not_remembered(
     store: Path, checks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They could change again without another time."""
+    """They could change again without a new time."""
     monkeypatch.setattr(store_check, "_TICK", 10**18)
     open_store(store)
     open_store(store)
@@ -206,7 +206,7 @@ def test_a_memory_that_is_none(store: Path, checks: list[Path], content: bytes) 
 
 
 def test_a_folder_that_cannot_be_written(store: Path, checks: list[Path], tmp_path: Path) -> None:
-    """The memory is in the user's cache; without that too, the check is repeated."""
+    """The record is in the user's cache; without a cache, the check is repeated."""
     (store / CHECKED).mkdir()
     for _ in range(2):
         open_store(store)
@@ -253,5 +253,5 @@ def test_one_of_many_processes_checks(store: Path, tmp_path: Path) -> None:
 
 
 def test_the_error_of_an_array_can_be_made_of_its_message() -> None:
-    """As is done where it is sent to other ranks."""
+    """As for sending it to other ranks."""
     assert str(ArrayError("g: x has nan")) == "g: x has nan"

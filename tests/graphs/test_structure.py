@@ -26,7 +26,7 @@ def _stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def raw_folder(root: Path) -> Path:
-    """A folder in the raw layout of ogbn-arxiv whose features and years are not there."""
+    """A folder in the raw layout of ogbn-arxiv without features and years."""
     folder = write_ogb(root, "ogbn-arxiv")
     for file in ("node-feat", "node_year"):
         (folder / f"raw/{file}.csv.gz").unlink()
@@ -59,7 +59,7 @@ def test_a_raw_folder_without_features_becomes_a_store(tmp_path: Path) -> None:
     assert snapshot(folder) == before
     edges = np.loadtxt(folder / "raw/edge.csv.gz", dtype=np.int64, delimiter=",")
     adjacency = dense_adjacency(edges, 60)
-    # All singular vectors of so small a graph are features: X X^T is N S S^T, whatever basis they are told in.
+    # All singular vectors of a small graph are features: X X^T is N S S^T in any basis.
     x = graph.x.double().numpy()
     np.testing.assert_allclose(x @ x.T, 60 * adjacency @ adjacency.T, atol=1e-3)
     connected = (adjacency > 0) & ~np.eye(60, dtype=bool)
@@ -93,12 +93,12 @@ def test_the_leading_singular_vectors_of_a_larger_graph() -> None:
     x = singular_features(normalised_adjacency(edges, n), NUM_FEATURES).astype(np.float64) / np.sqrt(n)
     assert x.shape == (n, NUM_FEATURES)
     vectors, values, _ = np.linalg.svd(dense_adjacency(edges, n))
-    found = np.linalg.norm(x, axis=0)
-    np.testing.assert_allclose(found[:groups], values[:groups], rtol=1e-4)
+    lengths = np.linalg.norm(x, axis=0)
+    np.testing.assert_allclose(lengths[:groups], values[:groups], rtol=1e-4)
     # Beyond the groups the spectrum has no gap: the method is within some percent there, and never above.
-    np.testing.assert_allclose(found, values[:NUM_FEATURES], rtol=0.03)
-    assert (found <= values[:NUM_FEATURES] + 1e-5).all()
-    alignment = np.linalg.svd(vectors[:, :groups].T @ (x / found)[:, :groups])[1]
+    np.testing.assert_allclose(lengths, values[:NUM_FEATURES], rtol=0.03)
+    assert (lengths <= values[:NUM_FEATURES] + 1e-5).all()
+    alignment = np.linalg.svd(vectors[:, :groups].T @ (x / lengths)[:, :groups])[1]
     np.testing.assert_allclose(alignment, 1.0, atol=1e-3)
 
 

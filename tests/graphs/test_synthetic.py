@@ -293,12 +293,12 @@ def test_edge_sorter_is_a_sort(
     for chunk in chunks:
         source, destination = np.array(chunk, dtype=np.int64).reshape(-1, 2).T
         sorter.add(source, destination)
-    found, met = [], 0
+    edges, met = [], 0
     for first, degree, sources in sorter.neighbours():
         assert first == met
         met += len(degree)
         destinations = np.repeat(np.arange(first, met), degree)
-        found += list(zip(destinations.tolist(), sources.tolist(), strict=True))
+        edges += list(zip(destinations.tolist(), sources.tolist(), strict=True))
     assert met == num_nodes
-    assert found == sorted({(end, start) for chunk in chunks for start, end in chunk if start != end})
+    assert edges == sorted({(end, start) for chunk in chunks for start, end in chunk if start != end})
     assert not list(folder.iterdir())

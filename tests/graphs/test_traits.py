@@ -1,4 +1,4 @@
-"""What is seen of a graph is what a loop over all of it counts, and tells nothing of hidden labels."""
+"""The traits of a graph are those that a loop counts, and they reveal nothing of hidden labels."""
 
 from __future__ import annotations
 

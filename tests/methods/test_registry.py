@@ -12,7 +12,7 @@ from ugts_dist.registry import load_classes
 
 
 def test_every_file_has_its_line() -> None:
-    """A method without its line would be known to nobody."""
+    """A method without its line would not be available."""
     files = {path.stem for path in Path(ugts_dist.methods.__path__[0]).glob("*.py")} - {"__init__", "base"}
     assert files == {name.replace("-", "_") for name in METHODS}
 

@@ -46,8 +46,8 @@ def test_full_neighbourhoods_give_the_formulas_of_the_papers(kind: str, index: t
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("start", "stop"), [(0, 4), (4, 9), (3, 3), (8, 9)])
 def test_a_share_of_the_rows_gives_the_rows_of_the_whole(kind: str, start: int, stop: int) -> None:
-    found = matrix(block_of(EDGES, N, start, stop), kind)
-    torch.testing.assert_close(found, expected(kind)[start:stop], rtol=1e-6, atol=1e-7)
+    share = matrix(block_of(EDGES, N, start, stop), kind)
+    torch.testing.assert_close(share, expected(kind)[start:stop], rtol=1e-6, atol=1e-7)
 
 
 def test_destinations_are_the_rows_from_start() -> None:
@@ -78,14 +78,14 @@ def test_sampled_values_by_hand() -> None:
 def test_the_mean_over_all_samples_is_the_full_aggregation(kind: str, fan_out: int) -> None:
     """Every subset of `fan_out` in-neighbours of every node, each as likely as any other."""
     full = block_of(EDGES, N)
-    found = torch.zeros(N, N)
+    total = torch.zeros(N, N)
     for node in range(N):
         neighbours = full.indices[full.indptr[node] : full.indptr[node + 1]]
         subsets = list(combinations(neighbours.tolist(), min(fan_out, neighbours.numel())))
         for subset in subsets:
             block = Block(torch.tensor([0, len(subset)]), torch.tensor(subset, dtype=torch.int64), full.degree, node)
-            found[node] += matrix(block, kind)[0] / len(subsets)
-    torch.testing.assert_close(found, expected(kind), rtol=1e-5, atol=1e-6)
+            total[node] += matrix(block, kind)[0] / len(subsets)
+    torch.testing.assert_close(total, expected(kind), rtol=1e-5, atol=1e-6)
     assert int(full.degree.max()) > 3, "something is left out of every sample"
 
 

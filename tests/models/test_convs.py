@@ -46,18 +46,18 @@ def twins(kind: str, seed: int) -> tuple[nn.Module, nn.Module]:
 
 
 def gradients(output: Tensor, module: nn.Module, x: Tensor | None = None) -> dict[str, Tensor]:
-    """Of a loss that weights every output differently: with respect to every parameter, and the input."""
+    """Gradients of a loss that weights every output differently, by every parameter and the input."""
     weights = torch.linspace(-1.0, 2.0, output.numel()).reshape(output.shape)
     wanted = dict(module.named_parameters()) | ({} if x is None else {"x": x})
-    found = torch.autograd.grad((output * weights).sum(), list(wanted.values()))
-    return dict(zip(wanted, found, strict=True))
+    values = torch.autograd.grad((output * weights).sum(), list(wanted.values()))
+    return dict(zip(wanted, values, strict=True))
 
 
-def assert_all_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_all_close(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert tensors.keys() == expected.keys()
     for name, value in expected.items():
         assert value.abs().max() > 0, name
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=2e-5)
+        torch.testing.assert_close(tensors[name], value, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -67,9 +67,9 @@ def test_output_and_gradients_are_pygs(kind: str, seed: int) -> None:
     ours, theirs = twins(kind, seed)
     x = torch.randn(N, IN)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found, expected = ours(a, block_of(edges, N)), theirs(b, edges)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert_all_close(gradients(found, ours, a), gradients(expected, theirs, b))
+    output, expected = ours(a, block_of(edges, N)), theirs(b, edges)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    assert_all_close(gradients(output, ours, a), gradients(expected, theirs, b))
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -78,9 +78,9 @@ def test_sparse_features_give_the_same(kind: str) -> None:
     ours, theirs = twins(kind, 5)
     x = torch.rand(N, IN) * (torch.rand(N, IN) < 0.3)
     x[2] = 0.0
-    found, expected = ours(SparseFeatures.of(x), block_of(edges, N)), theirs(x, edges)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert_all_close(gradients(found, ours), gradients(expected, theirs))
+    output, expected = ours(SparseFeatures.of(x), block_of(edges, N)), theirs(x, edges)
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    assert_all_close(gradients(output, ours), gradients(expected, theirs))
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -106,24 +106,24 @@ def test_attention_of_large_logits_is_finite() -> None:
     edges = random_edges(N, 60, 8)
     ours, theirs = twins("gat of three heads", 8)
     x = 1e4 * torch.randn(N, IN)
-    found = ours(x, block_of(edges, N))
-    assert found.isfinite().all()
-    torch.testing.assert_close(found, theirs(x, edges), rtol=1e-4, atol=1e-2)
+    output = ours(x, block_of(edges, N))
+    assert output.isfinite().all()
+    torch.testing.assert_close(output, theirs(x, edges), rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize(("width_in", "width_out"), [(30, 3), (3, 30)])
 @pytest.mark.parametrize("rows", [2, N])
 def test_both_orders_of_aggregation_and_linear_map_agree(width_in: int, width_out: int, rows: int) -> None:
-    """Each order is asked for by name; which one the layer takes depends on the sizes."""
+    """Each order is called by name; the sizes determine which one the layer uses."""
     block = block_of(random_edges(N, 60, 9), N, 0, rows)
     pattern, values = block.looped[0], block.gcn_values
     matrix = torch.sparse_csr_tensor(pattern.indptr, pattern.indices, values, (rows, N)).to_dense()
     x, weight = torch.randn(N, width_in), torch.randn(width_out, width_in, requires_grad=True)
-    found = aggregate_linear(x, weight, pattern, values)
+    output = aggregate_linear(x, weight, pattern, values)
     for expected in (matrix @ (x @ weight.t()), (matrix @ x) @ weight.t()):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(
-            *(torch.autograd.grad(out.square().sum(), weight, retain_graph=True)[0] for out in (found, expected)),
+            *(torch.autograd.grad(out.square().sum(), weight, retain_graph=True)[0] for out in (output, expected)),
             rtol=1e-4,
             atol=1e-3,
         )

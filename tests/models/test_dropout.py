@@ -33,11 +33,11 @@ def test_a_node_loses_the_same_in_every_company(nodes: list[int], width: int, se
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.73])
 def test_features_are_dropped_at_the_rate_and_the_others_scaled(p: float) -> None:
-    found = noise(Dropout(p, 3, 1, torch.arange(2000)), 2000, 53)
-    assert sorted(found.unique().tolist()) == pytest.approx([0.0, 1 / (1 - p)])
+    factors = noise(Dropout(p, 3, 1, torch.arange(2000)), 2000, 53)
+    assert sorted(factors.unique().tolist()) == pytest.approx([0.0, 1 / (1 - p)])
     spread = (p * (1 - p)) ** 0.5
-    dropped = (found == 0).double()
-    assert abs(float(dropped.mean()) - p) < 4.5 * spread / found.numel() ** 0.5
+    dropped = (factors == 0).double()
+    assert abs(float(dropped.mean()) - p) < 4.5 * spread / factors.numel() ** 0.5
     assert bool(((dropped.mean(0) - p).abs() < 4.5 * spread / 2000**0.5).all()), "every feature alike"
     neighbours = (dropped[:, 1:] - p) * (dropped[:, :-1] - p)  # also those that share one hash
     assert abs(float(neighbours.mean())) < 4.5 * spread**2 / neighbours.numel() ** 0.5

@@ -120,17 +120,17 @@ def test_calibration_gives_every_measured_output_its_scale(arch: Arch, sparse: b
     assert set(model.outputs()) <= set(layers)
     levels = dict.fromkeys(model.attention(), 0.25) | dict.fromkeys(model.outputs(), 2.0)
     calibrate(mask, lambda: model(x, [BLOCK] * 3), layers, levels=levels)
-    found: dict[nn.Module, float] = {}
+    measured: dict[nn.Module, float] = {}
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        found[module] = float(output.double().square().mean()) ** 0.5
+        measured[module] = float(output.double().square().mean()) ** 0.5
 
     handles = [module.register_forward_hook(note) for module in layers]
     with torch.no_grad():
         logits = model(x, [BLOCK] * 3)
     for handle in handles:
         handle.remove()
-    assert [found[module] for module in layers] == pytest.approx([levels.get(m, 1.0) for m in layers], rel=1e-5)
+    assert [measured[module] for module in layers] == pytest.approx([levels.get(m, 1.0) for m in layers], rel=1e-5)
     if arch in ("gcn", "gin", "sage"):
         assert float(logits.double().square().mean()) ** 0.5 == pytest.approx(2.0, rel=1e-5)
 
@@ -154,7 +154,7 @@ def test_unknown_architecture_is_refused() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize(("width", "num_features"), [(12, FEATURES), (6, FEATURES)])
 def test_halves_of_the_layers_make_the_whole(arch: Arch, width: int, num_features: int) -> None:
-    """What all nodes send, combined in two blocks of destinations, is what the layer gives at once."""
+    """The messages of all nodes, combined in two blocks of destinations, give the layer's output."""
     torch.manual_seed(2)
     model = GNN(arch, num_features, CLASSES, 3, width=width, heads=2)
     blocks = [block_of(EDGES, N, 0, 9), block_of(EDGES, N, 9, N)]
@@ -162,24 +162,24 @@ def test_halves_of_the_layers_make_the_whole(arch: Arch, width: int, num_feature
     with torch.no_grad():
         for k in range(3):
             sent = model.messages(k, x)
-            found = torch.cat([model.aggregate_messages(k, sent, block) for block in blocks])
+            joined = torch.cat([model.aggregate_messages(k, sent, block) for block in blocks])
             x = model.layer(k, x, BLOCK)
-            torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(joined, x, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_rows_of_a_table_are_the_features(arch: Arch) -> None:
-    """Read where they lie, or copied first: the same outputs and gradients."""
+    """Read in place or copied first: the same outputs and gradients."""
     table = torch.randn(40, FEATURES)
     ids = torch.randperm(40)[:N]
     torch.manual_seed(3)
     model = GNN(arch, FEATURES, CLASSES, 2, width=12, heads=2)
     block = block_of(EDGES, N, 0, 9)
     last = Block(torch.tensor([0, 2, 3]).int(), torch.tensor([4, 8, 1]).int(), torch.arange(9))
-    found, expected = model(Rows(table, ids), [block, last]), model(table[ids], [block, last])
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    logits, expected = model(Rows(table, ids), [block, last]), model(table[ids], [block, last])
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
     weights = list(model.parameters())
-    for a, b in zip(*(torch.autograd.grad(out.square().sum(), weights) for out in (found, expected)), strict=True):
+    for a, b in zip(*(torch.autograd.grad(out.square().sum(), weights) for out in (logits, expected)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -191,7 +191,7 @@ def test_what_is_prepared_ahead_is_what_the_layers_use(arch: Arch) -> None:
     prepare(arch, features(), blocks)
     before = [len(list(block.tensors())) for block in blocks]
     model(features(), blocks).sum().backward()
-    # A layer on features without gradient needs no transposed pattern, save that of the attention.
+    # A layer on features without gradient needs no transposed pattern, except that of the attention.
     assert [len(list(block.tensors())) for block in blocks][1] == before[1]
 
 
@@ -200,12 +200,12 @@ def test_layers_of_equal_shape_can_share_their_weights(arch: Arch) -> None:
     model = GNN(arch, 5, 3, 4, 8)
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters() if value.dim() > 1}
     shapes.pop("skip.weight", None)  # of no convolution
-    found = model.folds()
-    names = [name for group in found for name in group]
+    folds = model.folds()
+    names = [name for group in folds for name in group]
     assert len(names) == len({*names})
-    for group in found:
+    for group in folds:
         assert len({(name.split(".", 2)[2], shapes[name]) for name in group}) == 1 < len(group)
     assert {"1", "2"} <= {name.split(".")[1] for name in names}
     alone = [(name.split(".", 2)[2], shape) for name, shape in shapes.items() if name not in names]
     assert len({*alone}) == len(alone), "no two of these could share theirs"
-    sparsify(model, fold=found)
+    sparsify(model, fold=folds)

@@ -124,16 +124,16 @@ def test_layers_compute_on_what_is_left(arch: Arch, skip: Any, kind: Kind) -> No
     out = model(x, [block] * 3)
     expected = dense_network(model, remedies, x, adjacency_of(left, N))
     torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
-    found, wanted = (torch.autograd.grad(y.square().sum(), x)[0] for y in (out, expected))
-    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    gradient, wanted = (torch.autograd.grad(y.square().sum(), x)[0] for y in (out, expected))
+    torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gcn_normalises_with_the_edges_that_remain(kind: Kind) -> None:
     block = thin(kind)
     edges, weights = gcn_norm(kept_edges(block), num_nodes=N)
-    found = torch.zeros(N, N).index_put((block.looped[0].rows, block.looped[0].indices.long()), block.gcn_values)
-    torch.testing.assert_close(found, torch.zeros(N, N).index_put((edges[1], edges[0]), weights))
+    matrix = torch.zeros(N, N).index_put((block.looped[0].rows, block.looped[0].indices.long()), block.gcn_values)
+    torch.testing.assert_close(matrix, torch.zeros(N, N).index_put((edges[1], edges[0]), weights))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,7 +149,7 @@ def test_nothing_is_left_of_a_graph_but_its_nodes(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_expected_degrees_keep_a_sum_unbiased(kind: Kind) -> None:
-    """Of the sampled neighbours those that stay count as many times as before; a dropped node has its loop alone."""
+    """Sampled neighbours that stay have the same weight as before; a dropped node keeps only its loop."""
     base = block_of(EDGES, N)
     sampled = Block(base.indptr, base.indices, base.degree * 3)  # a third of all neighbours is at hand
     (block,) = GraphDropout(kind, 0.25, 5, "expected")([sampled], NODES, 2)
@@ -160,8 +160,8 @@ def test_expected_degrees_keep_a_sum_unbiased(kind: Kind) -> None:
     scale = (degree + 1).rsqrt()
     expected = scale[:, None] * adjacency * scale * 3 + scale.square().diag()
     pattern, _ = block.looped
-    found = torch.zeros(N, N).index_put((pattern.rows, pattern.indices.long()), block.gcn_values)
-    torch.testing.assert_close(found, expected)
+    matrix = torch.zeros(N, N).index_put((pattern.rows, pattern.indices.long()), block.gcn_values)
+    torch.testing.assert_close(matrix, expected)
     sums = torch.zeros(N, N).index_put((pattern.rows, pattern.indices.long()), block.sum_and_self_values)
     torch.testing.assert_close(sums, 3 * adjacency + torch.eye(N))
 
@@ -191,8 +191,8 @@ def test_no_graph_dropout_is_no_work(kind: Any, rate: float) -> None:
 def test_the_same_edges_on_a_gpu(kind: Kind) -> None:
     block = block_of(EDGES, N)
     moved = Block(block.indptr.cuda(), block.indices.cuda(), block.degree.cuda())
-    (found,) = GraphDropout(kind, 0.3, 1)([moved], NODES.cuda(), 2)
+    (on_gpu,) = GraphDropout(kind, 0.3, 1)([moved], NODES.cuda(), 2)
     expected = thin(kind, 0.3, 1, 2).kept
-    assert found.kept is not None
+    assert on_gpu.kept is not None
     assert expected is not None
-    assert torch.equal(found.kept.cpu(), expected)
+    assert torch.equal(on_gpu.kept.cpu(), expected)

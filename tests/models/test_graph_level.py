@@ -29,7 +29,7 @@ def atoms(seed: int = 0) -> Tensor:
 
 
 def rings() -> list[Tensor]:
-    """Edges of each graph: a ring in both directions; nothing where there is one node."""
+    """Edges of each graph: a ring in both directions; none for a single node."""
     edges = []
     for size in SIZES:
         node = torch.arange(size)

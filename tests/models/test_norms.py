@@ -18,20 +18,20 @@ def rows(num_rows: int, width: int, seed: int, offset: float = 0.0) -> Tensor:
 
 
 def test_nodenorm_by_hand() -> None:
-    found = NodeNorm()(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [0.0, 0.0, 4.0]]))
+    output = NodeNorm()(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0], [0.0, 0.0, 4.0]]))
     # Deviations -1, 0, 1 by their root mean square (2/3)^1/2; and -4/3, -4/3, 8/3 by (32/9)^1/2.
     expected = [[-(1.5**0.5), 0.0, 1.5**0.5], [0.0, 0.0, 0.0], [-(0.5**0.5), -(0.5**0.5), 2**0.5]]
-    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output, torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
 @given(st.integers(1, 20), st.integers(2, 30), st.integers(0, 1000))
 def test_nodenorm_gives_every_node_mean_0_and_variance_1(num_rows: int, width: int, seed: int) -> None:
     x = rows(num_rows, width, seed, offset=2.0)
-    found = NodeNorm()(x)
+    output = NodeNorm()(x)
     variance = x.var(1, unbiased=False)
-    torch.testing.assert_close(found.mean(1), torch.zeros(num_rows), rtol=0, atol=1e-3)
+    torch.testing.assert_close(output.mean(1), torch.zeros(num_rows), rtol=0, atol=1e-3)
     expected = variance / (variance + NodeNorm.eps)
-    torch.testing.assert_close(found.var(1, unbiased=False), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(output.var(1, unbiased=False), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("offset", [0.0, 50.0])
@@ -42,8 +42,8 @@ def test_pairnorm_is_pygs(offset: float) -> None:
 
 def test_pairnorm_keeps_the_sum_of_all_pairs_distances() -> None:
     """Zhao and Akoglu 2020, equation 8: with scale 1 the squared distances of all pairs add up to 2 n^2."""
-    found = PairNorm()(rows(40, 9, 1, 5.0))
-    assert float(torch.cdist(found, found).square().sum()) == pytest.approx(2 * 40**2, rel=1e-4)
+    output = PairNorm()(rows(40, 9, 1, 5.0))
+    assert float(torch.cdist(output, output).square().sum()) == pytest.approx(2 * 40**2, rel=1e-4)
 
 
 @given(
@@ -55,10 +55,10 @@ def test_pairnorm_keeps_the_sum_of_all_pairs_distances() -> None:
 def test_sums_over_parts_give_the_pairnorm_of_all_rows(sizes: list[int], width: int, seed: int, offset: float) -> None:
     norm, x = PairNorm(), rows(sum(sizes), width, seed, offset)
     sums = torch.stack([norm.sums(part) for part in x.split(sizes)]).sum(0)
-    found = torch.cat([norm.normalised(part, sums, x.shape[0]) for part in x.split(sizes)])
+    joined = torch.cat([norm.normalised(part, sums, x.shape[0]) for part in x.split(sizes)])
     centred = x.double() - x.double().mean(0)
     expected = centred / (1e-6 + centred.square().sum(1).mean()).sqrt()
-    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(joined, expected.float(), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_are_all_alike_become_zero() -> None:
@@ -69,9 +69,9 @@ def test_rows_that_are_all_alike_become_zero() -> None:
 @pytest.mark.parametrize("norm", [NodeNorm(), PairNorm()])
 def test_the_type_stays(norm: NodeNorm | PairNorm) -> None:
     x = rows(30, 8, 2)
-    found = norm(x.bfloat16())
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), norm(x), rtol=0.05, atol=0.05)
+    output = norm(x.bfloat16())
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), norm(x), rtol=0.05, atol=0.05)
     assert not list(norm.parameters())
 
 

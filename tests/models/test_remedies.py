@@ -124,17 +124,17 @@ def test_calibration_gives_every_measured_output_its_scale(arch: Arch, remedies:
     assert sorted(named) == sorted(mask.weights()), "every weight has one output that it scales"
     levels = dict.fromkeys(model.attention(), 0.25) | dict.fromkeys(model.outputs(), 2.0)
     calibrate(mask, lambda: model(x, [BLOCK] * 3), layers, levels=levels)
-    found: dict[nn.Module, float] = {}
+    measured: dict[nn.Module, float] = {}
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        found[module] = float(output.double().square().mean()) ** 0.5
+        measured[module] = float(output.double().square().mean()) ** 0.5
 
     for module in layers:
         module.register_forward_hook(note)
     with torch.no_grad():
         logits = model(x, [BLOCK] * 3)
-    assert list(found) == list(layers), "in the order of the forward pass"
-    assert [found[module] for module in layers] == pytest.approx([levels.get(m, 1.0) for m in layers], rel=1e-4)
+    assert list(measured) == list(layers), "in the order of the forward pass"
+    assert [measured[module] for module in layers] == pytest.approx([levels.get(m, 1.0) for m in layers], rel=1e-4)
     if remedies.skip != "none":
         assert float(logits.double().square().mean()) ** 0.5 == pytest.approx(2.0, rel=1e-4)
 

@@ -31,12 +31,12 @@ def test_product_and_both_gradients_are_those_of_the_dense_matrix(rows: int, col
     pattern, values = random_pattern(rows, cols, 0.5, index)
     right = torch.randn(cols, 4)
     a, b = values.clone().requires_grad_(), right.clone().requires_grad_()
-    found = sparse_product(pattern, a, b)
+    product = sparse_product(pattern, a, b)
     p, q = values.clone().requires_grad_(), right.clone().requires_grad_()
     expected = dense(p, pattern.indptr, pattern.indices, cols) @ q
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(product, expected)
     weights = torch.randn(rows, 4)
-    (found * weights).sum().backward()
+    (product * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(b.grad, q.grad)
     if values.numel():
@@ -65,9 +65,9 @@ def test_sparse_features_are_the_dense_ones() -> None:
     features, weight = SparseFeatures.of(x), torch.randn(4, 9, requires_grad=True)
     assert features.shape == (6, 9)
     assert torch.equal(dense(features.values, features.pattern.indptr, features.pattern.indices, 9), x)
-    found = linear(features, weight)
-    torch.testing.assert_close(found, x @ weight.t())
-    (gradient,) = torch.autograd.grad(found.square().sum(), weight)
+    output = linear(features, weight)
+    torch.testing.assert_close(output, x @ weight.t())
+    (gradient,) = torch.autograd.grad(output.square().sum(), weight)
     torch.testing.assert_close(gradient, 2 * (x @ weight.detach().t()).t() @ x, rtol=1e-4, atol=1e-5)
 
 
@@ -76,12 +76,12 @@ def test_product_and_rows_have_the_gradient_of_both() -> None:
     x = torch.randn(9, 3)
     for start in (0, 2, 5):
         a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-        found = sparse_product_and_rows(pattern, values, a, start)
+        outputs = sparse_product_and_rows(pattern, values, a, start)
         expected = dense(values, pattern.indptr, pattern.indices, 9) @ b, b[start : start + 4]
         weights = torch.randn(2, 4, 3)
-        for part, whole in zip(found, expected, strict=True):
+        for part, whole in zip(outputs, expected, strict=True):
             torch.testing.assert_close(part, whole)
-        sum((part * w).sum() for part, w in zip(found, weights, strict=True)).backward()
+        sum((part * w).sum() for part, w in zip(outputs, weights, strict=True)).backward()
         sum((part * w).sum() for part, w in zip(expected, weights, strict=True)).backward()
         torch.testing.assert_close(a.grad, b.grad)
 
@@ -92,8 +92,8 @@ def test_selected_rows_of_sparse_features() -> None:
     for rows in (torch.tensor([5, 3, 3, 0]), torch.arange(2, 6), torch.empty(0, dtype=torch.int64)):
         chosen = SparseFeatures.of(x).select(rows)
         assert chosen.shape == (rows.numel(), 5)
-        found = dense(chosen.values, chosen.pattern.indptr, chosen.pattern.indices, 5)
-        assert torch.equal(found, x[rows])
+        selected = dense(chosen.values, chosen.pattern.indptr, chosen.pattern.indices, 5)
+        assert torch.equal(selected, x[rows])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -109,11 +109,11 @@ def test_rows_of_a_table(dtype: torch.dtype) -> None:
 def test_products_in_bfloat16_keep_their_type_and_gradients() -> None:
     pattern, values = random_pattern(7, 5, 0.5, torch.int32)
     a, b = values.clone().requires_grad_(), torch.randn(5, 4).bfloat16().requires_grad_()
-    found = sparse_product(pattern, a, b)
-    assert found.dtype == torch.bfloat16
+    product = sparse_product(pattern, a, b)
+    assert product.dtype == torch.bfloat16
     expected = dense(values, pattern.indptr, pattern.indices, 5) @ b.detach().float()
-    torch.testing.assert_close(found.float(), expected, rtol=2e-2, atol=2e-2)
-    found.float().sum().backward()
+    torch.testing.assert_close(product.float(), expected, rtol=2e-2, atol=2e-2)
+    product.float().sum().backward()
     assert a.grad is not None
     assert b.grad is not None
     assert (a.grad.dtype, b.grad.dtype) == (torch.float32, torch.bfloat16)

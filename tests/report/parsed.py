@@ -1,4 +1,4 @@
-"""A page as an HTML parser finds it, which is not what wrote it."""
+"""A page as read by an HTML parser that is independent of the writer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 @dataclass
 class Parsed(HTMLParser):
-    """What is in a page; parsing fails where a tag is closed that was not open.
+    """The content of a page; parsing fails for a closing tag without an opening one.
 
     Attributes:
         text: of all elements but the style, in order.
@@ -42,9 +42,11 @@ class Parsed(HTMLParser):
         return cls(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.tags.append((tag, found))
-        self.links += [value for name, value in found.items() if name in ("src", "href", "srcset", "data", "action")]
+        attributes = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, attributes))
+        self.links += [
+            value for name, value in attributes.items() if name in ("src", "href", "srcset", "data", "action")
+        ]
         if tag not in VOID:
             self.open.append(tag)
         if tag == "table":
@@ -55,7 +57,7 @@ class Parsed(HTMLParser):
             self.classes[-1].append([])
         if tag in ("td", "th"):
             self.tables[-1][-1].append("")
-            self.classes[-1][-1].append(found.get("class", ""))
+            self.classes[-1][-1].append(attributes.get("class", ""))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -75,24 +77,24 @@ class Parsed(HTMLParser):
 
     def table(self, *headings: str) -> list[list[str]]:
         """The rows of the one table with these headings."""
-        (found,) = [table for table in self.tables if tuple(table[0]) == headings]
-        return found[1:]
+        (match,) = [table for table in self.tables if tuple(table[0]) == headings]
+        return match[1:]
 
     def images(self) -> list[bytes]:
         """Every image of the page, each held by the page itself."""
-        sources = [found["src"] for tag, found in self.tags if tag == "img"]
+        sources = [attributes["src"] for tag, attributes in self.tags if tag == "img"]
         return [base64.b64decode(source.removeprefix("data:image/png;base64,"), validate=True) for source in sources]
 
     def problems(self) -> int:
-        return sum(found.get("class") == "problem" for _, found in self.tags)
+        return sum(attributes.get("class") == "problem" for _, attributes in self.tags)
 
 
 def check_self_contained(page: Parsed) -> None:
-    """Nothing is loaded and nothing runs; wherever a link leads is in the page."""
+    """Nothing is loaded and nothing runs; all links lead into the page."""
     assert all(link.startswith(("#section-", "data:image/png;base64,")) for link in page.links)
     assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.tags}
-    assert not any(name.startswith("on") for _, found in page.tags for name in found)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert "url(" not in page.style
     assert "@import" not in page.style
-    targets = {found["id"] for _, found in page.tags if "id" in found}
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {link[1:] for link in page.links if link.startswith("#")} <= targets

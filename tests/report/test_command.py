@@ -16,21 +16,21 @@ from ugts_dist.report.page import Cell, Page, Section, Table
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a run that is not finished."""
-    there = tmp_path / "mine"
-    there.mkdir()
-    (there / "config.toml").write_text(Config().to_toml())
-    return there
+    """The folder of an unfinished run."""
+    copy = tmp_path / "mine"
+    copy.mkdir()
+    (copy / "config.toml").write_text(Config().to_toml())
+    return copy
 
 
 @pytest.fixture
 def reproduction(tmp_path: Path) -> Path:
     """The folder of a reproduction."""
-    there = tmp_path / "reproduction"
-    there.mkdir()
+    place = tmp_path / "reproduction"
+    place.mkdir()
     table = Table(["", "Cora"], [["published", "81.5"], ["ours", Cell("82.1 (+0.6)", "better")]])
-    write_page(Page("The paper, reproduced", "Intro.", [Section("Table 1", "", [table])]), there)
-    return there
+    write_page(Page("The paper, reproduced", "Intro.", [Section("Table 1", "", [table])]), place)
+    return place
 
 
 def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:

@@ -37,21 +37,21 @@ def test_texts_never_become_markup() -> None:
     text = render(Page(HOSTILE, HOSTILE, [Section(HOSTILE, HOSTILE, everywhere)] * 3), Path())
     parsed = Parsed(text)
     check_self_contained(parsed)
-    shown = re.sub(f"[{UNPRINTABLE}]", lambda found: found[0].encode("unicode_escape").decode(), HOSTILE)
+    shown = re.sub(f"[{UNPRINTABLE}]", lambda match: match[0].encode("unicode_escape").decode(), HOSTILE)
     assert [tag for tag, _ in parsed.tags].count("img") == 3
     # Title and heading; then of each section: the contents, heading, text, and what the blocks show.
     assert parsed.text.count("<script>alert") == 3 + 3 * (1 + 2 + 4 + 1 + 1 + 2 + 1 + 1 + 2)
     assert shown in parsed.text
     assert parsed.tables[0] == [[shown, "b"], [shown, f"▼ {shown}"]]
-    assert next(found for tag, found in parsed.tags if tag == "img")["alt"] == shown
+    assert next(attributes for tag, attributes in parsed.tags if tag == "img")["alt"] == shown
 
 
 def test_the_head_says_what_a_phone_needs_and_who_wrote_it() -> None:
     text = render(Page("t"), Path())
-    metas = [found for tag, found in Parsed(text).tags if tag == "meta"]
+    metas = [attributes for tag, attributes in Parsed(text).tags if tag == "meta"]
     assert {"charset": "utf-8"} in metas
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in metas
-    assert any(found.get("content", "").startswith("default-src 'none'; img-src data:") for found in metas)
+    assert any(attributes.get("content", "").startswith("default-src 'none'; img-src data:") for attributes in metas)
     assert text.startswith("<!DOCTYPE html>\n<html lang=")
     assert is_report(text[:1000])
     assert not is_report(text.replace("ugts report", "another program")[:1000])

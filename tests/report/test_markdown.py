@@ -39,8 +39,8 @@ def squeezed(text: str) -> str:
 def test_a_text_is_read_as_it_was_written(text: str) -> None:
     without_code = text.replace("`", "")
     page = Page("t", "", [Section("s", "", [Paragraph(without_code)])])
-    found = [token for token in tokens(page) if token.type == "inline"][2:]
-    assert [shown(token) for token in found] == ([squeezed(without_code)] if without_code.strip() else [])
+    inline = [token for token in tokens(page) if token.type == "inline"][2:]
+    assert [shown(token) for token in inline] == ([squeezed(without_code)] if without_code.strip() else [])
     assert {token.type for token in tokens(page)} <= {
         *("html_block", "heading_open", "heading_close", "inline", "paragraph_open", "paragraph_close")
     }
@@ -54,31 +54,31 @@ def test_a_table_is_read_as_it_was_written(rows: list[list[str]], headings: list
     assert read_table(tokens(page)) == [[squeezed(cell) for cell in row] for row in (headings, *rows)]
 
 
-def read_table(found: list[Token]) -> list[list[str]]:
+def read_table(parsed: list[Token]) -> list[list[str]]:
     rows: list[list[str]] = []
-    for place, token in enumerate(found):
+    for place, token in enumerate(parsed):
         if token.type == "tr_open":
             rows.append([])
         if token.type in ("th_open", "td_open"):
-            rows[-1].append(shown(found[place + 1]))
+            rows[-1].append(shown(parsed[place + 1]))
     return rows
 
 
 def test_pairs_have_empty_headings_and_signs_are_told() -> None:
     table = Table((), [["a", Cell("1", "better")], ["b", Cell("2", "missing")]], "A note.")
-    found = tokens(Page("t", "", [Section("s", "", [table])]))
-    assert read_table(found) == [["", ""], ["a", "▲ 1"], ["b", "∅ 2"]]
-    told = [shown(token) for token in found if token.type == "inline"]
+    parsed = tokens(Page("t", "", [Section("s", "", [table])]))
+    assert read_table(parsed) == [["", ""], ["a", "▲ 1"], ["b", "∅ 2"]]
+    told = [shown(token) for token in parsed if token.type == "inline"]
     assert told[-2:] == ["A note.", "▲ better, ∅ missing"]
 
 
 def test_code_stays_as_it_is() -> None:
     text = "```\n<b> *x* | `y`\n"
-    found = tokens(Page("t", "Run `a | b` now.", [Section("s", "", [Code(text)])]))
-    (fence,) = [token for token in found if token.type == "fence"]
+    parsed = tokens(Page("t", "Run `a | b` now.", [Section("s", "", [Code(text)])]))
+    (fence,) = [token for token in parsed if token.type == "fence"]
     assert fence.content == text
     assert any(
-        part.type == "code_inline" and part.content == "a | b" for token in found for part in token.children or []
+        part.type == "code_inline" and part.content == "a | b" for token in parsed for part in token.children or []
     )
 
 
@@ -111,8 +111,8 @@ def test_a_page_is_written_with_its_figures_beside_it(tmp_path: Path) -> None:
     names = ["README.md", "figure-1.png", "figure-3.png", "index.html", "own figure.png"]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     assert (tmp_path / "figure-1.png").read_bytes() == PNG
-    found = MarkdownIt("commonmark").parse((tmp_path / "README.md").read_text())
-    images = [part for token in found for part in token.children or [] if part.type == "image"]
+    parsed = MarkdownIt("commonmark").parse((tmp_path / "README.md").read_text())
+    images = [part for token in parsed for part in token.children or [] if part.type == "image"]
     assert [image.attrs["src"] for image in images] == ["figure-1.png", "own%20figure.png", "figure-3.png"]
     assert images[0].content == "curves \\<b\\>"
     assert Parsed.of(tmp_path / "index.html").images() == [PNG, PNG, PNG]

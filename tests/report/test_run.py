@@ -1,4 +1,4 @@
-"""The page of a run: what it tells is what is in the run's files, counted here anew."""
+"""The page of a run has what is in the run's files, counted again here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "batch.fan_out": [],
             "optim.lr": 0.05,
             "run.epochs": EPOCHS,
-            "log.tensorboard": False,
+            "log.to": [],
             "log.progress": False,
         }
     )
@@ -61,7 +61,7 @@ def copy(runs: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def page_of(folder: Path) -> Parsed:
-    parsed = Parsed.of(write_report(ReportOptions(str(folder))))
+    parsed = Parsed.of(write_report(ReportOptions((str(folder),))))
     check_self_contained(parsed)
     return parsed
 
@@ -169,7 +169,7 @@ def test_configuration_and_origin_are_told(runs: dict[str, Path]) -> None:
 
 def test_curves_are_figures_of_a_small_page(runs: dict[str, Path]) -> None:
     page = page_of(runs["ugts"])
-    captions = [found["alt"] for tag, found in page.tags if tag == "img"]
+    captions = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
     assert captions == [
         "Training loss over epochs",
         "Accuracy over epochs",
@@ -297,9 +297,9 @@ def test_a_folder_without_anything_usable_is_refused(copy: Callable[..., Path]) 
 
 def test_analyses_are_shown_whatever_they_hold(copy: Callable[..., Path]) -> None:
     folder = copy()
-    there = folder / "analysis"
-    there.mkdir()
-    (there / "gradients.png").write_bytes(PNG)
+    place = folder / "analysis"
+    place.mkdir()
+    (place / "gradients.png").write_bytes(PNG)
     layers = [{"layer": k, "norm": 0.5 * k, "all": [1, 2]} for k in range(3)]
     values = {
         "epochs": 3,
@@ -309,10 +309,10 @@ def test_analyses_are_shown_whatever_they_hold(copy: Callable[..., Path]) -> Non
         "layers": layers,
         "done": True,
     }
-    (there / "gradients.json").write_text(json.dumps(values))
-    (there / "smoothing.json").write_text("{")
-    (there / "noise.png").write_text("no PNG")
-    (there / "notes.txt").write_text("not shown")
+    (place / "gradients.json").write_text(json.dumps(values))
+    (place / "smoothing.json").write_text("{")
+    (place / "noise.png").write_text("no PNG")
+    (place / "notes.txt").write_text("not shown")
     page = page_of(folder)
     for name in ("gradients", "smoothing", "noise"):
         assert f"Analysis: {name}\n" in page.text
@@ -331,11 +331,11 @@ def test_analyses_are_shown_whatever_they_hold(copy: Callable[..., Path]) -> Non
 def test_a_table_of_noise_has_the_accuracies(copy: Callable[..., Path]) -> None:
     folder = copy()
     (folder / "analysis").mkdir()
-    found: dict[Noise, list[UnderNoise]] = {
+    measured: dict[Noise, list[UnderNoise]] = {
         "features": [UnderNoise(0.0, [0.9]), UnderNoise(0.4, [0.5, 0.7])],
         "edges": [UnderNoise(0.0, [0.9]), UnderNoise(0.4, [0.8, 0.8])],
     }
-    values = {"analysis": "robustness", "result": robustness.finding(found).values}
+    values = {"analysis": "robustness", "result": robustness.finding(measured).values}
     (folder / "analysis" / "robustness.json").write_text(json.dumps(values))
     page = page_of(folder)
     headings = ["fraction", "accuracies", "mean", "deviation"]

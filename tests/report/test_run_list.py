@@ -1,4 +1,4 @@
-"""`ugts runs`: what it lists is what the runs' files have, in the order that is asked for, and it survives damage."""
+"""`ugts runs` lists what the runs' files have, in the requested order, and survives damage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes the folder of a run: finished with a result, else with lines of metrics."""
+    """Write the folder of a run: with a result if it is finished, otherwise with lines of metrics."""
     monkeypatch.chdir(tmp_path)
 
     def written(
@@ -58,8 +58,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def listed(*args: str, **options: Any) -> list[dict[str, Any]]:
     """The runs as JSON."""
-    found: list[dict[str, Any]] = json.loads(run_list(RunsOptions(args or ("runs",), json=True, **options)))
-    return found
+    rows: list[dict[str, Any]] = json.loads(run_list(RunsOptions(args or ("runs",), json=True, **options)))
+    return rows
 
 
 def names(**options: Any) -> list[str]:
@@ -68,7 +68,7 @@ def names(**options: Any) -> list[str]:
 
 def test_a_run_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    main(["train", "--preset", "digits", "--run.epochs", "3", "--run.folder", "runs/mine", "--log.no-tensorboard"])
+    main(["train", "--preset", "digits", "--run.epochs", "3", "--run.folder", "runs/mine", "--log.to"])
     result = json.loads(Path("runs/mine/result.json").read_text())
     (row,) = listed()
     same = ("valid", "test", "sparsity", "bytes", "seconds", "metric")
@@ -174,10 +174,98 @@ def test_names_are_shown_escaped(write: Write, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines()[1].startswith(r"runs/a\nb\x1b[31m  digits")
 
 
+@pytest.fixture
+def search(write: Write) -> Callable[..., Path]:
+    """Writes the folder of a search: its manifest, and a result for each trial that has a validation metric."""
+
+    def written(name: str, trials: Mapping[str, tuple[str, str, float | None]], answer: bool = False) -> Path:
+        folder = Path(name)
+        for key, (_, _, valid) in trials.items():
+            write(f"{name}/runs/{key}", None if valid is None else {"valid": valid})
+        entries = {key: {"label": label, "seed": 0, "state": state} for key, (label, state, _) in trials.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "space.toml").write_text("")
+        (folder / "manifest.json").write_text(json.dumps({"space": "x", "trials": entries}))
+        if answer:
+            (folder / "answer.json").write_text('{"metric": "accuracy"}')
+        return folder
+
+    return written
+
+
+TRIALS = {
+    "k1": ("sparsity 0.9", "finished", 0.75),
+    "k2": ("sparsity 0.5", "finished", 0.8),
+    "k3": ("dense, lr 0.01", "finished", 0.9),
+    "k4": ("sparsity 0.8", "stopped", None),
+    "k5": ("sparsity 0.7", "failed", None),
+    "k6": ("sparsity 0.6", "running", None),
+}
+
+
+def test_searches_are_listed_after_the_runs(
+    write: Write, search: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("runs/a", {})
+    search("searches/deep", TRIALS)
+    search("searches/small", {"k1": TRIALS["k1"]}, answer=True)
+    main(["runs"])
+    runs, searches = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in runs.splitlines()] == ["folder", "runs/a"]
+    assert [line.split() for line in searches.splitlines()] == [
+        ["search", "state", "trials", "failed", "valid", "dense", "valid"],
+        ["searches/deep", "unfinished", "5/6", "1", "0.8000", "0.9000"],
+        ["searches/small", "finished", "1/1", "0", "0.7500", "-"],
+    ]
+
+
+def test_searches_as_json(write: Write, search: Callable[..., Path]) -> None:
+    write("runs/a", {})
+    search("searches/small", {"k1": TRIALS["k1"], "k3": TRIALS["k3"]}, answer=True)
+    run, searches = listed("runs", "searches")
+    assert (run["kind"], run["folder"]) == ("run", "runs/a")
+    assert searches == {
+        "kind": "search",
+        "folder": "searches/small",
+        "state": "finished",
+        "metric": "accuracy",
+        "trials": 2,
+        "trials_done": 2,
+        "trials_failed": 0,
+        "valid": 0.75,
+        "dense_valid": 0.9,
+    }
+
+
+def test_trials_of_a_search_are_listed_where_it_is_named(search: Callable[..., Path]) -> None:
+    search("searches/small", TRIALS)
+    for args, runs in ((("searches",), 0), (("searches/small",), 6), (("searches/small/runs",), 6), ((".",), 0)):
+        kinds = [row["kind"] for row in listed(*args)]
+        assert kinds.count("run") == runs
+        assert kinds.count("search") == (not args[0].endswith("runs"))
+
+
+def test_searches_are_sorted_by_what_they_have(search: Callable[..., Path]) -> None:
+    search("searches/a", {"k": ("", "finished", 0.5)})
+    search("searches/b", {"k": ("", "finished", 0.75)})
+    search("searches/c", {"k": ("", "running", None)})
+    for column, order in (("valid", "bac"), ("folder", "abc"), ("seconds", "abc")):
+        assert "".join(Path(row["folder"]).name for row in listed("searches", sort=column)) == order
+
+
+def test_a_damaged_search_is_told(search: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (search("searches/a", TRIALS) / "manifest.json").write_text("[")
+    (row,) = listed("searches")
+    assert (row["state"], row["trials"], row["valid"]) == ("damaged", 0, None)
+    assert "searches/a/manifest.json: damaged" in capsys.readouterr().err
+
+
 def test_no_runs(write: Write, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     assert run_list(RunsOptions()) == "no runs in runs"
     assert listed() == []
+    (tmp_path / "runs").rmdir()
+    assert run_list(RunsOptions()) == "no runs in runs, searches"
 
 
 def test_a_folder_that_is_not_there(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,8 +277,9 @@ def test_a_folder_that_is_not_there(write: Write, capsys: pytest.CaptureFixture[
     assert shown.err == "ugts: rnus: not a folder; allowed are folders of runs, or with runs in them\n"
 
 
-def test_the_list_needs_nothing_heavy(write: Write) -> None:
+def test_the_list_needs_nothing_heavy(write: Write, search: Callable[..., Path]) -> None:
     write("runs/a", {})
+    search("searches/b", TRIALS)
     code = """
 import sys
 from ugts_dist.cli import main
@@ -200,3 +289,4 @@ assert not {"torch", "numpy"} & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "runs/a" in done.stdout
+    assert "searches/b" in done.stdout

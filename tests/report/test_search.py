@@ -1,4 +1,4 @@
-"""The page of a search: a small one that is really run, and what is left of it when files are gone or damaged."""
+"""The page of a search: a small real one, and the rest of it when files are missing or damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tuning.report import plot
 from tuning.results import Answer
 from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
-from ugts_dist.report.options import ReportOptions
+from ugts_dist.report.options import ReportOptions, RunsOptions
+from ugts_dist.report.run_list import run_list
 
 pytestmark = pytest.mark.xdist_group("reported search")
 
@@ -39,7 +40,7 @@ def folder(searched: tuple[Path, Answer], tmp_path: Path) -> Path:
 
 
 def page_of(folder: Path) -> Parsed:
-    parsed = Parsed.of(write_report(ReportOptions(str(folder))))
+    parsed = Parsed.of(write_report(ReportOptions((str(folder),))))
     check_self_contained(parsed)
     return parsed
 
@@ -73,9 +74,9 @@ def test_every_run_is_in_the_table(folder: Path) -> None:
     page = page_of(folder)
     rows = pq.read_table(folder / "results.parquet").to_pylist()
     (table,) = [table for table in page.tables if table[0][0] == "run"]
-    found = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-    assert [row["folder in runs"] for row in found] == [row["key"] for row in rows]
-    for cells, row in zip(found, rows, strict=True):
+    shown = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+    assert [row["folder in runs"] for row in shown] == [row["key"] for row in rows]
+    for cells, row in zip(shown, rows, strict=True):
         assert cells["run"] == row["kind"]
         assert cells["state"] == "finished"
         assert float(cells["valid"]) == pytest.approx(row["valid"], abs=5e-5)
@@ -84,6 +85,15 @@ def test_every_run_is_in_the_table(folder: Path) -> None:
         assert cells["optim.lr"] == f"{row['field.optim.lr']:g}"
         wanted = "-" if row["kind"] == "dense" else f"{row['field.supermask.sparsity']:g}"
         assert cells["supermask.sparsity"] == wanted
+
+
+def test_the_list_of_runs_has_the_search(folder: Path) -> None:
+    rows = pq.read_table(folder / "results.parquet").to_pylist()
+    (listed,) = json.loads(run_list(RunsOptions((str(folder.parent),), json=True)))
+    best = {kind: max(row["valid"] for row in rows if (row["kind"] == "dense") == kind) for kind in (True, False)}
+    assert (listed["valid"], listed["dense_valid"]) == (best[False], best[True])
+    assert listed["trials"] == listed["trials_done"] == len(rows)
+    assert (listed["state"], listed["metric"]) == ("finished", "accuracy")
 
 
 def test_plot_space_and_best_configuration_are_in_the_page(folder: Path) -> None:
@@ -147,11 +157,11 @@ def test_a_search_under_way_has_a_page_without_test_metrics(folder: Path) -> Non
     assert "ugts tune --resume small" in page.text
     (table,) = [table for table in page.tables if table[0][0] == "run"]
     assert "test" not in table[0]
-    found = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-    (failed,) = [row for row in found if row["folder in runs"] == key]
+    rows = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+    (failed,) = [row for row in rows if row["folder in runs"] == key]
     assert (failed["state"], failed["message"], failed["valid"]) == ("▼ failed", "<b>lost</b>", "-")
     assert "Finished trials, one seed each" in page.text
-    for row in found:
+    for row in rows:
         if row is not failed:
             result = json.loads((folder / "runs" / row["folder in runs"] / "result.json").read_text())
             assert float(row["valid"]) == pytest.approx(result["valid"], abs=5e-5)

@@ -19,7 +19,7 @@ def graph(num_nodes: int = 12, num_edges: int = 30, seed: int = 0) -> tuple[Tens
 
 
 class Plain(nn.Module):
-    """A network without a graph, called as one with it."""
+    """A network without a graph, with the arguments of one with a graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Biases and normalisation that are not all zero or one, so that their loss is seen."""
+    """Set biases and normalisation to values other than zero or one, so that a loss of them is noticed."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, value in model.state_dict().items():

@@ -258,7 +258,7 @@ def test_scores_that_are_not_finite_are_refused(value: float) -> None:
 
 
 def test_a_threshold_that_is_not_finite_is_refused_until_the_next_step() -> None:
-    """As a step on a GPU leaves it, which does not wait to learn of such scores."""
+    """The state after a step on a GPU, which does not check the scores."""
     mask = sparsify(Plain())
     for entry in mask._entries.values():
         entry.masked.threshold.fill_(math.nan)

@@ -39,7 +39,7 @@ def tickets_of(network: str, count: int = 3) -> dict[str, Ticket]:
 
 
 def rebuilt(network: str, ticket: Ticket) -> Tensor:
-    """Outputs of a new model that the ticket filled."""
+    """Outputs of a new model with the ticket applied."""
     with torch.no_grad():
         return ticket.apply(NETWORKS[network]()).eval()(X, EDGES)
 
@@ -113,7 +113,7 @@ def test_nothing_is_trained_and_inputs_have_gradients() -> None:
 
 def held_by(root: object) -> dict[str, Tensor]:
     """Every tensor that can be reached from an object, each storage once."""
-    found: dict[int, tuple[str, Tensor]] = {}
+    tensors: dict[int, tuple[str, Tensor]] = {}
     seen: set[int] = set()
 
     def look(path: str, value: object) -> None:
@@ -121,7 +121,7 @@ def held_by(root: object) -> dict[str, Tensor]:
             return
         seen.add(id(value))
         if isinstance(value, Tensor):
-            found.setdefault(value.untyped_storage().data_ptr(), (path, value))
+            tensors.setdefault(value.untyped_storage().data_ptr(), (path, value))
         elif isinstance(value, dict):
             for key, child in value.items():
                 look(f"{path}.{key}", child)
@@ -132,7 +132,7 @@ def held_by(root: object) -> dict[str, Tensor]:
             look(path, vars(value))
 
     look("", root)
-    return dict(found.values())
+    return dict(tensors.values())
 
 
 def memory(root: object) -> int:
@@ -158,7 +158,7 @@ def test_a_further_ticket_takes_its_bits_and_little_more() -> None:
         bank.add(str(number), ticket(number))
         assert memory(bank) == one + number * (bits + unmasked)
         assert bank.bytes(str(number)) == bits + unmasked + 2 * 2 * 8
-    # Neither do they grow by being used: nothing unpacked is kept.
+    # Using them takes no more memory: nothing unpacked is kept.
     for name in bank.names():
         bank(name, torch.ones(2, 1001))
     assert memory(bank) == one + 8 * (bits + unmasked)

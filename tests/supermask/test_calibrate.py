@@ -18,17 +18,17 @@ X, EDGES = graph()
 
 def output_rms(model: nn.Module, modules: list[nn.Module]) -> list[float]:
     """Root mean square of each module's output, by hooks of our own."""
-    found: dict[int, float] = {}
+    levels: dict[int, float] = {}
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        found[id(module)] = float(output.double().pow(2).sum() / output.numel()) ** 0.5
+        levels[id(module)] = float(output.double().pow(2).sum() / output.numel()) ** 0.5
 
     handles = [module.register_forward_hook(note) for module in modules]
     with torch.no_grad():
         model(X, EDGES)
     for handle in handles:
         handle.remove()
-    return [found[id(module)] for module in modules]
+    return [levels[id(module)] for module in modules]
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.5])

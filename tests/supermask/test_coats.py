@@ -74,7 +74,7 @@ def test_each_coat_is_the_binary_mask_of_its_own_sparsity(
         same = all(torch.equal(levels[name] > coat, expected) for name, expected in binary.masks().items())
         if not floor or coat == 0:
             assert same
-        # The floors of two coats, rounded down, may differ by one in each layer more than nesting allows.
+        # The floors of two coats are rounded down: in each layer they may differ by one more than nesting allows.
         assert abs(sum(int((value > coat).sum()) for value in levels.values()) - kept) <= (6 if floor else 0)
     assert all(torch.equal(value > 0, mask.masks()[name]) for name, value in levels.items())
 
@@ -102,12 +102,12 @@ def test_a_layer_by_hand_without_autograd(coats: int) -> None:
     scale = float(level.double().square().mean()) ** -0.5
     assert mask.scales()["weight"] == pytest.approx(scale, rel=1e-6)
     weight = mask.weights()["weight"].detach()
-    found = model(X)
-    torch.testing.assert_close(found, X @ (weight * level * scale).T)
-    found.square().sum().backward()
+    output = model(X)
+    torch.testing.assert_close(output, X @ (weight * level * scale).T)
+    output.square().sum().backward()
     gradient = mask.scores()[0].grad
     assert gradient is not None
-    torch.testing.assert_close(gradient, weight * scale * (2.0 * found.detach().T @ X))
+    torch.testing.assert_close(gradient, weight * scale * (2.0 * output.detach().T @ X))
 
 
 def test_a_single_coat_is_the_binary_mask() -> None:

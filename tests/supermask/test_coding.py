@@ -25,11 +25,11 @@ def described(masks: Sequence[Mask]) -> tuple[list[int], list[int]]:
 
 
 def check(masks: Sequence[Mask]) -> bytes:
-    """That the masks come back from what they are coded as, which is returned."""
+    """Check that the masks can be decoded again. Returns their code."""
     data = encode(masks)
-    found = decode(data, *described(masks))
-    assert [mask.tolist() for mask in found] == [mask.reshape(-1).tolist() for mask in masks]
-    assert all(mask.dtype == np.bool_ for mask in found)
+    decoded = decode(data, *described(masks))
+    assert [mask.tolist() for mask in decoded] == [mask.reshape(-1).tolist() for mask in masks]
+    assert all(mask.dtype == np.bool_ for mask in decoded)
     return data
 
 
@@ -118,7 +118,7 @@ def test_any_masks_come_back(values: list[list[bool]]) -> None:
 
 @st.composite
 def runs(draw: st.DrawFn) -> Mask:
-    """A mask of long runs and lonely values, as no random mask has them."""
+    """A mask of long runs and isolated values, unlike a random mask."""
     lengths = draw(st.lists(st.one_of(st.integers(1, 3), st.integers(1, 5000)), min_size=1, max_size=12))
     return np.concatenate([np.full(length, number % 2 == 0) for number, length in enumerate(lengths)])
 
@@ -199,7 +199,7 @@ def test_a_small_ticket_is_within_two_percent_of_its_entropy(sparsity: float) ->
 
 @pytest.mark.parametrize("density", [0.01, 0.1, 0.4])
 def test_masks_with_empty_rows_take_no_more_than_random_ones(density: float) -> None:
-    """Gaps far beyond those of a random mask: the escape costs what its length deserves."""
+    """Gaps far beyond those of a random mask: the cost of the escape is proportional to its length."""
     mask = random_mask(400_000, 2 * density).reshape(400, 1000)
     mask[np.arange(400) % 2 == 0] = False
     assert len(check([mask])) < 1.02 * entropy_bytes(*described([mask]))
@@ -213,7 +213,7 @@ MASKS = [random_mask(size, density, 5) for size, density in zip(SIZES, [0.02, 0.
 
 
 def read(data: bytes, sizes: Sequence[int], counts: Sequence[int]) -> list[Mask] | None:
-    """Masks that are what was asked for, or nothing for data that is refused."""
+    """The decoded masks, with the requested sizes; None for data that is refused."""
     try:
         masks = decode(data, sizes, counts)
     except ValueError:
@@ -234,8 +234,8 @@ def test_a_flipped_bit_gives_a_refusal_or_another_mask() -> None:
     for position in range(0, 8 * len(data), 7):
         damaged = bytearray(data)
         damaged[position // 8] ^= 1 << position % 8
-        found = read(bytes(damaged), *described(MASKS))
-        assert found is None or any((a != b).any() for a, b in zip(found, MASKS, strict=True))
+        decoded = read(bytes(damaged), *described(MASKS))
+        assert decoded is None or any((a != b).any() for a, b in zip(decoded, MASKS, strict=True))
 
 
 @given(st.binary(max_size=200), st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=4))

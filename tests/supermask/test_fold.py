@@ -1,4 +1,4 @@
-"""Weights of one shape that share their random values, each with scores, a mask and a gain of its own."""
+"""Weights of one shape that share their random values, each with its own scores, mask and gain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def network() -> nn.Module:
 
 
 def folded(**options: Any) -> Supermask:
-    """With gains that differ, and scores that have moved."""
+    """A mask with different gains and changed scores."""
     mask = sparsify(network(), seed=3, rescale=True, **{"fold": [GROUP], **options})
     for number, name in enumerate(mask.weights()):
         mask.scale(name, 1.1 + number)
@@ -40,9 +40,9 @@ def folded(**options: Any) -> Supermask:
 
 
 def original(mask: Supermask, name: str) -> Tensor:
-    found = mask.model.get_submodule(name.removesuffix(".weight")).parametrizations["weight"].original  # type: ignore[union-attr,index]
-    assert isinstance(found, Tensor)
-    return found
+    tensor = mask.model.get_submodule(name.removesuffix(".weight")).parametrizations["weight"].original  # type: ignore[union-attr,index]
+    assert isinstance(tensor, Tensor)
+    return tensor
 
 
 def test_the_values_are_those_of_the_first_name_and_held_once() -> None:
@@ -55,7 +55,7 @@ def test_the_values_are_those_of_the_first_name_and_held_once() -> None:
     masks = mask.masks()
     assert not torch.equal(masks[GROUP[0]], masks[GROUP[1]])
     assert len({mask.gains()[name] for name in GROUP}) == 3
-    # Of the same group in another order the name that stands first is another.
+    # The same group in another order has another first name.
     other = sparsify(network(), seed=3, fold=[GROUP[::-1]]).weights()
     assert torch.equal(other[GROUP[0]], random_tensor(3, "weight", GROUP[2], other[GROUP[0]].shape, "kaiming-uniform"))
 
@@ -65,9 +65,9 @@ def test_outputs_and_gradients_are_those_of_the_effective_weights(form: dict[str
     mask = folded(**form)
     ticket = Ticket.of(mask)
     plain = ticket.apply(network())
-    found, expected = mask.model(X, EDGES), plain(X, EDGES)
-    assert torch.equal(found, expected)
-    for output in (found, expected):
+    masked, expected = mask.model(X, EDGES), plain(X, EDGES)
+    assert torch.equal(masked, expected)
+    for output in (masked, expected):
         output.sin().sum().backward()
     for name, score in zip(mask.weights(), mask.scores(), strict=True):
         gradient, weight = plain.get_parameter(name).grad, mask.weights()[name]

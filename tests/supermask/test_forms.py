@@ -51,7 +51,7 @@ def searched(form: dict[str, Any], sparsity: float = 0.6, network: str = NETWORK
 
 
 def whole(ticket: Ticket) -> tuple[Any, ...]:
-    """All that a ticket holds, in a form that can be compared."""
+    """The whole content of a ticket, in a form that can be compared."""
     return *content(ticket), ticket.form, {name: value.tolist() for name, value in ticket.levels.items()}
 
 
@@ -80,7 +80,7 @@ def test_a_bank_has_the_outputs_of_rebuilt_networks(form: dict[str, Any]) -> Non
     for name in "bc":
         try:
             bank.add(name, tickets[name])
-        except ValueError as error:  # calibrated gains differ, which a bank allows; nothing else may
+        except ValueError as error:  # only gains may differ, which a bank allows
             pytest.fail(str(error))
     for name in "abcab":
         assert torch.equal(bank(name, X, EDGES), tickets[name].apply(NETWORKS[NETWORK]())(X, EDGES))
@@ -220,18 +220,18 @@ def test_the_state_of_binary_masks_names_no_form() -> None:
 
 def _whole_of(rank: int, form: dict[str, Any]) -> list[Any]:
     mask = sparsify(NETWORKS[NETWORK](), seed=3, rescale=True, min_layer_density=0.2, **form)
-    found = []
+    states = []
     for sparsity in (0.0, 0.35, 0.9):
         mask.step(sparsity)
-        found.append(whole(Ticket.of(mask)))
-    return found
+        states.append(whole(Ticket.of(mask)))
+    return states
 
 
 def test_every_rank_has_the_bits_of_one_process() -> None:
     forms = list(FORMS.values())
     expected = [_whole_of(0, form) for form in forms]
-    for found in spawn(2, _all_of, forms):
-        assert found == expected
+    for of_rank in spawn(2, _all_of, forms):
+        assert of_rank == expected
 
 
 def _all_of(rank: int, forms: list[dict[str, Any]]) -> list[Any]:

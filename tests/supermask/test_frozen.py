@@ -1,4 +1,4 @@
-"""Weights that are masked or kept for good, drawn from the seed."""
+"""Weights that are always masked or always kept, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NETWORK = "gat with batch norm"
 
 @pytest.mark.parametrize(("pruned", "locked"), [(0.5, 0.0), (0.0, 0.2), (0.31, 0.17), (0.9, 0.09)])
 def test_places_are_those_of_sorted_random_bits(pruned: float, locked: float) -> None:
-    found = frozen_places(7, "convs.0.lin.weight", 1001, Form(pruned=pruned, locked=locked))
+    places = frozen_places(7, "convs.0.lin.weight", 1001, Form(pruned=pruned, locked=locked))
     key = hashlib.sha256(b"7/frozen/convs.0.lin.weight").digest()[:16]
     order = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(1001).argsort(kind="stable")
     num_pruned, num_locked = round(pruned * 1001), round(locked * 1001)
-    assert {*np.flatnonzero(found[0])} == {*order[:num_pruned]}
-    assert {*np.flatnonzero(found[1])} == {*order[1001 - num_locked :]}
+    assert {*np.flatnonzero(places[0])} == {*order[:num_pruned]}
+    assert {*np.flatnonzero(places[1])} == {*order[1001 - num_locked :]}
 
 
 def test_seed_and_name_each_change_the_places() -> None:
@@ -108,7 +108,7 @@ def _counts(names: list[str], places: dict[str, Any]) -> list[tuple[int, int, in
 
 @pytest.mark.parametrize("options", [{}, {"signed": True, "ranking": "magnitude"}, {"coats": 3}])
 def test_scores_of_frozen_weights_have_no_say(options: dict[str, Any]) -> None:
-    found = []
+    outputs = []
     for value in (-1e30, 0.0, 1e30):
         mask = sparsify(NETWORKS[NETWORK](), rescale=True, pruned=0.4, locked=0.1, **options)
         with torch.no_grad():
@@ -116,7 +116,7 @@ def test_scores_of_frozen_weights_have_no_say(options: dict[str, Any]) -> None:
                 for one in frozen_places(0, name, score.numel(), Form(pruned=0.4, locked=0.1)):
                     score.view(-1)[torch.from_numpy(one)] = value
         mask.step(0.7)
-        found.append(mask.model.eval()(X, EDGES))
+        outputs.append(mask.model.eval()(X, EDGES))
         levels = mask.levels() if options else {name: kept.to(torch.int8) for name, kept in mask.masks().items()}
         for name, level in levels.items():
             pruned, locked = (
@@ -124,9 +124,9 @@ def test_scores_of_frozen_weights_have_no_say(options: dict[str, Any]) -> None:
             )
             assert (level.flatten()[pruned] == 0).all()
             assert (level.flatten()[locked] == mask.options.coats).all()
-        assert torch.equal(Ticket.of(mask).apply(NETWORKS[NETWORK]())(X, EDGES), found[-1])
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
+        assert torch.equal(Ticket.of(mask).apply(NETWORKS[NETWORK]())(X, EDGES), outputs[-1])
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
 
 
 def test_before_the_first_step_what_is_pruned_is_masked() -> None:

@@ -61,7 +61,7 @@ def test_the_lowest_scores_of_all_layers_are_masked(ranking: Ranking, sparsity: 
     expected = masked_by_hand(mask, sparsity, ranking)
     assert {"convs.0.att_src", "convs.1.att_dst", "convs.2.lin.weight"} <= expected.keys()
     assert mask.masks().keys() == expected.keys()
-    assert all(torch.equal(found, expected[name]) for name, found in mask.masks().items())
+    assert all(torch.equal(bits, expected[name]) for name, bits in mask.masks().items())
 
 
 @given(
@@ -88,8 +88,8 @@ def test_a_floor_keeps_the_best_of_each_layer_and_the_global_rest(
         order += [(i in set(best), value, name, i) for i, value in enumerate(values)]
     masked = round(sparsity * len(order))
     expected = {(name, i) for _, _, name, i in sorted(order)[masked:]}
-    found = {(name, i) for name, m in mask.masks().items() for i in m.flatten().nonzero().flatten().tolist()}
-    assert found == expected
+    kept_by_mask = {(name, i) for name, m in mask.masks().items() for i in m.flatten().nonzero().flatten().tolist()}
+    assert kept_by_mask == expected
 
 
 def test_a_whole_floor_is_a_threshold_a_layer() -> None:
@@ -99,7 +99,7 @@ def test_a_whole_floor_is_a_threshold_a_layer() -> None:
     )
     for mask in (even, layers):
         mask.step(0.9)
-    assert all(torch.equal(found, layers.masks()[name]) for name, found in even.masks().items())
+    assert all(torch.equal(bits, layers.masks()[name]) for name, bits in even.masks().items())
 
 
 @given(
@@ -122,8 +122,8 @@ def test_what_is_first_is_masked_before_all_others(
             score.mul_(scale)
     mask.step(sparsity)
 
-    # Masked one by one, by score: the first weights until they have their sparsity; the others but what their floor
-    # keeps; what is left of the first.
+    # Masked one by one, by score: the input weights up to their sparsity; the others, except those that their floor
+    # keeps; the rest of the input weights.
     order = []
     own = sorted((value, name, i) for name in first for i, value in enumerate(scores[name].detach().flatten().tolist()))
     for place, (value, name, i) in enumerate(own):
@@ -134,8 +134,8 @@ def test_what_is_first_is_masked_before_all_others(
         best = sorted(range(len(values)), key=values.__getitem__)[len(values) - kept :]
         order += [(3 if i in set(best) else 1, value, name, i) for i, value in enumerate(values)]
     expected = {(name, i) for _, _, name, i in sorted(order)[round(sparsity * len(order)) :]}
-    found = {(name, i) for name, m in mask.masks().items() for i in m.flatten().nonzero().flatten().tolist()}
-    assert found == expected
+    kept_by_mask = {(name, i) for name, m in mask.masks().items() for i in m.flatten().nonzero().flatten().tolist()}
+    assert kept_by_mask == expected
 
 
 def test_the_threshold_is_that_of_what_is_not_first() -> None:
@@ -261,9 +261,9 @@ def test_output_and_gradients_are_those_of_the_layer_with_its_effective_weight(n
         effective[name] = weight * kept[name] * scales[name]
     plain.load_state_dict(plain.state_dict() | effective)
 
-    expected, found = plain(X, EDGES), model(X, EDGES)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    for output in (expected, found):
+    expected, masked = plain(X, EDGES), model(X, EDGES)
+    torch.testing.assert_close(masked, expected, rtol=1e-5, atol=1e-6)
+    for output in (expected, masked):
         output.sin().sum().backward()
     for name, score in zip(mask.weights(), mask.scores(), strict=True):
         weight = random_tensor(2, "weight", name, score.shape, "kaiming-uniform")
@@ -284,10 +284,10 @@ def test_masked_linear_by_hand_without_autograd() -> None:
     theta, keep = random_tensor(3, "weight", "weight", (3, 4), "kaiming-uniform"), masked_by_hand(mask, 0.5)["weight"]
     delta = 2.0 * (x @ (theta * keep).T - y)  # dL/d(output)
     expected = theta * (delta.T @ x)
-    found = mask.scores()[0].grad
-    assert found is not None
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert int((found[~keep] != 0).sum()) == 6
+    gradient = mask.scores()[0].grad
+    assert gradient is not None
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5)
+    assert int((gradient[~keep] != 0).sum()) == 6
 
 
 def test_magnitude_turns_the_gradient_of_negative_scores_around() -> None:
@@ -440,7 +440,7 @@ def test_a_model_is_not_masked_twice() -> None:
 
 
 def _train(rank: int, floor: float, input_sparsity: float) -> tuple[list[str], list[int]]:
-    """Masks after a few steps, as bits; the group that is up is used without being named."""
+    """Masks after a few steps, as bits; the initialised process group is used by default."""
     model = pyg.GCN(FEATURES, 16, 3, 4)
     first = ["convs.0.lin.weight"] if input_sparsity else []
     mask = sparsify(model, scope="global", min_layer_density=floor, input_layers=first, input_sparsity=input_sparsity)

@@ -1,4 +1,4 @@
-"""Masks by what a function makes of a layer's scores."""
+"""Masks by a function of a layer's scores."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def expected(mask: Supermask, sparsity: float, magnitude: bool = False) -> list[
 def test_the_largest_ranks_are_kept(options: dict[str, Any], sparsity: float) -> None:
     mask = masked(**options)
     mask.step(sparsity)
-    for found, wanted in zip(mask.masks().values(), expected(mask, sparsity, bool(options)), strict=True):
-        assert np.array_equal(found.numpy(), wanted)
+    for bits, wanted in zip(mask.masks().values(), expected(mask, sparsity, bool(options)), strict=True):
+        assert np.array_equal(bits.numpy(), wanted)
     plain = masked(**options, rank=None)
     plain.step(sparsity)
     assert any(not torch.equal(a, b) for a, b in zip(mask.masks().values(), plain.masks().values(), strict=True))
@@ -58,10 +58,10 @@ def test_gradients_pass_through_it() -> None:
     for one in (mask, plain):
         one.step(0.0)
         one.model(x).square().sum().backward()
-    found, of_score = mask.scores()[0].grad, plain.scores()[0].grad
-    assert found is not None
+    gradient, of_score = mask.scores()[0].grad, plain.scores()[0].grad
+    assert gradient is not None
     assert of_score is not None
-    torch.testing.assert_close(found, of_score / deviation)
+    torch.testing.assert_close(gradient, of_score / deviation)
 
 
 def test_a_ticket_needs_nothing_of_it() -> None:

@@ -33,7 +33,7 @@ class OneModule(nn.Module):
 
 
 class Untied(OneModule):
-    """Of the same shapes, with nothing shared."""
+    """A network of the same shapes, without shared weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Untied(OneModule):
 
 
 class TwoModules(nn.Module):
-    """One parameter in two modules, as embeddings and outputs that are tied; biases of their own."""
+    """One parameter in two modules, like tied embeddings and outputs; each has its own bias."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,15 +179,15 @@ def test_tickets_of_tied_and_untied_networks_are_not_mixed(
     tied: Callable[[], nn.Module], untied: Callable[[], nn.Module], name: str, own: str
 ) -> None:
     shared = f"the same weight as {own}"
-    for make, other, here, there in (
+    for make, other, in_ticket, in_model in (
         (tied, untied, f"{shared} in the ticket, and of its own in the model", shared),
         (untied, tied, f"of its own in the ticket, and {shared} in the model", shared),
     ):
         ticket, model = Ticket.of(sparsify(make())), other()
         before = copy.deepcopy(model.state_dict())
-        with pytest.raises(ValueError, match=rf"^the model does not fit the ticket: {name} is {here}[^\n]*$"):
+        with pytest.raises(ValueError, match=rf"^the model does not fit the ticket: {name} is {in_ticket}[^\n]*$"):
             ticket.apply(model)
-        with pytest.raises(ValueError, match=there):
+        with pytest.raises(ValueError, match=in_model):
             TicketBank(model, {"a": ticket})
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

@@ -32,12 +32,12 @@ def test_a_layer_by_hand_without_autograd() -> None:
     score, weight = mask.scores()[0], mask.weights()["weight"].detach()
     sign = torch.where(mask.masks()["weight"], score.detach().sign(), 0.0)
     assert {-1.0, 0.0, 1.0} == {*sign.flatten().tolist()}
-    found = model(X)
-    torch.testing.assert_close(found, X @ (weight * sign * 2.0**0.5).T)
-    found.square().sum().backward()
+    output = model(X)
+    torch.testing.assert_close(output, X @ (weight * sign * 2.0**0.5).T)
+    output.square().sum().backward()
     assert score.grad is not None
     # The gradient of the mask's own value: a score of either sign is pushed where the value should go.
-    torch.testing.assert_close(score.grad, weight * 2.0**0.5 * (2.0 * found.detach().T @ X))
+    torch.testing.assert_close(score.grad, weight * 2.0**0.5 * (2.0 * output.detach().T @ X))
 
 
 def test_a_score_of_zero_that_is_kept_is_positive() -> None:

@@ -1,4 +1,4 @@
-"""A model's own checkpoints: `state_dict` holds all that decides its masks and its ticket, or is refused."""
+"""A model's own checkpoints: `state_dict` has everything that determines its masks and ticket, or is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {"seed": 3, "weight_init": "signed-constant", "rescale
 
 
 def trained(network: str, **options: Any) -> Supermask:
-    """A mask with gains, scores that have moved, thresholds and scales."""
+    """A mask with gains, changed scores, thresholds and scales."""
     mask = sparsify(randomise(NETWORKS[network]()), **(OPTIONS | options))
     for number, name in enumerate(mask.weights()):
         mask.scale(name, 1.1 + number)
@@ -143,7 +143,7 @@ def test_a_damaged_state_is_refused(state: object) -> None:
         mask.model.load_state_dict({**held, "parametrizations.weight.0._extra_state": state})
 
 
-# The ticket is that of the weights that are there
+# The ticket has the current weights
 
 
 @pytest.mark.parametrize(
@@ -252,12 +252,12 @@ def test_a_compiled_model_loads_a_state() -> None:
 
 def _over_ranks(rank: int) -> list[Any]:
     """A state taken from one wrapped model and loaded by another, on each rank."""
-    found: list[dict[str, Tensor]] = []
+    states: list[dict[str, Tensor]] = []
     for sparsity in (0.5, 0.8):
         mask = sparsify(NETWORKS["gcn of two layers"](), **OPTIONS)
         wrapped = DistributedDataParallel(mask.model)
-        if found:
-            wrapped.load_state_dict(found[0])
+        if states:
+            wrapped.load_state_dict(states[0])
         mask.step(sparsity)
         wrapped(X * (1 + rank), EDGES).square().sum().backward()
         with torch.no_grad():
@@ -266,7 +266,7 @@ def _over_ranks(rank: int) -> list[Any]:
                 score.sub_(score.grad)
         mask.scale("convs.0.lin.weight", 1.5)
         mask.step(sparsity)
-        found.append(copy.deepcopy(wrapped.state_dict()))
+        states.append(copy.deepcopy(wrapped.state_dict()))
     return [content(Ticket.of(mask)), mask.gains()["convs.0.lin.weight"]]
 
 

@@ -35,7 +35,7 @@ floats = st.one_of(st.floats(width=32, allow_nan=False), st.sampled_from(SPECIAL
 
 
 def sorted_floats(values: Sequence[float]) -> list[float]:
-    """Ascending, and -0.0 before 0.0: Python's own sort, on no bits."""
+    """Ascending, with -0.0 before 0.0: Python's own sort, without bit operations."""
     return sorted(values, key=lambda value: (value, math.copysign(1.0, value)))
 
 
@@ -46,8 +46,8 @@ def bits(values: Sequence[float] | Tensor) -> list[bytes]:
 @given(st.lists(floats, min_size=1, max_size=40))
 def test_every_rank_of_a_list_is_that_of_a_sort(values: list[float]) -> None:
     scores = torch.tensor(values)
-    found = kth_smallest([[scores]] * len(values), range(len(values)))
-    assert bits(found) == bits(sorted_floats(values))
+    thresholds = kth_smallest([[scores]] * len(values), range(len(values)))
+    assert bits(thresholds) == bits(sorted_floats(values))
 
 
 @given(st.lists(st.lists(st.lists(floats, max_size=8), min_size=1, max_size=4), min_size=1, max_size=4), st.data())
@@ -57,16 +57,16 @@ def test_groups_of_several_tensors_are_sorted_each_on_its_own(
     groups = [group for group in groups if any(group)] or [[[1.0]]]
     merged = [sorted_floats([value for tensor in group for value in tensor]) for group in groups]
     ks = [data.draw(st.integers(0, len(values) - 1)) for values in merged]
-    found = kth_smallest([[torch.tensor(values) for values in group] for group in groups], ks)
-    assert bits(found) == bits([values[k] for values, k in zip(merged, ks, strict=True)])
+    thresholds = kth_smallest([[torch.tensor(values) for values in group] for group in groups], ks)
+    assert bits(thresholds) == bits([values[k] for values, k in zip(merged, ks, strict=True)])
 
 
 def test_special_values_in_every_order() -> None:
     values = SPECIAL * 3
     for shift in range(len(values)):
         scores = torch.tensor(values).roll(shift).reshape(-1, 2, 3)  # any shape
-        found = kth_smallest([[scores]] * len(values), range(len(values)))
-        assert bits(found) == bits(sorted_floats(values))
+        thresholds = kth_smallest([[scores]] * len(values), range(len(values)))
+        assert bits(thresholds) == bits(sorted_floats(values))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
@@ -100,9 +100,9 @@ def test_scores_that_are_not_contiguous() -> None:
 def test_scores_are_left_as_they_are() -> None:
     scores = torch.randn(500, requires_grad=True)
     before = scores.detach().clone()
-    found = kth_smallest([[scores]], [100])
+    threshold = kth_smallest([[scores]], [100])
     assert torch.equal(scores, before)
-    assert not found.requires_grad
+    assert not threshold.requires_grad
 
 
 @pytest.mark.parametrize("k", [-1, 5, 6])
@@ -133,13 +133,13 @@ CASES = {
 
 def cases() -> list[tuple[list[list[Tensor]], list[int]]]:
     generator = torch.Generator().manual_seed(1)
-    found = [([[torch.tensor(v) for v in group] for group in groups], [0] * len(groups)) for groups in CASES.values()]
+    made = [([[torch.tensor(v) for v in group] for group in groups], [0] * len(groups)) for groups in CASES.values()]
     random = [torch.randn(shape, generator=generator) for shape in ((1433, 64), (64, 7), (1, 3, 5), (1001,))]
     random[0][::5] = random[0][0, 0].item()  # ties
-    found.append(([random], [random[0].numel() // 3]))
-    found.append(([[scores] for scores in random], [scores.numel() // 2 for scores in random]))
-    found.append(([random, random[1:]], [sum(map(Tensor.numel, random)) - 1, 0]))
-    return found
+    made.append(([random], [random[0].numel() // 3]))
+    made.append(([[scores] for scores in random], [scores.numel() // 2 for scores in random]))
+    made.append(([random, random[1:]], [sum(map(Tensor.numel, random)) - 1, 0]))
+    return made
 
 
 def _kth(rank: int) -> list[list[bytes]]:
@@ -167,7 +167,7 @@ def test_a_type_that_only_one_rank_would_count_is_refused_on_all() -> None:
 
 
 def _misleading() -> torch.Tensor:
-    """Scores whose every `stride`-th, which is what the search looks at first, is far from all others."""
+    """Scores of which every `stride`-th, the sample of the search, is far from all others."""
     scores = torch.randn(300_000, generator=torch.Generator().manual_seed(5))
     scores[:: 300_000 // 16384 | 1] += 5
     return scores
@@ -209,7 +209,7 @@ def test_on_a_gpu_it_is_that_of_a_sort() -> None:
     ordered = [group.sort().values for group in groups]
     for share in (0.0, 0.3, 0.5, 0.999, 1.0):
         ranks = [int(share * (size - 1)) for size in sizes]
-        found = kth_smallest([list(group.split(1_000_003)) for group in groups], ranks)
-        assert found.is_cuda
+        thresholds = kth_smallest([list(group.split(1_000_003)) for group in groups], ranks)
+        assert thresholds.is_cuda
         expected = torch.stack([values[k] for values, k in zip(ordered, ranks, strict=True)])
-        assert torch.equal(found, expected)
+        assert torch.equal(thresholds, expected)

@@ -54,7 +54,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def content(ticket: Ticket) -> tuple[Any, ...]:
-    """All that a ticket holds, in a form that can be compared."""
+    """The whole content of a ticket, in a form that can be compared."""
     tensors = [(name, value.dtype, value.tolist()) for name, value in sorted((ticket.masks | ticket.unmasked).items())]
     told = ticket.config, ticket.metrics, ticket.provenance
     return ticket.recipe, ticket.gains, ticket.scales, tensors, ticket.fingerprint, *told
@@ -219,8 +219,8 @@ def test_the_file_is_as_documented(saved: Path) -> None:
     assert tensors.keys() == {"ugts", *(f"unmasked/{name}" for name in mask.unmasked())}
     sizes, kept = [math.prod(weight[0]) for weight in weights.values()], [weight[1] for weight in weights.values()]
     masks = coding.decode(inflater.unused_data, sizes, kept)
-    for name, found in zip(weights, masks, strict=True):
-        assert found.tolist() == mask.masks()[name].flatten().tolist()
+    for name, bits in zip(weights, masks, strict=True):
+        assert bits.tolist() == mask.masks()[name].flatten().tolist()
 
 
 def test_masks_of_nothing_and_of_everything_are_saved(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change: dict[str, Any], tensors: dict[str, Tensor | None] | None = None) -> None:
-    """A file with another header or other tensors, and the right checksum for them; None takes a thing out."""
+    """A file with another header or other tensors, and the right checksum for them; None removes an entry."""
     header, held = read_ticket_file(path)
     header = {key: value for key, value in (header | change).items() if value is not ...}
     write_ticket_file(
@@ -357,7 +357,7 @@ def test_a_header_that_unpacks_to_gigabytes_is_refused_at_its_limit(saved: Path)
 
 
 def test_a_ticket_of_the_first_version_is_refused_as_such(tmp_path: Path) -> None:
-    """Written as that version wrote it: one bit a weight, and its own keys."""
+    """A file as that version wrote it: one bit per weight, and the keys of that time."""
     header: dict[str, Any] = {
         "format_version": 1,
         "seed": 0,

@@ -57,7 +57,7 @@ def test_scores_are_what_they_were_when_the_first_ticket_was_made() -> None:
 
 @pytest.mark.parametrize("init", INITS)
 def test_the_stream_is_philox_keyed_by_seed_role_and_name(init: Init) -> None:
-    """Written down again, with the bits taken one by one, from what the module's text promises."""
+    """A second implementation, bit by bit, from the module's documentation."""
     digest = hashlib.sha256(b"12/weight/a.b").digest()
     key = sum(byte << (8 * i) for i, byte in enumerate(digest[:16]))
     raw = [int(value) for value in np.random.Philox(key=key).random_raw(12)]
@@ -72,9 +72,9 @@ def test_the_stream_is_philox_keyed_by_seed_role_and_name(init: Init) -> None:
         ],
         "uniform": [2 * u - 1 for u in unit],
     }[init]
-    found = random_tensor(12, "weight", "a.b", (3, 4), init)
-    assert found.dtype == torch.float32
-    assert found.flatten().tolist() == pytest.approx(expected, rel=1e-7)
+    tensor = random_tensor(12, "weight", "a.b", (3, 4), init)
+    assert tensor.dtype == torch.float32
+    assert tensor.flatten().tolist() == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize("init", INITS)
@@ -151,7 +151,7 @@ def test_balanced_has_as_many_of_either_sign_for_each_output(shape: tuple[int, .
     assert values.abs().unique().tolist() == pytest.approx([math.sqrt(2 / fan_in(shape))], rel=1e-7)
     assert (values > 0).sum(1).tolist() == [positive] * shape[0]
     if shape[0] == 40:
-        assert len({tuple(row.tolist()) for row in values}) > 30  # in an order of its own for each
+        assert len({tuple(row.tolist()) for row in values}) > 30  # each in its own order
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def test_the_sampled_norm_is_pygs() -> None:
         kept = theirs[1] < block.num_dst
         expected[theirs[1, kept], theirs[0, kept]] = weights[kept]
         pattern, _ = block.looped
-        found = torch.zeros(block.num_dst, block.num_src)
-        found[pattern.rows, pattern.indices.long()] = block.gcn_values
-        torch.testing.assert_close(found, expected)
+        matrix = torch.zeros(block.num_dst, block.num_src)
+        matrix[pattern.rows, pattern.indices.long()] = block.gcn_values
+        torch.testing.assert_close(matrix, expected)
 
 
 def test_the_full_norm_is_unbiased() -> None:
@@ -76,10 +76,10 @@ def test_features_are_read_where_they_lie() -> None:
 def test_every_tensor_of_a_batch_is_named() -> None:
     """Those that hold the features and the edges, what was computed ahead of them included."""
     batch = first(config())
-    found = {tensor.data_ptr() for tensor in batch.tensors()}
+    named = {tensor.data_ptr() for tensor in batch.tensors()}
     pattern = batch.blocks[1].looped[0]
     for tensor in (batch.y, batch.nodes, batch.blocks[0].indices, pattern.indices, pattern.transposed[1]):
-        assert tensor.data_ptr() in found
+        assert tensor.data_ptr() in named
 
 
 def _fit(settings: Config, folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -90,9 +90,9 @@ def _fit(settings: Config, folder: Path) -> tuple[Any, dict[str, torch.Tensor]]:
 
 def test_parts_of_a_step_give_its_gradient(tmp_path: Path) -> None:
     whole, masks = _fit(config(), tmp_path / "whole")
-    cut, found = _fit(config(batch__micro_batches=7), tmp_path / "cut")
+    cut, in_parts = _fit(config(batch__micro_batches=7), tmp_path / "cut")
     assert cut.epoch == whole.epoch
-    assert equal_share(found, masks) >= 0.999
+    assert equal_share(in_parts, masks) >= 0.999
 
 
 def test_parts_on_two_ranks(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_compressed_gradients_need_a_gpu(tmp_path: Path) -> None:
 
 def test_threads_change_nothing(tmp_path: Path) -> None:
     _, masks = _fit(config(), tmp_path / "none")
-    _, found = _fit(config(batch__threads=2), tmp_path / "two")
-    assert equal_share(found, masks) == 1.0
+    _, threaded = _fit(config(batch__threads=2), tmp_path / "two")
+    assert equal_share(threaded, masks) == 1.0
 
 
 def test_a_gpu_is_not_made_up() -> None:
@@ -143,11 +143,11 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(placement: str) -> None:
     graph, settings = planted_graph(), config(batch__placement=placement, batch__threads=2)
     device: Any = make_batches(graph, settings, Ranks(device=torch.device("cuda")))
     host: Any = make_batches(graph, config(), Ranks())
-    for there, here in zip(device.epoch(1), host.epoch(1), strict=True):
-        assert torch.equal(there.nodes.cpu(), here.nodes)
-        assert torch.equal(there.y.cpu(), here.y)
-        x = there.x.gather() if isinstance(there.x, Rows) else there.x
-        assert torch.equal(x.cpu(), here.x.gather())
-        for block, other in zip(there.blocks, here.blocks, strict=True):
+    for on_gpu, on_cpu in zip(device.epoch(1), host.epoch(1), strict=True):
+        assert torch.equal(on_gpu.nodes.cpu(), on_cpu.nodes)
+        assert torch.equal(on_gpu.y.cpu(), on_cpu.y)
+        x = on_gpu.x.gather() if isinstance(on_gpu.x, Rows) else on_gpu.x
+        assert torch.equal(x.cpu(), on_cpu.x.gather())
+        for block, other in zip(on_gpu.blocks, on_cpu.blocks, strict=True):
             assert torch.equal(block.indptr.cpu(), other.indptr)
             assert torch.equal(block.indices.cpu(), other.indices)

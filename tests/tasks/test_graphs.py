@@ -111,8 +111,8 @@ def test_each_graph_is_predicted_once_with_the_same_bits_for_every_world_size(ro
         assert torch.equal(torch.stack(shares).sum(0), expected)
         assert bool(((torch.stack(shares) != 0).sum(0) == 1).all())
     measured, _ = evaluator_of(graphs, Ranks()).measure(model, torch.zeros(()))
-    for found, loss in spawn(2, measure_rank, 2, str(root / "ogb" / FOLDERS[NAME])):
-        assert found == measured
+    for predictions, loss in spawn(2, measure_rank, 2, str(root / "ogb" / FOLDERS[NAME])):
+        assert predictions == measured
         assert loss == 1.0
 
 
@@ -123,10 +123,10 @@ def test_logits_do_not_depend_on_the_batch(graphs: GraphSet) -> None:
     swapped = dataclasses.replace(graphs, train=ids, valid=graphs.train, test=graphs.train)
     everything: dict[str, Any] = {"batch__size": 0, "batch__fan_out": []}
     batch = next(task_batches(swapped, **everything).epoch(0))
-    found = dict(zip(batch_ids(swapped, **everything), task.forward(model, batch), strict=True))
+    logits = dict(zip(batch_ids(swapped, **everything), task.forward(model, batch), strict=True))
     expected = evaluator_of(graphs, Ranks()).logits(model)
     for graph, logit in zip(ids.tolist(), expected, strict=True):
-        torch.testing.assert_close(found[graph], logit)
+        torch.testing.assert_close(logits[graph], logit)
 
 
 def task_batches(graphs: GraphSet, rank: int = 0, world_size: int = 1, **changes: Any) -> GraphBatches:
@@ -169,7 +169,7 @@ def test_the_loss_is_the_mean_over_the_known_labels_of_all_ranks(graphs: GraphSe
 def test_a_block_has_every_edge_and_the_degrees(graphs: GraphSet) -> None:
     batch = next(task_batches(graphs).epoch(0))
     destination = torch.arange(batch.block.num_dst).repeat_interleave(batch.block.indptr.diff())
-    found = {
+    edges = {
         tuple(pair) for pair in torch.stack([batch.nodes[batch.block.indices], batch.nodes[destination]]).t().tolist()
     }
     expected = set()
@@ -177,7 +177,7 @@ def test_a_block_has_every_edge_and_the_degrees(graphs: GraphSet) -> None:
         first = int(graphs.node_ptr[graph])
         own = graphs.edge_index[:, graphs.edge_ptr[graph] : graphs.edge_ptr[graph + 1]] + first
         expected |= {tuple(pair) for pair in own.t().tolist()}
-    assert found == expected
+    assert edges == expected
     assert torch.equal(batch.block.degree, torch.bincount(destination, minlength=batch.block.num_dst))
 
 
@@ -201,9 +201,9 @@ def test_masks_agree_for_every_world_size(root: Path, graphs: GraphSet, tmp_path
     (tmp_path / "2").mkdir()
     results = spawn(2, fit_rank, 2, settings, str(root / "ogb" / FOLDERS[NAME]), str(tmp_path / "2"))
     assert len({(result.epoch, result.valid, result.test, result.sparsity) for result, _ in results}) == 1
-    result, found = results[0]
+    result, own_masks = results[0]
     assert result.epoch == single.epoch
-    assert equal_share(found, masks) >= 0.999
+    assert equal_share(own_masks, masks) >= 0.999
     assert result.test == pytest.approx(single.test, abs=0.01)
 
 

@@ -32,12 +32,12 @@ def test_agreement_and_overlap_are_those_of_sklearn() -> None:
     assert comparison.differences == []
     everything = [torch.cat([mask.flatten() for mask in ticket.masks.values()]) for ticket in (first, second)]
     pairs = {name: [mask.flatten(), second.masks[name].flatten()] for name, mask in first.masks.items()}
-    found = [*comparison.layers, comparison.total]
-    for overlap, (a, b) in zip(found, [*pairs.values(), everything], strict=True):
+    rows = [*comparison.layers, comparison.total]
+    for overlap, (a, b) in zip(rows, [*pairs.values(), everything], strict=True):
         assert overlap.weights == a.numel()
         assert overlap.agreement == pytest.approx(float((a == b).double().mean()))
         assert overlap.jaccard == pytest.approx(jaccard_score(a, b))
-    assert [overlap.name for overlap in found] == [*pairs, "all"]
+    assert [overlap.name for overlap in rows] == [*pairs, "all"]
 
 
 def test_the_overlap_by_chance_is_that_of_random_masks() -> None:
@@ -70,12 +70,12 @@ def test_everything_that_differs_is_listed() -> None:
     second.provenance = {"data": {"name": "other"}}
     second.gains["convs.0.nn.0.weight"] = 7.0
     second.unmasked["convs.1.eps"] = torch.ones(1)
-    found = {
+    listed = {
         difference.name: (difference.first, difference.second)
         for difference in compare(first, second, NAMES).differences
     }
-    scales = {name for name in found if name.startswith("scale ")}
-    assert {name: value for name, value in found.items() if name not in scales} == {
+    scales = {name for name in listed if name.startswith("scale ")}
+    assert {name: value for name, value in listed.items() if name not in scales} == {
         "seed": (0, 5),
         "fingerprint": (first.fingerprint, second.fingerprint),
         "gain convs.0.nn.0.weight": (0.5, 7.0),

@@ -28,7 +28,7 @@ NETWORKS = [*((arch, depth, 1) for arch in ARCHS for depth in (1, 2, 3)), ("gat"
 
 def exported(folder: Path, ticket: Ticket, kind: Format) -> Path:
     out = folder / f"out.{kind}"
-    size = export(saved(folder, ticket), kind, out)
+    size = export(saved(folder, ticket), kind, out).size
     assert size == out.stat().st_size
     assert sorted(path.name for path in folder.iterdir()) == ["a.ticket", out.name]
     return out
@@ -40,13 +40,13 @@ def graph(num_nodes: int, num_edges: int, seed: int = 0) -> tuple[Tensor, Tensor
 
 
 def our_outputs(ticket: Ticket, config: Config, x: Tensor, edge_index: Tensor) -> Tensor:
-    """Those of our own network, of the whole graph."""
+    """The logits of our own network for the whole graph."""
     with torch.no_grad():
         return ticket.apply(network_of(config))(x, [block_of(edge_index, x.shape[0])] * config.model.depth)
 
 
 def described(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The model that the metadata describe, made as a reader would, and the state that goes into it."""
+    """The model that the metadata describe, built as a reader would, and its state."""
     with safetensors.safe_open(path, framework="pt") as file:
         told = json.loads(file.metadata()["pyg"])
     package, _, name = told["class"].rpartition(".")
@@ -144,7 +144,7 @@ def test_a_program_runs_on_any_graph(arch: str, depth: int, heads: int, tmp_path
             torch.testing.assert_close(program(x, edge_index), expected, rtol=1e-5, atol=1e-5)
 
 
-# Of the packages of others, which are no part of an installation.
+# From other packages, which an installation does not include.
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("arch", ARCHS)
 def test_an_onnx_model_runs_on_any_graph(arch: str, tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_an_onnx_model_runs_on_any_graph(arch: str, tmp_path: Path) -> None:
     ticket = ticket_of(config)
     session = runtime.InferenceSession(exported(tmp_path, ticket, "onnx").read_bytes())
     for x, edge_index in (graph(30, 90), graph(200, 1000, seed=1), graph(9, 0, seed=3)):
-        (found,) = session.run(["logits"], {"x": x.numpy(), "edge_index": edge_index.numpy()})
+        (logits,) = session.run(["logits"], {"x": x.numpy(), "edge_index": edge_index.numpy()})
         expected = our_outputs(ticket, config, x, edge_index)
-        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-5, atol=1e-5)
 
 
 # Refusals

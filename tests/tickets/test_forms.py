@@ -1,4 +1,4 @@
-"""What the commands tell of masks that are not the usual ones."""
+"""What the commands show of masks of unusual forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tickets that lie here as the programs of their time wrote them: what was once a file stays a network."""
+"""Stored tickets of older versions: every old file still gives its network."""
 
 from __future__ import annotations
 

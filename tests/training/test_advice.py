@@ -17,7 +17,7 @@ from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.supermask import Supermask, Ticket, sparsify
 from ugts_dist.training.settings import advice
 
-QUIET = ["--no-rules", "--log.no-progress", "--log.no-tensorboard", "--run.epochs", "60", "--model.width", "64"]
+QUIET = ["--no-rules", "--log.no-progress", "--log.to", "--run.epochs", "60", "--model.width", "64"]
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def test_what_has_learnt_something_is_not_told(ticket: Path) -> None:
     [
         ({"model__depth": 8}, "--model.skip initial --model.dropout-at input --supermask.weight-init balanced"),
         ({"model__depth": 8, "supermask__method": "dense"}, "--model.skip initial --model.dropout-at input"),
-        ({}, "--data.standardize"),
+        ({}, "--data.features standardize"),
         ({"sparse": True}, "--supermask.output-rms 1"),
-        ({"data__standardize": True, "supermask__output_rms": 1.0}, "a larger --model.width (1024)"),
-        ({"data__standardize": True, "supermask__method": "dense"}, "another --optim.lr"),
+        ({"data__features": "standardize", "supermask__output_rms": 1.0}, "a larger --model.width (1024)"),
+        ({"data__features": "standardize", "supermask__method": "dense"}, "another --optim.lr"),
     ],
 )
 def test_the_remedy_is_what_the_run_lacks(ticket: Path, changes: dict[str, Any], remedy: str) -> None:
@@ -88,13 +88,14 @@ def test_the_remedy_helps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     train = ["train", "--data.name", str(tmp_path / "store"), *QUIET]
     main([*train, "--run.folder", str(tmp_path / "a")])
     line = capsys.readouterr().err
-    assert "nothing was learnt; try --data.standardize" in line
+    assert "nothing was learnt; try --data.features standardize" in line
     main(
         [
             "train",
             "--data.name",
             str(tmp_path / "store"),
-            "--data.standardize",
+            "--data.features",
+            "standardize",
             "--run.folder",
             str(tmp_path / "b"),
             *QUIET,

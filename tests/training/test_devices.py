@@ -89,11 +89,11 @@ def test_matrices_have_one_index_type_on_every_path(arch: str, kind: str, monkey
         expected, watched = computed(arch, changes, graph, "cpu"), AsOnAGpu()
         with monkeypatch.context() as patch:
             watched.use(patch)
-            found = computed(arch, changes, graph, "cpu")
+            results = computed(arch, changes, graph, "cpu")
         assert watched.matrices > 4, path
         assert watched.types == {(torch.int32, torch.int32)}, path
-        assert found.read_in_place == path.startswith("sampled"), path
-        _assert_close(found, expected, "bfloat16" in path)
+        assert results.read_in_place == path.startswith("sampled"), path
+        _assert_close(results, expected, "bfloat16" in path)
 
 
 @pytest.mark.parametrize(
@@ -110,15 +110,15 @@ def test_a_pattern_of_two_index_types_is_refused(indptr: torch.dtype, indices: t
 def test_a_gpu_computes_what_a_cpu_does(arch: str, path: str) -> None:
     graph = planted_graph()
     for kind in (graph, dataclasses.replace(graph, x=graph.x.bfloat16())):
-        found, expected = (computed(arch, PATHS[path], kind, device) for device in ("cuda", "cpu"))
-        _assert_close(found, expected, "bfloat16" in path)
+        on_gpu, expected = (computed(arch, PATHS[path], kind, device) for device in ("cuda", "cpu"))
+        _assert_close(on_gpu, expected, "bfloat16" in path)
 
 
-def _assert_close(found: Computed, expected: Computed, rounded: bool) -> None:
+def _assert_close(computed: Computed, expected: Computed, rounded: bool) -> None:
     """Up to the order of sums; where layers round to bfloat16, up to a few of its steps."""
     rtol, atol = (5e-2, 5e-3) if rounded else (1e-3, 1e-5)
-    torch.testing.assert_close(found.logits, expected.logits, rtol=rtol, atol=atol)
-    torch.testing.assert_close(found.evaluated, expected.evaluated, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(computed.logits, expected.logits, rtol=rtol, atol=atol)
+    torch.testing.assert_close(computed.evaluated, expected.evaluated, rtol=1e-3, atol=1e-5)
     for name, gradient in expected.gradients.items():
         scale = float(gradient.abs().max())
-        torch.testing.assert_close(found.gradients[name] / scale, gradient / scale, rtol=rtol, atol=atol)
+        torch.testing.assert_close(computed.gradients[name] / scale, gradient / scale, rtol=rtol, atol=atol)

@@ -124,7 +124,7 @@ def test_the_first_step_is_the_one_written_out_by_hand(tmp_path: Path) -> None:
         batch__size=0, batch__fan_out=[], run__epochs=1, supermask__method="no-gradual", supermask__calibrate=False
     ).replace({"supermask.rescale": False, "supermask.sparsity": 0.5})
     fit(settings, graph, Ranks(), tmp_path)
-    found = Ticket.load(tmp_path / "best.ticket")
+    ticket = Ticket.load(tmp_path / "best.ticket")
 
     search = TicketSearch(build_model(settings, graph), settings, Ranks())
     weights, scores = search.mask.weights(), dict(zip(search.mask.weights(), search.mask.scores(), strict=True))
@@ -146,7 +146,7 @@ def test_the_first_step_is_the_one_written_out_by_hand(tmp_path: Path) -> None:
         after[name] = scores[name].detach() - 0.01 * gradient / (gradient.abs() + 1e-8)  # Adam's first step
     threshold = torch.cat([score.flatten() for score in after.values()]).sort().values
     threshold = threshold[round(0.5 * threshold.numel())]
-    differing = sum(int((found.masks[name] != (after[name] >= threshold)).sum()) for name in after)
+    differing = sum(int((ticket.masks[name] != (after[name] >= threshold)).sum()) for name in after)
     assert differing <= 2  # a score next to the threshold may round to the other side
 
 

@@ -62,9 +62,9 @@ def refused(path: Path) -> str:
 def test_every_network_comes_back(path: Path, arch: str, depth: int, graph_level: bool, outputs: int) -> None:
     settings = config(arch=arch, depth=depth)
     expected = save(path, settings, network(settings, outputs, graph_level))
-    found = load_saved(path)
-    assert (found.config, found.metrics) == (settings, {"valid": 0.5})
-    state = found.fill(network(settings, outputs, graph_level)).state_dict()
+    saved = load_saved(path)
+    assert (saved.config, saved.metrics) == (settings, {"valid": 0.5})
+    state = saved.fill(network(settings, outputs, graph_level)).state_dict()
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], value) for name, value in expected.items())
 

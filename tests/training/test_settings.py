@@ -35,6 +35,7 @@ TRAITS = st.builds(
     varies=st.booleans(),
     num_known_edges=st.integers(0, 10**7),
     homophily=st.floats(-1, 1),
+    spread=st.floats(0, 1e9),
 )
 
 
@@ -55,7 +56,7 @@ def test_of_any_graph_the_choice_is_a_configuration(traits: Traits, arch: str, d
     assert (fitting.model.arch, fitting.model.depth, fitting.supermask.method) == (arch, depth, method)
 
 
-@given(TRAITS, st.sets(st.sampled_from(["data.standardize", "model.dropout", "supermask.output_rms", "run.epochs"])))
+@given(TRAITS, st.sets(st.sampled_from(["data.features", "model.dropout", "supermask.output_rms", "run.epochs"])))
 def test_what_is_given_stays(traits: Traits, names: set[str]) -> None:
     fitting, choices = fitted(Config(), traits, names)
     assert not names & {choice.field for choice in choices}
@@ -63,9 +64,12 @@ def test_what_is_given_stays(traits: Traits, names: set[str]) -> None:
 
 
 def test_dense_features_are_standardised_and_sparse_ones_are_not() -> None:
-    assert chosen(SEEN)["data.standardize"] is True
-    assert "data.standardize" not in chosen(replace(SEEN, density=0.01))
-    assert "data.standardize" not in chosen(replace(SEEN, varies=False)), "nothing would be left of them"
+    assert chosen(SEEN)["data.features"] == "standardize"
+    assert "data.features" not in chosen(replace(SEEN, density=0.01))
+    assert "data.features" not in chosen(replace(SEEN, varies=False)), "nothing would be left of them"
+    wide = replace(SEEN, density=0.01, spread=250.0)
+    (choice,) = [each for each in fitted(Config(), wide, ())[1] if each.field == "data.features"]
+    assert str(choice) == 'data.features "standardize" (a column has 250 times the deviation of the median one)'
 
 
 def test_logits_start_small_where_labels_are_few() -> None:
@@ -141,7 +145,7 @@ def test_a_rule_that_contradicts_what_is_given_is_left_out(asked: dict[str, Any]
     fitting, choices = fitted(Config().replace(asked), replace(SEEN, homophily=0.0), asked)
     names = {choice.field for choice in choices}
     assert left_out not in names
-    assert "data.standardize" in names
+    assert "data.features" in names
     assert asked.items() <= fitting.with_effect().items()
 
 
@@ -166,16 +170,18 @@ def store(tmp_path: Path) -> Path:
 def test_a_ticket_of_a_graph_that_nobody_has_tuned_for(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quiet = ["--log.no-tensorboard", "--run.epochs=60", "--model.width", "64", "--model.skip", "none"]
+    quiet = ["--log.to", "--run.epochs=60", "--model.width", "64", "--model.skip", "none"]
     reached = {}
     for name, extra in (("fitted", ()), ("plain", ("--no-rules",))):
         main(["train", "--data.name", str(store), "--run.folder", str(tmp_path / name), *quiet, *extra])
         told = capsys.readouterr()
         reached[name] = float(re.findall(r"test accuracy (\S+)", told.out)[0])
-        assert ("ugts: data.standardize true (100% of the features are not zero)" in told.err) is (name == "fitted")
+        assert ('ugts: data.features "standardize" (100% of the features are not zero)' in told.err) is (
+            name == "fitted"
+        )
     assert reached["fitted"] > reached["plain"] + 0.1
     config = load_toml(tmp_path / "fitted/config.toml")
-    assert config.data.standardize
+    assert config.data.features == "standardize"
     assert (config.run.epochs, config.model.width, config.model.skip) == (60, 64, "none"), "they were given"
     main(["evaluate", str(tmp_path / "fitted")])
     again = float(re.findall(r"\ntest accuracy (\S+)", capsys.readouterr().out)[0])
@@ -195,9 +201,9 @@ def test_ranks_choose_alike(store: Path) -> None:
 def test_presets_files_and_runs_are_taken_as_they_are(store: Path, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(f'[data]\nname = "{store}"\n[model]\nwidth = 8\n[run]\nepochs = 4\n')
     main(["train", "--config", str(tmp_path / "own.toml"), "--run.folder", str(tmp_path / "run")])
-    assert not load_toml(tmp_path / "run/config.toml").data.standardize
+    assert load_toml(tmp_path / "run/config.toml").data.features == "auto"
     main(["train", "--resume", str(tmp_path / "run"), "--run.folder", str(tmp_path / "branch")])
     branch = load_toml(tmp_path / "branch/config.toml")
-    assert (branch.model.width, branch.data.standardize) == (8, False), "the settings of the run that it goes on from"
+    assert (branch.model.width, branch.data.features) == (8, "auto"), "the settings of the run that it goes on from"
     main(["train", str(tmp_path / "run")])
-    assert not load_toml(tmp_path / "run/config.toml").data.standardize
+    assert load_toml(tmp_path / "run/config.toml").data.features == "auto"

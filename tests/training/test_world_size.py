@@ -31,13 +31,13 @@ def sampled_edges(rank: int, world_size: int) -> Edges:
     graph = planted_graph()
     plan = SeedPlan(graph.train, 40, 7, rank, world_size)
     loader = SeedLoader(graph_data(graph), plan, NeighborSampler(graph.indptr, graph.indices, [5, 5], 7), epochs=1)
-    found: Edges = set()
+    edges: Edges = set()
     for step, data in enumerate(loader.epoch(0)):
         bounds = [0, *torch.tensor(data.num_sampled_edges).cumsum(0).tolist()]
         for hop in range(2):
             ends = data.n_id[data.edge_index[:, bounds[hop] : bounds[hop + 1]]]
-            found |= {(step, hop, int(a), int(b)) for a, b in ends.t()}
-    return found
+            edges |= {(step, hop, int(a), int(b)) for a, b in ends.t()}
+    return edges
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

@@ -22,17 +22,20 @@ def levels(model: nn.Module, layers: list[nn.Module], forward: Callable[[], Any]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         calibrate(mask, forward)
-    for layer, found in zip(layers, outputs, strict=True):
+    for layer, inputs in zip(layers, outputs, strict=True):
         plain = layer.forward
 
-        def noted(x: Tensor, plain: Any = plain, found: list[Tensor] = found) -> Tensor:
-            found.append(plain(x))
-            return found[-1]
+        def noted(x: Tensor, plain: Any = plain, inputs: list[Tensor] = inputs) -> Tensor:
+            inputs.append(plain(x))
+            return inputs[-1]
 
         layer.forward = noted
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # what was compiled before would call the old ones
+    with (
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+    ):  # code that was compiled before would call the old ones
         forward()
-    told = [f"{float(torch.cat(found).square().mean().sqrt()):.2f}" for found in outputs]
+    told = [f"{float(torch.cat(inputs).square().mean().sqrt()):.2f}" for inputs in outputs]
     return " ".join([*told, *(str(one.message) for one in caught)])
 
 

@@ -85,9 +85,9 @@ def ugts(*arguments: str | Path) -> Outcome:
 
 def all_cases() -> Sequence[Case]:
     """The cases of every module of this package, by themselves or in lists, in the order of the files."""
-    found: list[Case] = []
+    cases: list[Case] = []
     for module in pkgutil.iter_modules(tests.trials.__path__, "tests.trials."):
         if not module.name.endswith("__main__"):
             for value in vars(importlib.import_module(module.name)).values():
-                found += [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Case)]
-    return found
+                cases += [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Case)]
+    return cases

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 import tests.processes  # noqa: F401  what the server imports that forks the processes
 
-# Not a fork of this process: autograd, once it has run, refuses to run in one where torch is built for GPUs.
+# Not a fork of this process: with torch for GPUs, autograd does not run in a fork after it has run in the parent.
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 

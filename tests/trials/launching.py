@@ -42,7 +42,7 @@ def a_batch_run_in_a_container(folder: Path) -> str:
 @case(r"exit 0: .* the build for cuda is there")
 def cuda_on_a_login_node(folder: Path) -> str:
     """Torch for GPUs is installed where there is no GPU, over the CPU's build"""
-    made = environment(folder, there="cpu", index="cuda cpu")
+    made = environment(folder, installed="cpu", index="cuda cpu")
     done = made.install(TORCH="cuda")
     return f"exit {done.returncode}: {done.stdout}{done.stderr} the build for {made.torch} is there"
 
@@ -50,14 +50,14 @@ def cuda_on_a_login_node(folder: Path) -> str:
 @case(r"exit 0: .*no NVIDIA GPU here, so the CPU build .*make install TORCH=cuda")
 def no_gpu_here(folder: Path) -> str:
     """Torch is installed where there is no GPU, and nothing is said about the build"""
-    done = environment(folder, there="", index="cuda cpu").install()
+    done = environment(folder, installed="", index="cuda cpu").install()
     return f"exit {done.returncode}: {done.stdout}{done.stderr}"
 
 
 @case(r"^exit 2: install: TORCH is 'gpu', allowed are auto, cpu and cuda$")
 def an_unknown_build(folder: Path) -> str:
     """A build of torch that there is not"""
-    done = environment(folder, there="", index="cpu").install(TORCH="gpu")
+    done = environment(folder, installed="", index="cpu").install(TORCH="gpu")
     return f"exit {done.returncode}: {done.stderr}"
 
 
@@ -67,7 +67,7 @@ def an_old_python(folder: Path) -> str:
     python = folder / "python"
     python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.1"\nexit 1\n')
     python.chmod(0o755)
-    done = environment(folder, there="", index="cpu").install(PYTHON=str(python))
+    done = environment(folder, installed="", index="cpu").install(PYTHON=str(python))
     return f"exit {done.returncode}: {done.stderr}"
 
 

@@ -14,14 +14,14 @@ from tests.trials.small import QUICK, store, webkb
 
 
 def resumed_elsewhere(folder: Path, first: Sequence[str], *then: str) -> str:
-    """A run that is begun in `here` and cut off, and goes on in `there`."""
-    here, there = folder / "here", folder / "there"
-    there.mkdir()
-    with contextlib.chdir(here):
+    """A run that begins in the folder `here`, is cut off, and resumes from the folder `there`."""
+    first_folder, other_folder = folder / "here", folder / "there"
+    other_folder.mkdir()
+    with contextlib.chdir(first_folder):
         begun = ugts("train", *first, *QUICK, "--run.folder", "run")
         assert begun.code == 0, begun.told
         Path("run/result.json").unlink()
-    with contextlib.chdir(there):
+    with contextlib.chdir(other_folder):
         return ugts("train", "../here/run", *then).told
 
 

@@ -102,7 +102,7 @@ def no_such_split(folder: Path) -> str:
     return prepared(folder, data, "--split", "4")
 
 
-@case(r"exit 0: .*graph.pt: edge_weight not used: edges have no weights or attributes here")
+@case(r"exit 0: .*edges with weights")
 def edge_weights(folder: Path) -> str:
     """A Data with edge weights"""
     return prepared(folder, ring(edge_weight=torch.rand(_NUM_NODES)))

@@ -162,7 +162,7 @@ def masks_of_words(folder: Path) -> str:
     return prepared(folder, train=train, valid=write(folder / "valid.csv", _csv((NODES >= 6) & (NODES < 9))))
 
 
-@case(r"edges.csv: column 'weight' not used: edges have no weights or attributes here .*" + RIGHT)
+@case(r"edges.csv: column 'weight' has the weights of the edges; --edge-weight none leaves it out .*" + RIGHT)
 def weights(folder: Path) -> str:
     """Edges with weights"""
     table = pd.DataFrame({"source": EDGES[:, 0], "target": EDGES[:, 1], "weight": FEATURES[:, 2]})

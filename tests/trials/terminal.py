@@ -1,4 +1,4 @@
-"""What a terminal, a pipe or a log is told: names and files never act on it, and a log is not empty."""
+"""What is printed on a terminal, a pipe or a log: names and files never act on it, and a log is not empty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = r"\\x1b\[2J\\x1b\]0;mine\\x07\\u202e\[red\]x\\x9b31m"
 
 
 def escaped(outcome: Outcome) -> str:
-    """What was printed; marked where something of it acts on a terminal."""
+    """What was printed, with a mark if any of it acts on a terminal."""
     text = outcome.out + outcome.err
     acts = [c for c in text if not c.isprintable() and c != "\n"]
     return f"exit {outcome.code}{': ACTS ' + ascii(acts) if acts else ''}: {text}"
@@ -94,5 +94,5 @@ SETTINGS = r"(?:ugts: \S+ \S+ \(.*?\) )*"
 def log(folder: Path) -> str:
     """A log has the folder at once, then lines of epochs; the folder's name acts on a terminal."""
     small = ["--data.name", "digits", "--model.width", "4", "--run.epochs", "1", "--run.select", "any"]
-    outcome = ugts("train", *small, "--log.no-tensorboard", "--run.folder", folder / HOSTILE)
+    outcome = ugts("train", *small, "--log.to", "--run.folder", folder / HOSTILE)
     return escaped(Outcome(outcome.code, outcome.err + outcome.out, ""))

@@ -7,7 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning.answer import Objective, Point, best_matching, choose_winners, front, matches
+from tuning.answer import Point, best_matching, choose_winners, front, matches
+from ugts_dist.report.search_files import Objective
 from ugts_dist.spread import Spread
 
 # Few different values, so that equal ones come often.
@@ -21,7 +22,7 @@ MARGINS = st.sampled_from([-1.0, 0.0, 0.1, 0.3])
 
 
 def _key(point: Point, objective: Objective) -> tuple[float, float]:
-    """Each the higher the better."""
+    """Higher is better for each value."""
     return round(point.sparsity, 3) if objective == "sparsity" else 1 / point.bytes, point.valid
 
 
@@ -43,11 +44,11 @@ def test_no_matching_ticket_is_better_than_the_best(
 ) -> None:
     allowed = dense.mean - (dense.deviation if margin == -1 else margin)
     matching = [p for p in points if p.valid >= allowed - 1e-9]
-    found = best_matching(points, dense, margin, objective)
-    if found is None:
+    best = best_matching(points, dense, margin, objective)
+    if best is None:
         assert not matching
     else:
-        assert _key(points[found], objective) == max(_key(p, objective) for p in matching)
+        assert _key(points[best], objective) == max(_key(p, objective) for p in matching)
 
 
 @given(POINTS, DENSE, MARGINS, st.integers(0, 5), OBJECTIVES)
@@ -64,7 +65,7 @@ def test_winners_are_of_the_front_and_matching_ones_come_first(
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_mean_and_deviation_over_seeds(values: list[float]) -> None:
-    found, mean = Spread.of(values), sum(values) / len(values)
+    spread, mean = Spread.of(values), sum(values) / len(values)
     squares = sum((value - mean) ** 2 for value in values)
-    assert math.isclose(found.mean, mean, abs_tol=1e-12)
-    assert math.isclose(found.deviation, math.sqrt(squares / max(1, len(values) - 1)), abs_tol=1e-7)
+    assert math.isclose(spread.mean, mean, abs_tol=1e-12)
+    assert math.isclose(spread.deviation, math.sqrt(squares / max(1, len(values) - 1)), abs_tol=1e-7)

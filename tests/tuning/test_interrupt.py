@@ -1,4 +1,4 @@
-"""Signals to a searching process stop it at its own time, and only there."""
+"""Signals to a searching process stop it between two steps only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ugts_dist.errors import StoppedError
 
 @pytest.fixture(autouse=True)
 def handlers() -> Any:
-    """Those of the tests themselves are there again afterwards."""
+    """The tests' own handlers are restored afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield before
     for number, handler in before.items():

@@ -1,4 +1,4 @@
-"""What a search knows of its trials survives damage, and belongs to one space and one process."""
+"""A search's record of its trials survives damage, and belongs to one space and one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which space is searched, under which name and for what."""
+"""Which space is searched, under which name and for which objective."""
 
 from __future__ import annotations
 

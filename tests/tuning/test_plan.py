@@ -31,10 +31,10 @@ trials = 12
 @given(LISTS, LISTS)
 def test_a_grid_has_every_combination_once(depths: list[int], widths: list[int]) -> None:
     text = f'[base]\npreset = "cora-gcn"\n[fields]\n"model.depth" = {{grid = {depths}}}\n'
-    found = list_trials(parse_space(text + f'"model.width" = {{grid = {widths}}}\n', "s.toml", "s"))
-    pairs = [(trial.config.model.depth, trial.config.model.width) for trial in found]
+    trials = list_trials(parse_space(text + f'"model.width" = {{grid = {widths}}}\n', "s.toml", "s"))
+    pairs = [(trial.config.model.depth, trial.config.model.width) for trial in trials]
     assert pairs == list(dict.fromkeys(itertools.product(depths, widths)))
-    assert len({trial.key for trial in found}) == len(found)
+    assert len({trial.key for trial in trials}) == len(trials)
 
 
 @settings(max_examples=10)
@@ -54,8 +54,8 @@ def test_draws_depend_on_the_seed_and_their_number_alone(seed: int, count: int) 
 
 def test_a_fan_out_follows_the_depth() -> None:
     text = '[base]\npreset = "digits"\n[fields]\n"model.depth" = {grid = [1, 2, 4]}\n'
-    found = list_trials(parse_space(text, "s.toml", "s"))
-    assert [list(trial.config.batch.fan_out) for trial in found] == [[10], [10, 10], [10, 10, 10, 10]]
+    trials = list_trials(parse_space(text, "s.toml", "s"))
+    assert [list(trial.config.batch.fan_out) for trial in trials] == [[10], [10, 10], [10, 10, 10, 10]]
 
 
 def test_a_warm_start_goes_from_each_sparsity_to_the_next() -> None:
@@ -81,13 +81,13 @@ def test_the_dense_networks_share_what_is_fixed() -> None:
 def test_the_spaces_that_come_with_the_program_are_right() -> None:
     assert {"digits", "cora-gcn", "cora-gat", "citeseer-gat-depth", "pubmed-gat-bytes"} <= {*space_names()}
     for name in space_names():
-        found = load_space(name)
-        trials, dense = list_trials(found), list_dense(found)
+        space = load_space(name)
+        trials, dense = list_trials(space), list_dense(space)
         assert len(trials) >= 12
-        assert (found.search.objective == "bytes") == name.endswith("-bytes")
+        assert (space.search.objective == "bytes") == name.endswith("-bytes")
         assert dense
-        again = parse_space(found.to_toml(), "again", name)
-        assert again.hash == found.hash
+        again = parse_space(space.to_toml(), "again", name)
+        assert again.hash == space.hash
         assert [trial.key for trial in list_trials(again)] == [trial.key for trial in trials]
 
 

@@ -97,7 +97,7 @@ def test_for_bytes_the_smallest_file_that_matches_is_the_answer(
 
 
 class ImpatientSearch(SerialSearch):
-    """Its scheduler stops every second trial."""
+    """A search whose scheduler stops every second trial."""
 
     def _fit(
         self, param_space: dict[str, Any], trials: dict[str, Trial], scheduler: Any, sampler: Any, count: int

@@ -1,4 +1,4 @@
-"""Optuna's trials: new ones each time, and a search that goes on knows the earlier ones."""
+"""Optuna's trials: new ones each time, and a resumed search knows the earlier ones."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def test_what_is_finished_is_told_and_not_proposed_again(tmp_path: Path) -> None
             sampler.on_trial_complete(str(number), {"finished": True, "valid": 0.5, "reached": 0.5, "bytes": 500})
     with open_search(tmp_path, OPTUNA) as manifest:
         again = ParetoSampler(OPTUNA, manifest, key_of)
-        assert again.told == 3
+        assert again.num_known == 3
         assert list(again.trials) == keys
         assert str((again.suggest("new") or {})["trial"]["key"]) not in keys

@@ -1,4 +1,4 @@
-"""ASHA compares like with like, and nothing before the ramp has ended."""
+"""ASHA compares similar trials, and only after the ramp."""
 
 from __future__ import annotations
 

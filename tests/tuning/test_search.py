@@ -1,7 +1,8 @@
-"""Real searches with Ray on this machine: they can be killed anywhere, and end as if nothing had happened."""
+"""Real searches with Ray on this machine: after a kill at any moment they end as without it."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -36,7 +37,7 @@ PATIENCE = 240.0  # seconds until a test gives up; none of them measures time
 
 @contextmanager
 def tuning(storage: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """`ugts tune` in a process group of its own, which is over at the end of the block."""
+    """`ugts tune` in its own process group, which ends with the block."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tuning", "--storage", ".", *args]
     with open(storage / "output.txt", "w", encoding="utf-8") as output:
@@ -65,7 +66,7 @@ def finish(storage: Path, *args: str) -> str:
 
 
 def wait_for(happened: Callable[[], Any], process: subprocess.Popen[str]) -> None:
-    """Until something is so; the process must not end before."""
+    """Wait until a condition holds; the process must not end before."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
         assert process.poll() is None, "the search ended too early"
@@ -102,7 +103,7 @@ def test_a_search_that_was_killed_ends_like_an_undisturbed_one(tmp_path: Path) -
     after = results(folder)
     assert {key: after[key] for key in before} == before
     answer, _, _ = search_here(space_of(folder), tmp_path / "undisturbed")
-    assert json.loads((folder / "answer.json").read_text()) == json.loads(json.dumps(answer.to_dict()))
+    assert json.loads((folder / "answer.json").read_text()) == json.loads(json.dumps(dataclasses.asdict(answer)))
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
@@ -136,9 +137,9 @@ def test_a_trial_that_loses_a_worker_goes_on_from_its_scores(tmp_path: Path) -> 
         wait_for(lambda: epochs(folder) > 4 * every, process)
         os.kill(worker_of(folder), signal.SIGKILL)
         killed, saved = epochs(folder), newest(folder)
-        wait_for(lambda: epochs(folder) < killed, process)  # what came after the checkpoint is taken back
+        wait_for(lambda: epochs(folder) < killed, process)  # lines after the checkpoint are removed
         assert epochs(folder) >= saved
-        assert killed - saved <= 2 * every  # the last checkpoint, or the one before where that was being written
+        assert killed - saved <= 2 * every  # the last checkpoint, or the one before if that was being written
         assert process.wait(PATIENCE) == 0, (tmp_path / "output.txt").read_text()
     same_as_torchrun(trial, folder, tmp_path)
 
@@ -157,7 +158,7 @@ def same_as_torchrun(trial: Trial, folder: Path, tmp_path: Path) -> None:
 
 
 def epochs(folder: Path) -> int:
-    """How many the run has told so far."""
+    """The number of epochs that the run has written so far."""
     try:
         return len((folder / "metrics.jsonl").read_text().splitlines())
     except FileNotFoundError:
@@ -172,5 +173,5 @@ def newest(folder: Path) -> int:
 
 
 def worker_of(folder: Path) -> int:
-    """The process of the main rank, as it signed the folder's lock."""
+    """The process of the main rank, from the folder's lock."""
     return int((folder / ".lock").read_text().split()[1])

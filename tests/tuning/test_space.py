@@ -34,7 +34,7 @@ LR = '"optim.lr" = '
         ('"model.arch" = {uniform = [1, 3]}', "uniform is for numbers"),
         ('"model.depth" = {grid = [2.5]}', "model.depth is 2.5, allowed is a whole number"),
         ('"run.folder" = "here"', "can't be searched"),
-        ('"log.tensorboard" = {grid = [true, false]}', "does not change a result"),
+        ('"log.to" = {grid = [["tensorboard"], []]}', "does not change a result"),
         ('"supermask.method" = {grid = ["ugts", "dense"]}', "allowed are tickets"),
         ('"supermask.method" = {grid = ["ugts", "foo"]}', "supermask.method is 'foo', allowed are ugts, "),
         ('"supermask.method" = 3', "supermask.method is 3, allowed are ugts, "),
@@ -110,7 +110,7 @@ def test_what_a_worker_gets_does_not_make_another_space() -> None:
 
 
 def test_a_space_in_a_file_means_the_same_data_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what a search writes of it: its own space, the configurations of its runs, and so its best one."""
+    """Also in the files that a search writes: its space, and the configurations of its runs and of its answer."""
     text = """
         [base.data]
         name = "./mine"
@@ -122,15 +122,15 @@ def test_a_space_in_a_file_means_the_same_data_from_any_folder(tmp_path: Path, m
     """
     (tmp_path / "s.toml").write_text(text)
     monkeypatch.chdir(tmp_path)
-    found = load_space("s.toml")
+    space = load_space("s.toml")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     names = {str(tmp_path / "mine"), "digits", str(tmp_path / "stores/other")}
-    again = parse_space(found.to_toml(), "s.toml", "s")
-    assert again.hash == found.hash
+    again = parse_space(space.to_toml(), "s.toml", "s")
+    assert again.hash == space.hash
     configs = [trial.run_config(Path("/runs")) for trial in (*list_trials(again), *list_dense(again))]
     assert {config.data.name for config in configs} == names
     assert {(config.data.root, config.run.spill) for config in configs} == {
         (str(tmp_path / "raw"), str(tmp_path / "spilled"))
     }
-    assert load_space(str(tmp_path / "s.toml")).hash != found.hash, "paths are relative to where a person is"
+    assert load_space(str(tmp_path / "s.toml")).hash != space.hash, "paths are relative to where a person is"

@@ -14,7 +14,7 @@ TIMES = r" 0:00:0\d (0:00:0\d|-:--:--) *$"
 
 
 def shown(width: int) -> list[str]:
-    """The rows on a terminal of this width, while one trial of four is done and another runs."""
+    """The rows on a terminal of this width, when one trial of four is done and another runs."""
     output = io.StringIO()
     first, second, *_ = trials = list_trials(space())
     console = Console(file=output, force_terminal=True, width=width, color_system=None)

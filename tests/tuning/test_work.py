@@ -1,4 +1,4 @@
-"""What a trial tells: some of its epochs, the same on every rank, and never the test metric."""
+"""What a trial reports: some of its epochs, the same on every rank, and never the test metric."""
 
 from __future__ import annotations
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ugts_dist.analysis.subject import Subject, open_subject, outputs_of
-from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.analysis.subject import Subject, outputs_of
 
 
 @dataclass(frozen=True)
@@ -29,18 +27,11 @@ class Bin:
     accuracy: float
 
 
-def ece(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017, Eq. 3): `[n, num_classes]` and `[n]` -> 0 to 1.
-
-    The mean of |accuracy - confidence| over the predictions, each with the values of its bin. Confidence is the largest
-    probability; bins have equal width.
-    """
-    confidence, predicted = probabilities.max(1)
-    return error(reliability(confidence, predicted == labels, bins))
-
-
 def reliability(confidence: Tensor, correct: Tensor, bins: int = 15) -> list[Bin]:
-    """Bins of equal width, ascending, from confidences in (0, 1] and whether predictions are correct, both `[n]`."""
+    """Bins of equal width, ascending, from confidences in (0, 1] and whether predictions are correct, both `[n]`.
+
+    The confidence of a prediction is its largest probability.
+    """
     confidence = confidence.double()
     place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     counts = torch.bincount(place, minlength=bins)
@@ -50,20 +41,18 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = 15) -> list[Bin
 
 
 def error(table: list[Bin]) -> float:
-    """Expected calibration error of a reliability table."""
+    """Expected calibration error of a reliability table (Guo et al. 2017, Eq. 3), from 0 to 1.
+
+    The mean of |accuracy - confidence| over the predictions, each with the values of its bin.
+    """
     filled = [row for row in table if row.count]
     return sum(row.count * abs(row.accuracy - row.confidence) for row in filled) / sum(row.count for row in filled)
 
 
 def calibration(subject: Subject, bins: int = 15) -> list[Bin]:
     """The reliability table of the predictions for all test nodes. Collective."""
-    found = outputs_of(subject.graph.test, subject, of_rows=_sure_and_predicted)
-    return reliability(found[:, 0], found[:, 1].long() == subject.graph.y[subject.graph.test], bins)
-
-
-def ece_of(path: Path, ranks: Ranks, bins: int = 15) -> float:
-    """The error of a ticket, dense network or run folder on its test nodes. Raises InputError."""
-    return error(calibration(open_subject(path, ranks), bins))
+    predictions = outputs_of(subject.graph.test, subject, of_rows=_sure_and_predicted)
+    return reliability(predictions[:, 0], predictions[:, 1].long() == subject.graph.y[subject.graph.test], bins)
 
 
 def _sure_and_predicted(logits: Tensor) -> Tensor:

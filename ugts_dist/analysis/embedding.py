@@ -56,8 +56,10 @@ def tsne(x: Tensor, perplexity: float = 50.0, seed: int = 0) -> NDArray[np.float
     bounded = min(perplexity, (x.shape[0] - 1) / 3)
     # Equal points have no principal components to start from.
     init: Any = "pca" if x.shape[1] >= 2 and bool((x != x[0]).any()) else "random"
-    found: NDArray[np.float32] = TSNE(perplexity=bounded, init=init, random_state=seed).fit_transform(x.float().numpy())
-    return found
+    points: NDArray[np.float32] = TSNE(perplexity=bounded, init=init, random_state=seed).fit_transform(
+        x.float().numpy()
+    )
+    return points
 
 
 def _some(items: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -39,8 +39,8 @@ def gradient_norms(
         sums = [torch.zeros_like(tensor) for tensor in tensors.values()]
         for batch in batches:
             loss = task.loss(task.forward(model, batch).float(), batch)
-            found = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True, materialize_grads=True)
-            sums = [total + part for total, part in zip(sums, found, strict=True)]
+            gradients = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True, materialize_grads=True)
+            sums = [total + part for total, part in zip(sums, gradients, strict=True)]
     squares: dict[str, float] = {}
     for (name, tensor), total in zip(tensors.items(), sums, strict=True):
         kept = ranks.all_reduce_sum(total).double().square()[tensor != 0]

@@ -55,10 +55,12 @@ class OutputFiles:
 
     def check(self) -> None:
         """Raise InputError if nothing can be written, and for existing files of other analyses. Creates nothing."""
-        there = next(path for path in (self.folder, *self.folder.absolute().parents) if os.path.lexists(path))
-        if not there.is_dir():
-            raise InputError(f"--out is {self.folder}, but {there} is no folder; allowed is a folder, which may be new")
-        if not os.access(there, os.W_OK | os.X_OK):
+        parent = next(path for path in (self.folder, *self.folder.absolute().parents) if os.path.lexists(path))
+        if not parent.is_dir():
+            raise InputError(
+                f"--out is {self.folder}, but {parent} is no folder; allowed is a folder, which may be new"
+            )
+        if not os.access(parent, os.W_OK | os.X_OK):
             raise InputError(f"--out is {self.folder}, which can't be written to; name another folder as --out")
         for path in (self.json, self.png):
             if os.path.lexists(path) and not self._is_own():

@@ -41,7 +41,7 @@ def without_noise(subject: Subject) -> Subject:
     if not data.feature_noise and not data.edge_noise:
         return subject
     clean = subject.config.replace({"data.feature_noise": 0.0, "data.edge_noise": 0.0})
-    return replace(subject, graph=subject.ranks.raise_together(lambda: load_graph(clean)))
+    return replace(subject, graph=subject.ranks.raise_together(lambda: load_graph(clean, subject.trained_on)))
 
 
 def under_noise(subject: Subject, noise: Noise, fractions: Sequence[float], draws: int = 1) -> list[UnderNoise]:

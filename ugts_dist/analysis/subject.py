@@ -15,7 +15,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs import molecules
-from ugts_dist.graphs.configured import load_graph, load_open_graph
+from ugts_dist.graphs.configured import TrainingFeatures, load_graph, load_open_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.perturb import Unknown
 from ugts_dist.models import GNN
@@ -36,6 +36,7 @@ class Subject:
         unknown: the left-out classes; None if there are none.
         model: on the rank's device.
         ranks: that share the work.
+        trained_on: the features of its training; None if unknown.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Subject:
     unknown: Unknown | None
     model: GNN
     ranks: Ranks
+    trained_on: TrainingFeatures | None = None
 
     @property
     def task(self) -> NodeTask:
@@ -98,7 +100,7 @@ def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
     """The same, with the initial scores of the run, if the run's folder has a configuration with some."""
     saved = load_saved(path).with_data(named)
     config, beside = _of_nodes(path, saved), saved.path.parent / "config.toml"
-    saved.note_other_data(load_graph(config), ranks)
+    saved.note_other_data(load_graph(config, saved.trained_on), ranks)
     start = load_toml(beside).run.init_scores if beside.exists() else ""
     return config.replace({"run.init_scores": start})
 
@@ -120,21 +122,21 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
     """
     first, last = subject.ranks.share(subject.graph.num_nodes)
     own = nodes[(nodes >= first) & (nodes < last)]
-    start, hidden, found = first, 0, list[Tensor]()
+    start, hidden, outputs = first, 0, list[Tensor]()
 
     def on_layer(number: int, rows: Tensor) -> None:
         nonlocal start, hidden
         hidden = max(hidden, number + 1)
         if number + 1 == layer:
             wanted = own[(own >= start) & (own < start + rows.shape[0])] - start
-            found.append(of_rows(rows[wanted.to(rows.device)]).cpu())
+            outputs.append(of_rows(rows[wanted.to(rows.device)]).cpu())
             start += rows.shape[0]
 
     for logits in subject.evaluator().outputs(subject.model, on_layer):
         on_layer(-1, logits)
-    if not found:
+    if not outputs:
         raise InputError(f"--layer is {layer}, allowed are 1 to {hidden}, and 0 for the logits")
-    mine = torch.cat(found)
+    mine = torch.cat(outputs)
     table = mine.new_zeros(nodes.numel(), mine.shape[1])
     table[torch.searchsorted(nodes, own)] = mine
     return subject.ranks.all_reduce_sum(table.to(subject.ranks.device)).cpu()
@@ -143,11 +145,11 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
 def _opened(path: Path, ranks: Ranks, named: Named, spill: str) -> Subject:
     saved = load_saved(path).with_data(named)
     config = saved.config
-    graph, unknown = load_open_graph(_of_nodes(path, saved))
+    graph, unknown = load_open_graph(_of_nodes(path, saved), saved.trained_on)
     saved.note_other_data(graph, ranks)
     model = saved.fill(build_model(config, graph)).to(ranks.device)
     assert isinstance(model, GNN)
-    return Subject(saved.path, config.replace({"run.spill": spill}), graph, unknown, model, ranks)
+    return Subject(saved.path, config.replace({"run.spill": spill}), graph, unknown, model, ranks, saved.trained_on)
 
 
 def _of_nodes(path: Path, saved: SavedNetwork) -> Config:

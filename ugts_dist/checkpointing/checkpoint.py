@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,8 +93,12 @@ def read(path: Path) -> Checkpoint:
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest valid checkpoint of a run's folder, and the problems of the newer ones."""
+    return _newest_valid(folders(folder))
+
+
+def _newest_valid(paths: Sequence[Path]) -> tuple[Checkpoint | None, list[str]]:
     problems: list[str] = []
-    for path in reversed(folders(folder)):
+    for path in reversed(paths):
         try:
             return read(path), problems
         except InputError as error:
@@ -116,14 +121,10 @@ def at(path: Path, best: bool = False) -> Checkpoint:
     """
     if (path / "state.json").exists() or not path.is_dir():
         return read(path)
-    candidates = [one for one in folders(path) if not best or _is_best(one)] or folders(path)
-    problems = []
-    for candidate in reversed(candidates):
-        try:
-            return read(candidate)
-        except InputError as error:
-            problems.append(str(error))
-    raise InputError(f"{path}: no valid checkpoint in this folder" + "".join(f"; {problem}" for problem in problems))
+    state, problems = _newest_valid([one for one in folders(path) if not best or _is_best(one)] or folders(path))
+    if state is None:
+        raise InputError("; ".join([f"{path}: no valid checkpoint in this folder", *problems]))
+    return state
 
 
 def folders(folder: Path) -> list[Path]:
@@ -207,10 +208,10 @@ def _link(source: Path, target: Path) -> None:
 
 def _is_there(path: Path, state: Checkpoint) -> bool:
     try:
-        there = read(path) if path.exists() else None
+        known = read(path) if path.exists() else None
     except InputError:
         return False
-    return there is not None and there.config == state.config and there.data in (None, state.data)
+    return known is not None and known.config == state.config and known.data in (None, state.data)
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ugts_dist.checkpointing.identity import data_of_finished
 from ugts_dist.config import Config
+from ugts_dist.config_features import RAW
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
@@ -25,13 +26,13 @@ def refuse_other_data(runs: Iterable[tuple[Path, Config]], allowed: str) -> None
     """
     checksums, unknown = _Checksums(), 0
     for folder, config in runs:
-        there, here = data_of_finished(folder), checksums.of(config)
-        if there is None or here is None:
+        before, now = data_of_finished(folder), checksums.of(config)
+        if before is None or now is None:
             unknown += 1
-        elif found := there.difference(here):
+        elif differing := before.difference(now):
             raise InputError(
-                f"{folder}: a finished run on other data, {found} differ (SHA-256 {there.sha256}, now {here.sha256}); "
-                f"allowed are the same data as before, or {allowed}"
+                f"{folder}: a finished run on other data, {differing} differ (SHA-256 {before.sha256}, "
+                f"now {now.sha256}); allowed are the same data as before, or {allowed}"
             )
     if unknown:
         _log.warning(
@@ -62,7 +63,7 @@ class _Checksums:
         data = config.data
         if data.name in molecules.FOLDERS:
             return DataChecksum.of(load_data(config))
-        place = (data.name, data.root, data.split, data.row_normalize)
+        place = (data.name, data.root, data.split, data.features in RAW, data.edge_weights)
         if self._graph is None or self._graph[0] != place:
             self._graph = (place, with_digests(load_undisturbed(config)))
         return DataChecksum.of(disturbed(self._graph[1], config)[0])

@@ -56,12 +56,12 @@ def named_folder(config: Config, resume: Resume) -> Path | None:
     return None if folder else _of_this_launch(config)
 
 
-def stopped_before(here: Identity) -> tuple[Path | None, list[str]]:
+def stopped_before(own: Identity) -> tuple[Path | None, list[str]]:
     """The newest resumable run of the same configuration under runs/, and notes about it.
 
     Only for an empty `run.folder`: the same command then resumes what it has begun.
     """
-    known = [] if here.config.run.folder else sorted(_of_same_configuration(here.config))
+    known = [] if own.config.run.folder else sorted(_of_same_configuration(own.config))
     if not known:
         return None, []
     folder = known[-1][-1]
@@ -70,10 +70,10 @@ def stopped_before(here: Identity) -> tuple[Path | None, list[str]]:
     state = checkpoint.newest_state(folder)
     if state is None and (folder / "metrics.jsonl").exists():
         return None, [f"{folder} has no checkpoint to resume from; this is a new run"]
-    if state is not None and state.data is not None and here.data is not None:
-        found = state.data.difference(here.data)
-        if found:
-            return None, [f"{folder} was begun on other data ({found} differ); this is a new run"]
+    if state is not None and state.data is not None and own.data is not None:
+        differing = state.data.difference(own.data)
+        if differing:
+            return None, [f"{folder} was begun on other data ({differing} differ); this is a new run"]
     return folder, [f"{folder} was begun by the same command; for a new run instead: --resume never"]
 
 
@@ -94,8 +94,9 @@ def _is_ours(folder: Path) -> bool:
 
 def is_fresh(folder: Path) -> bool:
     """Whether the folder has no other files than the first ones of a run."""
-    first = (".lock", "config.toml", LAUNCH, ".config.toml.", ".launch.json.", "events.out.tfevents.")
-    return all(entry.name.startswith(first) for entry in folder.iterdir())
+    own = (".lock", "config.toml", LAUNCH, ".config.toml.", ".launch.json.")
+    loggers = ("events.out.tfevents.", "wandb", "loggers.json", ".loggers.json.")
+    return all(entry.name.startswith((*own, *loggers)) for entry in folder.iterdir())
 
 
 def launch_id() -> str:

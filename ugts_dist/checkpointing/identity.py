@@ -12,7 +12,7 @@ from typing import Any
 
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing import checkpoint
-from ugts_dist.checkpointing.saved_network import data_of
+from ugts_dist.checkpointing.provenance import data_of
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config, flat, place_fields
 from ugts_dist.config_factory import ARGS, FACTORY, absolute
@@ -66,10 +66,10 @@ class Identity:
         return cls(with_absolute_paths(Config.from_dict(state.config, str(path))), state.data)
 
 
-def changes(there: Identity, here: Identity) -> dict[str, tuple[Any, Any]]:
+def changes(before: Identity, now: Identity) -> dict[str, tuple[Any, Any]]:
     """The fields that differ, with both values. If both data are known, their name and place are ignored."""
-    changed = there.config.changes(here.config)
-    if there.data is not None and here.data is not None:
+    changed = before.config.changes(now.config)
+    if before.data is not None and now.data is not None:
         changed.pop("data.name", None)
     return changed
 
@@ -80,9 +80,9 @@ def data_of_newest(folder: Path) -> DataChecksum | None:
     return None if state is None else state.data
 
 
-def refuse_differences(path: str, there: Identity, here: Identity, override: Sequence[str]) -> None:
+def refuse_differences(path: str, before: Identity, own: Identity, override: Sequence[str]) -> None:
     """Raise InputError, with the names, for different fields that are not in `override`."""
-    changed = {name: values for name, values in changes(there, here).items() if name not in override}
+    changed = {name: values for name, values in changes(before, own).items() if name not in override}
     if changed:
         shown = ", ".join(f"{name} {was!r} (now {now!r})" for name, (was, now) in changed.items())
         raise InputError(
@@ -90,14 +90,14 @@ def refuse_differences(path: str, there: Identity, here: Identity, override: Seq
         )
 
 
-def refuse_other(path: Path, there: Identity, here: Identity, override: Sequence[str]) -> None:
+def refuse_other(path: Path, before: Identity, own: Identity, override: Sequence[str]) -> None:
     """Raise InputError for a different configuration or different data, except in `override`."""
-    refuse_differences(str(path), there, here, override)
-    if there.data is None or here.data is None or DATA in override:
+    refuse_differences(str(path), before, own, override)
+    if before.data is None or own.data is None or DATA in override:
         return
-    if found := there.data.difference(here.data):
+    if differing := before.data.difference(own.data):
         raise InputError(
-            f"{path}: a run on other data, {found} differ (SHA-256 {there.data.sha256}, now {here.data.sha256}); "
+            f"{path}: a run on other data, {differing} differ (SHA-256 {before.data.sha256}, now {own.data.sha256}); "
             f"to resume with these: --resume.override {DATA}"
         )
 
@@ -114,35 +114,33 @@ def identity_of(start: Checkpoint, folder: Path) -> Identity:
     return Identity.of_checkpoint(start, start.path)
 
 
-def note_override(start: Checkpoint, folder: Path, here: Identity) -> None:
+def note_override(start: Checkpoint, folder: Path, own: Identity) -> None:
     """Record the overrides of a resumed run, in case it ends before its next checkpoint."""
-    if identity_of(start, folder) != here:
-        data = None if here.data is None else here.data.to_dict()
-        noted = {"checkpoint": start.name, "config": here.config.to_dict(), "data": data}
+    if identity_of(start, folder) != own:
+        data = None if own.data is None else own.data.to_dict()
+        noted = {"checkpoint": start.name, "config": own.config.to_dict(), "data": data}
         write_text(folder / _OVERRIDE, json.dumps(noted))
 
 
-def refuse_other_finished(
-    folder: Path, result: Mapping[str, Any], here: Identity, override: Sequence[str] = ()
-) -> None:
+def refuse_other_finished(folder: Path, result: Mapping[str, Any], own: Identity, override: Sequence[str] = ()) -> None:
     """As `refuse_other`, for the finished run in a folder, with this result.
 
-    Its identity is read from its last checkpoint, otherwise from its network. If neither is there, nothing is checked.
+    Its identity is read from its last checkpoint, otherwise from its network. Without either, nothing is checked.
     """
     state = checkpoint.newest_state(folder)
     if state is not None:
-        refuse_other(folder, Identity.of_checkpoint(state, folder), here, override)
-    elif there := _identity_of_network(folder / Path(str(result["path"])).name):
+        refuse_other(folder, Identity.of_checkpoint(state, folder), own, override)
+    elif before := _identity_of_network(folder / Path(str(result["path"])).name):
         # A network does not store the place of its data, nor its initial scores.
-        refuse_other(folder, there, Identity(Config.from_dict(here.config.portable(), ""), here.data), override)
+        refuse_other(folder, before, Identity(Config.from_dict(own.config.portable(), ""), own.data), override)
 
 
 def data_of_finished(folder: Path) -> DataChecksum | None:
     """The data of the finished run in a folder, from its last checkpoint or its network; None if unknown."""
     data = data_of_newest(folder)
     networks = (folder / name for name in ("best.ticket", "best.safetensors"))
-    there = (_identity_of_network(file) for file in networks if file.exists()) if data is None else iter(())
-    return data or next((found.data for found in there if found is not None), None)
+    identities = (_identity_of_network(file) for file in networks if file.exists()) if data is None else iter(())
+    return data or next((identity.data for identity in identities if identity is not None), None)
 
 
 def _identity_of_network(file: Path) -> Identity | None:

@@ -41,6 +41,18 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
+def find_result(folder: Path) -> dict[str, Any] | None:
+    """The result of the run in `folder`, with the current path of its network; None if there is none.
+
+    Raises InputError as `read_result`.
+    """
+    try:
+        result = read_result(folder)
+    except FileNotFoundError:
+        return None
+    return {**result, "path": str(folder / Path(result["path"]).name)}
+
+
 def _damaged(file: Path, reason: str) -> InputError:
     return InputError(f"{file}: damaged ({reason}); remove this file to run to the end again")
 

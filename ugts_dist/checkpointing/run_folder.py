@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from ugts_dist.checkpointing.result_file import read_result
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.errors import InputError, InUseError
 
-_TEMPORARY = re.compile(r"\.(config|launch|metrics|override|result|best)\..*[a-z]\.[0-9]+")
+_TEMPORARY = re.compile(r"\.(config|launch|loggers|metrics|override|result|best)\..*[a-z]\.[0-9]+")
 _LOCK_SECONDS = 60.0  # for a run that was told to stop, to save and end
 
 
@@ -64,36 +65,36 @@ class RunFolder:
 
 
 @contextmanager
-def open_folder(here: Identity, resume: Resume) -> Iterator[RunFolder]:
+def open_folder(own: Identity, resume: Resume) -> Iterator[RunFolder]:
     """Lock the run's folder, and find the checkpoint to resume from. Main rank only.
 
     Raises InputError for a folder of another run or in use, and for a checkpoint of another configuration or of other
     data.
     """
-    config = here.config
+    config = own.config
     resume.check()
     source = None if resume.source in ("auto", "never") else checkpoint.at(Path(resume.source))
     if source is not None:
-        refuse_other(source.path, Identity.of_checkpoint(source, source.path), here, resume.override)
+        refuse_other(source.path, Identity.of_checkpoint(source, source.path), own, resume.override)
     with ExitStack() as stack:
-        path, notes = _held(here, resume, stack)
+        path, notes = _held(own, resume, stack)
         if launch_id() and not is_of_this_launch(path):
             write_text(path / LAUNCH, json.dumps({"id": launch_id()}))  # restarts of this launch resume here
         if not (path / "config.toml").exists():
             write_text(path / "config.toml", config.to_toml())
         _remove_temporary(path)
-        opened = _opened(path, here, resume, source)
+        opened = _opened(path, own, resume, source)
         if opened.result is None:
-            _go_on(opened, here)
+            _go_on(opened, own)
         yield replace(opened, notes=notes + opened.notes)
 
 
-def _held(here: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[str]]:
+def _held(own: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[str]]:
     """The folder of the run, locked until the stack closes, and notes about the choice."""
     notes: list[str] = []
-    path = named_folder(here.config, resume)
+    path = named_folder(own.config, resume)
     if path is None and resume.source == "auto":
-        path, notes = stopped_before(here)
+        path, notes = stopped_before(own)
         if path is not None:
             try:
                 stack.enter_context(_locked(path, 0.0))
@@ -102,7 +103,7 @@ def _held(here: Identity, resume: Resume, stack: ExitStack) -> tuple[Path, list[
             else:
                 return path, notes
     if path is None:
-        path = new_folder(here.config.run.folder, name_of(here.config))
+        path = new_folder(own.config.run.folder, name_of(own.config))
     stack.enter_context(_locked(path, _LOCK_SECONDS))
     return path, notes
 
@@ -118,17 +119,26 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"run.folder is {path}, which can't be written ({error.strerror})") from None
     with opened as file:
-        deadline = time.monotonic() + seconds
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                holder = file.read().decode(errors="replace").strip() or "another process"
-                raise InUseError(f"run.folder is {path}, in use by {holder}")
-            time.sleep(0.1)
-        with suppress(OSError):  # a full disk; the next write reports it
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        if holder := lock(file, seconds):
+            raise InUseError(f"run.folder is {path}, in use by {holder}")
         yield
+
+
+def lock(file: RawIOBase, seconds: float = 0.0) -> str:
+    """Lock a file, opened with "ab+", until it is closed, and write this process into it.
+
+    Returns the process that still holds it after some seconds; empty if this one has it.
+    """
+    deadline = time.monotonic() + seconds
+    while not _try_lock(file.fileno()):
+        if time.monotonic() > deadline:
+            file.seek(0)
+            return (file.read() or b"").decode(errors="replace").strip() or "another process"
+        time.sleep(0.1)
+    with suppress(OSError):  # a full disk; the next write reports it
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return ""
 
 
 def _remove_temporary(path: Path) -> None:
@@ -148,33 +158,33 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _opened(path: Path, here: Identity, resume: Resume, source: Checkpoint | None) -> RunFolder:
+def _opened(path: Path, own: Identity, resume: Resume, source: Checkpoint | None) -> RunFolder:
     """The folder with the checkpoint to resume from: its newest valid one, or `source` if it has none yet."""
     known = Identity(settings_of(path), data_of_newest(path))
-    refuse_differences(str(path), known, here, resume.override)
-    if (path / "result.json").exists() and not changes(known, here):
+    refuse_differences(str(path), known, own, resume.override)
+    if (path / "result.json").exists() and not changes(known, own):
         result = read_result(path)
-        refuse_other_finished(path, result, here, resume.override)
+        refuse_other_finished(path, result, own, resume.override)
         return RunFolder(path, result=result)
     start, damaged = checkpoint.newest(path)
     start = source if start is None else start
     notes = [f"{problem}; this checkpoint is skipped" for problem in damaged]
     if start is not None:
-        there = identity_of(start, path)
-        refuse_other(start.path, there, here, resume.override)
-        if there.data is None:
+        before = identity_of(start, path)
+        refuse_other(start.path, before, own, resume.override)
+        if before.data is None:
             notes.append(f"{start.path} has no checksum of its data: changes of the data since then can't be detected")
-        epochs = here.config.run.epochs
+        epochs = own.config.run.epochs
         if start.epoch > epochs:
             raise InputError(f"run.epochs is {epochs}, allowed is {start.epoch} or more: {start.path}")
     return RunFolder(path, start, notes=notes)
 
 
-def _go_on(opened: RunFolder, here: Identity) -> None:
+def _go_on(opened: RunFolder, own: Identity) -> None:
     """Reset the folder to the checkpoint: remove metrics and best networks of later steps."""
-    path, start, config = opened.path, opened.start, here.config
+    path, start, config = opened.path, opened.start, own.config
     if start is not None:
-        note_override(start, path, here)
+        note_override(start, path, own)
     if settings_of(path).changes(config):
         until = f"until-{start.name if start is not None else 'start'}"
         if (path / "result.json").exists():

@@ -11,16 +11,18 @@ from typing import Any, Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 
-import ugts_dist
 from ugts_dist.checkpointing.network_files import network_file
-from ugts_dist.checkpointing.saved_own import NETWORK, SavedOwn
+from ugts_dist.checkpointing.provenance import classes_of, data_of, statistics_of
+from ugts_dist.checkpointing.saved_own import SavedOwn
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.graphs.configured import Data
-from ugts_dist.models import GNN, OwnNetwork, plain_module
+from ugts_dist.graphs.configured import Data, TrainingFeatures
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.standardize import ColumnStatistics
+from ugts_dist.models import GNN, plain_module
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
@@ -65,6 +67,8 @@ class SavedNetwork:
         fill: writes its weights into a new network; raises InputError if they do not fit.
         metrics: of its run.
         data: of its run; None if unknown.
+        statistics: of the columns of its training graph; None if they were not standardised, or not stored.
+        known_classes: the names of classes that its file has.
         own: of an own network; None for the networks of this program. Its code is in `config` only after
             `with_factory`: no file makes this program import anything.
     """
@@ -75,7 +79,19 @@ class SavedNetwork:
     fill: Callable[[Network], Network]
     metrics: dict[str, float]
     data: DataChecksum | None
+    statistics: ColumnStatistics | None = None
+    known_classes: tuple[str, ...] = ()
     own: SavedOwn | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class; empty if they have none, or if they are unknown."""
+        return self.known_classes if len(self.known_classes) == self.num_outputs else ()
+
+    @property
+    def trained_on(self) -> TrainingFeatures:
+        """The features that it was trained on."""
+        return TrainingFeatures("" if self.data is None else self.data.parts.get("features", ""), self.statistics)
 
     @property
     def is_graph_level(self) -> bool:
@@ -123,10 +139,15 @@ class SavedNetwork:
     def note_other_data(self, data: Data, ranks: Ranks) -> None:
         """Print a note on the main rank, with the differences, if `data` are not the network's own.
 
-        No note if the network's own data are unknown.
+        It also says with which statistics other features are standardised. No note if the network's own data are
+        unknown.
         """
-        if self.data is not None and ranks.is_main and (found := self.data.difference(DataChecksum.of(data))):
-            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {found} differ")
+        if self.data is not None and ranks.is_main and (differing := self.data.difference(DataChecksum.of(data))):
+            scaled = ""
+            if isinstance(data, Graph) and data.statistics is not None and not self.trained_on.are_of(data):
+                own = "its own, as an older version did not store those of" if self.statistics is None else "those of"
+                scaled = f"; means and deviations of its columns are {own} the training"
+            _log.warning(f"note: {self.path} was found on other data than this {data.name}: {differing} differ{scaled}")
         if self.own is not None and ranks.is_main:
             self.own.note_other_code(self.config.model.factory, self.path)
 
@@ -190,7 +211,8 @@ def _checked(
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data_of(provenance), own)
+    origin = data_of(provenance), statistics_of(provenance, path), classes_of(provenance)
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin, own)
 
 
 def _misfit(path: Path, reason: str) -> InputError:
@@ -214,12 +236,12 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
     for name in sorted(narrow.keys() | tensors.keys()):
         if name not in tensors or name not in narrow:
             raise _misfit(path, f"{name!r:.99} is in one of them only")
-        found = tuple(tensors[name].shape)
+        shape = tuple(tensors[name].shape)
         # Axes on which both agree depend on the configuration, the others on the data.
-        if len(found) != len(narrow[name]) or any(
-            a == b != axis for a, b, axis in zip(narrow[name], wide[name], found, strict=True)
+        if len(shape) != len(narrow[name]) or any(
+            a == b != axis for a, b, axis in zip(narrow[name], wide[name], shape, strict=True)
         ):
-            raise _misfit(path, f"{name} is of shape {found}")
+            raise _misfit(path, f"{name} is of shape {shape}")
 
 
 def _shapes(config: Config, graph_level: bool, num_features: int, num_outputs: int) -> dict[str, tuple[int, ...]]:
@@ -253,17 +275,3 @@ def config_with_data(config: Config, file: Path, named: Named) -> Config:
             raise InputError(f"{file}: {error}; name the graph yourself: --graph NAME or PATH") from None
     data |= {"root": named.root} if named.root else {}
     return config.replace({f"data.{key}": value for key, value in data.items()})
-
-
-def provenance(data: DataChecksum, network: nn.Module | None = None) -> dict[str, Any]:
-    """Checksum of the data, versions of the software, and the code of an own network; JSON values."""
-    own = {NETWORK: network.origin.to_json()} if isinstance(network, OwnNetwork) else {}
-    return {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__, **own}
-
-
-def data_of(provenance: Any) -> DataChecksum | None:
-    """The data that a network was trained on; None if they are missing or in an unknown format."""
-    try:
-        return DataChecksum.from_dict(provenance["data"])
-    except (KeyError, TypeError, ValueError):
-        return None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ugts_dist.config import Config
 from ugts_dist.config_factory import ARGS, FACTORY, absolute
 from ugts_dist.errors import InputError
@@ -16,6 +18,11 @@ from ugts_dist.models.own_tiny import EdgeData
 
 NETWORK = "network"  # its entry in a provenance
 _log = logging.getLogger(__name__)
+
+
+def own_entry(network: nn.Module) -> dict[str, Any]:
+    """What a provenance says of a network: the code of an own one, otherwise nothing."""
+    return {NETWORK: network.origin.to_json()} if isinstance(network, OwnNetwork) else {}
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class Saver:
     def _save_last(self) -> None:
         """The state after the last epoch, which has no evaluation if training ended early."""
         if bool(zero_if_finite(all_of(self._trainer.tensors())).isnan()):
-            self._tell("scores are not finite since the last evaluation; the last checkpoint is an older one")
+            self._warn("scores are not finite since the last evaluation; the last checkpoint is an older one")
             return
         self._submit(self._snapshot([0.0] * self._ranks.world_size, is_best=False))
         self._wait()
@@ -224,7 +224,7 @@ class Saver:
                 checkpoint.prune(self._folder, snapshot.name, self._options.keep_last)
         except OSError as error:
             what = "the best network" if snapshot is None else f"checkpoint {snapshot.name}"
-            self._tell(f"{what} could not be written ({error.strerror or error}); the run goes on")
+            self._warn(f"{what} could not be written ({error.strerror or error}); the run goes on")
             self._failed = True
         if snapshot is not None:
             self._free.append(snapshot.tensors)
@@ -242,7 +242,7 @@ class Saver:
         where = ", from an older checkpoint" if self._failed else ""
         raise kind(f"stopped by {name}; to resume{where}: {command_to_resume(self._folder)}")
 
-    def _tell(self, message: str) -> None:
+    def _warn(self, message: str) -> None:
         _log.warning(f"{self._folder}: {message}")
 
 

@@ -142,9 +142,9 @@ class Checkpoint:
         best: dict[str, Any] = {k: math.nan if v is None else v for k, v in dict(values["best"]).items()}
         _require("best", set(best) == {field.name for field in dataclasses.fields(Best)})
         data = None if values["data"] is None else DataChecksum.from_dict(values["data"])
-        found = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"]), "data": data})
-        found._check()
-        return found
+        state = cls(**{**values, "best": Best(**best), "gains": _gains(values["gains"]), "data": data})
+        state._check()
+        return state
 
     def _check(self) -> None:
         _require("steps_per_epoch", _is_count(self.steps_per_epoch, 1))

@@ -48,9 +48,9 @@ def agreed_device(store: Store, rank: int, world_size: int, wanted: Device) -> t
     if rank == 0:  # it may host the store, which has to stay until every rank has read it
         for other in range(world_size):
             store.get(f"read/{other}")
-    for _, found, who in reports:
-        if found:
-            raise InputError(f"{who}: {found}")
+    for _, reported, who in reports:
+        if reported:
+            raise InputError(f"{who}: {reported}")
     without = [who for kind, _, who in reports if kind == "cpu"]
     if 0 < len(without) < world_size:
         raise InputError(

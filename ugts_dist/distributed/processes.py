@@ -41,13 +41,13 @@ def apart() -> Iterator[None]:
 
 def listening() -> dict[str, list[int]]:
     """The TCP ports on which this process and its descendants listen, by address, if the system shows them."""
-    found: dict[str, set[int]] = {}
-    here = psutil.Process()
-    for process in (here, *here.children(recursive=True)):
+    by_address: dict[str, set[int]] = {}
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
         with contextlib.suppress(psutil.Error):  # it has ended since
             for connection in process.net_connections("tcp"):
                 if connection.status == psutil.CONN_LISTEN:
                     address = ipaddress.ip_address(connection.laddr.ip)
                     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-                    found.setdefault(str(mapped or address), set()).add(connection.laddr.port)
-    return {address: sorted(ports) for address, ports in sorted(found.items())}
+                    by_address.setdefault(str(mapped or address), set()).add(connection.laddr.port)
+    return {address: sorted(ports) for address, ports in sorted(by_address.items())}

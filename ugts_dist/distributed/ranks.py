@@ -122,9 +122,9 @@ class Ranks:
             value = action()
         except InputError as error:
             problem = type(error)(str(error))  # without its traceback, which can't be pickled
-        for found in self.all_gather_object(problem):
-            if found is not None:
-                raise found
+        for reported in self.all_gather_object(problem):
+            if reported is not None:
+                raise reported
         return cast(Value, value)
 
 

@@ -51,11 +51,11 @@ def connected(address: str, cpus: int) -> Iterator[None]:
     Raises InputError, within half a minute, if no cluster answers at the address.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
-    here = address in ("", "local")
-    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if here else {})).items():
+    is_local = address in ("", "local")
+    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if is_local else {})).items():
         os.environ.setdefault(name, value)
     # Ray reads the variables about its token when it is imported.
-    if here:
+    if is_local:
         _make_token()
     elif address != "auto":
         _refuse_unreachable(address)
@@ -66,7 +66,7 @@ def connected(address: str, cpus: int) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
-        if here:
+        if is_local:
             options |= {"include_dashboard": False, "object_store_memory": _MEMORY}
             with apart():
                 ray.init(address="local", num_cpus=cpus or None, **options)

@@ -20,7 +20,7 @@ from rich.progress import track
 from ugts_dist.atomic import write_text
 from ugts_dist.checkpointing.finished import refuse_other_data
 from ugts_dist.checkpointing.identity import run_key as run_key
-from ugts_dist.checkpointing.result_file import read_result
+from ugts_dist.checkpointing.result_file import find_result
 from ugts_dist.config import Config
 from ugts_dist.distributed.device import own_device
 from ugts_dist.distributed.ranks import Ranks
@@ -31,17 +31,13 @@ from ugts_dist.training.run import run
 
 Task = Callable[[Config, Path], str]
 
-_QUIET: Mapping[str, Any] = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+_QUIET: Mapping[str, Any] = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 _TASKS_A_GPU = 4  # each leaves the GPU idle while its host prepares the next kernels
 
 
 def finished(config: Config, store: Path) -> dict[str, Any] | None:
     """The result of a finished run, or None."""
-    folder = store / run_key(config)
-    if not (folder / "result.json").exists():
-        return None
-    result = read_result(folder)
-    return {**result, "path": str(folder / Path(result["path"]).name)}
+    return find_result(store / run_key(config))
 
 
 def refuse_finished_on_other_data(configs: Iterable[Config], store: Path) -> None:

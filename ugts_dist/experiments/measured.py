@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +106,9 @@ def _unknown_auc(result: dict[str, Any]) -> float:
     return float(read_json(file, "a ROC-AUC")["roc_auc"])
 
 
-def _test_metric(result: dict[str, Any]) -> float:
-    """Accuracy, or ROC-AUC of molecules, on the test set at the best validation epoch."""
-    return float(result["test"])
-
-
-def _valid_metric(result: dict[str, Any]) -> float:
-    """The same on the validation set: the best over the epochs."""
-    return float(result["valid"])
-
-
+# Of a finished run: the metric on the test set at the best validation epoch, and on the validation set; ROC-AUC.
 _VALUES: dict[str, Callable[[dict[str, Any]], float]] = {
-    "test": _test_metric,
-    "valid": _valid_metric,
+    "test": itemgetter("test"),
+    "valid": itemgetter("valid"),
     "ood": _unknown_auc,
 }

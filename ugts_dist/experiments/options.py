@@ -26,16 +26,16 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class ReproduceOptions:
-    """The paper's tables and figures, with our means and deviations beside the published figures: one page, as HTML and
-    Markdown, with the figures as JSON.
+    """The paper's tables and figures, with our means and deviations beside the published figures, or a study of your
+    own: one page, as HTML and Markdown, with the figures as JSON.
 
     Each cell is the mean over runs of several seeds. Finished runs are never repeated: an interrupted reproduction can
     be resumed, and other tables use the same runs. Missing data are reported before any run.
     """
 
     targets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """table1, table3, table5, table6, fig1, ...; deep and splits, which compare settings of deep tickets; several of
-    them; or all."""
+    """table1, table3, table5, table6, fig1, ...; deep and splits, which compare settings of deep tickets; a study in a
+    file, such as mine.toml; several of them; or all."""
     seeds: int = 0
     """Largest number of runs per cell. 0: as many as the study has."""
     only: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ugts_dist.analysis.trace import Trace
 from ugts_dist.experiments.measured import Measured
 from ugts_dist.experiments.plots import draw, draw_traces
-from ugts_dist.experiments.study import Panel, Row, Study
+from ugts_dist.experiments.study import Cell, Panel, Row, Study
 from ugts_dist.report.page import Block, Figure, Kind, Page, Paragraph, Section, Table
 from ugts_dist.report.page import Cell as TableCell
 
-INTRO = """Huang et al., "You Can Have Better Graph Neural Networks by Not Training Weights at All" (LoG 2022, \
-arXiv 2211.15335), reproduced. Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
+_PAPER = """Huang et al., "You Can Have Better Graph Neural Networks by Not Training Weights at All" (LoG 2022, \
+arXiv 2211.15335), reproduced. """
+_FIGURES = """Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
 stands under each table, or in the cell where it has another number or not all of its runs are finished. The test \
-figure is that of the best validation epoch; of a ticket, among the epochs at its target sparsity.
+figure is that of the best validation epoch; of a ticket, among the epochs at its target sparsity."""
+_PUBLISHED = """
 
 In brackets: how far our mean lies above (+) or below (-) the published figure, in points; marked where that is \
 more than our deviation over two seeds or more."""
 
 
-def make_page(sections: Sequence[Section]) -> Page:
-    """The page of several studies. The same finished runs give the same page."""
-    return Page("The paper, reproduced", INTRO, sections)
+def make_page(studies: Sequence[Study], sections: Sequence[Section]) -> Page:
+    """The page of several studies and their sections. The same finished runs give the same page."""
+    if not all(study.own for study in studies):
+        return Page("The paper, reproduced", f"{_PAPER}{_FIGURES}{_PUBLISHED}", sections)
+    compared = any(cell.published is not None for study in studies for cell in study.cells)
+    return Page(", ".join(study.name for study in studies), _FIGURES + (_PUBLISHED if compared else ""), sections)
 
 
 def figures_section(study: Study, measured: Mapping[str, Measured]) -> Section:
     """A study whose cells are figures."""
     blocks: list[Block] = []
-    if study.plot and any(found.values for found in measured.values()):
+    if study.plot and any(each.values for each in measured.values()):
         blocks.append(Figure(draw(study, measured), f"{study.title}: what the tables below hold"))
     blocks += [_table(study, panel, measured) for panel in study.panels]
     return Section(study.title, study.text, blocks)
@@ -55,8 +60,8 @@ def _table(study: Study, panel: Panel, measured: Mapping[str, Measured]) -> Tabl
     for row in panel.rows:
         if row.published and row.published not in shown and any(cell.published is not None for cell in row.cells):
             shown.add(row.published)
-            rows.append([f"{row.label}: published", *_published(row, columns)])
-        rows.append([row.label, *_ours(row, columns, measured, usual)])
+            rows.append([f"{row.label}: published", *_in_columns(row, columns, _published)])
+        rows.append([row.label, *_in_columns(row, columns, lambda cell: _shown(measured[cell.label], usual))])
     heading = f"{panel.title}; {study.heading}"
     return Table([heading, *(columns or [""])], rows, _note(panel, usual))
 
@@ -67,38 +72,31 @@ def _usual_seeds(panel: Panel) -> int:
     return max(counts, key=lambda seeds: (counts[seeds], seeds))
 
 
-def _ours(row: Row, columns: Sequence[str], measured: Mapping[str, Measured], usual: int) -> list[str | TableCell]:
+def _in_columns(row: Row, columns: Sequence[str], show: Callable[[Cell], str | TableCell]) -> list[str | TableCell]:
+    """The cells of a row by column; a flat row has the same cell in all of them."""
     if row.is_flat:
-        shown = _shown(measured[row.cells[0].label], usual)
-        return [shown] * max(1, len(columns))
-    known = {cell.column: cell for cell in row.cells}
-    return [_shown(measured[known[column].label], usual) if column in known else "" for column in columns]
+        return [show(row.cells[0])] * max(1, len(columns))
+    cells = {cell.column: show(cell) for cell in row.cells}
+    return [cells.get(column, "") for column in columns]
 
 
-def _published(row: Row, columns: Sequence[str]) -> list[str | TableCell]:
-    if row.is_flat:
-        return [_percent(row.cells[0].published)] * max(1, len(columns))
-    figures = {cell.column: cell.published for cell in row.cells}
-    return [_percent(figures.get(column)) for column in columns]
+def _published(cell: Cell) -> str:
+    return "" if cell.published is None else f"{cell.published:.1f}"
 
 
-def _percent(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.1f}"
-
-
-def _shown(found: Measured, usual: int) -> TableCell:
-    wanted = len(found.cell.configs)
-    if not found.values:
-        return TableCell(f"failed: {found.problem}" if found.problem else "not run", "missing")
-    text = f"{found.mean:.1f} ± {found.deviation:.1f}" if len(found.values) > 1 else f"{found.mean:.1f}"
-    if len(found.values) < wanted:
-        text += f", {len(found.values)} of {wanted} seeds"
+def _shown(measured: Measured, usual: int) -> TableCell:
+    wanted = len(measured.cell.configs)
+    if not measured.values:
+        return TableCell(f"failed: {measured.problem}" if measured.problem else "not run", "missing")
+    text = f"{measured.mean:.1f} ± {measured.deviation:.1f}" if len(measured.values) > 1 else f"{measured.mean:.1f}"
+    if len(measured.values) < wanted:
+        text += f", {len(measured.values)} of {wanted} seeds"
     elif wanted != usual:
         text += f", {_seeds(wanted)}"
-    difference = found.difference
+    difference = measured.difference
     if difference is None:
         return TableCell(text)
-    far = len(found.values) > 1 and abs(difference) > found.deviation
+    far = len(measured.values) > 1 and abs(difference) > measured.deviation
     kind: Kind = "plain" if not far else "better" if difference > 0 else "worse"
     return TableCell(f"{text} ({difference:+.1f})", kind)
 

@@ -76,12 +76,12 @@ def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Me
             continue
         color = f"C{number % 10}"
         if row.is_flat:
-            (found,) = known
-            axes.axhline(found.mean, color=color, linestyle="--", label=row.label)
-            axes.axhspan(found.mean - found.deviation, found.mean + found.deviation, color=color, alpha=0.1)
+            (each,) = known
+            axes.axhline(each.mean, color=color, linestyle="--", label=row.label)
+            axes.axhspan(each.mean - each.deviation, each.mean + each.deviation, color=color, alpha=0.1)
             continue
-        x = [places[found.cell.column] for found in known]
-        mean, deviation = [found.mean for found in known], [found.deviation for found in known]
+        x = [places[each.cell.column] for each in known]
+        mean, deviation = [each.mean for each in known], [each.deviation for each in known]
         axes.plot(x, mean, color=color, marker=".", label=row.label)
         low, high = ([m + sign * d for m, d in zip(mean, deviation, strict=True)] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=color, alpha=0.15)

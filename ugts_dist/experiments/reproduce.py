@@ -21,6 +21,7 @@ from ugts_dist.experiments.measured import measure, missing
 from ugts_dist.experiments.options import ReproduceOptions
 from ugts_dist.experiments.page import figures_section, make_page, traces_section
 from ugts_dist.experiments.study import TRACES, Study, all_configs, load_study, study_names
+from ugts_dist.experiments.study_file import SUFFIX, read_study
 from ugts_dist.experiments.traces import find_trace, trace_or_reason
 from ugts_dist.graphs.configured import load_data
 from ugts_dist.report.markdown import write_page
@@ -71,7 +72,7 @@ def _run(study: Study, store: Path, known: Known, options: ReproduceOptions) -> 
 def write(studies: Sequence[Study], store: Path, folder: Path, known: Known) -> None:
     """Write the page of the finished runs, as HTML and Markdown, and their figures as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_page(make_page([_section(study, store, folder, known) for study in studies]), folder)
+    write_page(make_page(studies, [_section(study, store, folder, known) for study in studies]), folder)
 
 
 def _section(study: Study, store: Path, folder: Path, known: Known) -> Section:
@@ -96,9 +97,15 @@ def _section(study: Study, store: Path, folder: Path, known: Known) -> Section:
 def _chosen(options: ReproduceOptions) -> list[Study]:
     """The chosen studies, without the cells that the filter excludes."""
     if not options.targets:
-        raise InputError(f"NAME is missing, allowed are {', '.join(study_names())}, all")
-    names = study_names() if "all" in options.targets else list(dict.fromkeys(options.targets))
-    studies = [load_study(name, options.seeds) for name in names]
+        raise InputError(f"NAME is missing, allowed are {', '.join(study_names())}, all, and files (.toml)")
+    files = [name for name in dict.fromkeys(options.targets) if name.endswith(SUFFIX)]
+    named = [name for name in dict.fromkeys(options.targets) if not name.endswith(SUFFIX)]
+    studies = [load_study(name, options.seeds) for name in (study_names() if "all" in named else named)]
+    studies += [read_study(file, options.seeds) for file in files]
+    names = [study.name for study in studies]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: {names.count(name)} studies have this name, allowed is one; rename the file")
     for text in options.only:
         if not any(study.only(text).panels for study in studies):
             raise InputError(f"--only {text!r}: no cell of {', '.join(names)} has it in its label")

@@ -1,6 +1,6 @@
 """A table or figure of the paper as data: panels of rows and columns; each cell has a configuration per seed.
 
-A study is a TOML file in `studies/`:
+A study is a TOML file, in `studies/` or of one's own (`study_file.py`):
 
     title, text      a description
     measure          test or valid (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or a trace
@@ -12,11 +12,12 @@ A study is a TOML file in `studies/`:
     plot             whether the columns are numbers along which curves are drawn
     [fields]         of the configuration, for every cell
     [columns]        labels, and for each a table of fields; or a field and its values
-    [[panels]]       title, presets by name, fields, published (a table of published.toml), columns (labels, if not
-                     all), seeds, optional (left out if its data are missing), rows (by label, the fields of this panel
-                     only; a field may have a value for each column)
+    [[panels]]       title, presets by name (or files of a configuration beside the study), fields, published (a table
+                     of published.toml), columns (labels, if not all), seeds, optional (left out if its data are
+                     missing), rows (by label, the fields of this panel only; a field may have a value for each column)
     [[rows]]         label, preset (one of the panel's), fields, published (a row of that table), flat (the same for
                      all columns), panels (titles, if not all)
+    [published]      in a file of one's own: tables by name, with a figure or one for each column, by row
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from ugts_dist.config import Config, load_preset
+from ugts_dist.config import Config, load_preset, load_toml
 from ugts_dist.errors import InputError, refuse_unknown
 
 TRACES = ("mad", "gradients")
 MEASURES = ("test", "valid", "ood", *TRACES)
 
-_QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+_QUIET = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Study:
-    """A table or figure of the paper."""
+    """A table or figure of the paper, or a study of one's own."""
 
     name: str
     title: str
@@ -96,6 +98,7 @@ class Study:
     columns: tuple[str, ...]
     panels: tuple[Panel, ...]
     plot: bool = False
+    own: bool = False
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -123,10 +126,24 @@ def load_study(name: str, seeds: int = 0) -> Study:
     return study_of(name, values, published.get(name, {}), seeds)
 
 
-def study_of(name: str, values: Mapping[str, Any], published: Mapping[str, Any], seeds: int = 0) -> Study:
-    """A study from its file's values. Raises InputError if they do not make valid configurations."""
-    draft = _Draft(values, published, seeds)
+def study_of(
+    name: str,
+    values: Mapping[str, Any],
+    published: Mapping[str, Any],
+    seeds: int = 0,
+    source: str = "",
+    folder: Path | None = None,
+) -> Study:
+    """A study from its file's values.
+
+    Raises InputError, which names `source`, if they do not make valid configurations.
+
+    Args:
+        folder: of a file of one's own, in which are the files that panels name as presets.
+    """
+    source = source or f"study {name}"
     try:
+        draft = _Draft(values, published, seeds, folder)
         if values["measure"] not in MEASURES:
             raise InputError(f"measure is {values['measure']!r}, allowed are {', '.join(MEASURES)}")
         panels = tuple(draft.panel(panel) for panel in values["panels"])
@@ -139,11 +156,17 @@ def study_of(name: str, values: Mapping[str, Any], published: Mapping[str, Any],
             tuple(draft.columns),
             panels,
             values.get("plot", False),
+            folder is not None,
         )
     except KeyError as error:
-        raise InputError(f"study {name}: {error.args[0]!r} is missing") from None
+        raise InputError(f"{source}: {error.args[0]!r} is missing") from None
     except InputError as error:
-        raise InputError(f"study {name}: {error}") from None
+        raise InputError(f"{source}: {error}") from None
+
+
+def column_labels(values: Sequence[float | str]) -> list[str]:
+    """The labels of columns that are values of one field."""
+    return [value if isinstance(value, str) else f"{value:g}" for value in values]
 
 
 @dataclass
@@ -153,12 +176,16 @@ class _Draft:
     values: Mapping[str, Any]
     published: Mapping[str, Any]
     most: int
+    folder: Path | None
     columns: dict[str, dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         columns = self.values["columns"]
         if "field" in columns:
-            self.columns = {f"{value:g}": {columns["field"]: value} for value in columns["values"]}
+            labels = column_labels(columns["values"])
+            self.columns = {
+                label: {columns["field"]: value} for label, value in zip(labels, columns["values"], strict=True)
+            }
         else:
             self.columns = dict(columns)
 
@@ -190,7 +217,7 @@ class _Draft:
     def _configs(
         self, panel: Mapping[str, Any], row: Mapping[str, Any], column: str, fields: Mapping[str, Any]
     ) -> tuple[Config, ...]:
-        base = load_preset(panel["presets"][row["preset"]])
+        base = self._preset(panel["presets"][row["preset"]])
         own = panel.get("rows", {}).get(row["label"], {})
         parts = (self.values.get("fields", {}), panel.get("fields", {}), fields, row.get("fields", {}), own, _QUIET)
         config = base.replace({name: _of_column(name, value, column) for part in parts for name, value in part.items()})
@@ -198,6 +225,9 @@ class _Draft:
         wanted = min(seeds, self.most) if self.most else seeds
         splits = range(1, wanted + 1) if self.values.get("redrawn", False) else [config.data.split] * wanted
         return tuple(config.replace({"run.seed": seed, "data.split": split}) for seed, split in enumerate(splits))
+
+    def _preset(self, name: str) -> Config:
+        return load_preset(name) if self.folder is None or not name.endswith(".toml") else load_toml(self.folder / name)
 
     def _seeds(self, panel: Mapping[str, Any], row: Mapping[str, Any], column: str) -> int:
         """Number of seeds of a cell: the row's, otherwise the panel's, otherwise the study's."""

@@ -53,7 +53,7 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
         allowed = "0 or more" if num_splits is None else f"0 to {num_splits - 1}"
         raise InputError(f"data.split: {split} is not a split of {name}; allowed: {allowed}")
     graph = dataset.read(_folder(name, dataset, root), name, split)
-    return replace(graph, x=_row_normalized(graph.x)) if row_normalize else graph
+    return replace(graph, x=row_normalized(graph.x)) if row_normalize else graph
 
 
 def data_root(root: str | Path | None) -> Path:
@@ -159,7 +159,7 @@ def _folder(name: str, dataset: Dataset, root: str | Path | None) -> Path:
     return folder
 
 
-def _row_normalized(x: Tensor) -> Tensor:
+def row_normalized(x: Tensor) -> Tensor:
     """Scale each row with a sum above 1 to the sum 1, as PyG's NormalizeFeatures does; zeros stay zero.
 
     In place, because the features of the larger datasets take gigabytes.

@@ -9,6 +9,7 @@ _IDS = ("index", "id", "ids", "nodeid", "nodeids", "node", "nodes", "nid", "vert
 _LABELS = ("label", "labels", "y", "class", "classes", "target", "category")
 _SOURCES = ("source", "src", "from", "sourceid", "fromnodeid", "fromid", "srcid", "head", "u")
 _DESTINATIONS = ("destination", "dst", "to", "target", "targetid", "tonodeid", "toid", "dstid", "dest", "tail", "v")
+_WEIGHTS = ("weight", "weights", "edgeweight", "edgeweights")
 
 
 def is_id(name: str) -> bool:
@@ -29,6 +30,11 @@ def ends_like_id(name: str) -> bool:
 def is_label(name: str) -> bool:
     """Whether a column of this name has the classes of nodes."""
     return _plain(name) in _LABELS
+
+
+def is_weight(name: str) -> bool:
+    """Whether a column of this name has the weights of edges."""
+    return _plain(name) in _WEIGHTS
 
 
 def ends(names: Sequence[str]) -> tuple[int, int] | None:

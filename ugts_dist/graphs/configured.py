@@ -2,50 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ugts_dist.config import Config
+from ugts_dist.config_features import RAW, is_standardized
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
-from ugts_dist.graphs.checksum import with_digests
+from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.files import within_memory
-from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.graph import Graph, require_split
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.graphs.perturb import Unknown, edge_noise, feature_noise, left_out_classes
-from ugts_dist.graphs.standardize import standardized
+from ugts_dist.graphs.standardize import ColumnStatistics
 
 Data = Graph | GraphSet
 
 
-def load_data(config: Config) -> Data:
-    """The data of the configuration. Raises InputError."""
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """The features that a saved network was trained on.
+
+    Attributes:
+        checksum: of the features before they were scaled (`DataChecksum.parts`); empty if unknown.
+        statistics: with which they were standardised; None if they were not, and in files of older versions.
+    """
+
+    checksum: str = ""
+    statistics: ColumnStatistics | None = None
+
+    def are_of(self, graph: Graph) -> bool:
+        """Whether the graph has these features."""
+        return self.checksum == DataChecksum.of(graph).parts["features"]
+
+
+def load_data(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
+    """The data of the configuration, standardised as for `load_graph`.
+
+    Raises InputError, also for a graph without a split.
+    """
+    data = load_to_predict(config, trained_on)
+    return require_split(data) if isinstance(data, Graph) else data
+
+
+def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
+    """The same data; a graph need not have labels or a split. Raises InputError."""
     data = config.data
     if data.name in molecules.FOLDERS:
-        for field in ("standardize", "feature_noise", "edge_noise", "left_out"):
+        allowed = f"for {data.name}, whose labels are of whole graphs"
+        if data.features not in ("auto", "none"):
+            raise InputError(f"data.features is {data.features}, allowed are auto and none {allowed}")
+        for field in ("feature_noise", "edge_noise", "left_out"):
             if value := getattr(data, field):
-                allowed = f"{False if value is True else 0} for {data.name}, whose labels are of whole graphs"
-                raise InputError(f"data.{field} is {value}, allowed is {allowed}")
+                raise InputError(f"data.{field} is {value}, allowed is 0 {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
-    return load_graph(config)
+    return _scaled(disturbed(_opened(config), config)[0], config, trained_on)
 
 
-def load_graph(config: Config) -> Graph:
-    """The graph of the configuration, with its noise and without its left-out classes. Raises InputError."""
-    return load_open_graph(config)[0]
+def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Graph:
+    """The graph of the configuration, with its noise and without its left-out classes.
+
+    Its columns are standardised with the statistics of `trained_on`, if there are any, and otherwise with its own.
+    Raises InputError.
+    """
+    return load_open_graph(config, trained_on)[0]
 
 
-def load_open_graph(config: Config) -> tuple[Graph, Unknown | None]:
+def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) -> tuple[Graph, Unknown | None]:
     """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
-    return _scaled(graph, config), unknown
+    if graph.edge_weight is not None and not config.model.reads_edge_weights:
+        raise InputError(
+            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
+            "allowed: model.arch gcn, or data.edge_weights ignore"
+        )
+    return _scaled(graph, config, trained_on), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
-    """The graph as its files have it. Raises InputError."""
+    """The graph as its files have it, without weights that are ignored.
+
+    Raises InputError, also for a graph without a split.
+    """
+    return require_split(_opened(config))
+
+
+def _opened(config: Config) -> Graph:
     data = config.data
     with within_memory(f"data.name: {data.name}"):
-        return catalogue.load(data.name, data.root or None, data.split, data.row_normalize)
+        graph = catalogue.load(data.name, data.root or None, data.split, data.features not in RAW)
+    if data.edge_weights == "use" or graph.edge_weight is None:
+        return graph
+    digests = {array: digest for array, digest in graph.digests.items() if array != "edge_weight"}
+    return replace(graph, edge_weight=None, digests=digests)
 
 
 def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
@@ -64,9 +113,25 @@ def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
     return graph, unknown
 
 
-def _scaled(graph: Graph, config: Config) -> Graph:
+def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:
     """The graph with scaled features. Its checksum is that of the original data."""
-    if not config.data.standardize:
-        return graph
-    with within_memory(f"data.standardize: {config.data.name}"):
-        return replace(with_digests(graph), x=standardized(graph.x))
+    features = config.data.features
+    with within_memory(f"data.features {features}: {config.data.name}"):
+        if features == "row-normalize" and config.data.name not in catalogue.NAMES:
+            return replace(with_digests(graph), x=catalogue.row_normalized(graph.x.float().clone()))
+        if not is_standardized(features):
+            return graph
+        graph = with_digests(graph)
+        statistics = _statistics(graph, trained_on)
+        return replace(graph, x=statistics.standardized(graph.x), statistics=statistics)
+
+
+def _statistics(graph: Graph, trained_on: TrainingFeatures | None) -> ColumnStatistics:
+    """Those of the training. For the same features they are computed again, since a file has them rounded."""
+    if trained_on is None or trained_on.statistics is None or trained_on.are_of(graph):
+        return ColumnStatistics.of(graph.x)
+    width = trained_on.statistics.mean.numel()
+    if width != graph.num_features:
+        features = f"whose nodes have {graph.num_features} features"
+        raise InputError(f"--graph is {graph.name}, {features}; allowed are {width}, as the network reads")
+    return trained_on.statistics

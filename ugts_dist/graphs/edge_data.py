@@ -64,7 +64,7 @@ class RepeatedEdgeError(Exception):
         destination, source = divmod(self.key, num_nodes)
         return InputError(
             f"{name}: the edge from node {source} to node {destination} occurs with different features; "
-            "allowed: each edge once, or with equal features"
+            "allowed: each edge once, or with equal features, or no features"
         )
 
 

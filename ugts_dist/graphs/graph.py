@@ -11,16 +11,17 @@ from torch import Tensor
 
 from ugts_dist.csr import from_keys, row_sums
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.array_checks import check_features, check_neighbours, check_range
 from ugts_dist.graphs.array_error import array_error
 from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
+from ugts_dist.graphs.label_check import check_classes, check_numbers, check_splits
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
-
-_BLOCK = 1 << 20  # entries that are checked at once
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed graph whose nodes have features and labels.
+    """A directed graph whose nodes have features, and labels and a split unless it is for prediction only.
 
     The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and without repetition. There
     are no self loops; layers that need them add their own.
@@ -34,10 +35,12 @@ class Graph:
     train: Tensor  # [num_train] int64 node ids, ascending
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
-    num_classes: int  # width of the output: number of classes, or of labels or targets at once
+    num_classes: int  # width of the output: number of classes, or of labels or targets at once; 0: no node has a label
     edge_weight: Tensor | None = None  # [num_edges] float32, as `indices`; finite, 0 or more
     edge_attr: Tensor | None = None  # [num_edges, num_edge_features] float32, as `indices`; finite
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
+    class_names: tuple[str, ...] = ()  # one per class, or none
+    statistics: ColumnStatistics | None = None  # with which x is standardised
 
     @property
     def num_nodes(self) -> int:
@@ -50,6 +53,11 @@ class Graph:
     @property
     def num_features(self) -> int:
         return self.x.size(1)
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the graph can be trained and evaluated on. Without a split it is for prediction only."""
+        return self.train.numel() + self.valid.numel() + self.test.numel() > 0
 
     @property
     def has_classes(self) -> bool:
@@ -90,7 +98,7 @@ def from_edges(
     loops are dropped. ``edge_weight`` [number of edges] and ``edge_attr`` [number of edges, num_edge_features] belong
     to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``y`` is classes
     [num_nodes], or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if unknown. ``train``,
-    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
+    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all three may be empty.
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
@@ -103,7 +111,7 @@ def from_edges(
         raise array_error(name, "y", f"{y.dtype} of shape {tuple(y.shape)}", allowed)
     num_nodes = x.size(0)
     # Below, out-of-range ends would silently become other edges, so they are checked first.
-    _check_range(name, "edge_index", edge_index, num_nodes)
+    check_range(name, "edge_index", edge_index, num_nodes)
     source, destination = edge_index.long()
     keep = source != destination
     if edge_weight is not None or edge_attr is not None:
@@ -177,14 +185,28 @@ def validate(graph: Graph) -> None:
     be larger than the memory; the rest takes some 20 bytes per node.
     """
     _check_layout(graph)
-    _check_features(graph)
-    _check_neighbours(graph)
+    check_features(graph.name, graph.x)
+    check_neighbours(graph.name, graph.indptr, graph.indices)
     check_edge_data(graph.name, graph.num_edges, graph.edge_weight, graph.edge_attr)
-    _check_splits(graph)
+    splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
+    check_splits(graph.name, splits, graph.num_nodes)
     if graph.has_classes:
-        _check_classes(graph)
+        check_classes(graph.name, graph.y, graph.num_classes, splits)
     else:
-        _check_numbers(graph)
+        check_numbers(graph.name, graph.y, splits)
+
+
+def require_split(graph: Graph) -> Graph:
+    """The graph itself. Raises InputError if it is for prediction only."""
+    if graph.has_split:
+        return graph
+    missing, options = "no split", "--split-random 60/20/20"
+    if not bool((graph.y >= 0 if graph.has_classes else ~graph.y.isnan()).any()):
+        missing, options = "no labels and no split", f"--labels FILE (or y in --data) and {options}"
+    raise InputError(
+        f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
+        f"{options} (or --train, --valid and --test)"
+    )
 
 
 def _check_layout(graph: Graph) -> None:
@@ -209,92 +231,3 @@ def _check_layout(graph: Graph) -> None:
             raise array_error(graph.name, array, f"shape {tuple(tensor.shape)}", f"shape {wanted}")
         if tensor.dtype not in dtypes:
             raise array_error(graph.name, array, str(tensor.dtype), " or ".join(map(str, dtypes)))
-
-
-def _check_features(graph: Graph) -> None:
-    if graph.x.numel() == 0:
-        raise array_error(graph.name, "x", f"shape {tuple(graph.x.shape)}", "at least one feature")
-    rows = max(1, _BLOCK // graph.num_features)
-    for first, block in zip(range(0, graph.num_nodes, rows), graph.x.split(rows), strict=True):
-        # Minimum and maximum are finite only if all values are: NaN propagates. This needs no mask of the size of x.
-        ends = torch.stack(block.aminmax())
-        if not bool(ends.isfinite().all()):
-            node, feature = (~block.isfinite()).nonzero()[0].tolist()
-            found = f"{float(block[node, feature])} at node {first + node}, feature {feature}"
-            raise array_error(graph.name, "x", found, "finite numbers")
-
-
-def _check_neighbours(graph: Graph) -> None:
-    if int(graph.indptr[0]) != 0 or int(graph.indptr[-1]) != graph.num_edges:
-        found = f"first entry {int(graph.indptr[0])} and last entry {int(graph.indptr[-1])}"
-        raise array_error(graph.name, "indptr", found, f"0 and the number of edges, {graph.num_edges}")
-    for first in range(0, graph.num_nodes, _BLOCK):
-        falling = (graph.indptr[first : first + _BLOCK + 1].diff() < 0).nonzero()
-        if falling.numel():
-            found = f"a decrease after node {first + int(falling[0])}"
-            raise array_error(graph.name, "indptr", found, "entries that never decrease")
-    _check_range(graph.name, "indices", graph.indices, graph.num_nodes)
-    # The last neighbour of a node and the first of the next one may be in any order.
-    starts = graph.indptr[1:-1]
-    for first in range(1, graph.num_edges, _BLOCK):
-        last = min(first + _BLOCK, graph.num_edges)
-        unordered = graph.indices[first:last] <= graph.indices[first - 1 : last - 1]
-        low, high = torch.searchsorted(starts, torch.tensor([first, last])).tolist()
-        unordered[starts[low:high] - first] = False
-        if bool(unordered.any()):
-            edge = first + int(unordered.nonzero()[0])
-            node = int(torch.searchsorted(graph.indptr, edge, right=True)) - 1
-            found = f"neighbour {int(graph.indices[edge])} of node {node} out of order or repeated"
-            raise array_error(graph.name, "indices", found, "ascending neighbours, each once")
-
-
-def _check_splits(graph: Graph) -> None:
-    splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
-    owner = torch.full((graph.num_nodes,), -1, dtype=torch.int8)
-    for number, (array, nodes) in enumerate(splits.items()):
-        if nodes.numel() == 0:
-            raise array_error(graph.name, array, "no nodes", "at least one")
-        _check_range(graph.name, array, nodes, graph.num_nodes)
-        if bool((nodes[1:] <= nodes[:-1]).any()):
-            node = int(nodes[1:][nodes[1:] <= nodes[:-1]][0])
-            raise array_error(graph.name, array, f"node {node} out of order or repeated", "ascending ids, each once")
-        taken = nodes[owner[nodes] >= 0]
-        if taken.numel():
-            node = int(taken[0])
-            other = list(splits)[int(owner[node])]
-            raise array_error(
-                graph.name, array, f"node {node}, which is also in {other}", "splits without a common node"
-            )
-        owner[nodes] = number
-
-
-def _check_classes(graph: Graph) -> None:
-    allowed = f"0 to {graph.num_classes - 1} (num_classes is {graph.num_classes}), negative only outside the splits"
-    wrong = graph.y >= graph.num_classes
-    for nodes in (graph.train, graph.valid, graph.test):
-        wrong[nodes] |= graph.y[nodes] < 0
-    if bool(wrong.any()):
-        node = int(wrong.nonzero()[0])
-        raise array_error(graph.name, "y", f"label {int(graph.y[node])} of node {node}", allowed)
-
-
-def _check_numbers(graph: Graph) -> None:
-    """Labels or targets are finite or unknown, and some of each node in a split are known."""
-    if bool(graph.y.isinf().any()):
-        node, column = graph.y.isinf().nonzero()[0].tolist()
-        found = f"{float(graph.y[node, column])} of node {node}, column {column}"
-        raise array_error(graph.name, "y", found, "finite numbers, or NaN if unknown")
-    for split in ("train", "valid", "test"):
-        nodes = getattr(graph, split)
-        unknown = graph.y[nodes].isnan().all(1)
-        if bool(unknown.any()):
-            found = f"no known number of node {int(nodes[unknown][0])}, which is in {split}"
-            raise array_error(graph.name, "y", found, "at least one for each node of a split")
-
-
-def _check_range(name: str, array: str, nodes: Tensor, num_nodes: int) -> None:
-    if nodes.numel() == 0:
-        return
-    low, high = (int(end) for end in nodes.aminmax())
-    if low < 0 or high >= num_nodes:
-        raise array_error(name, array, f"node {low if low < 0 else high}", f"0 to {num_nodes - 1}")

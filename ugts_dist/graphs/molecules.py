@@ -25,7 +25,14 @@ from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.tables import limited
 
-FOLDERS = {"ogbg-molbace": "ogbg_molbace", "ogbg-molhiv": "ogbg_molhiv"}
+FOLDERS = {
+    "ogbg-molbace": "ogbg_molbace",
+    "ogbg-molbbbp": "ogbg_molbbbp",
+    "ogbg-molhiv": "ogbg_molhiv",
+    "ogbg-molesol": "ogbg_molesol",
+    "ogbg-molfreesolv": "ogbg_molfreesolv",
+}
+WITH_TARGETS = ("ogbg-molesol", "ogbg-molfreesolv")  # the others have labels of 0 and 1
 FILES = tuple(f"raw/{part}.csv.gz" for part in ("edge", "node-feat", "graph-label", "num-node-list", "num-edge-list"))
 SPLIT_FILES = {split: f"split/scaffold/{split}.csv.gz" for split in SPLITS}
 
@@ -47,7 +54,7 @@ class GraphSet:
     edge_index: Tensor  # [2, num_edges] int64, sources above destinations
     node_ptr: Tensor  # [num_graphs + 1] int64, the first node of each graph
     edge_ptr: Tensor  # [num_graphs + 1] int64, the first edge of each graph
-    y: Tensor  # [num_graphs, num_tasks] float32: 0, 1, or NaN if unknown
+    y: Tensor  # [num_graphs, num_tasks] float32: labels 0 and 1, or targets; NaN if unknown
     train: Tensor  # [num_train] int64 graph ids, ascending
     valid: Tensor  # [num_valid] int64 graph ids, ascending
     test: Tensor  # [num_test] int64 graph ids, ascending
@@ -90,11 +97,12 @@ def read(folder: Path, name: str) -> GraphSet:
     edge_file, atom_file, label_file, num_nodes_file, num_edges_file = (folder / file for file in FILES)
     num_nodes = _counts(num_nodes_file, 1, _MOST_GRAPHS)
     num_edges = _counts(num_edges_file, 0, num_nodes.size)
-    y = _labels(label_file, num_nodes.size)
+    is_binary = name not in WITH_TARGETS
+    y = _labels(label_file, num_nodes.size, is_binary)
     for path, rows in ((num_edges_file, num_edges.size), (label_file, len(y))):
         _require_rows(path, rows, num_nodes.size, f"one a graph as in {num_nodes_file.name}")
     node_ptr, edge_ptr = _pointer(num_nodes), _pointer(2 * num_edges)
-    train, valid, test = (torch.from_numpy(ids) for ids in _split(folder, y))
+    train, valid, test = (torch.from_numpy(ids) for ids in _split(folder, y, is_binary))
     return GraphSet(
         name,
         torch.from_numpy(_atoms(atom_file, int(node_ptr[-1]))),
@@ -204,15 +212,17 @@ def _bonds(path: Path, num_nodes: Integers, num_edges: Integers) -> Integers:
     return np.stack([source[order], destination[order]])
 
 
-def _labels(path: Path, num_graphs: int) -> NDArray[np.float32]:
-    """Labels [num_graphs, num_tasks]; NaN for an empty field."""
-    labels = _table(path, 1, pa.float32(), num_graphs)
-    _refuse(path, ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(1), labels[:, 0], "0, 1 or nothing")
+def _labels(path: Path, num_graphs: int, is_binary: bool) -> NDArray[np.float32]:
+    """Labels or targets [num_graphs, num_tasks]; NaN for an empty field."""
+    labels: NDArray[np.float32] = _table(path, 1, pa.float32(), num_graphs)
+    if is_binary:
+        _refuse(path, ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(1), labels[:, 0], "0, 1 or nothing")
+    _refuse(path, np.isinf(labels).any(1), labels[:, 0], "a finite number or nothing")
     return labels
 
 
-def _split(folder: Path, y: NDArray[np.float32]) -> Iterator[Integers]:
-    """Graph ids of train, valid and test, without repetition; each has both classes, which ROC-AUC needs."""
+def _split(folder: Path, y: NDArray[np.float32], is_binary: bool) -> Iterator[Integers]:
+    """Graph ids of train, valid and test, without repetition; each has both labels, which ROC-AUC needs, or targets."""
     owner = np.full(len(y), "", dtype=object)
     for split, file in SPLIT_FILES.items():
         path = folder / file
@@ -225,7 +235,9 @@ def _split(folder: Path, y: NDArray[np.float32]) -> Iterator[Integers]:
             where = owner[ids[k]] or split
             raise InputError(f"{path}: row {rows[k] + 1}: graph {ids[k]} is in {where} too; allowed: each graph once")
         owner[ids] = split
-        for label in (0, 1):
+        if np.isnan(y[ids]).all():
+            raise InputError(f"{path}: no graph with a known label; allowed: splits with some")
+        for label in (0, 1) if is_binary else ():
             if not (y[ids] == label).any():
                 raise InputError(f"{path}: no graph with label {label}; allowed: splits with both classes")
         yield ids

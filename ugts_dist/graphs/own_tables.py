@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +13,12 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs import classes, headers, id_columns
 from ugts_dist.graphs.csv_files import TextFile
 from ugts_dist.graphs.edge_columns import edge_columns
+from ugts_dist.graphs.edge_options import EdgeOptions
+from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.headers import Header
 from ugts_dist.graphs.id_columns import Columns
 from ugts_dist.graphs.node_ids import IdKind, Integers, NodeIds, read_ids
-from ugts_dist.graphs.tables import Rows, Table, array_table
+from ugts_dist.graphs.tables import Rows, Table, array_table, silent
 
 Tell = Callable[[str], None]
 
@@ -28,10 +30,12 @@ class TableOptions:
     Attributes:
         header: whether text files begin with column names.
         id_column: name or number of the column with the nodes' ids; `none`, or empty.
+        edges: which columns or files have weights and features of edges.
     """
 
     header: Header = "auto"
     id_column: str = ""
+    edges: EdgeOptions = field(default_factory=EdgeOptions)
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,9 @@ class OwnTables:
             named = [t for t in tables.values() if isinstance(t, Rows) and id_columns.named(t, wanted) is not None]
             if not named:
                 raise InputError(f"--id-column: {wanted!r}; allowed: the name of a column, its number, or none")
-        columns = {
-            "features": id_columns.choose(rows["features"], wanted),
-            "labels": id_columns.choose(rows["labels"], wanted, num_values=1),
-        }
+        columns = {"features": id_columns.choose(rows["features"], wanted)}
+        if "labels" in rows:
+            columns["labels"] = id_columns.choose(rows["labels"], wanted, num_values=1)
         if "ids" in rows:
             columns["ids"] = id_columns.choose(rows["ids"], wanted)
             if columns["ids"].ids is None and rows["ids"].num_columns == 1:
@@ -95,7 +98,9 @@ class OwnTables:
         return cls(tables, options, columns, ids, order, {source: numbers}, tell)
 
     def labels(self) -> tuple[Integers, tuple[str, ...]]:
-        """The class of each node, and the names of the classes, if they have any."""
+        """The class of each node, and the names of the classes, if they have any; -1 for all if no table has labels."""
+        if "labels" not in self.tables:
+            return np.full(self._num_nodes(), -1, dtype=np.int64), ()
         rows = self._rows("labels")
         values = self.columns["labels"].values
         if len(values) != 1:
@@ -115,6 +120,15 @@ class OwnTables:
         if len(nodes) < num_nodes:
             self.tell(f"{rows.name}: {num_nodes - len(nodes)} of {num_nodes} nodes have no row, and so no label")
         return labels, names
+
+    def _num_nodes(self) -> int:
+        """The number of nodes without the labels: of the ids, or else of the rows of the features."""
+        if self.ids is not None:
+            return self.ids.num_nodes
+        rows = self._rows("features")
+        if rows.num_rows is not None:
+            return rows.num_rows
+        return sum(len(block[0]) for block in rows.read([0], ["numbers"], silent))
 
     def features(self, num_nodes: int) -> tuple[Table, Integers | None]:
         """The features, and the node of each of their rows if these are not in order."""
@@ -154,12 +168,13 @@ class OwnTables:
             return rows.table("ids", [column])
         return array_table(rows.name, self.ids.numbers_in(rows, column), "ids")
 
-    def edges(self) -> Table:
-        """Sources and destinations, as node numbers."""
+    def edges(self) -> tuple[Table, EdgeTables]:
+        """Sources and destinations, as node numbers, and the edges' weights and features."""
         rows = self._opened_by_ids("edges")
         ends = edge_columns(rows)
-        if unused := [rows.label(column) for column in range(rows.num_columns) if column not in ends]:
-            self.tell(f"{rows.name}: {', '.join(unused[:3])} not used: edges have no weights or attributes here")
+        return self._ends(rows, ends), self.options.edges.tables(rows, ends, self.tell)
+
+    def _ends(self, rows: Rows, ends: tuple[int, int]) -> Table:
         if self.ids is not None and not self._numbers_rows(rows, ends):
             return self.ids.table(rows, ends)
         if "text" in (rows.types_found[ends[0]], rows.types_found[ends[1]]):

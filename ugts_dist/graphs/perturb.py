@@ -61,7 +61,8 @@ def feature_noise(graph: Graph, fraction: float, seed: int) -> Graph:
 def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
     """Replace the destination of exactly `round(fraction * num_edges)` directed edges by a random node.
 
-    As in the paper's code, only the destination changes; labels and splits stay. Draws that repeat an edge or give a
+    As in the paper's code, only the destination changes; labels and splits stay, and an edge keeps its weight and
+    features. Draws that repeat an edge or give a
     self loop are drawn again. Temporary memory is some 50 bytes per edge.
 
     Raises InputError if a source has edges to so many nodes that too few others are left.
@@ -74,9 +75,13 @@ def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
     _check_room(graph, source, fraction)
     kept = torch.ones(graph.num_edges, dtype=torch.bool)
     kept[moved] = False
-    new = _ascending(torch.cat([edges[kept], _moved(edges, moved, source, n, seed)]))
-    indptr, indices = from_keys(new, n, graph.indices.dtype)
-    return replace(graph, indptr=indptr, indices=indices, digests=_without(graph.digests, "indptr", "indices"))
+    new, own = _moved(edges, moved, source, n, seed)
+    keys, own = torch.cat([edges[kept], new]), torch.cat([kept.nonzero()[:, 0], own])
+    order = torch.from_numpy(np.argsort(keys.numpy()))
+    indptr, indices = from_keys(keys[order], n, graph.indices.dtype)
+    weight, attr = (None if values is None else values[own[order]] for values in (graph.edge_weight, graph.edge_attr))
+    digests = _without(graph.digests, "indptr", "indices", "edge_weight", "edge_attr")
+    return replace(graph, indptr=indptr, indices=indices, edge_weight=weight, edge_attr=attr, digests=digests)
 
 
 def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, Unknown]:
@@ -114,6 +119,7 @@ def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, U
         valid=valid,
         test=test,
         num_classes=graph.num_classes - count,
+        class_names=tuple(name for name, out in zip(graph.class_names, left_out.tolist(), strict=False) if not out),
         digests=_without(graph.digests, "y", "train", "valid", "test"),
     )
     return known, Unknown(left_out.nonzero()[:, 0], graph.test[y[graph.test] < 0])
@@ -141,18 +147,24 @@ def _is_row_normalized(x: Tensor) -> bool:
     return bool(some.min() >= 0.0) and bool(some.sum(1).max() <= 1.0 + _ROUNDING)
 
 
-def _moved(edges: Tensor, moved: Tensor, source: Tensor, n: int, seed: int) -> Tensor:
-    """The edges numbered `moved` with new ends, `end * n + source`, ascending; none of them is among `edges`."""
+def _moved(edges: Tensor, moved: Tensor, source: Tensor, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The edges numbered `moved` with new ends, `end * n + source`, none of them among `edges`; and their old numbers.
+
+    Both have the order in which the ends were drawn.
+    """
     found, attempt = edges[:0], 0
+    new_edges, numbers = [found], [moved[:0]]
     while moved.numel():
         end = hashing.below(hashing.stream(hashing.key(_ENDS, seed, attempt), moved), torch.tensor(n))
         new, order = (end * n + source).sort(stable=True)
         moved, source, end = moved[order], source[order], end[order]
         again = (end == source) | _contains(edges, new) | _contains(found, new)
         again[1:] |= new[1:] == new[:-1]
+        new_edges.append(new[~again])
+        numbers.append(moved[~again])
         found = _ascending(torch.cat([found, new[~again]]))
         moved, source, attempt = moved[again], source[again], attempt + 1
-    return found
+    return torch.cat(new_edges), torch.cat(numbers)
 
 
 def _ascending(values: Tensor) -> Tensor:

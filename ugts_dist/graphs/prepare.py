@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic, synthetic_config
+from ugts_dist.graphs.column_notes import column_notes
+from ugts_dist.graphs.edge_options import EdgeOptions
 from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
@@ -27,9 +29,11 @@ _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 
-_PARTS = ("edges", "features", "labels", *SPLITS)
+_NEEDED = ("edges", "features")
+_PARTS = (*_NEEDED, "labels", *SPLITS)
 _TABLES = ("ids", "id_column", "header")
-_OWN = (*_PARTS, *_TABLES, "data", "undirected", "num_classes", "split_random")
+_EDGES = ("edge_weight", "edge_features")
+_OWN = (*_PARTS, *_TABLES, *_EDGES, "data", "undirected", "num_classes", "split_random")
 _DATASETS = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
 # arxiv-structure had to be prepared from one's own files before it was a dataset, which is still allowed.
 _TAKEN = tuple(name for name in _DATASETS if name != ogb_nodes.STRUCTURE)
@@ -51,11 +55,16 @@ def prepare(options: PrepareOptions) -> str:
 def summary(folder: Path) -> str:
     """Contents of a store, in one line."""
     graph = open_store(folder)
+    labels = f"{graph.num_classes} classes" if graph.num_classes else "no labels"
+    use = "" if graph.has_split else ", no split: for prediction only"
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
     dtype = str(graph.x.dtype).removeprefix("torch.")
+    edges = f"{graph.num_edges:,} edges"
+    edges += " with weights" if graph.edge_weight is not None else ""
+    edges += "" if graph.edge_attr is None else f" with {graph.edge_attr.size(1)} features"
     return (
-        f"{folder}: {graph.name}, {graph.num_nodes:,} nodes, {graph.num_edges:,} edges, {graph.num_features} features "
-        f"({dtype}), {graph.num_classes} classes, {size:,} bytes"
+        f"{folder}: {graph.name}, {graph.num_nodes:,} nodes, {edges}, {graph.num_features} features "
+        f"({dtype}), {labels}{use}, {size:,} bytes"
     )
 
 
@@ -92,6 +101,7 @@ def _own(options: PrepareOptions) -> RawGraph:
         raise InputError(
             f"--num-classes: {options.num_classes}; allowed: 1 or more, or 0 for the highest label and one"
         )
+    edges = EdgeOptions(options.edge_weight, options.edge_features)
     if options.data:
         _refuse(options, (*_PARTS, *_TABLES, "root"), "--data, which has all parts")
         return pyg_data.from_data(
@@ -102,15 +112,25 @@ def _own(options: PrepareOptions) -> RawGraph:
             num_classes,
             _tell(options),
             {} if options.split_random else pyg_data.MASKS,
+            edges.fields(),
         )
     _refuse(options, ("root", "split"), "a graph in files")
-    absent = [part for part in _PARTS if not getattr(options, part) and not (options.split_random and part in SPLITS)]
-    if absent:
+    if absent := _absent(options):
         allowed = f"{_options(_PARTS)}, all of them (or --split-random for the last three), or --data"
-        raise InputError(f"{_options(absent)}: not given; allowed: {allowed}")
+        raise InputError(f"{_options(absent)}: not given; allowed: {allowed}; the first two are enough to predict")
+    if options.num_classes and not options.labels:
+        raise InputError("--num-classes: not for a graph without --labels")
     paths = {part: Path(getattr(options, part)) for part in (*_PARTS, "ids") if getattr(options, part)}
-    tables = TableOptions(options.header, options.id_column)
+    tables = TableOptions(options.header, options.id_column, edges)
     return own.from_files(options.name, paths, tables, options.undirected, num_classes, _tell(options))
+
+
+def _absent(options: PrepareOptions) -> list[str]:
+    """The parts that are missing: a split needs labels, and all of its three tables."""
+    needed = list(_NEEDED)
+    if options.split_random or _given(options, SPLITS):
+        needed = [part for part in _PARTS if not (options.split_random and part in SPLITS)]
+    return [part for part in needed if not getattr(options, part)]
 
 
 def _tell(options: PrepareOptions) -> Callable[[str], None]:
@@ -122,7 +142,10 @@ def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Pa
     folder = _new_folder(options)
     row_normalize = options.row_normalize == "yes"
     origin = _origin(options, raw.source, row_normalize)
-    write_raw(raw, folder, options.dtype, row_normalize, origin, progress, _tell(options))
+    tell = _tell(options)
+    write_raw(raw, folder, options.dtype, row_normalize, origin, progress, tell)
+    for note in column_notes(open_store(folder).x):
+        tell(note)
     return folder
 
 

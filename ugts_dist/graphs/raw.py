@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.classes import summary, without_gaps
-from ugts_dist.graphs.external_sort import EdgeSorter
+from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.node_ids import NodeIds
 from ugts_dist.graphs.random_split import RandomSplit
+from ugts_dist.graphs.raw_edges import RawEdges, write_edges
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
 from ugts_dist.graphs.stored_ids import write_ids
-from ugts_dist.graphs.tables import Block, Report, Table, limited
-from ugts_dist.index_type import numpy_index_type
+from ugts_dist.graphs.tables import Progress, Report, Table, check_ids, stage
 
 Dtype = Literal["float32", "bfloat16"]
-Progress = Callable[[str, float], None]
 Integers = NDArray[np.int64]
 
-LEAST_MEMORY, MOST_MEMORY = 1 << 24, 1 << 28  # for sorting edges
 _INT64, _FLOAT32, _BFLOAT16 = np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.uint16)
-_EDGE_BYTES = 8  # a guess of an edge's size in a text file, if their number is unknown
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class RawGraph:
     source: str  # where it comes from, recorded in the store
     edges: Table  # two columns, source and destination
     features: Table  # one row per node
-    labels: Table  # one column, one row per node; negative: no label
-    splits: Mapping[str, Table]  # train, valid, test: node ids, or true and false for each node; empty if drawn
+    labels: Table  # one column, one row per node; negative: no label, as for all nodes of a graph without labels
+    splits: Mapping[str, Table]  # train, valid, test: node ids, or true and false by node; empty: drawn, or no split
     undirected: bool  # add the reverse of each edge
     num_classes: int | None = None  # None: one more than the highest label
     num_nodes: int | None = None  # expected number of rows of the labels, if known
@@ -47,7 +45,8 @@ class RawGraph:
     features_of: Integers | None = None  # [num_nodes] the node of each row of the features; None: they are in order
     ids: NodeIds | None = None  # the nodes' ids in the user's files; None: 0, 1, 2, ...
     class_names: tuple[str, ...] = ()  # if the labels are words
-    random_split: RandomSplit | None = None  # draws the splits
+    random_split: RandomSplit | None = None  # draws the splits; None without splits: for prediction only
+    edge_data: EdgeTables = field(default_factory=EdgeTables)  # weights and features of the edges
 
 
 def write_raw(
@@ -62,9 +61,9 @@ def write_raw(
     """Write the graph as a store. Memory: some 30 bytes per node, a byte per edge, and 50 MiB.
 
     Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and its finished
-    fraction. Temporary files beside the arrays take 8 bytes per edge (16 if undirected). ``tell`` is called with a line
-    if labels have gaps, so that classes are renumbered, and if the split is drawn. Raises InputError that names file
-    and row, and as StoreWriter does.
+    fraction. Temporary files beside the arrays take 8 bytes per edge, and 4 for its weight and for each of its features
+    (twice that if undirected). ``tell`` is called with a line if labels have gaps, so that classes are renumbered, if
+    the split is drawn, and if weights are summed. Raises InputError that names file and row, and as StoreWriter does.
     """
     labels, class_names = _classes(raw, _labels(raw), tell)
     num_nodes = len(labels)
@@ -79,7 +78,8 @@ def write_raw(
             write_ids(raw.ids, store)
         features = _features(raw, num_nodes, row_normalize, progress)
         _write_features(raw, num_nodes, features, dtype, store)
-        _write_edges(raw, num_nodes, store, progress)
+        edges = RawEdges(raw.edges, raw.edge_data, raw.undirected, raw.num_edges)
+        write_edges(edges, num_nodes, store, progress, tell)
         progress("checks", 0.0)
         store.finish()
         progress("checks", 1.0)
@@ -115,7 +115,9 @@ def _classes(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> tu
 
 
 def _splits(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> dict[str, Integers]:
-    """The ascending nodes of each split: those of its table, or drawn ones."""
+    """The ascending nodes of each split: those of its table, or drawn ones; empty if the graph has no split."""
+    if raw.random_split is None and not raw.splits:
+        return {array: np.empty(0, dtype=np.int64) for array in SPLITS}
     if raw.random_split is None:
         return {array: _node_ids(table, len(labels)) for array, table in raw.splits.items()}
     labelled = np.flatnonzero(labels >= 0)
@@ -135,7 +137,7 @@ def _node_ids(table: Table, num_nodes: int) -> Integers:
             raise _unequal(table, len(values), num_nodes)
         nodes: Integers = np.flatnonzero(values)
     else:
-        _check_ids(table, values, 0, num_nodes)
+        check_ids(table, values, 0, num_nodes)
         nodes = np.sort(values.astype(np.int64))
         repeated = nodes[1:][nodes[1:] == nodes[:-1]]
         if len(repeated):
@@ -155,7 +157,7 @@ def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers], clas
             other = raw.splits[arrays[owner[taken[0]]]].name
             raise InputError(f"{raw.splits[array].name}: has node {taken[0]}, which is also in {other}")
         owner[nodes] = number
-    num_classes = raw.num_classes or len(class_names) or int(labels.max()) + 1
+    num_classes = raw.num_classes or len(class_names) or max(0, int(labels.max()) + 1)
     wrong = np.flatnonzero((labels >= num_classes) | ((labels < 0) & (owner >= 0)))
     if len(wrong):
         allowed = f"0 to {num_classes - 1}, negative only outside the splits"
@@ -183,9 +185,9 @@ def _features(raw: RawGraph, num_nodes: int, row_normalize: bool, progress: Prog
     """The features in blocks of rows; ``row_normalize`` as in ``catalogue.load``."""
     lowest = 0.0
     if row_normalize:
-        report = _stage(progress, "lowest feature")
+        report = stage(progress, "lowest feature")
         lowest = min((float(block.min()) for block in _float_blocks(raw, num_nodes, report)), default=0.0)
-    for block in _float_blocks(raw, num_nodes, _stage(progress, "features")):
+    for block in _float_blocks(raw, num_nodes, stage(progress, "features")):
         if row_normalize:
             x = torch.from_numpy(block - np.float32(lowest))
             yield x.div_(x.sum(dim=-1, keepdim=True).clamp_(min=1.0)).numpy()
@@ -215,50 +217,6 @@ def _float_blocks(raw: RawGraph, num_nodes: int, report: Report) -> Iterator[NDA
 def _bfloat16(block: NDArray[np.float32]) -> NDArray[np.uint16]:
     bits: NDArray[np.uint16] = torch.from_numpy(block).bfloat16().view(torch.uint16).numpy()
     return bits
-
-
-def _write_edges(raw: RawGraph, num_nodes: int, store: StoreWriter, progress: Progress) -> None:
-    num_rows = raw.num_edges if raw.edges.num_rows is None else raw.edges.num_rows
-    if num_rows is None:
-        num_rows = Path(raw.edges.name).stat().st_size // _EDGE_BYTES
-    num_edges = num_rows * (2 if raw.undirected else 1)
-    memory = min(max(num_edges, LEAST_MEMORY), MOST_MEMORY)
-    sorter = EdgeSorter(store.temporary, num_nodes, num_edges, memory)
-    done = 0
-    for block in limited(raw.edges.name, raw.edges.read(_stage(progress, "edges")), raw.num_edges):
-        _check_ids(raw.edges, block, done, num_nodes)
-        source, destination = block.astype(np.int64).T
-        sorter.add(source, destination)
-        if raw.undirected:
-            sorter.add(destination, source)
-        done += len(block)
-    if raw.num_edges not in (None, done):
-        raise InputError(f"{raw.edges.name}: has {done} rows; allowed: {raw.num_edges}, the number of edges")
-    indptr = np.zeros(num_nodes + 1, dtype=np.int64)
-    store.write("indices", numpy_index_type(num_nodes), _neighbours(sorter, indptr, _stage(progress, "neighbours")))
-    store.write("indptr", _INT64, [indptr.cumsum(out=indptr)])
-
-
-def _neighbours(sorter: EdgeSorter, indptr: Integers, report: Report) -> Iterator[Integers]:
-    """The sources of all edges; the degree of node v is written to ``indptr[v + 1]``."""
-    for first, degree, sources in sorter.neighbours():
-        last = first + len(degree)
-        indptr[first + 1 : last + 1] = degree
-        yield sources
-        report(last / (len(indptr) - 1))
-
-
-def _check_ids(table: Table, ids: Block, first: int, num_nodes: int) -> None:
-    """Refuse ids that are not nodes; ``first`` is the number of rows before these."""
-    if ids.size and (ids.min() < 0 or ids.max() >= num_nodes):
-        position = np.argwhere((ids < 0) | (ids >= num_nodes))[0]
-        node: Any = ids[tuple(position)]
-        raise InputError(f"{table.at(first + int(position[0]))}: node {node}; allowed: 0 to {num_nodes - 1}")
-
-
-def _stage(progress: Progress, stage: str) -> Report:
-    progress(stage, 0.0)
-    return lambda done: progress(stage, done)
 
 
 def _unequal(table: Table, found: int | str | None, num_nodes: int) -> InputError:

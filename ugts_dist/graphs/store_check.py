@@ -16,7 +16,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.array_error import ArrayError
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.graph import Graph, validate
-from ugts_dist.graphs.store_files import LAYOUT, META
+from ugts_dist.graphs.store_files import LAYOUT, META, OPTIONAL
 
 CHECKED = ".checked.json"
 _VERSION = 1  # of the check: stores are checked again after a change
@@ -31,7 +31,8 @@ Stamp = dict[str, list[int]]
 def stamp(folder: Path) -> Stamp:
     """The properties that show whether a file of the store was changed. Raises InputError if one is missing."""
     stamps = {}
-    for name in (META, *(f"{array}.npy" for array in LAYOUT)):
+    optional = [f"{array}.npy" for array in OPTIONAL if (folder / f"{array}.npy").exists()]
+    for name in (META, *(f"{array}.npy" for array in LAYOUT), *optional):
         with reading(folder / name):
             found = (folder / name).stat()
         stamps[name] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

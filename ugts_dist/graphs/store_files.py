@@ -19,8 +19,10 @@ from ugts_dist.graphs.files import reading
 
 FORMAT = "ugts_dist graph store"
 VERSION = 1
+EDGE_DATA_VERSION = 2  # of stores with an optional array, which older versions of the program must not ignore
 META = "meta.json"
 LOCK = ".lock"
+PREDICTION_ONLY = "prediction_only"  # a key of meta.json
 
 # Number of axes and dtypes of every array. bfloat16, which numpy lacks, is stored as uint16.
 LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -32,6 +34,11 @@ LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
     "valid": (1, ("int64",)),
     "test": (1, ("int64",)),
 }
+OPTIONAL: dict[str, tuple[int, tuple[str, ...]]] = {
+    "edge_weight": (1, ("float32",)),
+    "edge_attr": (2, ("float32",)),
+}
+ARRAYS = LAYOUT | OPTIONAL
 
 
 # Extra arrays belong to nodes or classes and not to the graph, such as the node ids of the user's files.
@@ -47,11 +54,12 @@ ArrayMeta = tuple[str, tuple[int, ...], str]
 class Meta:
     """The contents of meta.json.
 
-    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file; older stores have none of them.
+    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file; older stores have none of them. The
+    file of a store without a split has ``"prediction_only": true``.
     """
 
     name: str
-    num_classes: int
+    num_classes: int  # 0: no node has a label
     arrays: dict[str, ArrayMeta]
     origin: dict[str, str | int | float | bool]
     class_names: tuple[str, ...] = ()  # one per class, or none
@@ -68,19 +76,20 @@ def read_meta(folder: Path) -> Meta:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path}: is not the description of a graph store (format is not {FORMAT!r})")
-        if content.get("version") != VERSION:
+        if content.get("version") not in (VERSION, EDGE_DATA_VERSION):
             raise InputError(
-                f"{path}: version is {str(content.get('version'))[:20]}, allowed is {VERSION}; prepare the graph again"
+                f"{path}: version is {str(content.get('version'))[:20]}, allowed are {VERSION} and "
+                f"{EDGE_DATA_VERSION}; prepare the graph again"
             )
         if "sha256" in content and content["sha256"] != meta_sha256(content):
             raise InputError(f"{path}: changed since written (SHA-256 differs); prepare the graph again")
         name, num_classes, arrays, origin = (content[key] for key in ("name", "num_classes", "arrays", "origin"))
-        if type(name) is not str or type(num_classes) is not int or not 0 < num_classes < 2**63:
+        if type(name) is not str or type(num_classes) is not int or not 0 <= num_classes < 2**63:
             raise ValueError(f"name {name!r:.40} or num_classes {num_classes!r:.40} is wrong")
         if type(origin) is not dict or not all(type(value) in (str, int, float, bool) for value in origin.values()):
             raise ValueError("origin is not a flat object")
-        if set(arrays) != set(LAYOUT):
-            raise ValueError(f"arrays are not {', '.join(LAYOUT)}")
+        if not LAYOUT.keys() <= arrays.keys() <= ARRAYS.keys():
+            raise ValueError(f"arrays are not {', '.join(LAYOUT)}, and {' or '.join(OPTIONAL)} or both")
         described = {array: _array_meta(array, values) for array, values in arrays.items()}
         num_nodes, num_features = described["x"][1]
         if num_nodes < 1 or num_features < 1:
@@ -91,6 +100,10 @@ def read_meta(folder: Path) -> Meta:
                 raise ValueError(f"{key} is {content[key]!r:.40}, the arrays have {count}")
         if described["indptr"][1] != (num_nodes + 1,) or described["y"][1] != (num_nodes,):
             raise ValueError("x, indptr and y do not have the same number of nodes")
+        if content.get(PREDICTION_ONLY, False) is not (described["train"][1] == (0,)):
+            raise ValueError(f"{PREDICTION_ONLY} does not fit the number of training nodes")
+        if any(described[array][1][0] != counts["num_edges"] for array in OPTIONAL.keys() & described.keys()):
+            raise ValueError(f"{' or '.join(OPTIONAL)} does not have a row for each edge")
         class_names = content.get("class_names", [])
         if type(class_names) is not list or not all(type(label) is str for label in class_names):
             raise ValueError("class_names is not a list of names")
@@ -108,7 +121,7 @@ def meta_sha256(content: Mapping[str, Any]) -> str:
 
 def is_extra(array: str, dtype: str) -> bool:
     """Whether a store may have such an extra array."""
-    return array not in LAYOUT and _EXTRA_NAME.fullmatch(array) is not None and dtype in EXTRA_DTYPES
+    return array not in ARRAYS and _EXTRA_NAME.fullmatch(array) is not None and dtype in EXTRA_DTYPES
 
 
 def _extra_meta(array: str, values: Any) -> ArrayMeta:
@@ -118,7 +131,7 @@ def _extra_meta(array: str, values: Any) -> ArrayMeta:
 
 
 def _array_meta(array: str, values: Any) -> ArrayMeta:
-    axes, dtypes = LAYOUT[array]
+    axes, dtypes = ARRAYS[array]
     return _described(array, values, (axes,), dtypes)
 
 

@@ -21,12 +21,17 @@ from torch import Tensor
 from ugts_dist.atomic import flush
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph, validate
+from ugts_dist.graphs.npy_file import NpyFile
 from ugts_dist.graphs.store import map_graph
 from ugts_dist.graphs.store_files import (
+    ARRAYS,
+    EDGE_DATA_VERSION,
     FORMAT,
     LAYOUT,
     LOCK,
     META,
+    OPTIONAL,
+    PREDICTION_ONLY,
     VERSION,
     is_extra,
     meta_sha256,
@@ -92,7 +97,8 @@ class StoreWriter:
     def create(self, array: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
         """A new array of zeros, to be filled in. Its disk space is reserved at once (else InputError).
 
-        ``array`` is one of indptr, indices, x, y, train, valid and test. ``dtype`` uint16 of x means bfloat16.
+        ``array`` is one of indptr, indices, x, y, train, valid and test; optional are edge_weight and edge_attr.
+        ``dtype`` uint16 of x means bfloat16.
         """
         path = self._new(array, dtype)
         try:
@@ -105,12 +111,16 @@ class StoreWriter:
             raise _unwritable(self.folder, error) from error
         return self._maps[array]
 
+    def open(self, array: str, dtype: np.dtype[Any], row: tuple[int, ...] = ()) -> NpyFile:
+        """A new array, to which blocks of rows of shape `row` are appended without mapping it."""
+        return NpyFile(self._new(array, dtype), dtype, row)
+
     def write(self, array: str, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]], row: tuple[int, ...] = ()) -> int:
         """Write an array in blocks, without mapping it. Returns its length.
 
         ``blocks`` are [any length, *row]; other dtypes are converted.
         """
-        return _write_blocks(self._new(array, dtype), dtype, blocks, row)
+        return _write_blocks(self.open(array, dtype, row), blocks)
 
     def write_extra(
         self, array: str, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]], row: tuple[int, ...] = ()
@@ -123,7 +133,7 @@ class StoreWriter:
         if not is_extra(array, dtype.name) or array in self._extra_dtypes:
             raise InputError(f"{self.folder}: {array!r} of {dtype.name} cannot be an extra array of a graph store")
         self._extra_dtypes[array] = dtype.name
-        return _write_blocks(self.temporary / f"{array}.npy", dtype, blocks, row)
+        return _write_blocks(NpyFile(self.temporary / f"{array}.npy", dtype, row), blocks)
 
     def finish(self) -> None:
         """Check the graph as ``graph.validate`` does, compute the checksums, flush to disk, rename.
@@ -157,8 +167,8 @@ class StoreWriter:
 
     def _new(self, array: str, dtype: np.dtype[Any]) -> Path:
         name = "bfloat16" if array == "x" and dtype == np.uint16 else dtype.name
-        if array not in LAYOUT or name not in LAYOUT[array][1]:
-            allowed = ", ".join(f"{known} of {' or '.join(dtypes)}" for known, (_, dtypes) in LAYOUT.items())
+        if array not in ARRAYS or name not in ARRAYS[array][1]:
+            allowed = ", ".join(f"{known} of {' or '.join(dtypes)}" for known, (_, dtypes) in ARRAYS.items())
             raise InputError(f"{self.folder}: {array} of {name} is no part of a graph store; allowed: {allowed}")
         self._dtypes[array] = name
         return self.temporary / f"{array}.npy"
@@ -167,7 +177,7 @@ class StoreWriter:
         arrays, extra = self._described(self._dtypes), self._described(self._extra_dtypes)
         meta = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": EDGE_DATA_VERSION if OPTIONAL.keys() & arrays.keys() else VERSION,
             "name": self.name,
             "num_nodes": arrays["x"]["shape"][0],
             "num_edges": arrays["indices"]["shape"][0],
@@ -176,6 +186,8 @@ class StoreWriter:
             "arrays": arrays,
             "origin": self.origin,
         }
+        if arrays["train"]["shape"] == [0]:
+            meta[PREDICTION_ONLY] = True
         if self.class_names:
             meta["class_names"] = list(self.class_names)
         if extra:
@@ -206,25 +218,21 @@ class StoreWriter:
         return file
 
 
-def _write_blocks(path: Path, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]], row: tuple[int, ...]) -> int:
-    """Write an .npy file in blocks. Returns the number of its rows."""
-    length = 0
-    with path.open("xb") as file:
-        write_header(file, dtype, (0, *row))
+def _write_blocks(file: NpyFile, blocks: Iterable[NDArray[Any]]) -> int:
+    """Write all blocks. Returns the number of rows."""
+    with file:
         for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype).reshape(len(block), *row).data)
-            length += len(block)
-        file.seek(0)
-        # As long as the first header: numpy leaves room for the largest length.
-        write_header(file, dtype, (length, *row))
-    return length
+            file.append(block)
+    return file.num_rows
 
 
 def write_store(graph: Graph, folder: Path, origin: Origin | None = None) -> None:
     """Write a graph as a store. Raises InputError as StoreWriter does."""
-    with StoreWriter(folder, graph.name, graph.num_classes, origin) as writer:
-        for array in LAYOUT:
-            tensor: Tensor = getattr(graph, array)
+    with StoreWriter(folder, graph.name, graph.num_classes, origin, graph.class_names) as writer:
+        for array in ARRAYS:
+            tensor: Tensor | None = getattr(graph, array)
+            if tensor is None:
+                continue
             if tensor.dtype == torch.bfloat16:
                 tensor = tensor.view(torch.uint16)
             rows = max(1, _BLOCK // max(1, math.prod(tensor.shape[1:])))

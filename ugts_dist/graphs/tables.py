@@ -18,6 +18,8 @@ Block = NDArray[Any]
 Column: TypeAlias = Any  # a numpy array, or for text a pyarrow array, whose types are unknown here
 AnyRows = TypeVar("AnyRows", bound=Sized)
 Report = Callable[[float], None]
+Progress = Callable[[str, float], None]
+"""Called with the name of a stage and its finished fraction."""
 
 BLOCK_BYTES = 1 << 20
 _SPARE_ROWS = 1 << 20
@@ -170,6 +172,20 @@ def limited(name: str, blocks: Iterable[AnyRows], expected: int | None) -> Itera
         if expected is not None and done > 2 * expected + _SPARE_ROWS:
             raise InputError(f"{name}: has more than {done - 1} rows; allowed: {expected}")
         yield block
+
+
+def check_ids(table: Table, ids: Block, first: int, num_nodes: int) -> None:
+    """Raise InputError for ids that are not nodes; ``first`` is the number of rows before these."""
+    if ids.size and (ids.min() < 0 or ids.max() >= num_nodes):
+        position = np.argwhere((ids < 0) | (ids >= num_nodes))[0]
+        node: Any = ids[tuple(position)]
+        raise InputError(f"{table.at(first + int(position[0]))}: node {node}; allowed: 0 to {num_nodes - 1}")
+
+
+def stage(progress: Progress, name: str) -> Report:
+    """Begin a stage: a function of its finished fraction."""
+    progress(name, 0.0)
+    return lambda done: progress(name, done)
 
 
 def silent(done: float) -> None:

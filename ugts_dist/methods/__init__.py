@@ -14,4 +14,4 @@ _CLASSES = {
     "no-gradual": "NoGradual",
     "dense": "Dense",
 }
-METHODS: dict[str, Method] = {name: found() for name, found in load_classes(__name__, Method, _CLASSES).items()}
+METHODS: dict[str, Method] = {name: kind() for name, kind in load_classes(__name__, Method, _CLASSES).items()}

@@ -18,8 +18,8 @@ _LONGEST_NAME = 80
 
 def analyses(folder: Folder) -> list[Section]:
     """A section for each analysis in the folder `analysis`, in the order of their names."""
-    there = folder.path / "analysis"
-    files = [*there.glob("*.json"), *there.glob("*.png")] if there.is_dir() else []
+    place = folder.path / "analysis"
+    files = [*place.glob("*.json"), *place.glob("*.png")] if place.is_dir() else []
     return [_analysis(folder, name) for name in sorted({file.stem for file in files})]
 
 
@@ -49,11 +49,11 @@ def _parts(values: Mapping[str, Any]) -> Iterator[Block]:
 
 def _values(values: Mapping[str, Any]) -> Iterator[Block]:
     """Scalars and short lists as pairs; lists of objects as tables."""
-    found = flat(values)
-    pairs = [[name, _cell_text(value)] for name, value in found.items() if _is_short(value)]
+    by_name = flat(values)
+    pairs = [[name, _cell_text(value)] for name, value in by_name.items() if _is_short(value)]
     if pairs:
         yield _folded("Values", Table((), pairs[:_MOST_ROWS], _left_out(len(pairs))))
-    for name, value in found.items():
+    for name, value in by_name.items():
         if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
             rows = [flat(entry) for entry in value]
             headings = list(dict.fromkeys(key for row in rows for key in row if _is_short(row[key])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ugts_dist.checkpointing.provenance import shown_provenance
 from ugts_dist.config import Config, flat
 from ugts_dist.methods import METHODS
 from ugts_dist.report import figures
@@ -251,6 +252,9 @@ def _plain(value: object) -> str:
 def _provenance(network: Network | None) -> Iterator[Section]:
     if network is None:
         return
-    rows = [[name, str(value)[:_LONGEST]] for name, value in (network.origin | flat(network.provenance)).items()]
+    rows = [
+        [name, str(value)[:_LONGEST]]
+        for name, value in (network.origin | flat(shown_provenance(network.provenance))).items()
+    ]
     if rows:
         yield Section("Where it comes from", "As the saved network's header tells.", [Table((), rows)])

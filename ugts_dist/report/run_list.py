@@ -1,4 +1,7 @@
-"""`ugts runs`: the runs in folders, one line each. This module imports nothing heavy: the list appears at once."""
+"""`ugts runs`: the runs and searches in folders, one line each.
+
+This module imports nothing heavy: the list appears at once.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.metrics import by_title
 from ugts_dist.report.files import Folder, number
 from ugts_dist.report.options import Column, RunsOptions
+from ugts_dist.report.search_list import SPACE, SearchRow, State, aligned, search_lines, search_row
 from ugts_dist.terminal import escaped
 from ugts_dist.text_files import parse_json, read_toml
 
@@ -23,8 +28,9 @@ _log = logging.getLogger(__name__)
 COLUMNS: tuple[str, ...] = get_args(Column)
 _TEXTS = ("folder", "data", "arch", "method")
 _HIGHEST_FIRST = ("sparsity", "valid", "test")
+_USUAL = ("runs", "searches")
 
-State = Literal["finished", "unfinished", "damaged"]
+Row = TypeVar("Row", "RunRow", SearchRow)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class RunRow:
     epochs: float
     epochs_configured: int
     seconds: float | None
+    kind: Literal["run"] = "run"
 
 
 def run_list(options: RunsOptions) -> str:
@@ -56,31 +63,35 @@ def run_list(options: RunsOptions) -> str:
 
     Raises InputError for a folder that does not exist.
     """
-    rows = _sorted(_rows(options.folders), options.sort)
+    folders = options.folders or tuple(name for name in _USUAL if Path(name).is_dir())
+    searches, paths = _folders(folders)
+    runs = _sorted((row for path in paths for row in _row(path)), options.sort)
+    found = _sorted((search_row(path) for path in searches), options.sort)
     if options.json:
-        return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
-    return "\n".join(_table(rows)) if rows else f"no runs in {', '.join(options.folders)}"
+        entries: list[RunRow | SearchRow] = [*runs, *found]
+        return json.dumps([dataclasses.asdict(row) for row in entries], indent=1)
+    tables = [lines for lines in (_table(runs), search_lines(found)) if lines]
+    return "\n\n".join(map("\n".join, tables)) or f"no runs in {', '.join(folders or _USUAL)}"
 
 
-def _rows(folders: Iterable[str]) -> Iterator[RunRow]:
-    """Each run once, also if folders contain each other."""
-    known = set()
-    for name in folders:
-        if not Path(name).is_dir():
-            raise InputError(f"{name}: not a folder; allowed are folders of runs, or with runs in them")
-        for path in _runs(name):
-            if path.resolve() not in known:
-                known.add(path.resolve())
-                yield from _row(path)
-
-
-def _runs(top: str) -> Iterator[Path]:
-    """The folders of runs at any depth. Hidden folders are left out: a process may be making a run in them."""
-    for folder, inner, files in os.walk(top):
-        if "config.toml" in files:
-            yield Path(folder)
-            inner.clear()
-        inner[:] = [name for name in inner if not name.startswith(".")]
+def _folders(tops: Iterable[str]) -> tuple[list[Path], list[Path]]:
+    """The folders of searches and of runs, each once, also if the given folders contain each other."""
+    searches: dict[Path, Path] = {}
+    runs: dict[Path, Path] = {}
+    for top in tops:
+        if not Path(top).is_dir():
+            raise InputError(f"{top}: not a folder; allowed are folders of runs, or with runs in them")
+        for folder, inner, files in os.walk(top):
+            path = Path(folder)
+            if SPACE in files:
+                searches.setdefault(path.resolve(), path)
+                inner[:] = inner if path == Path(top) else []
+            elif "config.toml" in files:
+                runs.setdefault(path.resolve(), path)
+                inner.clear()
+            # A process may be making a run in a hidden folder.
+            inner[:] = [name for name in inner if not name.startswith(".")]
+    return list(searches.values()), list(runs.values())
 
 
 def _row(path: Path) -> Iterator[RunRow]:
@@ -128,25 +139,23 @@ def _last_epoch(folder: Folder) -> Mapping[str, Any]:
         return {}
 
 
-def _sorted(rows: Iterable[RunRow], column: str) -> list[RunRow]:
+def _sorted(rows: Iterable[Row], column: str) -> list[Row]:
     by_folder = sorted(rows, key=lambda row: row.folder)
-    known = [row for row in by_folder if getattr(row, column) is not None]
-    unknown = [row for row in by_folder if getattr(row, column) is None]
+    known = [row for row in by_folder if getattr(row, column, None) is not None]
+    unknown = [row for row in by_folder if getattr(row, column, None) is None]
     if column in _HIGHEST_FIRST:
-        return sorted(known, key=lambda row: -float(getattr(row, column))) + unknown
+        return sorted(known, key=lambda row: _sign(row, column) * float(getattr(row, column))) + unknown
     return sorted(known, key=lambda row: getattr(row, column)) + unknown
 
 
-def _table(rows: Sequence[RunRow]) -> Iterator[str]:
-    """Aligned lines that are never folded, so that each run has one."""
-    cells = [COLUMNS, *(tuple(_shown(row, column) for column in COLUMNS) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        aligned = (
-            text.ljust(width) if column in _TEXTS else text.rjust(width)
-            for column, text, width in zip(COLUMNS, line, widths, strict=True)
-        )
-        yield "  ".join(aligned).rstrip()
+def _sign(row: RunRow | SearchRow, column: str) -> int:
+    """-1 if the highest value comes first: not for an error such as RMSE."""
+    return 1 if column != "sparsity" and row.metric and not by_title(row.metric).higher_is_better else -1
+
+
+def _table(rows: Sequence[RunRow]) -> list[str]:
+    cells = [[_shown(row, column) for column in COLUMNS] for row in rows]
+    return aligned(COLUMNS, cells, _TEXTS) if rows else []
 
 
 def _shown(row: RunRow, column: str) -> str:

@@ -53,7 +53,7 @@ def _intro(search: SearchFiles) -> str:
         f"{name} {answer.metric} {ticket.mean:.4f} against {trained.mean:.4f}"
         for name, ticket, trained in (("validation", best.valid, dense.valid), ("test", best.test, dense.test))
     )
-    size = f"{best.bytes:,.0f} bytes and " if answer.objective == "bytes" and best.bytes is not None else ""
+    size = f"{best.bytes.mean:,.0f} bytes and " if answer.objective == "bytes" and best.bytes is not None else ""
     return (
         f"The {BEST[answer.objective]} ticket that matches the best trained dense network has {size}sparsity "
         f"{best.sparsity:.4f}: {compared}{seeds}. {limit}{more}"
@@ -147,10 +147,10 @@ def _trials(search: SearchFiles) -> Iterator[Block]:
         return
     trials = search.trials[:_MOST_TRIALS]
     fields = list(dict.fromkeys(field for trial in trials for field in trial.fields))
-    figures_there = [name for name in _FIGURES if any(trial.values.get(name) is not None for trial in trials)]
+    known = [name for name in _FIGURES if any(trial.values.get(name) is not None for trial in trials)]
     messages = any(trial.values.get("message") for trial in trials)
-    headings = ["run", *fields, "seed", "state", *figures_there, "folder in runs", *(["message"] if messages else [])]
-    rows = [_row(trial, fields, figures_there, messages) for trial in trials]
+    headings = ["run", *fields, "seed", "state", *known, "folder in runs", *(["message"] if messages else [])]
+    rows = [_row(trial, fields, known, messages) for trial in trials]
     left_out = f"The first {_MOST_TRIALS} of {len(search.trials):,}. " if len(search.trials) > _MOST_TRIALS else ""
     table = Table(headings, rows, f"{left_out}Test metrics are those of winners alone.")
     yield table if len(rows) <= _FEW_TRIALS else Details("All runs", table)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ugts_dist.errors import InputError
 from ugts_dist.report.files import Folder, number
@@ -15,6 +15,7 @@ from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
+Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
 BEST = {"sparsity": "sparsest", "bytes": "smallest"}  # the best matching ticket by each objective
 
 
@@ -26,7 +27,7 @@ class Winner:
     dense: bool
     fields: dict[str, Any]
     sparsity: float
-    bytes: float | None
+    bytes: Spread | None
     valid: Spread
     test: Spread
     matches: bool
@@ -34,11 +35,20 @@ class Winner:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of a search; `best` is an index into the winners."""
+    """The answer of a search.
 
-    objective: str
+    Attributes:
+        objective: the second objective beside accuracy.
+        dense: the best trained dense network, if there is one.
+        winners: the front, sparsest or smallest first.
+        best: the index of the sparsest or smallest matching ticket among the winners.
+        tolerance: how much lower than the dense network's its validation metric may be.
+        metric: the name of the metric.
+    """
+
+    objective: Objective
     dense: Winner | None
-    winners: list[Winner]
+    winners: Sequence[Winner]
     best: int | None
     tolerance: float
     metric: str
@@ -129,21 +139,20 @@ def _answer(folder: Folder) -> Answer | None:
 
 
 def _winner(values: Mapping[str, Any]) -> Winner:
-    valid, test = (
-        Spread(_number(values[name], "mean"), _number(values[name], "deviation"), int(_number(values[name], "count")))
-        for name in ("valid", "test")
-    )
-    fields = dict(values["fields"])
     return Winner(
         str(values["key"]),
         bool(values["dense"]),
-        fields,
+        dict(values["fields"]),
         _number(values, "sparsity"),
-        _number(values["bytes"], "mean") if "bytes" in values else None,
-        valid,
-        test,
+        _spread(values["bytes"]) if "bytes" in values else None,
+        _spread(values["valid"]),
+        _spread(values["test"]),
         bool(values["matches"]),
     )
+
+
+def _spread(values: Mapping[str, Any]) -> Spread:
+    return Spread(_number(values, "mean"), _number(values, "deviation"), int(_number(values, "count")))
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:
@@ -155,15 +164,23 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 def _trials(folder: Folder) -> list[Trial]:
     """The trials, from the table of results; before it exists, from the manifest and the runs' own results."""
-    manifest = folder.json("manifest.json") or {}
-    known = manifest.get("trials")
-    known = (
-        {str(key): trial for key, trial in known.items() if isinstance(trial, dict)} if isinstance(known, dict) else {}
-    )
     rows = _rows(folder)
     if rows:
+        known = _known(folder)
         return [_of_row(row, known.get(str(row.get("key")), {})) for row in rows]
-    return [_of_run(folder, key, trial) for key, trial in known.items() if Path(key).name == key]
+    return trials_of_manifest(folder)
+
+
+def trials_of_manifest(folder: Folder) -> list[Trial]:
+    """The trials as the manifest has them, with the results of their runs. Nothing heavy is imported."""
+    return [_of_run(folder, key, trial) for key, trial in _known(folder).items() if Path(key).name == key]
+
+
+def _known(folder: Folder) -> dict[str, dict[str, Any]]:
+    """The manifest's entries by the keys of their runs."""
+    known = (folder.json("manifest.json") or {}).get("trials")
+    entries = known.items() if isinstance(known, dict) else ()
+    return {str(key): trial for key, trial in entries if isinstance(trial, dict)}
 
 
 def _rows(folder: Folder) -> list[dict[str, Any]]:
@@ -188,7 +205,7 @@ def _of_row(row: Mapping[str, Any], known: Mapping[str, Any]) -> Trial:
 def _of_run(folder: Folder, key: str, known: Mapping[str, Any]) -> Trial:
     """The trial of a run. Its test metric is not read, since only winners show it."""
     result = folder.result(f"runs/{key}") or {}
-    values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes")}
+    values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes", "metric")}
     values |= {name: known.get(name) for name in ("state", "seed", "message")}
     label = str(known.get("label", ""))
     return Trial(key, label, label == "dense" or label.startswith("dense,"), values, {})

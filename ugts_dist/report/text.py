@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from ugts_dist.report.page import Cell, Kind, Table
 
-SIGNS: dict[Kind, str] = {"plain": "", "better": "▲", "worse": "▼", "missing": "∅"}
+SIGNS: dict[Kind, str] = {"plain": "", "better": "▲", "worse": "▼", "missing": "∅", "best": "★"}
+_NUMBER = re.compile(r"[-+\u2212▲▼★ ]*[\d,.]+(e[-+]?\d+)?(/\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
 _LONGEST = 200  # of a value from a file
 
 
 def paragraphs(text: str) -> list[list[tuple[str, bool]]]:
     """The paragraphs of a text; each is a list of parts, with whether they are code."""
-    found = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
-    return [parts(paragraph) for paragraph in found if paragraph]
+    texts = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
+    return [parts(paragraph) for paragraph in texts if paragraph]
 
 
 def parts(text: str) -> list[tuple[str, bool]]:
@@ -30,10 +32,19 @@ def cell_text(cell: str | Cell) -> str:
     return f"{SIGNS[cell.kind]} {cell.text}".strip() if isinstance(cell, Cell) else cell
 
 
+def numeric_columns(table: Table) -> list[bool]:
+    """Whether each column under a heading has only numbers, and cells that are missing."""
+    return [all(_is_number(row[column]) for row in table.rows) for column in range(len(table.headings))]
+
+
+def _is_number(cell: str | Cell) -> bool:
+    return (isinstance(cell, Cell) and cell.kind == "missing") or bool(_NUMBER.fullmatch(cell_text(cell) or "-"))
+
+
 def legend(table: Table) -> str:
     """The meaning of the signs in a table; empty if it has none."""
-    found = {cell.kind for row in table.rows for cell in row if isinstance(cell, Cell)}
-    return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in found)
+    kinds = {cell.kind for row in table.rows for cell in row if isinstance(cell, Cell)}
+    return ", ".join(f"{sign} {kind}" for kind, sign in SIGNS.items() if sign and kind in kinds)
 
 
 def shown(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from numbers import Real
 from reprlib import repr as short
@@ -38,10 +37,10 @@ def fraction(name: str, value: Any, *, below_one: bool) -> float:
     return float(value)
 
 
-def positive(name: str, value: Any, least: float = 2.0**-64, most: float = 2.0**64) -> float:
+def positive(name: str, value: Any) -> float:
     """Check for a number above 0 of moderate size, so that products with other float32 numbers stay finite."""
-    if not _is_number(value) or not least <= value <= most:
-        raise refused(name, value, f"a number from 2^{math.log2(least):g} to 2^{math.log2(most):g}")
+    if not _is_number(value) or not 2.0**-64 <= value <= 2.0**64:
+        raise refused(name, value, "a number from 2^-64 to 2^64")
     return float(value)
 
 
@@ -61,10 +60,10 @@ def flag(name: str, value: Any) -> bool:
 
 def names(name: str, values: Any) -> tuple[str, ...]:
     """Check for a collection of names. A single string is not one: it would be read letter by letter."""
-    found = () if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
-    if isinstance(values, str) or not hasattr(values, "__iter__") or not all(isinstance(one, str) for one in found):
+    checked = None if isinstance(values, str) or not hasattr(values, "__iter__") else tuple(values)
+    if checked is None or not all(isinstance(one, str) for one in checked):
         raise refused(name, values, "a collection of names")
-    return found
+    return checked
 
 
 def known(name: str, values: Collection[str], allowed: Collection[str]) -> None:

@@ -61,14 +61,10 @@ class _Backbone:
             parametrize.register_parametrization(place.module, place.attribute, banked, unsafe=True)
         return cls(site.places[0], banked)
 
-    def share(self, first: _Backbone) -> None:
-        """Use the values of another weight."""
-        self.place.module.parametrizations[self.place.attribute].original = first.weight  # type: ignore[union-attr,index]
-
     @property
     def weight(self) -> Tensor:
         """The random values."""
-        return self.place.module.parametrizations[self.place.attribute].original  # type: ignore[union-attr,index]
+        return self.place.original
 
 
 @dataclass
@@ -134,7 +130,7 @@ class TicketBank:
         self._backbone = {site.name: _Backbone.install(site, weights[site.name]) for site in sites}
         for first, *others in self._recipe.fold:
             for other in others:
-                self._backbone[other].share(self._backbone[first])
+                self._backbone[other].place.share(self._backbone[first].place)
         model.requires_grad_(False)
         model.eval()
 

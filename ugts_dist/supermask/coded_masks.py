@@ -37,10 +37,10 @@ def decoded_masks(data: bytes, weights: Mapping[str, HeaderWeight], form: Form, 
     sizes = [size for weight in weights.values() for size in _sizes(weight, form)]
     counts = [count for weight in weights.values() for count in weight.counts]
     masks = iter(coding.decode(data, sizes, counts))
-    found = {name: levels_of([next(masks) for _ in weight.counts], form) for name, weight in weights.items()}
+    values = {name: levels_of([next(masks) for _ in weight.counts], form) for name, weight in weights.items()}
     if form.is_frozen:
-        found = {name: _with_frozen(found[name], seed, name, weight.size, form) for name, weight in weights.items()}
-    return {name: torch.from_numpy(found[name]).reshape(weight.shape) for name, weight in weights.items()}
+        values = {name: _with_frozen(values[name], seed, name, weight.size, form) for name, weight in weights.items()}
+    return {name: torch.from_numpy(values[name]).reshape(weight.shape) for name, weight in weights.items()}
 
 
 def num_values(weights: Mapping[str, HeaderWeight], form: Form) -> int:

@@ -30,12 +30,11 @@ class Entry:
         place = self.site.places[0]
         if not parametrize.is_parametrized(place.module, place.attribute):
             raise ValueError(f"{self.site.name} is no longer masked: use the mask before remove_parametrizations")
-        return place.module.parametrizations[place.attribute].original  # type: ignore[union-attr,index]
+        return place.original
 
     def share(self, first: Entry) -> None:
         """Use the values of another weight, which have no gain yet."""
-        place = self.site.places[0]
-        place.module.parametrizations[place.attribute].original = first.original  # type: ignore[union-attr,index]
+        self.site.places[0].share(first.site.places[0])
         self.masked.is_folded = first.masked.is_folded = True
 
     def regenerated(self, recipe: Recipe) -> Tensor:

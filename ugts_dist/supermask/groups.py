@@ -64,19 +64,16 @@ def _groups(sparsity: float, layers: list[_Layer], options: Options) -> list[Gro
     if options.scope == "layer":
         return [Group([i], _masked(sparsity, [layer])) for i, layer in enumerate(layers)]
     masked = _masked(sparsity, layers)
-    inputs = [layer for layer in layers if layer.is_input]
-    rest = [layer for layer in layers if not layer.is_input]
+    of_kind = [[i for i, layer in enumerate(layers) if layer.is_input == is_input] for is_input in (False, True)]
+    rest, inputs = ([layers[i] for i in places] for places in of_kind)
     if not inputs:
-        return [Group(list(range(len(layers))), masked)]
+        return [Group(of_kind[0], masked)]
     wanted = min(round(options.input_sparsity * sum(layer.size for layer in inputs)), masked)
     of_rest = sum(min(layer.most, layer.size - layer.least_kept) for layer in rest)
     least = max(masked - of_rest, sum(layer.least for layer in inputs))
     most = min(sum(layer.most for layer in inputs), masked - sum(layer.least for layer in rest))
     of_inputs = min(max(wanted, least), most)
-    places: dict[bool, list[int]] = {True: [], False: []}
-    for i, layer in enumerate(layers):
-        places[layer.is_input].append(i)
-    return [Group(places[False], masked - of_inputs), Group(places[True], of_inputs)]
+    return [Group(of_kind[0], masked - of_inputs), Group(of_kind[1], of_inputs)]
 
 
 def _masked(sparsity: float, layers: list[_Layer]) -> int:

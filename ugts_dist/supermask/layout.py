@@ -61,18 +61,18 @@ class Layout:
         if differences:
             raise ValueError(f"the model does not fit the ticket: {'; '.join(differences)}")
 
-    def _names_and_shapes(self, found: Mapping[str, Tensor], shared: Mapping[str, str]) -> Iterator[str]:
+    def _names_and_shapes(self, tensors: Mapping[str, Tensor], shared: Mapping[str, str]) -> Iterator[str]:
         wanted = self.weights | self.unmasked
         allowed = {*shared, *self.shared}
-        missing = [name for name in wanted if name not in found and name not in allowed]
-        extra = [name for name in found if name not in wanted and name not in allowed]
-        other = [name for name in wanted if name in found and found[name].shape != wanted[name]]
+        missing = [name for name in wanted if name not in tensors and name not in allowed]
+        extra = [name for name in tensors if name not in wanted and name not in allowed]
+        other = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name]]
         if missing:
             yield f"the ticket has no {_listed(missing)}"
         if extra:
             yield f"the model has no {_listed(extra)}"
         if other:
-            shapes = [f"{name} {tuple(found[name].shape)}, in the model {tuple(wanted[name])}" for name in other]
+            shapes = [f"{name} {tuple(tensors[name].shape)}, in the model {tuple(wanted[name])}" for name in other]
             yield f"the ticket has {_listed(shapes)}"
         for names, value in ((missing, False), (extra, True)):
             if names and all(name.rpartition(".")[2] == "bias" for name in names):

@@ -25,6 +25,15 @@ class Place:
     module: nn.Module
     attribute: str
 
+    @property
+    def original(self) -> Tensor:
+        """The parameter below the attribute's parametrizations."""
+        return self.module.parametrizations[self.attribute].original  # type: ignore[union-attr,index]
+
+    def share(self, first: Place) -> None:
+        """Use the parameter of another place."""
+        self.module.parametrizations[self.attribute].original = first.original  # type: ignore[union-attr,index]
+
 
 @dataclass(frozen=True)
 class Site:

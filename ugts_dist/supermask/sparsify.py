@@ -142,14 +142,13 @@ def _check_input_layers(options: Options, names: Collection[str]) -> None:
 
 
 def _check_rank(rank: Rank, score: Tensor) -> None:
-    found = rank(score)
-    if found.shape == score.shape and found.dtype == score.dtype and found.isfinite().all():
+    ranked = rank(score)
+    if ranked.shape == score.shape and ranked.dtype == score.dtype and ranked.isfinite().all():
         return
-    finite = "finite" if found.isfinite().all() else "not finite"
+    finite = "finite" if ranked.isfinite().all() else "not finite"
+    returned = f"{finite} and of shape {tuple(ranked.shape)}, {ranked.dtype}"
     allowed = f"finite ones of shape {tuple(score.shape)}, {score.dtype}"
-    raise ValueError(
-        f"rank returns values that are {finite} and of shape {tuple(found.shape)}, {found.dtype}, allowed are {allowed}"
-    )
+    raise ValueError(f"rank returns values that are {returned}, allowed are {allowed}")
 
 
 @torch.no_grad()

@@ -111,11 +111,11 @@ def _near(
         kept[g] = torch.from_numpy(np.concatenate(near))
         counts[g] = torch.tensor([below, kept[g].numel()])
     lower, inside = _sum_over_ranks(counts, process_group, world_size).unbind(1)
-    found = (lower <= remaining) & (remaining < lower + inside)
+    is_near = (lower <= remaining) & (remaining < lower + inside)
     for g in large:
-        if found[g]:
+        if is_near[g]:
             shares[g] = [kept[g]]
-    return shares, torch.where(found, remaining - lower, remaining)
+    return shares, torch.where(is_near, remaining - lower, remaining)
 
 
 def _bracket(group: Sequence[Tensor], k: int) -> tuple[float, float]:

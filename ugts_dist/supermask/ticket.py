@@ -39,7 +39,14 @@ from ugts_dist.supermask.form import Form
 from ugts_dist.supermask.layout import Layout
 from ugts_dist.supermask.masked import Supermask
 from ugts_dist.supermask.recipe import Recipe
-from ugts_dist.supermask.ticket_file import MASKS, OLD_VERSIONS, VERSION, read_ticket_file, write_ticket_file
+from ugts_dist.supermask.ticket_file import (
+    MASKS,
+    OLD_VERSIONS,
+    VERSION,
+    byte_tensor,
+    read_ticket_file,
+    write_ticket_file,
+)
 from ugts_dist.supermask.ticket_header import HeaderWeight, check_header, form_of, recipe_of
 from ugts_dist.supermask.weights import brief, has_fingerprint
 
@@ -158,8 +165,7 @@ class Ticket:
             header["fold"] = [list(group) for group in self.recipe.fold]
         check_header(header)
         data = coding.encode([mask for masks in coded.values() for mask in masks])
-        tensors = {MASKS: torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _no_bytes()}
-        tensors |= {f"{_UNMASKED}{name}": value for name, value in self.unmasked.items()}
+        tensors = {MASKS: byte_tensor(data)} | {f"{_UNMASKED}{name}": value for name, value in self.unmasked.items()}
         return write_ticket_file(Path(path), header, tensors)
 
     @classmethod
@@ -196,12 +202,14 @@ class Ticket:
         if total > most:
             raise ValueError(f"it declares {total} weights, allowed are {most} with {held} bytes of masks")
         recipe = recipe_of(header)
-        found = _decoded(coded, weights, form, recipe.seed)
+        if coded is None or coded.dtype != torch.uint8 or coded.dim() != 1:
+            raise ValueError("it has no tensor `masks` of bytes")
+        levels = decoded_masks(coded.numpy().tobytes(), weights, form, recipe.seed)
         return cls(
             recipe,
             {name: weight.gain for name, weight in weights.items()},
             {name: weight.scale for name, weight in weights.items()},
-            {name: value.bool() for name, value in found.items()},
+            {name: value.bool() for name, value in levels.items()},
             {_unmasked_name(name): value for name, value in tensors.items()},
             header["fingerprint"],
             header["config"],
@@ -209,7 +217,7 @@ class Ticket:
             header["provenance"],
             header.get("shared", {}),
             form,
-            {} if form.is_binary else found,
+            {} if form.is_binary else levels,
         )
 
     def weights(self) -> dict[str, Tensor]:
@@ -243,17 +251,7 @@ class Ticket:
         return model.eval()
 
 
-def _decoded(coded: Tensor | None, weights: Mapping[str, HeaderWeight], form: Form, seed: int) -> dict[str, Tensor]:
-    if coded is None or coded.dtype != torch.uint8 or coded.dim() != 1:
-        raise ValueError("it has no tensor `masks` of bytes")
-    return decoded_masks(coded.numpy().tobytes(), weights, form, seed)
-
-
 def _unmasked_name(name: str) -> str:
     if not name.startswith(_UNMASKED):
         raise ValueError(f"it has a tensor {short(name)}, allowed are `masks` and names with {_UNMASKED}")
     return name.removeprefix(_UNMASKED)
-
-
-def _no_bytes() -> Tensor:
-    return torch.empty(0, dtype=torch.uint8)  # torch.frombuffer refuses an empty buffer

@@ -59,7 +59,7 @@ def ticket_file_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     _header_of(text)
     held = on_cpu(tensors)
     packed = bytes([header["format_version"]]) + checksum(text, held)[:_CHECKSUM_BYTES] + _deflated(text)
-    data = torch.cat([_tensor(packed), held.pop(MASKS)])
+    data = torch.cat([byte_tensor(packed), held.pop(MASKS)])
     return safetensors.torch.save({_KIND: data, **held})
 
 
@@ -90,10 +90,10 @@ def _unpacked(tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Ten
         raise ValueError(f"version {version} without metadata")
     if version != VERSION:
         return {"format_version": version}, {}
-    found, rest = data[1 : 1 + _CHECKSUM_BYTES], data[1 + _CHECKSUM_BYTES :]
+    digest, rest = data[1 : 1 + _CHECKSUM_BYTES], data[1 + _CHECKSUM_BYTES :]
     text, masks = _inflated(rest)
-    held = {MASKS: _tensor(masks), **tensors}
-    if found != checksum(text, held)[:_CHECKSUM_BYTES]:
+    held = {MASKS: byte_tensor(masks), **tensors}
+    if digest != checksum(text, held)[:_CHECKSUM_BYTES]:
         raise ValueError("its checksum is wrong")
     return {"format_version": VERSION, **_header_of(text)}, held
 
@@ -125,6 +125,7 @@ def _inflated(data: bytes) -> tuple[bytes, bytes]:
     return text, inflater.unused_data
 
 
-def _tensor(data: bytes) -> Tensor:
+def byte_tensor(data: bytes) -> Tensor:
+    """Bytes as a tensor, uint8 `[len(data)]`."""
     # torch.frombuffer refuses an empty buffer.
     return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)

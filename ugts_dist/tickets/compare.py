@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.checkpointing.provenance import shown_provenance
 from ugts_dist.config import flat
 from ugts_dist.config_names import current_fields
 from ugts_dist.errors import InputError
@@ -104,7 +105,7 @@ def _differences(first: Ticket, second: Ticket) -> Iterator[Difference]:
         ("scale ", first.scales, second.scales),
         ("", current_fields(flat(first.config)), current_fields(flat(second.config))),
         ("metric ", first.metrics, second.metrics),
-        ("provenance ", flat(first.provenance), flat(second.provenance)),
+        ("provenance ", flat(shown_provenance(first.provenance)), flat(shown_provenance(second.provenance))),
     ]
     for prefix, one, other in pairs:
         for name in dict.fromkeys((*one, *other)):

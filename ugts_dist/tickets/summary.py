@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ugts_dist.checkpointing.provenance import shown_provenance
 from ugts_dist.config_names import current_sections
 from ugts_dist.supermask import Ticket
 from ugts_dist.supermask.coding import Mask, entropy_bytes
@@ -85,7 +86,7 @@ def summarise(ticket: Ticket, path: Path) -> Summary:
         fingerprint=ticket.fingerprint,
         layers=layers,
         metrics=ticket.metrics,
-        provenance=ticket.provenance,
+        provenance=shown_provenance(ticket.provenance),
         config=current_sections(ticket.config),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +10,13 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
-from ugts_dist.checkpointing.saved_network import NetworkSnapshot, provenance
+from ugts_dist.checkpointing.provenance import provenance
+from ugts_dist.checkpointing.saved_network import NetworkSnapshot
+from ugts_dist.checkpointing.saved_own import own_entry
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.methods import METHODS
 from ugts_dist.models import plain_module
 from ugts_dist.models.graph_level import Network
@@ -64,8 +67,15 @@ class TrainingMethod(Protocol):
         """The current global threshold, by its name in the log; empty if there is none."""
         ...
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on."""
+    def snapshot(
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
+    ) -> NetworkSnapshot:
+        """The network at this moment, with the data that it was trained on, their statistics and names of classes."""
         ...
 
 
@@ -134,8 +144,16 @@ class TicketSearch:
         threshold = self.mask.threshold
         return {} if threshold is None or not threshold.isfinite() else {"threshold": float(threshold)}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), self.model))
+    def snapshot(
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
+    ) -> Ticket:
+        origin = provenance(data.brief(), statistics, class_names) | own_entry(self.model)
+        return Ticket.of(self.mask, _described(config), metrics, origin)
 
 
 @dataclass(frozen=True)
@@ -182,9 +200,17 @@ class DenseTraining:
     def threshold(self) -> dict[str, float]:
         return {}
 
-    def snapshot(self, config: Config, metrics: Mapping[str, float], data: DataChecksum) -> DenseNetwork:
+    def snapshot(
+        self,
+        config: Config,
+        metrics: Mapping[str, float],
+        data: DataChecksum,
+        statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
+    ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in plain_module(self.model).state_dict().items()}
-        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data, self.model)}
+        origin = provenance(data, statistics, class_names) | own_entry(self.model)
+        header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config
+from ugts_dist.config_features import is_standardized
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.column_notes import EXTREME
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits, density
 from ugts_dist.supermask import Ticket
@@ -89,13 +91,21 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
-    if traits.density >= DENSE_FROM and traits.varies:
-        yield Choice("data.standardize", True, f"{traits.density:.0%} of the features are not zero")
+    if not traits.varies:
+        return
+    if traits.density >= DENSE_FROM:
+        yield Choice("data.features", "standardize", f"{traits.density:.0%} of the features are not zero")
+    elif traits.spread >= EXTREME:
+        scale = f"a column has {traits.spread:,.0f} times the deviation of the median one"
+        yield Choice("data.features", "standardize", scale)
 
 
 def _architecture(traits: Traits) -> Iterator[Choice]:
-    """If neighbours say little about a node's class, a layer has to distinguish the node from them."""
-    if traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
+    """If neighbours say little about a node's class, a layer has to distinguish the node from them.
+
+    With edge weights the rule is left out: gcn alone reads them.
+    """
+    if not traits.weighted and traits.num_known_edges >= _TELLING_EDGES and traits.homophily < _HOMOPHILY:
         yield Choice("model.arch", "sage", f"homophily of the training labels is {traits.homophily:.2f}")
 
 
@@ -225,8 +235,8 @@ def _remedy(config: Config, graph: Graph, path: Path) -> str:
     masked = [name for name, mask in Ticket.load(path).masks.items() if not mask.any()] if ticket else []
     if masked:
         return f"--supermask.min-layer-density 0.3 (no weight of {', '.join(masked)} is left)"
-    if not config.data.standardize and density(graph.x) >= DENSE_FROM:
-        return "--data.standardize"
+    if not is_standardized(config.data.features) and density(graph.x) >= DENSE_FROM:
+        return "--data.features standardize"
     if ticket and config.supermask.output_rms < 1.0:
         return "--supermask.output-rms 1"
     if ticket and config.supermask.sparsity > 0.5:

@@ -44,9 +44,9 @@ def _finding(table: Sequence[Bin]) -> Finding:
         for row in table
         if row.count
     ]
-    found = error(list(table))
-    values = {"ece": found, "bins": [_without_nan(asdict(row)) for row in table]}
-    title = f"calibration error {found:.4f} in {len(table)} bins, test nodes"
+    ece = error(list(table))
+    values = {"ece": ece, "bins": [_without_nan(asdict(row)) for row in table]}
+    title = f"calibration error {ece:.4f} in {len(table)} bins, test nodes"
     columns = ("probability", "nodes", "mean probability", "accuracy")
     return Finding(title, columns, rows, values, partial(_draw, table=table))
 

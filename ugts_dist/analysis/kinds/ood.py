@@ -29,43 +29,43 @@ class Ood(Analysis):
         return partial(_finding, detect(source.subject()))
 
 
-def _finding(found: Detection) -> Finding:
+def _finding(detection: Detection) -> Finding:
     """The confidence on known and on left-out classes."""
     rows = [
-        ("ROC-AUC", f"{found.roc_auc:.4f}"),
-        ("left-out classes", ", ".join(map(str, found.classes))),
-        ("test nodes of known classes", f"{found.known.numel():,}"),
-        ("mean probability, known classes", f"{float(found.known.mean()):.4f}"),
-        ("test nodes of left-out classes", f"{found.unknown.numel():,}"),
-        ("mean probability, left-out classes", f"{float(found.unknown.mean()):.4f}"),
+        ("ROC-AUC", f"{detection.roc_auc:.4f}"),
+        ("left-out classes", ", ".join(map(str, detection.classes))),
+        ("test nodes of known classes", f"{detection.known.numel():,}"),
+        ("mean probability, known classes", f"{float(detection.known.mean()):.4f}"),
+        ("test nodes of left-out classes", f"{detection.unknown.numel():,}"),
+        ("mean probability, left-out classes", f"{float(detection.unknown.mean()):.4f}"),
     ]
     values = {
-        "roc_auc": found.roc_auc,
-        "classes": found.classes,
-        "num_known": found.known.numel(),
-        "num_unknown": found.unknown.numel(),
-        "mean_known": float(found.known.mean()),
-        "mean_unknown": float(found.unknown.mean()),
+        "roc_auc": detection.roc_auc,
+        "classes": detection.classes,
+        "num_known": detection.known.numel(),
+        "num_unknown": detection.unknown.numel(),
+        "mean_known": float(detection.known.mean()),
+        "mean_unknown": float(detection.unknown.mean()),
     }
     title = "test nodes of classes that were left out"
-    return Finding(title, ("measure", "value"), rows, values, partial(_draw, found=found))
+    return Finding(title, ("measure", "value"), rows, values, partial(_draw, detection=detection))
 
 
-def _draw(figure: Figure, found: Detection) -> None:
+def _draw(figure: Figure, detection: Detection) -> None:
     import numpy as np
     from sklearn.metrics import roc_curve
 
     figure.set_size_inches(9.6, 4.2)
     left, right = figure.subplots(1, 2)
     bins = np.linspace(0.0, 1.0, 41).tolist()
-    left.hist(found.known.numpy(), bins, density=True, alpha=0.6, label="known classes")
-    left.hist(found.unknown.numpy(), bins, density=True, alpha=0.6, label="left-out classes")
+    left.hist(detection.known.numpy(), bins, density=True, alpha=0.6, label="known classes")
+    left.hist(detection.unknown.numpy(), bins, density=True, alpha=0.6, label="left-out classes")
     left.set(xlabel="largest probability", ylabel="density")
     left.legend(fontsize="small")
-    truth = np.concatenate([np.zeros(found.known.numel()), np.ones(found.unknown.numel())])
-    scores = -np.concatenate([found.known.numpy(), found.unknown.numpy()])
+    truth = np.concatenate([np.zeros(detection.known.numel()), np.ones(detection.unknown.numel())])
+    scores = -np.concatenate([detection.known.numpy(), detection.unknown.numpy()])
     false, true, _ = roc_curve(truth, scores)
-    right.plot(false, true, label=f"ROC-AUC {found.roc_auc:.3f}")
+    right.plot(false, true, label=f"ROC-AUC {detection.roc_auc:.3f}")
     right.plot([0, 1], [0, 1], color="grey", linestyle="--", label="chance")
     right.set(xlabel="known nodes taken for left-out ones", ylabel="left-out nodes found")
     right.legend(fontsize="small")

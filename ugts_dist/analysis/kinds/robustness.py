@@ -42,25 +42,25 @@ class Robustness(Analysis):
         return partial(finding, {noise: under_noise(clean, noise, self.fractions, self.draws) for noise in NOISES})
 
 
-def finding(found: Mapping[Noise, Sequence[UnderNoise]]) -> Finding:
+def finding(measured: Mapping[Noise, Sequence[UnderNoise]]) -> Finding:
     """Test accuracy by noise."""
-    (first, *_) = found.values()
+    (first, *_) = measured.values()
     rows = [
-        (f"{row.fraction:.0%}", *(f"{by[i].mean:.4f} ± {by[i].deviation:.4f}" for by in found.values()))
+        (f"{row.fraction:.0%}", *(f"{by[i].mean:.4f} ± {by[i].deviation:.4f}" for by in measured.values()))
         for i, row in enumerate(first)
     ]
     values = {
         str(noise): [{**asdict(row), "mean": row.mean, "deviation": row.deviation} for row in by]
-        for noise, by in found.items()
+        for noise, by in measured.items()
     }
-    columns = ("changed", *(f"accuracy, noise in {noise}" for noise in found))
+    columns = ("changed", *(f"accuracy, noise in {noise}" for noise in measured))
     title = "test accuracy with noise after training"
-    return Finding(title, columns, rows, values, partial(_draw, found=found))
+    return Finding(title, columns, rows, values, partial(_draw, measured=measured))
 
 
-def _draw(figure: Figure, found: Mapping[Noise, Sequence[UnderNoise]]) -> None:
+def _draw(figure: Figure, measured: Mapping[Noise, Sequence[UnderNoise]]) -> None:
     axes = figure.subplots()
-    for noise, rows in found.items():
+    for noise, rows in measured.items():
         x, y = [100 * row.fraction for row in rows], [row.mean for row in rows]
         axes.errorbar(x, y, [row.deviation for row in rows], marker="o", capsize=3, label=f"noise in {noise}")
     axes.set(xlabel="nodes or edges that are changed, %", ylabel="test accuracy")
