@@ -147,7 +147,7 @@ def _look_at(folder: Path) -> str:
 
 
 def _report(folder: Path, out: Path) -> str:
-    write_report(ReportOptions(str(folder), str(out)))
+    write_report(ReportOptions((str(folder),), str(out)))
     return _look_at(folder)
 
 

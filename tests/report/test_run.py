@@ -61,7 +61,7 @@ def copy(runs: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def page_of(folder: Path) -> Parsed:
-    parsed = Parsed.of(write_report(ReportOptions(str(folder))))
+    parsed = Parsed.of(write_report(ReportOptions((str(folder),))))
     check_self_contained(parsed)
     return parsed
 
