@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ugts_dist.config import Config as Config
     from ugts_dist.errors import InputError as InputError
+    from ugts_dist.models.node_dropout import NodeDropout as NodeDropout
     from ugts_dist.supermask import Schedule as Schedule
     from ugts_dist.supermask import Supermask as Supermask
     from ugts_dist.supermask import Ticket as Ticket
@@ -35,6 +36,7 @@ _SUPERMASK = (
 _HOMES = {
     "Config": "ugts_dist.config",
     "InputError": "ugts_dist.errors",
+    "NodeDropout": "ugts_dist.models.node_dropout",
     **dict.fromkeys(_SUPERMASK, "ugts_dist.supermask"),
 }
 
