@@ -80,6 +80,12 @@ class ColumnStatistics:
         return cls(mean, deviation)
 
 
+def relative_deviations(deviation: Tensor) -> Tensor:
+    """Deviations `[num_features]` divided by the median of those that are not 0; all 0 if there is none."""
+    varying = deviation[deviation > 0]
+    return deviation / varying.median() if varying.numel() else deviation
+
+
 def standardized(x: Tensor) -> Tensor:
     """A float32 copy whose columns have mean 0 and standard deviation 1; constant columns are 0."""
     return ColumnStatistics.of(x).standardized(x)
