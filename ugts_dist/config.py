@@ -46,7 +46,6 @@ _WITHOUT_EFFECT = (
 # out.
 _LATER = {
     "data.standardize": False,
-    "data.edge_weights": "use",
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,
@@ -58,6 +57,7 @@ _LATER = {
 }
 # Fields added after version 0.2.0. At these defaults keys and saved networks leave them out.
 _NEW = {
+    "data.edge_weights": "use",
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",
