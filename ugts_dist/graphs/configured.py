@@ -56,7 +56,7 @@ def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) 
                 raise InputError(f"data.{field} is {value}, allowed is 0 {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
-    return _scaled(disturbed(_opened(config), config)[0], config, trained_on)
+    return _for_network(disturbed(_opened(config), config)[0], config, trained_on)
 
 
 def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Graph:
@@ -71,12 +71,7 @@ def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Gr
 def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) -> tuple[Graph, Unknown | None]:
     """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
-    if graph.edge_weight is not None and not config.model.reads_edge_weights:
-        raise InputError(
-            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
-            "allowed: model.arch gcn, or data.edge_weights ignore"
-        )
-    return _scaled(graph, config, trained_on), unknown
+    return _for_network(graph, config, trained_on), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
@@ -111,6 +106,16 @@ def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
         if data.edge_noise:
             graph = edge_noise(graph, data.edge_noise, seed)
     return graph, unknown
+
+
+def _for_network(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:
+    """The graph with scaled features. Raises InputError for edge weights that the network does not read."""
+    if graph.edge_weight is not None and not config.model.reads_edge_weights:
+        raise InputError(
+            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
+            "allowed: model.arch gcn, or data.edge_weights ignore"
+        )
+    return _scaled(graph, config, trained_on)
 
 
 def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:
