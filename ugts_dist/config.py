@@ -62,6 +62,9 @@ _NEW = {
     "task.metric": "auto",
     "task.class_weight": "none",
     "task.loss": "mse",
+    "task.valid_edges": 0.05,
+    "task.test_edges": 0.1,
+    "task.embedding": 64,
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.
 _REMOVED = {"optim.average": 0}
