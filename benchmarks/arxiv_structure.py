@@ -36,7 +36,7 @@ COMMON = {
     "run.epochs": 36,
     "run.evaluate_every": 6,
     "checkpoint.keep_last": 0,
-    "log.tensorboard": False,
+    "log.to": [],
 }
 DENSE = {"supermask.method": "dense", "optim.lr": 0.003, "model.width": 256}
 TICKET = {"optim.lr": 0.03, "supermask.ramp": 0.25, "supermask.weight_init": "balanced"}

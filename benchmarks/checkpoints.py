@@ -91,7 +91,7 @@ def size(depth: int, rounds: int) -> list[str]:
 def loop(preset: str, epochs: int, rounds: int) -> list[str]:
     """A row of the table: medians over rounds."""
     taken: dict[int, list[float]] = {0: [], 2: []}
-    base = load_preset(preset).replace({"log.progress": False, "log.tensorboard": False})
+    base = load_preset(preset).replace({"log.progress": False, "log.to": []})
     if epochs:
         base = base.replace({"run.epochs": epochs})
     with tempfile.TemporaryDirectory(dir=".") as folder:

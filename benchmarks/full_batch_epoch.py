@@ -63,7 +63,7 @@ def _config(preset: str, options: argparse.Namespace) -> Config:
             "run.seed": options.seed,
             "run.device": options.device,
             "log.progress": False,
-            "log.tensorboard": False,
+            "log.to": [],
         }
     )
 

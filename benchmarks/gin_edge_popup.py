@@ -25,7 +25,7 @@ from ugts_dist.spread import Spread
 from ugts_dist.training.run import run
 
 RESULTS = Path(__file__).parent / "results" / "gin_edge_popup.json"
-QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+QUIET = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 GRAPHS, SPARSITIES, TRIED, SEEDS = ("cora", "citeseer"), (0.9, 0.95, 0.99), range(3), range(5)
 
 Settings = dict[str, Any]

@@ -87,7 +87,7 @@ def measure(cell: Cell, seed: int, store: Path) -> dict[str, Any]:
     if result is None:
         store.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=store))
-        write_text(folder / "run.toml", config.replace({"log.tensorboard": False, "log.progress": False}).to_toml())
+        write_text(folder / "run.toml", config.replace({"log.to": [], "log.progress": False}).to_toml())
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.ranks}"]
         program = [
             "-m",

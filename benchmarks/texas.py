@@ -23,7 +23,7 @@ from ugts_dist.spread import Spread
 from ugts_dist.training.run import fit_settings, run
 
 RESULTS = Path(__file__).parent / "results" / "texas.json"
-QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+QUIET = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 METHODS = {"dense": "dense", "ticket": "ugts"}
 SPLITS = range(10)
 

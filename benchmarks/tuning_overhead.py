@@ -29,7 +29,7 @@ preset = "digits"
 "run.epochs" = {epochs}
 "batch.size" = 0
 "batch.fan_out" = {{choice = [[]]}}
-"log.tensorboard" = false
+"log.to" = []
 [search]
 seeds = 1
 dense = false

@@ -42,7 +42,7 @@ GRAPHS = {
     "computers-svd": ("amazon-computers", "svd"),
     "physics": ("coauthor-physics", ""),
 }
-QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+QUIET = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 
 
 def prepared(name: str, folder: Path) -> Path:

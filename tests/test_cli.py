@@ -375,7 +375,7 @@ def test_options_override_a_preset(capsys: pytest.CaptureFixture[str], folder: P
 
 
 def test_a_dense_network_is_saved_and_evaluated(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    changes = ["--run.epochs", "2", "--model.width", "16", "--run.folder", "dense", "--log.no-tensorboard"]
+    changes = ["--run.epochs", "2", "--model.width", "16", "--run.folder", "dense", "--log.to"]
     succeed(capsys, "train", "--preset", "digits", "--supermask.method", "dense", *changes)
     result = json.loads((folder / "dense/result.json").read_text())
     assert succeed(capsys, "evaluate", "dense")[-1] == f"test accuracy {result['test']:.4f}"

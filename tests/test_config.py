@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ugts_dist import config_sections, config_supermask, config_task
 from ugts_dist.cli import main
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
+from ugts_dist.config_types import typed
 from ugts_dist.errors import InputError
 
 SECTIONS = {field.name: get_type_hints(Config)[field.name] for field in dataclasses.fields(Config)}
@@ -78,6 +79,14 @@ def test_whole_numbers_are_floats_where_floats_are_meant() -> None:
     assert type(config.optim.lr) is float
 
 
+def test_a_list_holds_what_its_type_says() -> None:
+    assert typed(["a", "b"], tuple[str, ...], "x") == ("a", "b")
+    assert typed([1, 0.5], tuple[float, ...], "x") == (1.0, 0.5)
+    assert typed((), tuple[Literal["a", "b"], ...], "x") == ()
+    with pytest.raises(InputError, match=r"^x is \['c'\], allowed is a list of a, b$"):
+        typed(["c"], tuple[Literal["a", "b"], ...], "x")
+
+
 def test_a_configuration_can_not_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().model.depth = 3  # type: ignore[misc]
@@ -116,6 +125,14 @@ def test_replace_leaves_the_original() -> None:
         ({"batch": {"fan_out": 10}}, "here: batch.fan_out is 10, allowed is a list of whole numbers"),
         ({"batch": {"fan_out": [1.5]}}, "here: batch.fan_out is [1.5], allowed is a list of whole numbers"),
         ({"batch": {"fan_out": [True]}}, "here: batch.fan_out is [True], allowed is a list of whole numbers"),
+        ({"log": {"to": "wandb"}}, "here: log.to is 'wandb', allowed is a list of texts"),
+        ({"log": {"to": ["wandb", 1]}}, "here: log.to is ['wandb', 1], allowed is a list of texts"),
+        (
+            {"log": {"to": ["mlfow"]}},
+            "here: log.to: unknown logger 'mlfow' (did you mean mlflow?); allowed are tensorboard, wandb, mlflow",
+        ),
+        ({"log": {"to": ["wandb", "wandb"]}}, "here: log.to is ['wandb', 'wandb'], allowed is each logger once"),
+        ({"log": {"project": " "}}, "here: log.project is ' ', allowed is a name"),
     ],
 )
 def test_wrong_names_and_types_are_refused(values: dict[str, Any], message: str) -> None:
@@ -344,6 +361,7 @@ def test_configuration_and_command_line_import_nothing_heavy(option: str) -> Non
         f"try: ugts_dist.cli.main(['train', '{option}'])\n"
         "except SystemExit: pass\n"
         "heavy = ('torch', 'numpy', 'scipy', 'torch_geometric', 'sklearn', 'ogb', 'tensorboard', 'matplotlib')\n"
+        "heavy += ('wandb', 'mlflow')\n"
         "sys.exit(', '.join(name for name in heavy if name in sys.modules) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

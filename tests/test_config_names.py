@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.helpers import config
-from tuning.space import parse_space
+from tuning.space import Space, parse_space
 from ugts_dist import config_names
 from ugts_dist.arguments import parse_train
 from ugts_dist.checkpointing import checkpoint
@@ -154,3 +154,74 @@ def test_a_search_of_old_names_is_the_same_search(capsys: pytest.CaptureFixture[
             "both.toml",
             "both",
         )
+
+
+SWITCHED = "ugts: log.tensorboard is now log.to; the old name is still read"
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, ("tensorboard",)), (False, ())])
+def test_the_old_switch_of_tensorboard_is_a_list(
+    old: bool, new: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text(f"[log]\ntensorboard = {str(old).lower()}\n")
+    found = load_toml(file)
+    assert found.log.to == new
+    assert "to = [" in found.to_toml()
+    assert "tensorboard =" not in found.to_toml()
+    parsed = parse_train(["--preset", "digits", f"--log.{'' if old else 'no-'}tensorboard", "--model.width", "8"])
+    assert parsed.run_config().log.to == new
+    assert parsed.given == ("log.to", "model.width")
+    assert Config().replace({"log.tensorboard": old}).log.to == new
+    assert capsys.readouterr().err.splitlines() == [SWITCHED]
+
+
+def test_both_ways_to_name_tensorboard_are_refused(tmp_path: Path) -> None:
+    both = "log.tensorboard and log.to are the same field; remove log.tensorboard, its old name"
+    file = tmp_path / "both.toml"
+    file.write_text('[log]\ntensorboard = true\nto = ["wandb"]\n')
+    with pytest.raises(InputError) as caught:
+        load_toml(file)
+    assert str(caught.value) == f"{file}: {both}"
+    for switch in ("--log.tensorboard", "--log.no-tensorboard"):
+        with pytest.raises(InputError) as caught:
+            parse_train(["--log.to", "wandb", switch])
+        assert str(caught.value) == both
+
+
+def test_an_old_switch_is_true_or_false() -> None:
+    with pytest.raises(InputError) as caught:
+        Config.from_dict({"log": {"tensorboard": "yes"}}, "old.toml")
+    assert str(caught.value) == ("old.toml: log.tensorboard is 'yes', allowed is true or false; its new name is log.to")
+
+
+def test_loggers_change_neither_keys_nor_saved_networks() -> None:
+    """A saved network holds what it held before there were other loggers, and nothing of an account."""
+    logged = Config().replace({"log.to": ["wandb", "tensorboard"], "log.project": "secret"})
+    assert run_key(logged) == KEYS["default"]
+    assert logged.portable() == Config().portable()
+    assert logged.portable()["log"] == {"progress": True, "every_seconds": 30.0, "tensorboard": True}
+    assert Config().replace({"log.to": ["mlflow"]}).portable()["log"]["tensorboard"] is False
+
+
+def with_field(line: str, name: str) -> Space:
+    """The space above, with another field."""
+    text = SPACE.format(name="supermask.floor").replace("[search]", f"{line}\n[search]")
+    return parse_space(text, f"{name}.toml", name)
+
+
+@pytest.mark.parametrize("value", ["false", "{grid = [false]}"])
+def test_a_search_that_named_tensorboard_is_the_same_search(value: str) -> None:
+    """The file of a search, and what a search wrote down to be resumed; the hash is that of an earlier version."""
+    old, new = with_field(f'"log.tensorboard" = {value}', "old"), with_field('"log.to" = []', "new")
+    assert old.tickets == new.tickets
+    assert old.hash == new.hash == "81d5003dae45eafe"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("{grid = [true, false]}", "does not change a result"), ("3", "3, allowed is true or false; its new name is log")],
+)
+def test_a_wrong_switch_in_a_search_is_refused(value: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        with_field(f'"log.tensorboard" = {value}', "old")

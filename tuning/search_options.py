@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from ugts_dist.config import typed
 from ugts_dist.config_limits import require
+from ugts_dist.config_types import typed
 from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.report.search_files import Objective
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -18,7 +19,15 @@ from tuning.search_options import SearchOptions, parse_search
 from ugts_dist.checkpointing.identity import absolute_value, with_absolute_paths
 from ugts_dist.config import Config, load_preset, load_toml
 from ugts_dist.config_features import SWITCHES
-from ugts_dist.config_names import field_names, note_old_names, renamed_fields, stored_fields
+from ugts_dist.config_names import (
+    RENAMED,
+    current_value,
+    field_names,
+    note_old_names,
+    refuse_both_names,
+    stored_name,
+    stored_value,
+)
 from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.methods import METHODS
 from ugts_dist.text_files import TOML_BYTES, parse_toml, read_text
@@ -63,6 +72,13 @@ class Part:
     def to_plain(self) -> dict[str, Any]:
         return {name: domain.to_plain() for name, domain in self.fields.items()}
 
+    def stored(self) -> dict[str, Any]:
+        """As `to_plain`, under the names and with the values that hashes use."""
+        return {
+            stored_name(name): _mapped(domain, partial(stored_value, name)).to_plain()
+            for name, domain in self.fields.items()
+        }
+
 
 @dataclass(frozen=True)
 class Space:
@@ -99,11 +115,7 @@ class Space:
         search = {name: value for name, value in self.search.to_dict().items() if name not in without_effect}
         if self.search.objective == "sparsity":  # older searches have no other objective, and no such key
             del search["objective"]
-        parts = [
-            [part.base.determining(), stored_fields(part.to_plain())]
-            for part in (self.tickets, self.dense)
-            if part is not None
-        ]
+        parts = [[part.base.determining(), part.stored()] for part in (self.tickets, self.dense) if part is not None]
         return hashlib.sha256(json.dumps([FORMAT, parts, search], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -146,13 +158,13 @@ def parse_space(text: str, source: str, name: str, beside: Path = Path()) -> Spa
 
 
 def _absolute(part: Part) -> Part:
-    fields: dict[str, Domain] = {
-        name: replace(domain, values=tuple(absolute_value(name, value) for value in domain.values))
-        if isinstance(domain, Values)
-        else domain
-        for name, domain in part.fields.items()
-    }
+    fields = {name: _mapped(domain, partial(absolute_value, name)) for name, domain in part.fields.items()}
     return Part(with_absolute_paths(part.base), fields)
+
+
+def _mapped(domain: Domain, change: Callable[[Any], Any]) -> Domain:
+    """The domain with each of its values changed; an interval stays as it is."""
+    return replace(domain, values=tuple(map(change, domain.values))) if isinstance(domain, Values) else domain
 
 
 def _dense(values: dict[str, Any], tickets: Part, source: str, beside: Path) -> Part:
@@ -194,10 +206,11 @@ def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domai
     domains: dict[str, Domain] = {}
     note_old_names(values)
     try:
-        values = renamed_fields(values)
+        refuse_both_names(values)
     except InputError as error:
         raise InputError(f"{source}: [{where}]: {error}") from None
-    for name, value in values.items():
+    for given, value in values.items():
+        name = RENAMED.get(given, given)
         refuse_unknown([name], hints, f"{source}: unknown field in [{where}]")
         if name in _OURS:
             raise InputError(f"{source}: {where}.{name!r} can't be searched, as {_OURS[name]}")
@@ -205,8 +218,16 @@ def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domai
         domain = parse_domain(value, hint, f"{source}: {where}.{name!r}")
         if name not in with_effect and not (isinstance(domain, Values) and len(domain.values) == 1):
             raise InputError(f"{source}: {where}.{name!r} does not change a result; allowed is a single value")
-        domains[name] = domain
+        domains[name] = _with_current_values(given, domain, source)
     return domains
+
+
+def _with_current_values(given: str, domain: Domain, source: str) -> Domain:
+    """The domain of a field that the space gave under this name, perhaps an old one with values of its own."""
+    try:
+        return _mapped(domain, partial(current_value, given))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def _check(part: Part, search: SearchOptions, source: str) -> None:

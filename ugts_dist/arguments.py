@@ -17,7 +17,7 @@ import tyro
 
 from ugts_dist.config import Config, flat, load_preset, load_toml
 from ugts_dist.config_features import FEATURES, SWITCHES, without_switches
-from ugts_dist.config_names import RENAMED, current_name, note_old_names, renamed_fields
+from ugts_dist.config_names import LISTS, RENAMED, current_name, note_old_names, refuse_both_names
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.help_text import ALL, EVERYDAY, description, registry, wrapped
 from ugts_dist.terminal import escaped
@@ -132,13 +132,24 @@ def _base(preset: str, config: str, resume: str) -> Config:
 
 def _with_current_names(args: Sequence[str]) -> list[str]:
     """The arguments with the current names of renamed fields: `--batch.parts=2` is `--batch.micro-batches=2`."""
-    names = [_field_of(arg) for arg in args]
+    names = [_listed_by(arg) or _field_of(arg) for arg in args]
     note_old_names(names)
-    renamed_fields(dict.fromkeys(names))  # raises for a field under both names
-    return [
-        f"--{RENAMED[name].replace('_', '-')}{arg[len(name) + 2 :]}" if name in RENAMED else arg
-        for name, arg in zip(names, args, strict=True)
-    ]
+    refuse_both_names(names)
+    return [new for arg in args for new in _with_current_name(arg)]
+
+
+def _with_current_name(arg: str) -> list[str]:
+    """One argument; a switch that became a list is that list: `--log.no-tensorboard` is `--log.to` without a value."""
+    name, switch = _field_of(arg), _listed_by(arg)
+    if switch:
+        return [f"--{current_name(switch)}", *LISTS[switch][name == switch]]
+    return [f"--{RENAMED[name].replace('_', '-')}{arg[len(name) + 2 :]}"] if name in RENAMED else [arg]
+
+
+def _listed_by(arg: str) -> str:
+    """The field of a switch that became a list: "log.tensorboard" of `--log.no-tensorboard`; empty otherwise."""
+    name = _field_of(arg).replace(".no_", ".")
+    return name if name in LISTS else ""
 
 
 def _with_features(args: Sequence[str], base: str) -> list[str]:

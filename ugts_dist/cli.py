@@ -74,9 +74,9 @@ def predict(args: Sequence[str]) -> None:
     from ugts_dist.tickets.predict import predict as write
 
     with ranks_from_environment(options.device, options.timeout) as ranks:
-        rows = write(options, ranks)
+        done = write(options, ranks)
     if ranks.is_main:
-        say(f"{options.out}: {rows:,} rows")
+        say(f"{options.out}: {done.rows:,} rows{f', {done.accuracy}' if done.accuracy else ''}")
 
 
 def ticket(args: Sequence[str]) -> None:
@@ -159,7 +159,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "predict": (predict, "predict for all nodes of a graph with a ticket"),
     "ticket": (ticket, "look at tickets, compare them, export their networks"),
     "analyse": (analyse, "look into a network: over-smoothing, robustness, calibration, ..."),
-    "report": (report, "one HTML page about a run, a search or a reproduction"),
+    "report": (report, "one HTML page about a run or a search, or comparing several runs"),
     "runs": (runs, "list runs, finished and unfinished, sorted by any field"),
     "demo": (demo, "tickets, Edge-Popup and a dense network on the embedded graph"),
     "tune": (tune, "search for the sparsest or smallest matching ticket, with Ray"),

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import tomli_w
 
 from ugts_dist import config_names
-from ugts_dist.config_limits import MAX_COUNT, MAX_SEED, require
+from ugts_dist.config_limits import MAX_SEED, require
 from ugts_dist.config_sections import (
     PLACE,
     BatchConfig,
@@ -29,10 +29,10 @@ from ugts_dist.config_sections import (
 )
 from ugts_dist.config_supermask import SupermaskConfig
 from ugts_dist.config_task import TaskConfig
+from ugts_dist.config_types import shown, typed
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
 from ugts_dist.text_files import parse_toml, read_toml
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 _WITHOUT_EFFECT = (
     "data.root",
     "batch.placement",
@@ -65,6 +65,7 @@ _NEW = {
     "task.valid_edges": 0.05,
     "task.test_edges": 0.1,
     "task.embedding": 64,
+    "log.project": "ugts_dist",
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.
 _REMOVED = {"optim.average": 0}
@@ -132,7 +133,7 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, ready for TOML and JSON."""
         plain = dataclasses.asdict(self)
-        plain["batch"]["fan_out"] = list(self.batch.fan_out)
+        plain["batch"]["fan_out"], plain["log"]["to"] = list(self.batch.fan_out), list(self.log.to)
         return plain
 
     def determining(self) -> dict[str, Any]:
@@ -159,7 +160,10 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
-        held = self.without_places().replace({"data.name": self.data_name}).to_dict()
+        # The project is of the user's account, and of no use to a network.
+        held = (
+            self.without_places().replace({"data.name": self.data_name, "log.project": _NEW["log.project"]}).to_dict()
+        )
         sections = {
             section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}
             for section, own in held.items()
@@ -251,7 +255,7 @@ _types: Callable[[type], dict[str, Any]] = functools.cache(get_type_hints)
 
 def _section(cls: type, name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
-        raise InputError(f"{name} is {_shown(values)}, allowed is a section [{name}]")
+        raise InputError(f"{name} is {shown(values)}, allowed is a section [{name}]")
     hints = _types(cls)
     values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}", value)}
     refuse_unknown(values, hints, f"unknown field in [{name}]")
@@ -262,36 +266,10 @@ def _is_removed(field: str, value: Any) -> bool:
     return field in _REMOVED and isinstance(value, int | float) and value == _REMOVED[field]
 
 
-def typed(value: Any, hint: Any, where: str) -> Any:
-    """The value if it has the annotated type. Whole numbers pass as floats, lists as tuples.
-
-    Raises InputError, which names `where`.
-    """
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise InputError(f"{where} is {_shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
-        return value
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
-            raise InputError(f"{where} is {_shown(value)}, allowed is a list of whole numbers")
-        return tuple(value)
-    if hint is float and type(value) is int and abs(value) <= MAX_COUNT:
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{where} is {_shown(value)}, allowed is {KINDS[hint]}")
-    return value
-
-
 def _refuse_unusable(where: str, value: Any) -> None:
     """Raise InputError for whole numbers beyond 64 bits, and for texts with a NUL, which no file name can have."""
     for item in value if isinstance(value, tuple) else [value]:
         if type(item) is int:
-            require(abs(item) <= MAX_SEED, where, _shown(value), "a whole number of 64 bits")
+            require(abs(item) <= MAX_SEED, where, shown(value), "a whole number of 64 bits")
         elif type(item) is str:
-            require("\0" not in item, where, _shown(value), "a text without NUL")
-
-
-def _shown(value: object) -> str:
-    """A value to show, cut if it is very long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+            require("\0" not in item, where, shown(value), "a text without NUL")

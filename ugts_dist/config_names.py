@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ugts_dist.config_features import FEATURES, SWITCHES, with_switches, without_switches
@@ -22,9 +22,12 @@ _log = logging.getLogger(__name__)
 RENAMED = {
     "batch.parts": "batch.micro_batches",
     "supermask.floor": "supermask.min_layer_density",
+    "log.tensorboard": "log.to",
 }
 _OLD = {new: old for old, new in RENAMED.items()}
 _CURRENT = RENAMED | dict.fromkeys(SWITCHES, FEATURES)
+# Renamed fields that were true or false and are lists.
+LISTS: dict[str, dict[bool, list[str]]] = {"log.tensorboard": {True: ["tensorboard"], False: []}}
 
 
 def current_name(field: str) -> str:
@@ -32,25 +35,48 @@ def current_name(field: str) -> str:
     return _CURRENT.get(field, field)
 
 
+def current_value(field: str, value: Any) -> Any:
+    """The value that a field, perhaps with an old name, has under its current name: true is ["tensorboard"].
+
+    Raises InputError for a switch that is neither true nor false.
+    """
+    if field not in LISTS:
+        return value
+    if type(value) is not bool:
+        raise InputError(f"{field} is {value!r}, allowed is true or false; its new name is {RENAMED[field]}")
+    return list(LISTS[field][value])
+
+
+def stored_name(field: str) -> str:
+    """The name of a field in hashes and saved networks."""
+    return _OLD.get(field, field)
+
+
+def stored_value(field: str, value: Any) -> Any:
+    """The value of a field in hashes and saved networks. Of the loggers, they know TensorBoard alone."""
+    return isinstance(value, list | tuple) and "tensorboard" in value if field == "log.to" else value
+
+
 def stored_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Flat fields {"section.field": value} under the names that hashes and saved networks use."""
-    return {_OLD.get(name, name): value for name, value in with_switches(values).items()}
+    return {stored_name(name): stored_value(name, value) for name, value in with_switches(values).items()}
+
+
+def refuse_both_names(fields: Collection[str]) -> None:
+    """Raise InputError if a field is given under both of its names."""
+    for old, new in RENAMED.items():
+        if old in fields and new in fields:
+            raise InputError(f"{old} and {new} are the same field; remove {old}, its old name")
 
 
 def current_fields(values: Mapping[str, Any], features: str = "auto") -> dict[str, Any]:
     """Flat fields {"section.field": value} under their current names; `features` is `data.features` before.
 
-    Raises InputError if a field is given under both of its names.
+    Raises InputError if a field is given under both of its names, or if an old switch is neither true nor false.
     """
-    return without_switches(renamed_fields(values), features)
-
-
-def renamed_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, but for the two switches that `data.features` replaced: they keep their names and values."""
-    for old, new in RENAMED.items():
-        if old in values and new in values:
-            raise InputError(f"{old} and {new} are the same field; remove {old}, its old name")
-    return {RENAMED.get(name, name): value for name, value in values.items()}
+    refuse_both_names(values.keys())
+    renamed = {RENAMED.get(name, name): current_value(name, value) for name, value in values.items()}
+    return without_switches(renamed, features)
 
 
 def stored_sections(sections: Mapping[str, Any]) -> dict[str, Any]:

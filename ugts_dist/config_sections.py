@@ -21,6 +21,8 @@ from ugts_dist.config_limits import (
     require_count,
     require_scale,
 )
+from ugts_dist.errors import refuse_unknown
+from ugts_dist.loggers import LOGGERS
 
 PLACE = "a file or folder of this machine"
 Place = Annotated[str, PLACE]
@@ -248,8 +250,14 @@ class LogConfig:
     """Show progress on standard error: a bar on a terminal, lines elsewhere."""
     every_seconds: float = 30.0
     """Least number of seconds between these lines. 0: a line for each evaluated epoch."""
-    tensorboard: bool = True
-    """Write TensorBoard events to the run folder."""
+    to: tuple[str, ...] = ("tensorboard",)
+    """Loggers, any number of tensorboard (events in the run folder), wandb and mlflow, which are extras to install:
+    pip install "ugts_dist[wandb,mlflow]". Without a value: none. metrics.jsonl is always written."""
+    project: str = "ugts_dist"
+    """Project of Weights & Biases, and experiment of MLflow."""
 
     def __post_init__(self) -> None:
+        refuse_unknown(self.to, LOGGERS, "log.to: unknown logger")
+        require(len(set(self.to)) == len(self.to), "log.to", list(self.to), "each logger once")
+        require(bool(self.project.strip()), "log.project", repr(self.project), "a name")
         require(0 <= self.every_seconds < math.inf, "log.every_seconds", self.every_seconds, "0 or more")

@@ -37,7 +37,7 @@ preset = "digits"
 "run.epochs" = 50
 "run.timeout" = 10.0
 "checkpoint.every_steps" = {INTERVAL}
-"log.tensorboard" = false
+"log.to" = []
 [search]
 kind = "grid"
 dense = false

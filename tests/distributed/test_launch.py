@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 def launch(folder: Path, epochs: int) -> subprocess.Popen[str]:
     run = ["train", "--preset", "digits", "--run.epochs", str(epochs), "--run.folder", "run", "--model.width", "16"]
-    quiet = ["--log.no-progress", "--log.no-tensorboard"]
+    quiet = ["--log.no-progress", "--log.to"]
     return subprocess.Popen(
         [
             sys.executable,

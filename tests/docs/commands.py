@@ -37,6 +37,7 @@ FOREIGN = {
     "mkdir",
     "pip",
     "nvidia-smi",
+    "wandb",
     "sysctl",
     "df",
 }

@@ -78,7 +78,7 @@ def config(folder: Path, method: str = "ugts") -> Config:
             "checkpoint.every_steps": 5,
             "checkpoint.keep_last": 9,
             "log.progress": False,
-            "log.tensorboard": False,
+            "log.to": [],
         }
     )
 

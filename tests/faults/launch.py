@@ -37,7 +37,7 @@ TINY = {
     "run.epochs": str(EPOCHS),
     "checkpoint.every-steps": "5",
     "log.progress": "False",
-    "log.tensorboard": "False",
+    "log.to": "",
 }
 """A run of about a second: two steps an epoch, 9 checkpoints by steps and some more by best epochs."""
 
@@ -69,7 +69,7 @@ def train_arguments(folder: Path | str = "", **changes: str) -> list[str]:
         if value in ("True", "False"):
             arguments.append(f"--{section}.{'' if value == 'True' else 'no-'}{field_name}")
         else:
-            arguments += [f"--{name}", value]
+            arguments += [f"--{name}", *([value] if value else [])]
     return arguments
 
 

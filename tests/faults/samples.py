@@ -103,7 +103,7 @@ def samples(place: Path) -> list[Sample]:
     work, out = place / "work", place / "out"
     store, ticket, dense = work / "store", work / "ticket/net.ticket", work / "safetensors/net.safetensors"
     one = TINY | {"data.name": str(store), "run.folder": str(out / "run"), "run.epochs": 2}
-    config = Config().replace(one | {"batch.size": 48, "log.tensorboard": False, "checkpoint.every_steps": 0})
+    config = Config().replace(one | {"batch.size": 48, "log.to": [], "checkpoint.every_steps": 0})
     trained, checked = partial(_train, config), partial(_verify, store)
     return [
         Sample(store, 46, (trained, checked)),
@@ -147,7 +147,7 @@ def _look_at(folder: Path) -> str:
 
 
 def _report(folder: Path, out: Path) -> str:
-    write_report(ReportOptions(str(folder), str(out)))
+    write_report(ReportOptions((str(folder),), str(out)))
     return _look_at(folder)
 
 

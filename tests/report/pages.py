@@ -12,7 +12,7 @@ from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Para
 PNG = curves({"loss": ([0.0, 1.0], [2.0, 1.0])}, "loss")
 
 texts = st.text(max_size=30)
-kinds: st.SearchStrategy[Any] = st.sampled_from(["plain", "better", "worse", "missing"])
+kinds: st.SearchStrategy[Any] = st.sampled_from(["plain", "better", "worse", "missing", "best"])
 cells = st.one_of(texts, st.builds(Cell, texts, kinds))
 
 

@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "batch.fan_out": [],
             "optim.lr": 0.05,
             "run.epochs": EPOCHS,
-            "log.tensorboard": False,
+            "log.to": [],
             "log.progress": False,
         }
     )
@@ -61,7 +61,7 @@ def copy(runs: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def page_of(folder: Path) -> Parsed:
-    parsed = Parsed.of(write_report(ReportOptions(str(folder))))
+    parsed = Parsed.of(write_report(ReportOptions((str(folder),))))
     check_self_contained(parsed)
     return parsed
 

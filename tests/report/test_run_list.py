@@ -68,7 +68,7 @@ def names(**options: Any) -> list[str]:
 
 def test_a_run_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    main(["train", "--preset", "digits", "--run.epochs", "3", "--run.folder", "runs/mine", "--log.no-tensorboard"])
+    main(["train", "--preset", "digits", "--run.epochs", "3", "--run.folder", "runs/mine", "--log.to"])
     result = json.loads(Path("runs/mine/result.json").read_text())
     (row,) = listed()
     same = ("valid", "test", "sparsity", "bytes", "seconds", "metric")

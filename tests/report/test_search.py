@@ -40,7 +40,7 @@ def folder(searched: tuple[Path, Answer], tmp_path: Path) -> Path:
 
 
 def page_of(folder: Path) -> Parsed:
-    parsed = Parsed.of(write_report(ReportOptions(str(folder))))
+    parsed = Parsed.of(write_report(ReportOptions((str(folder),))))
     check_self_contained(parsed)
     return parsed
 

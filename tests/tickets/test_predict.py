@@ -35,7 +35,7 @@ from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tasks.graphs import GraphTask
 from ugts_dist.tickets import predict as module
 from ugts_dist.tickets.options import PredictOptions
-from ugts_dist.tickets.predict import predict
+from ugts_dist.tickets.predict import Predictions, predict
 from ugts_dist.training.run import evaluate as measure
 
 NAME = "ogbg-molbace"
@@ -75,7 +75,7 @@ def dense_logits(graph: Graph, ticket: Ticket) -> Tensor:
     return hidden
 
 
-def predict_rank(rank: int, world_size: int, options: PredictOptions) -> int:
+def predict_rank(rank: int, world_size: int, options: PredictOptions) -> Predictions:
     """In chunks of at most 7 nodes and about 90 edges."""
     evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
     return predict(options, ranks_of(rank, world_size))
@@ -92,7 +92,7 @@ def test_probabilities_are_those_of_a_dense_forward_pass(world_size: int, store:
     graph, ticket = planted_graph(num_nodes=301), ticket_on(store, depth=3)
     options = PredictOptions(str(saved(store.parent, ticket)), str(store.parent / "out.parquet"), graph=str(store))
     counts = spawn(world_size, predict_rank, world_size, options)
-    assert counts[0] == graph.num_nodes
+    assert counts[0].rows == graph.num_nodes
     file = parquet.ParquetFile(options.out)
     assert file.num_row_groups > 301 // 7
     table = file.read()
@@ -125,7 +125,7 @@ def test_another_graph_with_other_classes_and_as_many_features(store: Path) -> N
     ticket = ticket_on(store)
     out = store.parent / "out.parquet"
     options = PredictOptions(str(saved(store.parent, ticket)), str(out), graph=str(store.parent / "other"))
-    assert predict(options, Ranks()) == 250
+    assert predict(options, Ranks()).rows == 250
     expected = dense_logits(other, ticket).softmax(1).float()
     assert expected.shape == (250, 4)
     torch.testing.assert_close(probabilities(parquet.read_table(out)), expected, rtol=1e-4, atol=1e-6)
@@ -134,7 +134,7 @@ def test_another_graph_with_other_classes_and_as_many_features(store: Path) -> N
 def test_of_a_run_its_ticket_or_dense_network_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command line, from end to end."""
     monkeypatch.chdir(tmp_path)
-    options = ["--run.epochs", "2", "--model.width", "16", "--log.no-tensorboard", "--log.no-progress"]
+    options = ["--run.epochs", "2", "--model.width", "16", "--log.to", "--log.no-progress"]
     for method in ("ugts", "dense"):
         main(["train", "--preset", "digits", *options, "--run.folder", method, "--supermask.method", method])
         main(["predict", method, "--out", f"{method}.parquet"])
@@ -167,7 +167,7 @@ def molecules(root: Path, folder: Path) -> tuple[GraphSet, Path]:
     return graphs, saved(folder, Ticket.of(mask, config.to_dict()))
 
 
-def predict_graphs(rank: int, world_size: int, options: PredictOptions) -> int:
+def predict_graphs(rank: int, world_size: int, options: PredictOptions) -> Predictions:
     module._GRAPHS_AT_ONCE, module._BATCHES_A_CHUNK = 50, 2
     return predict(options, ranks_of(rank, world_size))
 
@@ -176,7 +176,7 @@ def predict_graphs(rank: int, world_size: int, options: PredictOptions) -> int:
 def test_each_graph_has_a_row(world_size: int, root: Path, tmp_path: Path) -> None:
     graphs, path = molecules(root, tmp_path)
     options = PredictOptions(str(path), str(tmp_path / "out.parquet"), root=str(root))
-    assert spawn(world_size, predict_graphs, world_size, options)[0] == COUNT
+    assert spawn(world_size, predict_graphs, world_size, options)[0].rows == COUNT
     table = parquet.read_table(options.out)
     assert table.column_names == ["graph", "p_0"]
     assert table["graph"].to_pylist() == list(range(COUNT))

@@ -16,7 +16,7 @@ from ugts_dist.supermask import Ticket
 from ugts_dist.tasks import build_model
 from ugts_dist.training.fit import Result, fit
 
-QUIET = {"log.progress": False, "log.tensorboard": False}
+QUIET = {"log.progress": False, "log.to": []}
 
 
 def planted_graph(num_nodes: int = 300, num_classes: int = 4, seed: int = 0) -> Graph:

@@ -17,7 +17,7 @@ from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.supermask import Supermask, Ticket, sparsify
 from ugts_dist.training.settings import advice
 
-QUIET = ["--no-rules", "--log.no-progress", "--log.no-tensorboard", "--run.epochs", "60", "--model.width", "64"]
+QUIET = ["--no-rules", "--log.no-progress", "--log.to", "--run.epochs", "60", "--model.width", "64"]
 
 
 @pytest.fixture

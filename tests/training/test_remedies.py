@@ -200,7 +200,7 @@ def test_a_run_from_the_command_line(remedy: str, method: str, tmp_path: Path) -
     """Train, and find the same accuracy and logits in the saved network."""
     options = [f"--{key.replace('_', '-')}={value}" for key, value in REMEDIES[remedy].items()]
     small = ["--model.depth=4", "--model.width=48", "--supermask.sparsity=0.5", "--run.epochs=4", "--batch.size=400"]
-    quiet = ["--log.no-progress", "--log.no-tensorboard", "--checkpoint.keep-last=0"]
+    quiet = ["--log.no-progress", "--log.to", "--checkpoint.keep-last=0"]
     folder = tmp_path / "run"
     wide = ["--batch.fan-out", "5", "5", "5", "5", f"--supermask.method={method}", f"--run.folder={folder}"]
     main(["train", "--preset", "digits", *options, *small, *quiet, *wide])

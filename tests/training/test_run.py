@@ -27,7 +27,7 @@ def test_more_ranks_than_training_nodes_are_refused(
 
 
 def test_the_folder_has_all_that_the_run_was(tmp_path: Path) -> None:
-    settings = config(run__epochs=5, run__folder=str(tmp_path / "mine"), log__tensorboard=True)
+    settings = config(run__epochs=5, run__folder=str(tmp_path / "mine"), log__to=["tensorboard"])
     result, folder = run(settings, Ranks())
     assert load_toml(folder / "config.toml") == settings
     events = EventAccumulator(str(folder))

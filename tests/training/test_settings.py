@@ -166,7 +166,7 @@ def store(tmp_path: Path) -> Path:
 def test_a_ticket_of_a_graph_that_nobody_has_tuned_for(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quiet = ["--log.no-tensorboard", "--run.epochs=60", "--model.width", "64", "--model.skip", "none"]
+    quiet = ["--log.to", "--run.epochs=60", "--model.width", "64", "--model.skip", "none"]
     reached = {}
     for name, extra in (("fitted", ()), ("plain", ("--no-rules",))):
         main(["train", "--data.name", str(store), "--run.folder", str(tmp_path / name), *quiet, *extra])

@@ -36,7 +36,7 @@ def _files(folder: Path, ids: Sequence[str | int], labels: Sequence[str | int]) 
 def _trained(folder: Path) -> None:
     """A run of two epochs on the store."""
     with contextlib.redirect_stderr(io.StringIO()):
-        options = ("--model.width", "4", "--run.epochs", "2", "--log.no-tensorboard", "--log.no-progress")
+        options = ("--model.width", "4", "--run.epochs", "2", "--log.to", "--log.no-progress")
         told = ugts("train", "--data.name", folder / "store", "--run.folder", folder / "run", *options)
     assert told.code == 0, told.err
 

@@ -9,7 +9,7 @@ import torch
 from tests.trials.case import case, ugts
 from ugts_dist.models.sparse import Pattern, Rows
 
-_SMALL = ("--preset", "digits", "--run.epochs", "2", "--log.no-tensorboard", "--log.no-progress")
+_SMALL = ("--preset", "digits", "--run.epochs", "2", "--log.to", "--log.no-progress")
 
 
 @case(r"exit 2: .*optim\.lr is 1e\+39, allowed is above 0, 1e-30 to 1e\+30")

@@ -16,7 +16,7 @@ from ugts_dist.graphs.store_writer import write_store
 
 QUICK = (
     *("--run.epochs", "2", "--model.width", "8", "--supermask.sparsity", "0.5"),
-    *("--log.no-progress", "--log.no-tensorboard", "--run.device", "cpu"),
+    *("--log.no-progress", "--log.to", "--run.device", "cpu"),
 )
 
 

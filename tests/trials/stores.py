@@ -21,7 +21,7 @@ from ugts_dist.graphs.store import open_store
 from ugts_dist.graphs.store_writer import write_store
 
 NUM_NODES = 60
-TINY = ("--model.width", "4", "--run.epochs", "2", "--log.no-progress", "--log.no-tensorboard", "--run.select", "any")
+TINY = ("--model.width", "4", "--run.epochs", "2", "--log.no-progress", "--log.to", "--run.select", "any")
 
 
 def make_store(folder: Path) -> Path:

@@ -94,5 +94,5 @@ SETTINGS = r"(?:ugts: \S+ \S+ \(.*?\) )*"
 def log(folder: Path) -> str:
     """A log has the folder at once, then lines of epochs; the folder's name acts on a terminal."""
     small = ["--data.name", "digits", "--model.width", "4", "--run.epochs", "1", "--run.select", "any"]
-    outcome = ugts("train", *small, "--log.no-tensorboard", "--run.folder", folder / HOSTILE)
+    outcome = ugts("train", *small, "--log.to", "--run.folder", folder / HOSTILE)
     return escaped(Outcome(outcome.code, outcome.err + outcome.out, ""))

@@ -25,7 +25,7 @@ preset = "digits"
 "run.epochs" = 12
 "batch.size" = 0
 "batch.fan_out" = {grid = [[]]}
-"log.tensorboard" = false
+"log.to" = []
 "checkpoint.every_steps" = 2
 [search]
 seeds = 2

@@ -34,7 +34,7 @@ LR = '"optim.lr" = '
         ('"model.arch" = {uniform = [1, 3]}', "uniform is for numbers"),
         ('"model.depth" = {grid = [2.5]}', "model.depth is 2.5, allowed is a whole number"),
         ('"run.folder" = "here"', "can't be searched"),
-        ('"log.tensorboard" = {grid = [true, false]}', "does not change a result"),
+        ('"log.to" = {grid = [["tensorboard"], []]}', "does not change a result"),
         ('"supermask.method" = {grid = ["ugts", "dense"]}', "allowed are tickets"),
         ('"supermask.method" = {grid = ["ugts", "foo"]}', "supermask.method is 'foo', allowed are ugts, "),
         ('"supermask.method" = 3', "supermask.method is 3, allowed are ugts, "),

@@ -94,8 +94,9 @@ def _is_ours(folder: Path) -> bool:
 
 def is_fresh(folder: Path) -> bool:
     """Whether the folder has no other files than the first ones of a run."""
-    first = (".lock", "config.toml", LAUNCH, ".config.toml.", ".launch.json.", "events.out.tfevents.")
-    return all(entry.name.startswith(first) for entry in folder.iterdir())
+    own = (".lock", "config.toml", LAUNCH, ".config.toml.", ".launch.json.")
+    loggers = ("events.out.tfevents.", "wandb", "loggers.json", ".loggers.json.")
+    return all(entry.name.startswith((*own, *loggers)) for entry in folder.iterdir())
 
 
 def launch_id() -> str:

@@ -44,7 +44,7 @@ from ugts_dist.checkpointing.result_file import read_result
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.errors import InputError, InUseError
 
-_TEMPORARY = re.compile(r"\.(config|launch|metrics|override|result|best)\..*[a-z]\.[0-9]+")
+_TEMPORARY = re.compile(r"\.(config|launch|loggers|metrics|override|result|best)\..*[a-z]\.[0-9]+")
 _LOCK_SECONDS = 60.0  # for a run that was told to stop, to save and end
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist.checkpointing.network_files import network_file
-from ugts_dist.checkpointing.provenance import data_of, statistics_of
+from ugts_dist.checkpointing.provenance import classes_of, data_of, statistics_of
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -65,6 +65,7 @@ class SavedNetwork:
         metrics: of its run.
         data: of its run; None if unknown.
         statistics: of the columns of its training graph; None if they were not standardised, or not stored.
+        known_classes: the names of classes that its file has.
     """
 
     path: Path
@@ -74,6 +75,12 @@ class SavedNetwork:
     metrics: dict[str, float]
     data: DataChecksum | None
     statistics: ColumnStatistics | None = None
+    known_classes: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class; empty if they have none, or if they are unknown."""
+        return self.known_classes if len(self.known_classes) == self.num_outputs else ()
 
     @property
     def trained_on(self) -> TrainingFeatures:
@@ -173,8 +180,8 @@ def _checked(
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    data, statistics = data_of(provenance), statistics_of(provenance, path)
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, data, statistics)
+    origin = data_of(provenance), statistics_of(provenance, path), classes_of(provenance)
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin)
 
 
 def _misfit(path: Path, reason: str) -> InputError:

@@ -121,7 +121,8 @@ def stores(folder: str, base: str) -> Result:
             rows.append(Check(place.name, False, f"does not open: {error}"))
             continue
         nodes, edges = f"{graph.num_nodes:,} nodes", f"{graph.num_edges:,} edges"
-        features, classes = f"{graph.num_features} features", f"{graph.num_classes} classes"
+        features = f"{graph.num_features} features"
+        classes = f"{graph.num_classes} classes" if graph.has_split else "for prediction only"
         rows.append(Check(place.name, True, f"{nodes}, {edges}, {features}, {classes}, {size}"))
     return str(parent) if rows else f"none in {parent}; `ugts prepare` makes them", tuple(rows)
 
@@ -188,7 +189,7 @@ def training(device: str) -> str:
     place = torch.device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    changes = {"supermask.sparsity": _SPARSITY, "run.epochs": _EPOCHS, "log.tensorboard": False}
+    changes = {"supermask.sparsity": _SPARSITY, "run.epochs": _EPOCHS, "log.to": []}
     own = {"run.device": place.type, "run.folder": f"run-{place.type}"}
     result, folder = run(load_preset("digits").replace(changes | own), Ranks(device=place))
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -49,7 +49,7 @@ def run_demo(folder: str, seed: int, ranks: Ranks) -> None:
 
 
 def _configs(seed: int) -> list[Config]:
-    base = load_preset("digits").replace({"run.seed": seed, "log.tensorboard": False})
+    base = load_preset("digits").replace({"run.seed": seed, "log.to": []})
     dense = base.replace({"supermask.method": "dense", "optim.weight_decay": 5e-4})
     return [
         dense,

@@ -31,7 +31,7 @@ from ugts_dist.training.run import run
 
 Task = Callable[[Config, Path], str]
 
-_QUIET: Mapping[str, Any] = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+_QUIET: Mapping[str, Any] = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 _TASKS_A_GPU = 4  # each leaves the GPU idle while its host prepares the next kernels
 
 

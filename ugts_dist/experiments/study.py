@@ -36,7 +36,7 @@ from ugts_dist.errors import InputError, refuse_unknown
 TRACES = ("mad", "gradients")
 MEASURES = ("test", "valid", "ood", *TRACES)
 
-_QUIET = {"log.progress": False, "log.tensorboard": False, "checkpoint.keep_last": 0}
+_QUIET = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
 
 
 @dataclass(frozen=True)

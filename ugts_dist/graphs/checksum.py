@@ -37,8 +37,8 @@ class DataChecksum:
         sha256: over name and SHA-256 of each array as an .npy file, in the order of the names; in a ticket only its
             first digits.
         num_nodes: of all graphs together.
-        parts: the first digits of the SHA-256 of features, labels, edges and split; empty if unknown, as in files of
-            older versions.
+        parts: the first digits of the SHA-256 of features, labels, edges and split, if the data have them; empty if
+            unknown, as in files of older versions.
     """
 
     name: str
@@ -51,7 +51,8 @@ class DataChecksum:
         """The checksum of a dataset. Stores know those of their arrays; others take a second per gigabyte."""
         digests = _digests(data)
         parts = {part: _joint(digests, set(arrays) & digests.keys()) for part, arrays in _PARTS.items()}
-        short = {part: digest[:_PART_DIGITS] for part, digest in parts.items()}
+        absent = () if isinstance(data, GraphSet) or data.has_split else ("labels", "split")[data.num_classes > 0 :]
+        short = {part: digest[:_PART_DIGITS] for part, digest in parts.items() if part not in absent}
         return cls(data.name, _joint(digests, digests), data.x.shape[0], short)
 
     @classmethod
@@ -79,7 +80,7 @@ class DataChecksum:
         return replace(self, sha256=self.sha256[:_BRIEF_DIGITS])
 
     def difference(self, other: DataChecksum) -> str:
-        """The parts in which `other` differs, to show: "labels and split"; empty if the two are equal."""
+        """The parts in which `other` differs, to show: "labels and split"; empty if all that both have are equal."""
         digits = min(len(self.sha256), len(other.sha256))
         if self.sha256[:digits] == other.sha256[:digits]:
             return ""
@@ -87,7 +88,8 @@ class DataChecksum:
         names = [part for part in _PARTS if part in known and self.parts[part] != other.parts[part]]
         if self.num_nodes != other.num_nodes:
             names.append(f"number of nodes ({self.num_nodes:,} there, {other.num_nodes:,} here)")
-        return _listed(names) or "something"
+        lacks_a_part = known and self.parts.keys() != other.parts.keys()
+        return _listed(names) or ("" if lacks_a_part else "something")
 
 
 def with_digests(data: D) -> D:

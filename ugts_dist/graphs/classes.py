@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from ugts_dist.graphs.graph import Graph
 
 Integers = NDArray[np.int64]
 
@@ -32,6 +38,19 @@ def without_gaps(labels: Integers) -> tuple[Integers, tuple[str, ...]]:
         return labels, ()
     numbered = np.searchsorted(present, labels)
     return np.where(labels < 0, labels, numbered), tuple(map(str, present.tolist()))
+
+
+def labels_of(graph: Graph, classes: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """The label of each node as a network numbers its classes, and the classes of the graph that it does not have.
+
+    Classes are the same if they have the same name; a class without a name is called by its number. Labels are
+    `[num_nodes]` int64: -1 without a label, `len(classes)` for a class that the network does not have.
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    theirs = graph.class_names or tuple(map(str, range(graph.num_classes)))
+    number_of = torch.tensor([numbers.get(name, len(classes)) for name in theirs] or [-1])
+    labels = torch.where(graph.y < 0, -1, number_of[graph.y.clamp(min=0)])
+    return labels, tuple(name for name in theirs if name not in numbers)
 
 
 def summary(names: tuple[str, ...]) -> str:

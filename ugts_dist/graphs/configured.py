@@ -10,7 +10,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.files import within_memory
-from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.graph import Graph, require_split
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.graphs.perturb import Unknown, edge_noise, feature_noise, left_out_classes
 from ugts_dist.graphs.standardize import ColumnStatistics
@@ -36,7 +36,16 @@ class TrainingFeatures:
 
 
 def load_data(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
-    """The data of the configuration, standardised as for `load_graph`. Raises InputError."""
+    """The data of the configuration, standardised as for `load_graph`.
+
+    Raises InputError, also for a graph without a split that the task needs.
+    """
+    data = load_to_predict(config, trained_on)
+    return _with_split(data, config) if isinstance(data, Graph) else data
+
+
+def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
+    """The same data; a graph need not have labels or a split. Raises InputError."""
     data = config.data
     if data.name in molecules.FOLDERS:
         allowed = f"for {data.name}, whose labels are of whole graphs"
@@ -47,7 +56,9 @@ def load_data(config: Config, trained_on: TrainingFeatures | None = None) -> Dat
                 raise InputError(f"data.{field} is {value}, allowed is 0 {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
-    return load_graph(config, trained_on)
+    graph = disturbed(_opened(config), config)[0]
+    _check_weights(graph, config)
+    return _scaled(graph, config, trained_on)
 
 
 def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Graph:
@@ -62,16 +73,33 @@ def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Gr
 def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) -> tuple[Graph, Unknown | None]:
     """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
+    _check_weights(graph, config)
+    return _scaled(graph, config, trained_on), unknown
+
+
+def _check_weights(graph: Graph, config: Config) -> None:
+    """Raise InputError if the network would not read the weights of the edges."""
     if graph.edge_weight is not None and not config.model.reads_edge_weights:
         raise InputError(
             f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
             "allowed: model.arch gcn, or data.edge_weights ignore"
         )
-    return _scaled(graph, config, trained_on), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
-    """The graph as its files have it, without weights that are ignored. Raises InputError."""
+    """The graph as its files have it, without weights that are ignored.
+
+    Raises InputError, also for a graph without a split that the task needs.
+    """
+    return _with_split(_opened(config), config)
+
+
+def _with_split(graph: Graph, config: Config) -> Graph:
+    """The graph itself. Link prediction needs no split of the nodes; otherwise raises InputError without one."""
+    return graph if config.task.kind == "link" else require_split(graph)
+
+
+def _opened(config: Config) -> Graph:
     data = config.data
     with within_memory(f"data.name: {data.name}"):
         graph = catalogue.load(data.name, data.root or None, data.split, data.features not in RAW)

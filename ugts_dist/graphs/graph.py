@@ -14,13 +14,14 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.array_checks import check_features, check_neighbours, check_range
 from ugts_dist.graphs.array_error import array_error
 from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
+from ugts_dist.graphs.label_check import check_classes, check_numbers, check_splits
 from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed graph whose nodes have features and labels.
+    """A directed graph whose nodes have features, and labels and a split unless it is for prediction only.
 
     The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and without repetition. There
     are no self loops; layers that need them add their own.
@@ -34,10 +35,11 @@ class Graph:
     train: Tensor  # [num_train] int64 node ids, ascending
     valid: Tensor  # [num_valid] int64 node ids, ascending
     test: Tensor  # [num_test] int64 node ids, ascending
-    num_classes: int  # width of the output: number of classes, or of labels or targets at once
+    num_classes: int  # width of the output: number of classes, or of labels or targets at once; 0: no node has a label
     edge_weight: Tensor | None = None  # [num_edges] float32, as `indices`; finite, 0 or more
     edge_attr: Tensor | None = None  # [num_edges, num_edge_features] float32, as `indices`; finite
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
+    class_names: tuple[str, ...] = ()  # one per class, or none
     statistics: ColumnStatistics | None = None  # with which x is standardised
 
     @property
@@ -51,6 +53,11 @@ class Graph:
     @property
     def num_features(self) -> int:
         return self.x.size(1)
+
+    @property
+    def has_split(self) -> bool:
+        """Whether the graph can be trained and evaluated on. Without a split it is for prediction only."""
+        return self.train.numel() + self.valid.numel() + self.test.numel() > 0
 
     @property
     def has_classes(self) -> bool:
@@ -91,7 +98,7 @@ def from_edges(
     loops are dropped. ``edge_weight`` [number of edges] and ``edge_attr`` [number of edges, num_edge_features] belong
     to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``y`` is classes
     [num_nodes], or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if unknown. ``train``,
-    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes].
+    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all three may be empty.
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
@@ -181,11 +188,25 @@ def validate(graph: Graph) -> None:
     check_features(graph.name, graph.x)
     check_neighbours(graph.name, graph.indptr, graph.indices)
     check_edge_data(graph.name, graph.num_edges, graph.edge_weight, graph.edge_attr)
-    _check_splits(graph)
+    splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
+    check_splits(graph.name, splits, graph.num_nodes)
     if graph.has_classes:
-        _check_classes(graph)
+        check_classes(graph.name, graph.y, graph.num_classes, splits)
     else:
-        _check_numbers(graph)
+        check_numbers(graph.name, graph.y, splits)
+
+
+def require_split(graph: Graph) -> Graph:
+    """The graph itself. Raises InputError if it is for prediction only."""
+    if graph.has_split:
+        return graph
+    missing, options = "no split", "--split-random 60/20/20"
+    if not bool((graph.y >= 0 if graph.has_classes else ~graph.y.isnan()).any()):
+        missing, options = "no labels and no split", f"--labels FILE and {options}"
+    raise InputError(
+        f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
+        f"{options} (or --train, --valid and --test)"
+    )
 
 
 def _check_layout(graph: Graph) -> None:
@@ -210,47 +231,3 @@ def _check_layout(graph: Graph) -> None:
             raise array_error(graph.name, array, f"shape {tuple(tensor.shape)}", f"shape {wanted}")
         if tensor.dtype not in dtypes:
             raise array_error(graph.name, array, str(tensor.dtype), " or ".join(map(str, dtypes)))
-
-
-def _check_splits(graph: Graph) -> None:
-    splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}
-    owner = torch.full((graph.num_nodes,), -1, dtype=torch.int8)
-    for number, (array, nodes) in enumerate(splits.items()):
-        if nodes.numel() == 0:
-            raise array_error(graph.name, array, "no nodes", "at least one")
-        check_range(graph.name, array, nodes, graph.num_nodes)
-        if bool((nodes[1:] <= nodes[:-1]).any()):
-            node = int(nodes[1:][nodes[1:] <= nodes[:-1]][0])
-            raise array_error(graph.name, array, f"node {node} out of order or repeated", "ascending ids, each once")
-        taken = nodes[owner[nodes] >= 0]
-        if taken.numel():
-            node = int(taken[0])
-            other = list(splits)[int(owner[node])]
-            raise array_error(
-                graph.name, array, f"node {node}, which is also in {other}", "splits without a common node"
-            )
-        owner[nodes] = number
-
-
-def _check_classes(graph: Graph) -> None:
-    allowed = f"0 to {graph.num_classes - 1} (num_classes is {graph.num_classes}), negative only outside the splits"
-    wrong = graph.y >= graph.num_classes
-    for nodes in (graph.train, graph.valid, graph.test):
-        wrong[nodes] |= graph.y[nodes] < 0
-    if bool(wrong.any()):
-        node = int(wrong.nonzero()[0])
-        raise array_error(graph.name, "y", f"label {int(graph.y[node])} of node {node}", allowed)
-
-
-def _check_numbers(graph: Graph) -> None:
-    """Labels or targets are finite or unknown, and some of each node in a split are known."""
-    if bool(graph.y.isinf().any()):
-        node, column = graph.y.isinf().nonzero()[0].tolist()
-        found = f"{float(graph.y[node, column])} of node {node}, column {column}"
-        raise array_error(graph.name, "y", found, "finite numbers, or NaN if unknown")
-    for split in ("train", "valid", "test"):
-        nodes = getattr(graph, split)
-        unknown = graph.y[nodes].isnan().all(1)
-        if bool(unknown.any()):
-            found = f"no known number of node {int(nodes[unknown][0])}, which is in {split}"
-            raise array_error(graph.name, "y", found, "at least one for each node of a split")

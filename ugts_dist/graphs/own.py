@@ -22,7 +22,7 @@ def from_files(
     num_classes: int | None,
     tell: Callable[[str], None],
 ) -> RawGraph:
-    """A graph from files: edges, features, labels, train, valid and test (none with a random split), optionally ids.
+    """A graph from files: edges and features, optionally labels, a split (train, valid and test) and ids.
 
     A table with a column of ids has its rows in any order. The rows of other tables are in the order of `ids`, or of
     the nodes 0, 1, 2, ... ``tell`` is called with a line about each detection and decision. Raises InputError for a
@@ -43,7 +43,7 @@ def from_files(
         edges=edges,
         edge_data=edge_data,
         features=features,
-        labels=array_table(str(paths["labels"]), labels, "integers"),
+        labels=array_table(str(paths.get("labels", paths["features"])), labels, "integers"),
         splits=splits,
         undirected=undirected,
         num_classes=num_classes,

@@ -18,7 +18,7 @@ from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.headers import Header
 from ugts_dist.graphs.id_columns import Columns
 from ugts_dist.graphs.node_ids import IdKind, Integers, NodeIds, read_ids
-from ugts_dist.graphs.tables import Rows, Table, array_table
+from ugts_dist.graphs.tables import Rows, Table, array_table, silent
 
 Tell = Callable[[str], None]
 
@@ -71,10 +71,9 @@ class OwnTables:
             named = [t for t in tables.values() if isinstance(t, Rows) and id_columns.named(t, wanted) is not None]
             if not named:
                 raise InputError(f"--id-column: {wanted!r}; allowed: the name of a column, its number, or none")
-        columns = {
-            "features": id_columns.choose(rows["features"], wanted),
-            "labels": id_columns.choose(rows["labels"], wanted, num_values=1),
-        }
+        columns = {"features": id_columns.choose(rows["features"], wanted)}
+        if "labels" in rows:
+            columns["labels"] = id_columns.choose(rows["labels"], wanted, num_values=1)
         if "ids" in rows:
             columns["ids"] = id_columns.choose(rows["ids"], wanted)
             if columns["ids"].ids is None and rows["ids"].num_columns == 1:
@@ -99,7 +98,9 @@ class OwnTables:
         return cls(tables, options, columns, ids, order, {source: numbers}, tell)
 
     def labels(self) -> tuple[Integers, tuple[str, ...]]:
-        """The class of each node, and the names of the classes, if they have any."""
+        """The class of each node, and the names of the classes, if they have any; -1 for all if no table has labels."""
+        if "labels" not in self.tables:
+            return np.full(self._num_nodes(), -1, dtype=np.int64), ()
         rows = self._rows("labels")
         values = self.columns["labels"].values
         if len(values) != 1:
@@ -119,6 +120,15 @@ class OwnTables:
         if len(nodes) < num_nodes:
             self.tell(f"{rows.name}: {num_nodes - len(nodes)} of {num_nodes} nodes have no row, and so no label")
         return labels, names
+
+    def _num_nodes(self) -> int:
+        """The number of nodes without the labels: of the ids, or else of the rows of the features."""
+        if self.ids is not None:
+            return self.ids.num_nodes
+        rows = self._rows("features")
+        if rows.num_rows is not None:
+            return rows.num_rows
+        return sum(len(block[0]) for block in rows.read([0], ["numbers"], silent))
 
     def features(self, num_nodes: int) -> tuple[Table, Integers | None]:
         """The features, and the node of each of their rows if these are not in order."""

@@ -119,6 +119,7 @@ def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, U
         valid=valid,
         test=test,
         num_classes=graph.num_classes - count,
+        class_names=tuple(name for name, out in zip(graph.class_names, left_out.tolist(), strict=False) if not out),
         digests=_without(graph.digests, "y", "train", "valid", "test"),
     )
     return known, Unknown(left_out.nonzero()[:, 0], graph.test[y[graph.test] < 0])

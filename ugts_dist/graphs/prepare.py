@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 
-_PARTS = ("edges", "features", "labels", *SPLITS)
+_NEEDED = ("edges", "features")
+_PARTS = (*_NEEDED, "labels", *SPLITS)
 _TABLES = ("ids", "id_column", "header")
 _EDGES = ("edge_weight", "edge_features")
 _OWN = (*_PARTS, *_TABLES, *_EDGES, "data", "undirected", "num_classes", "split_random")
@@ -53,6 +54,8 @@ def prepare(options: PrepareOptions) -> str:
 def summary(folder: Path) -> str:
     """Contents of a store, in one line."""
     graph = open_store(folder)
+    labels = f"{graph.num_classes} classes" if graph.num_classes else "no labels"
+    use = "" if graph.has_split else ", no split: for prediction only"
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
     dtype = str(graph.x.dtype).removeprefix("torch.")
     edges = f"{graph.num_edges:,} edges"
@@ -60,7 +63,7 @@ def summary(folder: Path) -> str:
     edges += "" if graph.edge_attr is None else f" with {graph.edge_attr.size(1)} features"
     return (
         f"{folder}: {graph.name}, {graph.num_nodes:,} nodes, {edges}, {graph.num_features} features "
-        f"({dtype}), {graph.num_classes} classes, {size:,} bytes"
+        f"({dtype}), {labels}{use}, {size:,} bytes"
     )
 
 
@@ -111,13 +114,22 @@ def _own(options: PrepareOptions) -> RawGraph:
             edges.fields(),
         )
     _refuse(options, ("root", "split"), "a graph in files")
-    absent = [part for part in _PARTS if not getattr(options, part) and not (options.split_random and part in SPLITS)]
-    if absent:
+    if absent := _absent(options):
         allowed = f"{_options(_PARTS)}, all of them (or --split-random for the last three), or --data"
-        raise InputError(f"{_options(absent)}: not given; allowed: {allowed}")
+        raise InputError(f"{_options(absent)}: not given; allowed: {allowed}; the first two are enough to predict")
+    if options.num_classes and not options.labels:
+        raise InputError("--num-classes: not for a graph without --labels")
     paths = {part: Path(getattr(options, part)) for part in (*_PARTS, "ids") if getattr(options, part)}
     tables = TableOptions(options.header, options.id_column, edges)
     return own.from_files(options.name, paths, tables, options.undirected, num_classes, _tell(options))
+
+
+def _absent(options: PrepareOptions) -> list[str]:
+    """The parts that are missing: a split needs labels, and all of its three tables."""
+    needed = list(_NEEDED)
+    if options.split_random or _given(options, SPLITS):
+        needed = [part for part in _PARTS if not (options.split_random and part in SPLITS)]
+    return [part for part in needed if not getattr(options, part)]
 
 
 def _tell(options: PrepareOptions) -> Callable[[str], None]:

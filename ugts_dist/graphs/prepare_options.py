@@ -15,7 +15,8 @@ class PrepareOptions:
     NAME is a dataset (`ugts prepare cora`), an OGB graph whose archive is unpacked (`ugts prepare ogbn-arxiv --root
     DATA`), a synthetic one (`ugts prepare products-like --scale 0.1`), or any name for your own: `ugts prepare mygraph
     --edges edges.csv --features x.npy --labels y.npy --train train.npy --valid valid.npy --test test.npy`, or
-    `ugts prepare mygraph --data graph.pt`. `ugts train --data.name NAME` opens a store in the default folder.
+    `ugts prepare mygraph --data graph.pt`. `ugts train --data.name NAME` opens a store in the default folder. Edges and
+    features alone are enough for `ugts predict TICKET --graph NAME`.
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
@@ -55,9 +56,11 @@ class PrepareOptions:
     features: str = ""
     """Your graph: a table with a row of numbers for each node."""
     labels: str = ""
-    """Your graph: a table with the class of each node, as number or name. Negative, or an empty name: no label."""
+    """Your graph: a table with the class of each node, as number or name. Negative, or an empty name: no label. Empty:
+    no node has a label, and the store is for `ugts predict` only."""
     train: str = ""
-    """Your graph: a table with the ids of the training nodes, or with true and false (or 1 and 0) for each node."""
+    """Your graph: a table with the ids of the training nodes, or with true and false (or 1 and 0) for each node. Empty,
+    as for --valid and --test: no split, and the store is for `ugts predict` only."""
     valid: str = ""
     """Your graph: validation nodes."""
     test: str = ""
@@ -76,7 +79,8 @@ class PrepareOptions:
     """Your graph: whether text files begin with column names. auto: yes if the first row has words, or if pandas'
     0, 1, 2, ... would be a row too many."""
     data: str = ""
-    """Your graph: a PyG Data with x, edge_index, y and train_mask, val_mask, test_mask, saved by torch.save."""
+    """Your graph: a PyG Data with x, edge_index, y and train_mask, val_mask, test_mask, saved by torch.save. Without
+    masks, or without y and masks, the store is for `ugts predict` only."""
     undirected: bool = False
     """Your graph: add the reverse of each edge."""
     num_classes: int = 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -22,6 +23,7 @@ from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import tensor_table
+from ugts_dist.graphs.tables import Table, array_table
 
 MASKS = {"train": "train_mask", "valid": "val_mask", "test": "test_mask"}
 EDGE_FIELDS = ("edge_weight", "edge_attr")
@@ -64,11 +66,11 @@ def from_data(
 ) -> RawGraph:
     """Read a PyG ``Data`` from a file of ``torch.save``, memory-mapped and with ``weights_only``: it runs no code.
 
-    It has x, edge_index (or adj_t), y, train_mask, val_mask and test_mask. ``split`` chooses a column of masks with
-    several; a mask with one axis is the same for every split. ``mask_fields`` has the field of each split; it is empty
-    if the split is drawn. ``edge_fields`` are those to read if the Data has them: edge_weight (or values of adj_t that
-    are not all 1) and edge_attr. ``tell`` is called with a line about unused fields. Raises InputError for anything
-    else.
+    It has x, edge_index (or adj_t), and y, train_mask, val_mask and test_mask, unless the graph is for prediction only:
+    then it has no masks, and maybe no y. ``split`` chooses a column of masks with several; a mask with one axis is the
+    same for every split. ``mask_fields`` has the field of each split; it is empty if the split is drawn.
+    ``edge_fields`` are those to read if the Data has them: edge_weight (or values of adj_t that are not all 1) and
+    edge_attr. ``tell`` is called with a line about unused fields. Raises InputError for anything else.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -76,15 +78,17 @@ def from_data(
     edge_index, source = _edge_index(path, fields)
     if unused := [field for field in set(MASKS.values()) - set(mask_fields.values()) if fields.get(field) is not None]:
         tell(f"{path}: {', '.join(sorted(unused))} not used: the split is drawn")
-    masks = {array: _mask(path, fields, field) for array, field in mask_fields.items()}
+    has_masks = any(fields.get(field) is not None for field in mask_fields.values())
+    masks = {array: _mask(path, fields, field) for array, field in mask_fields.items() if has_masks}
     num_splits = max([mask.size(1) for mask in masks.values() if mask.dim() == 2], default=1)
     splits = {array: _of_split(f"{path} {MASKS[array]}", mask, split, num_splits) for array, mask in masks.items()}
+    features = tensor_table(f"{path} x", _tensor(path, fields, "x"), "numbers")
     return RawGraph(
         name=name,
         source="PyG Data",
         edges=tensor_table(f"{path} {source}", edge_index.t(), "integers"),
-        features=tensor_table(f"{path} x", _tensor(path, fields, "x"), "numbers"),
-        labels=tensor_table(f"{path} y", _tensor(path, fields, "y"), "integers"),
+        features=features,
+        labels=_labels(path, fields, features, is_needed=has_masks or not mask_fields),
         splits={array: tensor_table(f"{path} {MASKS[array]}", mask, "ids") for array, mask in splits.items()},
         undirected=undirected,
         num_classes=num_classes,
@@ -186,6 +190,13 @@ def _tensor(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         raise InputError(f"{path} {field}: is {type(value).__name__}; allowed: a dense tensor")
     return value.detach().float() if value.dtype == torch.bfloat16 else value.detach()
+
+
+def _labels(path: Path, fields: Mapping[str, Any], features: Table, is_needed: bool) -> Table:
+    """The labels; all negative if there are none, unless they are needed."""
+    if fields.get("y") is None and not is_needed:
+        return array_table(features.name, np.full(features.num_rows or 0, -1, dtype=np.int64), "integers")
+    return tensor_table(f"{path} y", _tensor(path, fields, "y"), "integers")
 
 
 def _mask(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:

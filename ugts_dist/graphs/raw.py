@@ -17,6 +17,7 @@ from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.node_ids import NodeIds
 from ugts_dist.graphs.random_split import RandomSplit
 from ugts_dist.graphs.raw_edges import RawEdges, write_edges
+from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
 from ugts_dist.graphs.stored_ids import write_ids
 from ugts_dist.graphs.tables import Progress, Report, Table, check_ids, stage
@@ -35,8 +36,8 @@ class RawGraph:
     source: str  # where it comes from, recorded in the store
     edges: Table  # two columns, source and destination
     features: Table  # one row per node
-    labels: Table  # one column, one row per node; negative: no label
-    splits: Mapping[str, Table]  # train, valid, test: node ids, or true and false for each node; empty if drawn
+    labels: Table  # one column, one row per node; negative: no label, as for all nodes of a graph without labels
+    splits: Mapping[str, Table]  # train, valid, test: node ids, or true and false by node; empty: drawn, or no split
     undirected: bool  # add the reverse of each edge
     num_classes: int | None = None  # None: one more than the highest label
     num_nodes: int | None = None  # expected number of rows of the labels, if known
@@ -44,7 +45,7 @@ class RawGraph:
     features_of: Integers | None = None  # [num_nodes] the node of each row of the features; None: they are in order
     ids: NodeIds | None = None  # the nodes' ids in the user's files; None: 0, 1, 2, ...
     class_names: tuple[str, ...] = ()  # if the labels are words
-    random_split: RandomSplit | None = None  # draws the splits
+    random_split: RandomSplit | None = None  # draws the splits; None without splits: for prediction only
     edge_data: EdgeTables = field(default_factory=EdgeTables)  # weights and features of the edges
 
 
@@ -114,7 +115,9 @@ def _classes(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> tu
 
 
 def _splits(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> dict[str, Integers]:
-    """The ascending nodes of each split: those of its table, or drawn ones."""
+    """The ascending nodes of each split: those of its table, or drawn ones; empty if the graph has no split."""
+    if raw.random_split is None and not raw.splits:
+        return {array: np.empty(0, dtype=np.int64) for array in SPLITS}
     if raw.random_split is None:
         return {array: _node_ids(table, len(labels)) for array, table in raw.splits.items()}
     labelled = np.flatnonzero(labels >= 0)
@@ -154,7 +157,7 @@ def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers], clas
             other = raw.splits[arrays[owner[taken[0]]]].name
             raise InputError(f"{raw.splits[array].name}: has node {taken[0]}, which is also in {other}")
         owner[nodes] = number
-    num_classes = raw.num_classes or len(class_names) or int(labels.max()) + 1
+    num_classes = raw.num_classes or len(class_names) or max(0, int(labels.max()) + 1)
     wrong = np.flatnonzero((labels >= num_classes) | ((labels < 0) & (owner >= 0)))
     if len(wrong):
         allowed = f"0 to {num_classes - 1}, negative only outside the splits"

@@ -97,7 +97,8 @@ def _described(folder: Path) -> Meta:
 
 def _mapped(folder: Path, meta: Meta) -> Graph:
     graph = map_graph(folder, meta.name, meta.num_classes, {array: known[0] for array, known in meta.arrays.items()})
-    return replace(graph, digests={array: digest for array, (_, _, digest) in meta.arrays.items()})
+    digests = {array: digest for array, (_, _, digest) in meta.arrays.items()}
+    return replace(graph, digests=digests, class_names=meta.class_names)
 
 
 def map_graph(folder: Path, name: str, num_classes: int, dtypes: Mapping[str, str]) -> Graph:

@@ -22,6 +22,7 @@ VERSION = 1
 EDGE_DATA_VERSION = 2  # of stores with an optional array, which older versions of the program must not ignore
 META = "meta.json"
 LOCK = ".lock"
+PREDICTION_ONLY = "prediction_only"  # a key of meta.json
 
 # Number of axes and dtypes of every array. bfloat16, which numpy lacks, is stored as uint16.
 LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -53,11 +54,12 @@ ArrayMeta = tuple[str, tuple[int, ...], str]
 class Meta:
     """The contents of meta.json.
 
-    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file; older stores have none of them.
+    ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file; older stores have none of them. The
+    file of a store without a split has ``"prediction_only": true``.
     """
 
     name: str
-    num_classes: int
+    num_classes: int  # 0: no node has a label
     arrays: dict[str, ArrayMeta]
     origin: dict[str, str | int | float | bool]
     class_names: tuple[str, ...] = ()  # one per class, or none
@@ -82,7 +84,7 @@ def read_meta(folder: Path) -> Meta:
         if "sha256" in content and content["sha256"] != meta_sha256(content):
             raise InputError(f"{path}: changed since written (SHA-256 differs); prepare the graph again")
         name, num_classes, arrays, origin = (content[key] for key in ("name", "num_classes", "arrays", "origin"))
-        if type(name) is not str or type(num_classes) is not int or not 0 < num_classes < 2**63:
+        if type(name) is not str or type(num_classes) is not int or not 0 <= num_classes < 2**63:
             raise ValueError(f"name {name!r:.40} or num_classes {num_classes!r:.40} is wrong")
         if type(origin) is not dict or not all(type(value) in (str, int, float, bool) for value in origin.values()):
             raise ValueError("origin is not a flat object")
@@ -98,6 +100,8 @@ def read_meta(folder: Path) -> Meta:
                 raise ValueError(f"{key} is {content[key]!r:.40}, the arrays have {count}")
         if described["indptr"][1] != (num_nodes + 1,) or described["y"][1] != (num_nodes,):
             raise ValueError("x, indptr and y do not have the same number of nodes")
+        if content.get(PREDICTION_ONLY, False) is not (described["train"][1] == (0,)):
+            raise ValueError(f"{PREDICTION_ONLY} does not fit the number of training nodes")
         if any(described[array][1][0] != counts["num_edges"] for array in OPTIONAL.keys() & described.keys()):
             raise ValueError(f"{' or '.join(OPTIONAL)} does not have a row for each edge")
         class_names = content.get("class_names", [])

@@ -31,6 +31,7 @@ from ugts_dist.graphs.store_files import (
     LOCK,
     META,
     OPTIONAL,
+    PREDICTION_ONLY,
     VERSION,
     is_extra,
     meta_sha256,
@@ -185,6 +186,8 @@ class StoreWriter:
             "arrays": arrays,
             "origin": self.origin,
         }
+        if arrays["train"]["shape"] == [0]:
+            meta[PREDICTION_ONLY] = True
         if self.class_names:
             meta["class_names"] = list(self.class_names)
         if extra:
@@ -225,7 +228,7 @@ def _write_blocks(file: NpyFile, blocks: Iterable[NDArray[Any]]) -> int:
 
 def write_store(graph: Graph, folder: Path, origin: Origin | None = None) -> None:
     """Write a graph as a store. Raises InputError as StoreWriter does."""
-    with StoreWriter(folder, graph.name, graph.num_classes, origin) as writer:
+    with StoreWriter(folder, graph.name, graph.num_classes, origin, graph.class_names) as writer:
         for array in ARRAYS:
             tensor: Tensor | None = getattr(graph, array)
             if tensor is None:

@@ -11,6 +11,8 @@ from ugts_dist.terminal import escaped
 Curve = tuple[Sequence[float], Sequence[float]]
 
 _MOST_BARS = 120
+_COLORS = 10
+_STROKES = ("-", "--", ":", "-.")
 
 
 def curves(lines: Mapping[str, Curve], ylabel: str, best: float | None = None) -> bytes:
@@ -25,6 +27,24 @@ def curves(lines: Mapping[str, Curve], ylabel: str, best: float | None = None) -
     axes.xaxis.get_major_locator().set_params(integer=True)
     if len(lines) > 1 or best is not None:
         axes.legend(fontsize="small")
+    return png(figure)
+
+
+def compared(lines: Mapping[str, Curve], ylabel: str) -> bytes:
+    """Lines over epochs, with their names below. The colours of further lines are repeated with other strokes."""
+    figure, axes = new_plot(8.0, 4.5 + 0.1 * len(lines))
+    for place, (name, (epochs, values)) in enumerate(lines.items()):
+        marker = "." if len(epochs) == 1 else ""
+        # matplotlib leaves names that begin with an underscore out of a legend.
+        label = _literal(name) if not name.startswith("_") else f" {_literal(name)}"
+        stroke = _STROKES[place // _COLORS % len(_STROKES)]
+        axes.plot(
+            epochs, values, linewidth=1.4, color=f"C{place % _COLORS}", linestyle=stroke, marker=marker, label=label
+        )
+    axes.set(xlabel="epoch", ylabel=_literal(ylabel))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return png(figure)
 
 

@@ -16,14 +16,13 @@ import ugts_dist
 from ugts_dist.errors import InputError
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
 from ugts_dist.report.style import STYLE
-from ugts_dist.report.text import cell_text, legend, paragraphs
+from ugts_dist.report.text import cell_text, legend, numeric_columns, paragraphs
 from ugts_dist.terminal import escaped
 
 GENERATOR = "ugts report"
 # Even if a text became markup, none of it would be run or loaded.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _MANY_ROWS = 60  # above it a table has its own scroll box; with fewer rows that would be hard to read on a phone
-_NUMBER = re.compile(r"[-+\u2212▲▼ ]*[\d,.]+(e[-+]?\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
 _LONG_WORD = re.compile(r"\S{32}")  # a checksum or a path, too long for a line of a narrow screen
 
 
@@ -101,7 +100,7 @@ def _table(parent: Element, block: Table) -> None:
     name = "scroll tall" if len(block.rows) > _MANY_ROWS else "scroll"
     there = SubElement(parent, "div", {"class": name, "tabindex": "0"})
     table = SubElement(there, "table", {} if block.headings else {"class": "pairs"})
-    numeric = [all(_is_number(row[column]) for row in block.rows) for column in range(len(block.headings))]
+    numeric = numeric_columns(block)
     if block.headings:
         row_of_headings = SubElement(SubElement(table, "thead"), "tr")
         for heading, is_number in zip(block.headings, numeric, strict=True):
@@ -120,10 +119,6 @@ def _table(parent: Element, block: Table) -> None:
     for note in (block.note, legend(block)):
         for paragraph in _text(parent, note):
             paragraph.set("class", "note")
-
-
-def _is_number(cell: str | Cell) -> bool:
-    return (isinstance(cell, Cell) and cell.kind == "missing") or bool(_NUMBER.fullmatch(cell_text(cell) or "-"))
 
 
 def _figure(parent: Element, block: Figure, folder: Path) -> None:

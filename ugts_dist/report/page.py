@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from ugts_dist.errors import InputError
 
-Kind = Literal["plain", "better", "worse", "missing"]
+Kind = Literal["plain", "better", "worse", "missing", "best"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_PNG = 2**21  # bytes: a page has to stay small enough to be sent around
@@ -21,7 +21,7 @@ _MAX_PNG = 2**21  # bytes: a page has to stay small enough to be sent around
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that is marked, by colour and sign, as better or worse than another figure, or as missing."""
+    """A cell that is marked, by colour and sign, as better or worse than another figure, as best, or as missing."""
 
     text: str
     kind: Kind = "plain"

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
+from ugts_dist.metrics import by_title
 from ugts_dist.report.files import Folder, number
 from ugts_dist.report.options import Column, RunsOptions
 from ugts_dist.report.search_list import SPACE, SearchRow, State, aligned, search_lines, search_row
@@ -143,8 +144,13 @@ def _sorted(rows: Iterable[Row], column: str) -> list[Row]:
     known = [row for row in by_folder if getattr(row, column, None) is not None]
     unknown = [row for row in by_folder if getattr(row, column, None) is None]
     if column in _HIGHEST_FIRST:
-        return sorted(known, key=lambda row: -float(getattr(row, column))) + unknown
+        return sorted(known, key=lambda row: _sign(row, column) * float(getattr(row, column))) + unknown
     return sorted(known, key=lambda row: getattr(row, column)) + unknown
+
+
+def _sign(row: RunRow | SearchRow, column: str) -> int:
+    """-1 if the highest value comes first: not for an error such as RMSE."""
+    return 1 if column != "sparsity" and row.metric and not by_title(row.metric).higher_is_better else -1
 
 
 def _table(rows: Sequence[RunRow]) -> list[str]:

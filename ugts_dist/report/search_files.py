@@ -205,7 +205,7 @@ def _of_row(row: Mapping[str, Any], known: Mapping[str, Any]) -> Trial:
 def _of_run(folder: Folder, key: str, known: Mapping[str, Any]) -> Trial:
     """The trial of a run. Its test metric is not read, since only winners show it."""
     result = folder.result(f"runs/{key}") or {}
-    values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes")}
+    values = {name: result.get(name) for name in ("sparsity", "valid", "epoch", "seconds", "bytes", "metric")}
     values |= {name: known.get(name) for name in ("state", "seed", "message")}
     label = str(known.get("label", ""))
     return Trial(key, label, label == "dense" or label.startswith("dense,"), values, {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ugts_dist.metrics import by_title
 from ugts_dist.report.files import Folder, number
 from ugts_dist.report.search_files import Trial, trials_of_manifest
 from ugts_dist.terminal import escaped
@@ -65,8 +66,9 @@ def search_row(path: Path) -> SearchRow:
 
 
 def _best(trials: Sequence[Trial]) -> float | None:
-    known = (number(trial.values, "valid") for trial in trials)
-    return max((value for value in known if value is not None), default=None)
+    known = [trial for trial in trials if number(trial.values, "valid") is not None]
+    best = max if all(by_title(str(trial.values["metric"])).higher_is_better for trial in known) else min
+    return best((float(trial.values["valid"]) for trial in known), default=None)
 
 
 def search_lines(rows: Sequence[SearchRow]) -> list[str]:

@@ -35,7 +35,7 @@ tbody th { font-weight: 400; }
 .pairs tbody th { color: var(--muted); }
 .number { text-align: right; white-space: nowrap; }
 .long { min-width: 12rem; overflow-wrap: anywhere; }
-.better { color: var(--better); font-weight: 600; }
+.better, .best { color: var(--better); font-weight: 600; }
 .worse { color: var(--worse); font-weight: 600; }
 .missing { color: var(--missing); font-style: italic; }
 .note, figcaption, footer { color: var(--muted); font-size: 0.875rem; }

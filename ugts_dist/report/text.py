@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from ugts_dist.report.page import Cell, Kind, Table
 
-SIGNS: dict[Kind, str] = {"plain": "", "better": "▲", "worse": "▼", "missing": "∅"}
+SIGNS: dict[Kind, str] = {"plain": "", "better": "▲", "worse": "▼", "missing": "∅", "best": "★"}
+_NUMBER = re.compile(r"[-+\u2212▲▼★ ]*[\d,.]+(e[-+]?\d+)?(/\d+)?( ?%)?( ± [\d,.]+)?( ?%)?( \([-+]?[\d,.]+\))?|-")
 _LONGEST = 200  # of a value from a file
 
 
@@ -28,6 +30,15 @@ def parts(text: str) -> list[tuple[str, bool]]:
 def cell_text(cell: str | Cell) -> str:
     """A cell's text with its sign, which marks it without colour."""
     return f"{SIGNS[cell.kind]} {cell.text}".strip() if isinstance(cell, Cell) else cell
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Whether each column under a heading has only numbers, and cells that are missing."""
+    return [all(_is_number(row[column]) for row in table.rows) for column in range(len(table.headings))]
+
+
+def _is_number(cell: str | Cell) -> bool:
+    return (isinstance(cell, Cell) and cell.kind == "missing") or bool(_NUMBER.fullmatch(cell_text(cell) or "-"))
 
 
 def legend(table: Table) -> str:

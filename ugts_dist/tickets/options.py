@@ -71,7 +71,8 @@ class PredictOptions:
     """Predict exactly, with all neighbours, for all nodes of a graph, and write a CSV or Parquet file.
 
     Columns: node, prediction, and p_0, p_1, ... with the probability of each class. Nodes and classes have the names
-    in the files that `ugts prepare` read. For datasets of graphs (ogbg-mol*): graph, and p_0, p_1, ... with the
+    in the files that `ugts prepare` read. If the graph has labels, the accuracy is printed: on its test nodes, or on
+    all labelled nodes if it has no split. For datasets of graphs (ogbg-mol*): graph, and p_0, p_1, ... with the
     probability of each label. Under torchrun the ranks share the nodes.
     """
 
@@ -80,8 +81,8 @@ class PredictOptions:
     out: str
     """The file, a .csv or a .parquet, which must not exist."""
     graph: str = ""
-    """A name of data.name, or a store's path. Its nodes need as many features as the network reads. Empty: the
-    network's own graph."""
+    """A name of data.name, or a store's path. Its nodes need as many features as the network reads; it needs no labels
+    and no split. Empty: the network's own graph."""
     root: str = ""
     """Folder of the graph's raw files. Empty: $UGTS_DATA, or the run's own."""
     spill: str = ""

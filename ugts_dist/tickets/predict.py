@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,15 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
-from ugts_dist.graphs.configured import Data, load_data
+from ugts_dist.graphs.classes import labels_of
+from ugts_dist.graphs.configured import Data, load_to_predict
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
 from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.tasks.graphs import forward, graph_batch
 from ugts_dist.tasks.placement import evaluation_device
+from ugts_dist.tickets.accuracy import Accuracy
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.prediction_files import (
@@ -36,6 +40,8 @@ from ugts_dist.tickets.prediction_files import (
     node_table,
     write_tables,
 )
+
+_log = logging.getLogger(__name__)
 
 _GRAPHS_AT_ONCE = 64
 _BATCHES_A_CHUNK = 256
@@ -49,12 +55,23 @@ _OTHER_GRAPH: dict[str, Any] = {  # settings of the run's own graph that do not 
 MakeTable = Callable[[int, Tensor], pa.Table]
 
 
-def predict(options: PredictOptions, ranks: Ranks) -> int:
+@dataclass(frozen=True)
+class Predictions:
+    """What was written.
+
+    Attributes:
+        rows: their number.
+        accuracy: of the predictions; None without labels, and on all ranks but the main rank.
+    """
+
+    rows: int
+    accuracy: Accuracy | None
+
+
+def predict(options: PredictOptions, ranks: Ranks) -> Predictions:
     """Predict for the nodes of one graph, or for many graphs. The ranks share them, and the main rank writes.
 
     No rank holds more than a chunk of predictions. The file gets its name when it is complete.
-
-    Returns: the number of rows, on the main rank.
 
     Raises: InputError on every rank, before any computation, for data that do not fit the network and for a file that
     exists; later, if the file can't be written.
@@ -64,9 +81,17 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
     chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
     rows = in_order(chunks, saved.num_outputs, ranks)
     make_table: MakeTable = graph_table if isinstance(data, GraphSet) else partial(node_table, names=names)
-    return ranks.raise_together(
-        lambda: _write(Path(options.out), rows, make_table) if ranks.is_main else len(list(rows))
+    accuracy = _accuracy(saved, data, names) if ranks.is_main else None
+
+    def counted(first: int, logits: Tensor) -> pa.Table:
+        if accuracy is not None:
+            accuracy.count(first, logits)
+        return make_table(first, logits)
+
+    written = ranks.raise_together(
+        lambda: _write(Path(options.out), rows, counted) if ranks.is_main else len(list(rows))
     )
+    return Predictions(written, accuracy)
 
 
 def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Tensor]:
@@ -92,7 +117,7 @@ def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Name
     saved = load_saved(Path(options.path))
     network = saved.network()
     config = config_with_data(saved.config, saved.path, Named(options.graph, options.root))
-    data = load_data(config.replace(_OTHER_GRAPH) if options.graph else config, saved.trained_on)
+    data = load_to_predict(config.replace(_OTHER_GRAPH) if options.graph else config, saved.trained_on)
     if isinstance(data, GraphSet) != saved.is_graph_level:
         kinds = ("nodes of one graph", "whole graphs")
         raise InputError(
@@ -108,15 +133,34 @@ def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Name
 
 
 def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
-    """Names of the nodes in the graph of the prediction, and of the classes in the graph of the training."""
+    """Names of the nodes in the graph of the prediction, and of the classes in the graph of the training.
+
+    Networks of older versions do not have the names of their classes, but the store of that graph may.
+    """
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
+    if saved.class_names:
+        return Names(ids, saved.class_names)
     try:
         learnt_from = saved.with_data(Named()).config.data.name
     except InputError:  # that graph is not available
         return Names(ids)
     return Names(ids, class_names(learnt_from, saved.num_outputs))
+
+
+def _accuracy(saved: SavedNetwork, data: Data, names: Names) -> Accuracy | None:
+    """To count right predictions; None without classes that can be right. Prints a note about classes not known."""
+    if not isinstance(data, Graph) or not data.has_classes or not data.num_classes:
+        return None
+    known = names.classes or tuple(map(str, range(saved.num_outputs)))
+    labels, unknown = labels_of(data, known)
+    has_common = len(unknown) < data.num_classes
+    if unknown:
+        effect = "nodes of these count as wrong" if has_common else "hence no accuracy"
+        shown = f"{', '.join(unknown[:4])}{', ...' if len(unknown) > 4 else ''}"
+        _log.warning(f"note: {data.name} has classes that {saved.path} does not have ({shown}), {effect}")
+    return Accuracy.of(data, labels) if has_common else None
 
 
 def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: str) -> Iterator[Tensor]:

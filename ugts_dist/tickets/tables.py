@@ -8,8 +8,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from ugts_dist.checkpointing.provenance import classes_of
 from ugts_dist.config import flat
 from ugts_dist.console import new_table, output, pairs, plain
+from ugts_dist.graphs import classes
 from ugts_dist.tickets.compare import Comparison, Overlap
 from ugts_dist.tickets.summary import Summary
 
@@ -25,7 +27,10 @@ def show_summary(summary: Summary) -> None:
     console.print(layers)
     if any(layer.levels for layer in summary.layers):
         console.print(_levels(summary))
-    parts = {"Metrics": summary.metrics, "Provenance": summary.provenance, "Configuration": summary.config}
+    provenance = dict(summary.provenance)
+    if names := classes_of(provenance):
+        provenance["classes"] = classes.summary(names)
+    parts = {"Metrics": summary.metrics, "Provenance": provenance, "Configuration": summary.config}
     for title, values in parts.items():
         if values:
             console.print(pairs(title, flat(values).items()))

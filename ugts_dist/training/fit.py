@@ -10,13 +10,16 @@ from pathlib import Path
 
 from ugts_dist.checkpointing.saver import Saver
 from ugts_dist.checkpointing.state import Best, Checkpoint, Progress
-from ugts_dist.config import Config
+from ugts_dist.config import Config, flat
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import diverged
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.loggers import LoggedRun
+from ugts_dist.loggers.opened import Loggers
 from ugts_dist.tasks import make_task
+from ugts_dist.training.display import display_for
 from ugts_dist.training.log import Log
 from ugts_dist.training.trainer import make_trainer
 
@@ -78,12 +81,13 @@ def fit(
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum = DataChecksum.of(data)
     statistics = data.statistics if isinstance(data, Graph) else None
+    class_names = data.class_names if isinstance(data, Graph) else ()
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
+    display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
+    loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
 
     with (
-        Log(
-            folder, config.log, config.label, task.metric.title, config.run.epochs, ranks.is_main, progress.epoch
-        ) as log,
+        Log(folder, display, loggers, ranks.is_main) as log,
         Saver(folder, config, ranks, trainer, checksum, resumed.seconds if resumed else 0.0) as saver,
     ):
         if ranks.is_main and config.log.progress and ranks.world_size > 1:
@@ -111,28 +115,34 @@ def fit(
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, there, checksum, statistics)
+                    network = method.snapshot(config, there, checksum, statistics, class_names)
                 metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()
             saver.after_epoch(network)
             if on_epoch is not None and metrics is not None:
                 on_epoch(epoch, metrics)
-        path, seconds = saver.finish(), saver.seconds
+        path, best = saver.finish(), progress.best
+        result = Result(
+            epoch=best.epoch,
+            valid=best.valid,
+            test=best.test,
+            sparsity=best.sparsity,
+            test_any=best.test_any,
+            test_last=progress.measured["test"],
+            seconds=saver.seconds,
+            path=str(path),
+            bytes=path.stat().st_size if ranks.is_main else 0,
+            metric=task.metric.title,
+        )
+        log.result({name: getattr(result, name) for name in ("valid", "test", "sparsity", "bytes")})
+    return result
 
-    best = progress.best
-    return Result(
-        epoch=best.epoch,
-        valid=best.valid,
-        test=best.test,
-        sparsity=best.sparsity,
-        test_any=best.test_any,
-        test_last=progress.measured["test"],
-        seconds=seconds,
-        path=str(path),
-        bytes=path.stat().st_size if ranks.is_main else 0,
-        metric=task.metric.title,
-    )
+
+def _open_loggers(config: Config, folder: Path, first_epoch: int, ranks: Ranks) -> Loggers:
+    """The loggers of `log.to`, on the main rank. Raises InputError for one that can't begin."""
+    run = LoggedRun(folder, config.log.project, flat(config.to_dict()), first_epoch)
+    return Loggers(run, config.log.to if ranks.is_main else ())
 
 
 def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:

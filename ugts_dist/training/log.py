@@ -1,52 +1,23 @@
-"""What the main rank shows and logs: a progress bar or lines, metrics.jsonl, TensorBoard."""
+"""What the main rank shows and logs: progress, metrics.jsonl, and the loggers of `log.to`."""
 
 from __future__ import annotations
 
 import json
-import logging
-import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import rich.progress
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from ugts_dist.checkpointing.state import Progress
-from ugts_dist.config_sections import LogConfig
-from ugts_dist.console import errors
-from ugts_dist.terminal import escaped
-
-_log = logging.getLogger(__name__)
-
-_FIRST_LINE = 10.0  # seconds until the first line, even if no epoch has been evaluated
-_TIME_WIDTH = 9  # columns of the time left, up to 999 hours
-_WIDE = 110  # columns of a terminal from which the bar is wider
+from ugts_dist.loggers.opened import Loggers
+from ugts_dist.training.display import Display
 
 
 class Log:
     """One line per evaluated epoch, written to `metrics.jsonl`. It does nothing on other ranks than the main one."""
 
-    def __init__(
-        self, folder: Path, config: LogConfig, label: str, metric: str, epochs: int, is_main: bool, first_epoch: int = 0
-    ) -> None:
-        self._writer: Any = None
+    def __init__(self, folder: Path, display: Display, loggers: Loggers, is_main: bool) -> None:
+        self._display, self._loggers = display, loggers
         self._file = open(folder / "metrics.jsonl", "ab", buffering=0) if is_main else None  # noqa: SIM115
-        self._display = Display()
-        if is_main and config.progress:
-            console = errors()
-            if console.is_terminal:
-                self._display = Bar(label, metric, epochs, first_epoch, console)
-            else:
-                self._display = Lines(metric, epochs, first_epoch, config.every_seconds)
-        if is_main and config.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder), purge_step=first_epoch or None)
 
     def __enter__(self) -> Log:
         self._display.__enter__()
@@ -58,8 +29,7 @@ class Log:
         self._display.__exit__(kind, error, trace)
         if self._file is not None:
             self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        self._loggers.close(finished=kind is None)
 
     def step(self, progress: Progress) -> None:
         """Show a finished step. The last step of an epoch is shown with the epoch."""
@@ -78,100 +48,8 @@ class Log:
         except OSError as error:
             error.filename = str(self._file.name)  # missing in the error of a full disk
             raise
-        if self._writer is not None:
-            for name, value in metrics.items():
-                self._writer.add_scalar(name, value, number)
+        self._loggers.epoch(number, metrics)
 
-
-class Display:
-    """Shows the progress of training while it is entered. The base class shows nothing."""
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Begin, before the first epoch."""
-
-    def stop(self) -> None:
-        """End, after the last epoch or an error."""
-
-    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """Show the number of finished epochs, which may have a fraction; `metrics` if the last one was evaluated."""
-
-
-class Bar(Display):
-    """A bar on a terminal. A narrow one shortens or omits the metrics, but always shows epochs and time left."""
-
-    def __init__(self, label: str, metric: str, epochs: int, first: int, console: Console) -> None:
-        self._label, self._metric, self._epochs, self._console = escaped(label), metric, epochs, console
-        self._bar_width = 30 if console.width >= _WIDE else 10
-        self._progress = rich.progress.Progress(
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=self._bar_width),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
-            console=console,
-            refresh_per_second=4,
-        )
-        self._task = self._progress.add_task(self._label, total=epochs, completed=first, note="")
-
-    def start(self) -> None:
-        self._progress.start()
-
-    def stop(self) -> None:
-        self._progress.stop()
-
-    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, completed=done)
-        if metrics is not None:
-            counts = 2 * len(str(self._epochs)) + 1
-            taken = len(self._label) + self._bar_width + counts + _TIME_WIDTH + 4  # with the gaps between columns
-            self._progress.update(self._task, note=self._note(metrics, self._console.width - taken))
-
-    def _note(self, metrics: Mapping[str, float], room: int) -> str:
-        """As many metrics as there is room for."""
-        sparsity, loss = f"sparsity {metrics['sparsity']:.3f}", f"loss {metrics['loss']:.3f}"
-        full, short = (f"{name} {metrics['valid']:.3f}" for name in (f"validation {self._metric}", "valid"))
-        notes = ((sparsity, loss, full), (sparsity, loss, short), (sparsity, short), (short,))
-        return next((text for text in map("  ".join, notes) if len(text) <= room), "")
-
-
-class Lines(Display):
-    """A log line at each evaluated epoch, but not sooner than `every` seconds after the last one."""
-
-    def __init__(
-        self, metric: str, epochs: int, first: int, every: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._metric, self._epochs, self._first, self._every, self._clock = metric, epochs, first, every, clock
-        self._begin = clock()
-        self._next = self._begin + _FIRST_LINE
-        self._metrics: Mapping[str, float] = {}
-
-    def show(self, done: float, metrics: Mapping[str, float] | None = None) -> None:
-        """Print a line if one is due. The first evaluated epoch is shown at once."""
-        is_first = metrics is not None and not self._metrics
-        self._metrics = metrics or self._metrics
-        if self._clock() < self._next and not is_first:
-            return
-        self._next = self._clock() + self._every
-        count = f"{done:.3f}" if done % 1 else f"{done:.0f}"
-        _log.info(", ".join([f"{count} of {self._epochs} epochs", *self._metrics_text(), f"{self._left(done)} left"]))
-
-    def _metrics_text(self) -> list[str]:
-        if not self._metrics:
-            return []
-        text = [f"{name} {self._metrics[name]:.3f}" for name in ("sparsity", "loss")]
-        return [*text, f"validation {self._metric} {self._metrics['valid']:.3f}"]
-
-    def _left(self, done: float) -> timedelta:
-        """Time left at the pace since this process began."""
-        pace = (self._clock() - self._begin) / max(done - self._first, 1e-9)
-        return timedelta(seconds=round(pace * (self._epochs - done)))
+    def result(self, values: Mapping[str, float]) -> None:
+        """Log the result of the run, which ends with it."""
+        self._loggers.result(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,8 +71,9 @@ class TrainingMethod(Protocol):
         metrics: Mapping[str, float],
         data: DataChecksum,
         statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
     ) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on, and the statistics of their columns."""
+        """The network at this moment, with the data that it was trained on, their statistics and names of classes."""
         ...
 
 
@@ -147,8 +148,9 @@ class TicketSearch:
         metrics: Mapping[str, float],
         data: DataChecksum,
         statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
     ) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), statistics))
+        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), statistics, class_names))
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,11 @@ class DenseTraining:
         metrics: Mapping[str, float],
         data: DataChecksum,
         statistics: ColumnStatistics | None = None,
+        class_names: Sequence[str] = (),
     ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        header = {"config": _described(config), "metrics": dict(metrics), "provenance": provenance(data, statistics)}
+        origin = provenance(data, statistics, class_names)
+        header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
 
 

@@ -27,9 +27,11 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError, InterruptedRunError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
+from ugts_dist.graphs.classes import labels_of
 from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
+from ugts_dist.loggers import refuse_missing
 from ugts_dist.tasks import make_task
 from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
@@ -128,11 +130,15 @@ class Evaluation:
 def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation:
     """Rebuild a saved ticket or dense network, and measure its metric.
 
-    `path` is the file, or the folder of its run. Raises InputError for anything else.
+    `path` is the file, or the folder of its run. If the network and the data have names of classes, classes are the
+    same if their names are. Raises InputError for anything else.
     """
     saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config, saved.trained_on))
     saved.note_other_data(data, ranks)
+    if isinstance(data, Graph) and data.has_classes and data.class_names and saved.class_names:
+        labels, _ = labels_of(data, saved.class_names)
+        data = dataclasses.replace(data, y=labels, num_classes=saved.num_outputs)
     task = make_task(data, config, ranks.device)
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
@@ -145,6 +151,8 @@ def _checked_data(config: Config, ranks: Ranks) -> Data:
     """The data, after a check that they fit the configuration and the ranks."""
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
+    if ranks.is_main:
+        refuse_missing(config.log.to)
     data = load_data(config)
     task = make_task(data, config)
     task.check(config, ranks)
