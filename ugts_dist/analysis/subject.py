@@ -156,4 +156,6 @@ def _of_nodes(path: Path, config: Config) -> Config:
     if config.data.name in molecules.FOLDERS:
         allowed = "allowed is one whose labels are of nodes"
         raise InputError(f"{path}: a network of whole graphs ({config.data.name}); {allowed}")
+    if config.task.kind == "link":
+        raise InputError(f"{path}: a network that predicts edges; allowed is one that predicts classes of nodes")
     return config
