@@ -120,15 +120,15 @@ def _sections() -> dict[Any, str]:
 @functools.cache
 def _texts(kind: type) -> dict[str, str]:
     """The text below each field in the source, without its line breaks."""
-    found: dict[str, str] = {}
+    by_field: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
         body = _class_body(base)
         for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 match text:
                     case ast.Expr(value=ast.Constant(value=str(words))):
-                        found[field.target.id] = " ".join(words.split())
-    return found
+                        by_field[field.target.id] = " ".join(words.split())
+    return by_field
 
 
 def _class_body(kind: type) -> list[ast.stmt]:

@@ -155,8 +155,8 @@ def test_the_example_of_the_documentation_has_every_cell_that_it_says(tmp_path: 
     (example,) = [block.text for block in blocks(ROOT / "docs/reproduce.md") if block.title == "mine.toml"]
     (tmp_path / "mine.toml").write_text(example)
     study = read_study(str(tmp_path / "mine.toml"))
-    found = {(cell.row, cell.column, len(cell.configs), cell.published) for cell in study.cells}
+    listed = {(cell.row, cell.column, len(cell.configs), cell.published) for cell in study.cells}
     both = {(row, column, 2, None) for row in ("UGTs", "Edge-Popup") for column in ("0.5", "0.9")}
-    assert found == both | {("trained dense", "", 2, 95.0)}
+    assert listed == both | {("trained dense", "", 2, 95.0)}
     assert {cell.configs[0].supermask.method for cell in study.cells} == {"ugts", "edge-popup", "dense"}
     assert all(isinstance(config, Config) for cell in study.cells for config in cell.configs)

@@ -222,9 +222,9 @@ def test_searches_are_listed_after_the_runs(
 def test_searches_as_json(write: Write, search: Callable[..., Path]) -> None:
     write("runs/a", {})
     search("searches/small", {"k1": TRIALS["k1"], "k3": TRIALS["k3"]}, answer=True)
-    run, found = listed("runs", "searches")
+    run, searches = listed("runs", "searches")
     assert (run["kind"], run["folder"]) == ("run", "runs/a")
-    assert found == {
+    assert searches == {
         "kind": "search",
         "folder": "searches/small",
         "state": "finished",

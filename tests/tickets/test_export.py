@@ -28,7 +28,7 @@ NETWORKS = [*((arch, depth, 1) for arch in ARCHS for depth in (1, 2, 3)), ("gat"
 
 def exported(folder: Path, ticket: Ticket, kind: Format) -> Path:
     out = folder / f"out.{kind}"
-    size = export(saved(folder, ticket), kind, out)
+    size = export(saved(folder, ticket), kind, out).size
     assert size == out.stat().st_size
     assert sorted(path.name for path in folder.iterdir()) == ["a.ticket", out.name]
     return out

@@ -35,6 +35,7 @@ TRAITS = st.builds(
     varies=st.booleans(),
     num_known_edges=st.integers(0, 10**7),
     homophily=st.floats(-1, 1),
+    spread=st.floats(0, 1e9),
 )
 
 
@@ -66,6 +67,9 @@ def test_dense_features_are_standardised_and_sparse_ones_are_not() -> None:
     assert chosen(SEEN)["data.features"] == "standardize"
     assert "data.features" not in chosen(replace(SEEN, density=0.01))
     assert "data.features" not in chosen(replace(SEEN, varies=False)), "nothing would be left of them"
+    wide = replace(SEEN, density=0.01, spread=250.0)
+    (choice,) = [each for each in fitted(Config(), wide, ())[1] if each.field == "data.features"]
+    assert str(choice) == 'data.features "standardize" (a column has 250 times the deviation of the median one)'
 
 
 def test_logits_start_small_where_labels_are_few() -> None:

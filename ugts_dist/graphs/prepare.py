@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic, synthetic_config
+from ugts_dist.graphs.column_notes import column_notes
 from ugts_dist.graphs.edge_options import EdgeOptions
 from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.own_tables import TableOptions
@@ -141,7 +142,10 @@ def _write_raw(raw: RawGraph, options: PrepareOptions, progress: Progress) -> Pa
     folder = _new_folder(options)
     row_normalize = options.row_normalize == "yes"
     origin = _origin(options, raw.source, row_normalize)
-    write_raw(raw, folder, options.dtype, row_normalize, origin, progress, _tell(options))
+    tell = _tell(options)
+    write_raw(raw, folder, options.dtype, row_normalize, origin, progress, tell)
+    for note in column_notes(open_store(folder).x):
+        tell(note)
     return folder
 
 

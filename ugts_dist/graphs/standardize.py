@@ -51,9 +51,14 @@ class ColumnStatistics:
         mean, deviation = column_moments(x)
         return cls(mean, torch.where(deviation > _CONSTANT * mean.abs(), deviation, 0.0))
 
+    @property
+    def factor(self) -> Tensor:
+        """What columns are multiplied by, `[num_features]`: 1 / deviation, or 0 for constant columns."""
+        return torch.where(self.deviation > 0, self.deviation.reciprocal(), 0.0)
+
     def standardized(self, x: Tensor) -> Tensor:
         """A float32 copy of `[num_nodes, num_features]`, standardised; constant columns become 0."""
-        factor = torch.where(self.deviation > 0, self.deviation.reciprocal(), 0.0)
+        factor = self.factor
         scaled = torch.empty(x.shape, dtype=torch.float32)
         rows = max(1, _BLOCK // x.shape[1])
         for source, target in zip(x.split(rows), scaled.split(rows), strict=True):
@@ -73,6 +78,12 @@ class ColumnStatistics:
         if mean.shape != deviation.shape or bool((deviation < 0).any()):
             raise ValueError("mean and deviation do not fit together")
         return cls(mean, deviation)
+
+
+def relative_deviations(deviation: Tensor) -> Tensor:
+    """Deviations `[num_features]` divided by the median of those that are not 0; all 0 if there is none."""
+    varying = deviation[deviation > 0]
+    return deviation / varying.median() if varying.numel() else deviation
 
 
 def standardized(x: Tensor) -> Tensor:

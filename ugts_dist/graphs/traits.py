@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.standardize import ColumnStatistics, relative_deviations
 
 _LOOKED_AT = 4096  # nodes whose features are read
 _EDGES_LOOKED_AT = 1 << 22
@@ -19,6 +20,7 @@ class Traits:
     """Attributes:
     density: fraction of the features that are not zero.
     varies: whether some feature differs between nodes.
+    spread: the largest deviation of a column divided by the median one.
     num_labels: labelled training nodes.
     num_known_edges: edges between training nodes; of a sample of nodes if there are many.
     homophily: how much the labels at the ends of an edge between training nodes agree beyond chance: 1 always, 0 as
@@ -36,6 +38,7 @@ class Traits:
     num_known_edges: int
     homophily: float
     weighted: bool = False
+    spread: float = 1.0
 
     @property
     def labels_a_feature(self) -> float:
@@ -58,6 +61,7 @@ class Traits:
             num_known_edges=own.numel(),
             homophily=_homophily(own, theirs),
             weighted=graph.edge_weight is not None,
+            spread=float(relative_deviations(ColumnStatistics.of(some).deviation).max()),
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ugts_dist.checkpointing.saved_network import data_of
+from ugts_dist.checkpointing.provenance import data_of
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
 from ugts_dist.metrics import METRICS, by_title

@@ -49,8 +49,10 @@ def _diff(options: DiffOptions) -> None:
 def _export(options: ExportOptions) -> None:
     from ugts_dist.tickets.export import export
 
-    size = export(_file(options.path), options.format, Path(options.out))
-    say(f"{options.out}: {size:,} bytes")
+    exported = export(_file(options.path), options.format, Path(options.out))
+    say(f"{options.out}: {exported.size:,} bytes")
+    for line in exported.lines:
+        say(line)
 
 
 def _file(path: str) -> Path:

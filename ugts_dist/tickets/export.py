@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -17,44 +18,62 @@ from ugts_dist.errors import InputError
 from ugts_dist.index_type import index_type
 from ugts_dist.supermask import Ticket
 from ugts_dist.tickets.files import check_new, new_file
+from ugts_dist.tickets.inputs import Inputs, inputs_of
+from ugts_dist.tickets.loading import INPUTS_FILE, LINES, csr_lines
 from ugts_dist.tickets.options import Format
 from ugts_dist.tickets.plain import PlainModel, plain_model
 
 _ONNX_PACKAGES = ("onnx", "onnxscript")
 
 
-def export(path: Path, kind: Format, out: Path) -> int:
-    """Write the network of a ticket to a new file. Returns its size in bytes.
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written: its size in bytes, and Python that loads it and predicts, one line each."""
+
+    size: int
+    lines: list[str]
+
+
+def export(path: Path, kind: Format, out: Path) -> Exported:
+    """Write the network of a ticket to a new file.
+
+    The file also says what the network expects of features (`ugts_dist.tickets.inputs`), if that is known.
 
     Raises InputError if the file exists, is not a ticket, or its network can't be exported to this format.
     """
     check_new(out)
-    formats: dict[Format, Callable[[Ticket, Path], bytes]] = {
-        "state-dict": state_dict,
-        "csr": csr,
-        "torch-export": torch_export,
-        "onnx": onnx,
-    }
-    data = formats[kind](Ticket.load(path), path)
+    ticket = Ticket.load(path)
+    inputs = inputs_of(ticket, path)
+    if kind == "csr":
+        data, lines = csr(ticket, path, inputs), csr_lines(str(out))
+    else:
+        formats: dict[str, Callable[[PlainModel, Inputs], bytes]] = {
+            "state-dict": state_dict,
+            "torch-export": torch_export,
+            "onnx": onnx,
+        }
+        plain = plain_model(ticket, path)
+        assert inputs is not None  # a plain model has a configuration, and predicts for nodes
+        data, lines = formats[kind](plain, inputs), LINES[kind](str(out), plain, inputs)
     with new_file(out) as file:
         file.write(data)
-    return len(data)
+    return Exported(len(data), lines)
 
 
-def state_dict(ticket: Ticket, path: Path) -> bytes:
-    """safetensors with the parameters of a PyG model; class and arguments are JSON in the metadata `pyg`."""
-    plain = plain_model(ticket, path)
+def state_dict(plain: PlainModel, inputs: Inputs) -> bytes:
+    """safetensors with the parameters of a PyG model; class, arguments and inputs are JSON in the metadata `pyg`."""
+    described = {"class": f"torch_geometric.nn.{plain.name}", "arguments": plain.arguments, "inputs": inputs.to_json()}
     # One entry only: safetensors writes several in a random order.
-    metadata = {"pyg": json.dumps({"class": f"torch_geometric.nn.{plain.name}", "arguments": plain.arguments})}
+    metadata = {"pyg": json.dumps(described)}
     return safetensors.torch.save({name: value.contiguous() for name, value in plain.state.items()}, metadata)
 
 
-def csr(ticket: Ticket, path: Path) -> bytes:
+def csr(ticket: Ticket, path: Path, inputs: Inputs | None) -> bytes:
     """safetensors with the kept weights in CSR form.
 
     For each weight NAME: `NAME/crow_indices`, `NAME/col_indices` (both int32 if they fit), `NAME/values`, and
     `NAME/shape`. All axes but the last count as rows: an attention vector `[1, heads, width]` is a matrix `[heads,
-    width]`. Everything else is `unmasked/NAME`. The metadata `csr` lists the weights, as JSON.
+    width]`. Everything else is `unmasked/NAME`. The metadata `csr` lists the weights and describes the inputs, as JSON.
 
     Raises InputError if the seed does not give the ticket's weights.
     """
@@ -65,18 +84,24 @@ def csr(ticket: Ticket, path: Path) -> bytes:
         raise InputError(f"{path}: {error}") from None
     for name, weight in weights.items():
         tensors |= _sparse(name, weight, ticket.masks[name])
-    return safetensors.torch.save(tensors, {"csr": json.dumps({"weights": list(ticket.masks)})})
+    described = {"weights": list(ticket.masks)} | ({} if inputs is None else {"inputs": inputs.to_json()})
+    return safetensors.torch.save(tensors, {"csr": json.dumps(described)})
 
 
-def torch_export(ticket: Ticket, path: Path) -> bytes:
-    """A program of `torch.export` on the CPU: x `[num_nodes, in]`, edge_index `[2, num_edges]` -> logits."""
+def torch_export(plain: PlainModel, inputs: Inputs) -> bytes:
+    """A program of `torch.export` on the CPU: x `[num_nodes, in]`, edge_index `[2, num_edges]` -> logits.
+
+    The extra file `inputs.json` describes the inputs.
+    """
     file = io.BytesIO()
-    torch.export.save(_program(plain_model(ticket, path)), file)
+    torch.export.save(_program(plain), file, extra_files={INPUTS_FILE: json.dumps(inputs.to_json())})
     return file.getvalue()
 
 
-def onnx(ticket: Ticket, path: Path) -> bytes:
+def onnx(plain: PlainModel, inputs: Inputs) -> bytes:
     """The same program as an ONNX model with inputs `x` and `edge_index` and output `logits`.
+
+    The metadata `inputs` describes the inputs.
 
     Raises InputError if the packages for ONNX are not installed.
     """
@@ -84,14 +109,16 @@ def onnx(ticket: Ticket, path: Path) -> bytes:
     if missing:
         raise InputError(f"--format is onnx, which needs the package(s) {' '.join(missing)}: pip install them")
     program = torch.onnx.export(
-        _program(plain_model(ticket, path)),
+        _program(plain),
         dynamo=True,
         verbose=False,
         input_names=["x", "edge_index"],
         output_names=["logits"],
     )
     assert program is not None
-    return program.model_proto.SerializeToString()
+    model = program.model_proto
+    model.metadata_props.add(key="inputs", value=json.dumps(inputs.to_json()))
+    return model.SerializeToString()
 
 
 def _program(plain: PlainModel) -> torch.export.ExportedProgram:

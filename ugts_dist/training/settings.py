@@ -14,6 +14,7 @@ from typing import Any
 from ugts_dist.config import Config
 from ugts_dist.config_features import is_standardized
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.column_notes import EXTREME
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits, density
 from ugts_dist.supermask import Ticket
@@ -111,8 +112,13 @@ def _link_batches(config: Config, traits: Traits) -> Iterator[Choice]:
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
-    if traits.density >= DENSE_FROM and traits.varies:
+    if not traits.varies:
+        return
+    if traits.density >= DENSE_FROM:
         yield Choice("data.features", "standardize", f"{traits.density:.0%} of the features are not zero")
+    elif traits.spread >= EXTREME:
+        scale = f"a column has {traits.spread:,.0f} times the deviation of the median one"
+        yield Choice("data.features", "standardize", scale)
 
 
 def _architecture(traits: Traits) -> Iterator[Choice]:
