@@ -136,7 +136,7 @@ def test_features_of_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parts", "missing", "options"),
     [
-        ((), "no labels and no split", "--labels FILE and --split-random 60/20/20"),
+        ((), "no labels and no split", "--labels FILE (or y in --data) and --split-random 60/20/20"),
         (("labels",), "no split", "--split-random 60/20/20"),
     ],
 )

@@ -56,9 +56,7 @@ def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) 
                 raise InputError(f"data.{field} is {value}, allowed is 0 {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
-    graph = disturbed(_opened(config), config)[0]
-    _check_weights(graph, config)
-    return _scaled(graph, config, trained_on)
+    return _for_network(disturbed(_opened(config), config)[0], config, trained_on)
 
 
 def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Graph:
@@ -73,17 +71,7 @@ def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Gr
 def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) -> tuple[Graph, Unknown | None]:
     """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
-    _check_weights(graph, config)
-    return _scaled(graph, config, trained_on), unknown
-
-
-def _check_weights(graph: Graph, config: Config) -> None:
-    """Raise InputError if the network would not read the weights of the edges."""
-    if graph.edge_weight is not None and not config.model.reads_edge_weights:
-        raise InputError(
-            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
-            "allowed: model.arch gcn, or data.edge_weights ignore"
-        )
+    return _for_network(graph, config, trained_on), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
@@ -123,6 +111,16 @@ def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
         if data.edge_noise:
             graph = edge_noise(graph, data.edge_noise, seed)
     return graph, unknown
+
+
+def _for_network(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:
+    """The graph with scaled features. Raises InputError for edge weights that the network does not read."""
+    if graph.edge_weight is not None and not config.model.reads_edge_weights:
+        raise InputError(
+            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
+            "allowed: model.arch gcn, or data.edge_weights ignore"
+        )
+    return _scaled(graph, config, trained_on)
 
 
 def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:

@@ -202,7 +202,7 @@ def require_split(graph: Graph) -> Graph:
         return graph
     missing, options = "no split", "--split-random 60/20/20"
     if not bool((graph.y >= 0 if graph.has_classes else ~graph.y.isnan()).any()):
-        missing, options = "no labels and no split", f"--labels FILE and {options}"
+        missing, options = "no labels and no split", f"--labels FILE (or y in --data) and {options}"
     raise InputError(
         f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
         f"{options} (or --train, --valid and --test)"

@@ -71,5 +71,7 @@ def _check(config: Config) -> None:
     for field in ("left_out", "feature_noise", "edge_noise"):
         if value := getattr(config.data, field):
             raise InputError(f"data.{field} is {value}, allowed is 0, as task.kind is link")
+    if config.model.factory:
+        raise InputError(f"model.factory is {config.model.factory}, allowed is none, as task.kind is link")
     if config.batch.micro_batches != 1:
         raise InputError(f"batch.micro_batches is {config.batch.micro_batches}, allowed is 1, as task.kind is link")

@@ -89,6 +89,8 @@ class PredictOptions:
     pairs: str = ""
     """For link prediction, a file (.csv, .parquet or .npy) with two node ids in each row. The columns written are then
     source, destination and probability of an edge."""
+    factory: str = ""
+    """The code of your own network: MODULE:FUNCTION, or PATH/TO/FILE.py:FUNCTION."""
     spill: str = ""
     """Folder for the layer outputs of all nodes. Empty: they stay in memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -110,5 +112,7 @@ class EvaluateOptions:
     """A name of data.name, or a store's path. Empty: the network's own graph."""
     root: str = ""
     """Folder of the graph's raw files. Empty: as in training."""
+    factory: str = ""
+    """The code of your own network: MODULE:FUNCTION, or PATH/TO/FILE.py:FUNCTION."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device."""

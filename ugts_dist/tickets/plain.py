@@ -26,7 +26,10 @@ class PlainModel:
     state: dict[str, Tensor]
 
     def build(self) -> nn.Module:
-        """The model: features `[num_nodes, in]` and edge_index `[2, num_edges]` -> logits `[num_nodes, out]`."""
+        """The model: features `[num_nodes, in]` and edge_index `[2, num_edges]` -> logits `[num_nodes, out]`.
+
+        GCN takes the weights of the edges as a third argument.
+        """
         model: nn.Module = getattr(pyg, self.name)(**self.arguments)
         model.load_state_dict(self.state)
         return model.eval().requires_grad_(False)
