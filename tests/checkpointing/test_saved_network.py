@@ -60,7 +60,7 @@ def test_every_text_of_a_configuration_is_known_as_a_place_or_not() -> None:
         for name, hint in get_type_hints(kind).items()
         if hint is str
     ]
-    assert sorted(texts) == sorted(["data.name", *place_fields()])
+    assert sorted(texts) == sorted(["data.name", "log.project", "model.factory", *place_fields()])
     assert {"data.root", "run.folder", "run.init_scores", "run.spill"} <= {*place_fields()}
 
 

@@ -18,7 +18,7 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
-from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
+from ugts_dist.models import Block, Features, GraphDropout, Hops, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_SEEDS = 256
@@ -54,6 +54,8 @@ class Batch:
         yield from feature_tensors(self.x)
         for block in self.blocks:
             yield from block.tensors()
+        if isinstance(self.blocks, Hops):
+            yield from self.blocks.tensors()
 
 
 def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | SampledBatches:
@@ -67,8 +69,8 @@ class FullBatch:
     """One step per epoch; the ranks share the training nodes.
 
     A rank computes exactly what the logits of its training nodes depend on. Near the output that is a small part of the
-    graph. It is the whole graph, in every layer and on every rank, for statistics over all nodes (PairNorm) and for
-    degrees after graph dropout.
+    graph. It is the whole graph, in every layer and on every rank, for statistics over all nodes (PairNorm), for
+    degrees after graph dropout, and for own networks.
     """
 
     steps_per_epoch = 1
@@ -78,21 +80,28 @@ class FullBatch:
         self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
-        everything = config.model.norm == "pairnorm" or self._dropout.drops
+        self._is_own = bool(config.model.factory)
+        everything = config.model.norm == "pairnorm" or self._dropout.drops or self._is_own
         self._batch = self._whole(seeds) if everything else self._receptive_field(seeds)
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
         if first_step == 0:
             batch = self._batch
-            yield replace(batch, step=number, blocks=self._dropout(batch.blocks, batch.nodes, number))
+            blocks = batch.blocks if self._is_own else self._dropout(batch.blocks, batch.nodes, number)
+            yield replace(batch, step=number, blocks=blocks)
 
     def calibration_batch(self) -> Batch:
         """The whole graph, since the scale of a layer's outputs is that of all nodes."""
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
         block = graph_block(self._graph, self._device)
-        x = full_features(self._graph, self._device)
-        x = x.float() if isinstance(x, Tensor) else x
-        return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
+        blocks = [block] * self._depth
+        if self._is_own:
+            x: Features = self._graph.x.to(self._device).float()
+            blocks = Hops(blocks)
+        else:
+            x = full_features(self._graph, self._device)
+            x = x.float() if isinstance(x, Tensor) else x
+        return Batch(0, nodes, x, blocks, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
     def _whole(self, seeds: Tensor) -> Batch:
         """All nodes in every layer, some of which are the seed nodes."""
@@ -160,11 +169,16 @@ class SampledBatches:
     def _thinned_batch(self, data: Data) -> Batch:
         """A batch with graph dropout, as in a training step."""
         batch = self._batch(data)
+        if isinstance(batch.blocks, Hops):
+            _ = batch.blocks.union  # computed here, by a thread
+            return batch
         return self._prepared(replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, batch.step)))
 
     def _batch(self, data: Data) -> Batch:
         config, num_seeds = self._config, int(data.batch_size)
         blocks = [self._block(hop, data) for hop in reversed(data.hops)]
+        if config.model.factory:
+            blocks = Hops(blocks)
         return Batch(
             int(data.step),
             data.n_id.to(self._device),

@@ -19,15 +19,13 @@ from ugts_dist.checkpointing.saved_network import Named, SavedNetwork, config_wi
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.classes import labels_of
 from ugts_dist.graphs.configured import Data, load_to_predict
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.molecules import GraphDataset, GraphSet
-from ugts_dist.models import GNN
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.tasks.graphs import forward, graph_batch
-from ugts_dist.tasks.placement import evaluation_device
+from ugts_dist.tasks.own import make_evaluator
 from ugts_dist.tickets.accuracy import Accuracy
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
@@ -114,7 +112,7 @@ def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Name
     """The network, the data and the names of nodes and classes, after a check that network and data fit."""
     check_new(Path(options.out))
     check_ending(Path(options.out))
-    saved = load_saved(Path(options.path))
+    saved = load_saved(Path(options.path)).with_factory(options.factory)
     network = saved.network()
     config = config_with_data(saved.config, saved.path, Named(options.graph, options.root))
     data = load_to_predict(config.replace(_OTHER_GRAPH) if options.graph else config, saved.trained_on)
@@ -168,9 +166,9 @@ def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: s
     if isinstance(data, GraphSet):
         assert isinstance(network, GraphNetwork)
         return _logits_of_graphs(network, data, ranks)
-    assert isinstance(network, GNN)
-    device = evaluation_device(data, config, ranks)
-    return Evaluator(data, ranks, device, spill).outputs(network)
+    evaluator: Any = make_evaluator(data, config.replace({"run.spill": spill}), ranks)
+    outputs: Iterator[Tensor] = evaluator.outputs(network)
+    return outputs
 
 
 @torch.no_grad()

@@ -51,11 +51,13 @@ def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Conf
     """The configuration with the rules' choices for such a graph, and these choices. `given` fields stay.
 
     A pure function, so that a resumed run has the same settings. A rule whose choice does not fit the given fields,
-    such as a skip connection for an architecture without one, is left out.
+    such as a skip connection for an architecture without one, is left out. An own network stays as it is.
     """
     chosen: list[Choice] = []
     for rule in _rules(config, traits):
         choices = [choice for choice in rule if choice.field not in given]
+        if config.model.factory:
+            choices = [choice for choice in choices if not choice.field.startswith("model.")]
         try:
             config = with_choices(config, choices)
         except InputError:
@@ -227,7 +229,7 @@ def advice(config: Config, graph: Graph, valid: float, path: Path) -> str:
 
 def _remedy(config: Config, graph: Graph, path: Path) -> str:
     ticket, model = config.supermask.masks, config.model
-    if model.depth >= DEEP and model.skip == "none":
+    if model.depth >= DEEP and model.skip == "none" and not model.factory:
         deep = "--model.skip initial --model.dropout-at input"
         return f"{deep} --supermask.weight-init balanced --supermask.min-layer-density 0.3" if ticket else deep
     masked = [name for name, mask in Ticket.load(path).masks.items() if not mask.any()] if ticket else []
@@ -238,5 +240,6 @@ def _remedy(config: Config, graph: Graph, path: Path) -> str:
     if ticket and config.supermask.output_rms < 1.0:
         return "--supermask.output-rms 1"
     if ticket and config.supermask.sparsity > 0.5:
-        return f"a larger --model.width ({4 * model.width}) or a smaller --supermask.sparsity (0.5)"
+        wider = "wider layers" if model.factory else f"a larger --model.width ({4 * model.width})"
+        return f"{wider} or a smaller --supermask.sparsity (0.5)"
     return "another --optim.lr, and check whether features or neighbours determine the classes at all"
