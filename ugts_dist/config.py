@@ -65,6 +65,9 @@ _NEW: dict[str, Any] = {
     "task.metric": "auto",
     "task.class_weight": "none",
     "task.loss": "mse",
+    "task.valid_edges": 0.05,
+    "task.test_edges": 0.1,
+    "task.embedding": 64,
     "log.project": "ugts_dist",
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.

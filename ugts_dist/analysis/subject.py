@@ -159,4 +159,6 @@ def _of_nodes(path: Path, saved: SavedNetwork) -> Config:
     if config.data.name in molecules.FOLDERS:
         allowed = "allowed is one whose labels are of nodes"
         raise InputError(f"{path}: a network of whole graphs ({config.data.name}); {allowed}")
+    if config.task.kind == "link":
+        raise InputError(f"{path}: a network that predicts edges; allowed is one that predicts classes of nodes")
     return config
