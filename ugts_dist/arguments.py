@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from ugts_dist.config import Config, flat, load_preset, load_toml
+from ugts_dist.config_factory import ARGS, parse_value
 from ugts_dist.config_features import FEATURES, SWITCHES, without_switches
 from ugts_dist.config_names import LISTS, RENAMED, current_name, note_old_names, refuse_both_names
 from ugts_dist.errors import InputError, did_you_mean, refuse_unknown
@@ -95,15 +96,16 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
 
     Raises InputError for wrong arguments. Old names of fields are read.
     """
-    args = _with_current_names(args)
+    args, table = _split_table(_with_current_names(args))
     if args and not args[0].startswith("-"):
-        of_run = config_of_run(Path(args[0]))
+        of_run = config_of_run(Path(args[0])).replace(table)
         options = _with_features(args[1:], of_run.data.features)
         return parse(TrainArguments, options, "train", TrainArguments(**vars(of_run), rules=False))
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="")
     first.add_argument("--config", default="")
     first.add_argument("--resume", default="auto")
+    first.add_argument("--model.factory", dest="factory", default="")
     try:
         chosen, _ = first.parse_known_args(args)
     except argparse.ArgumentError as error:
@@ -111,6 +113,9 @@ def parse_train(args: Sequence[str]) -> TrainArguments:
     if chosen.preset and chosen.config:
         raise InputError("--preset and --config: only one of them is allowed")
     base = _base(chosen.preset, chosen.config, chosen.resume)
+    if chosen.factory and not base.model.factory:  # the network of a preset is replaced as a whole
+        base = Config.from_dict(base.to_dict() | {"model": {"factory": chosen.factory}}, "")
+    base = base.replace(table)
     args = _with_features(args, base.data.features)
     shown = _escaped(base) if _asks_for_help(args) else base
     return parse(TrainArguments, args, "train", TrainArguments(**vars(shown), given=_given(args)))
@@ -166,6 +171,25 @@ def _with_features(args: Sequence[str], base: str) -> list[str]:
     given = {name: name == field for name, field in zip(names, fields, strict=True) if name in (*SWITCHES, FEATURES)}
     features = without_switches(given, base)[FEATURES]
     return [*(arg for arg, old in zip(args, switches, strict=True) if not old), f"--{FEATURES}={features}"]
+
+
+def _split_table(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The other arguments, and the fields of `--model.args.width 64`: {"model.args.width": 64}."""
+    others: list[str] = []
+    fields: dict[str, Any] = {}
+    rest = iter(args)
+    for arg in rest:
+        if not arg.startswith(f"--{ARGS}."):
+            others.append(arg)
+            continue
+        name, equals, value = arg.removeprefix("--").partition("=")
+        value = value if equals else next(rest, "--")
+        if value.startswith("--"):
+            raise InputError(f"--{name}: a value is missing")
+        fields[f"{ARGS}.{name.removeprefix(f'{ARGS}.').replace('-', '_')}"] = parse_value(value)
+    if fields and f"--{ARGS}" in others:
+        raise InputError(f"--{ARGS} and --{next(iter(fields))}: only one of them is allowed")
+    return others, fields
 
 
 def _field_of(arg: str) -> str:

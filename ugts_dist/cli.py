@@ -58,11 +58,11 @@ def evaluate(args: Sequence[str]) -> None:
     from ugts_dist.training.run import evaluate as measure
 
     with ranks_from_environment(arguments.device) as ranks:
-        named = Named(arguments.graph, arguments.root)
+        named = Named(arguments.graph, arguments.root, arguments.factory)
         evaluation = measure(Path(arguments.path), ranks, named)
     config, metric, measured, saved = evaluation.config, evaluation.metric, evaluation.measured, evaluation.saved
     if ranks.is_main:
-        say(f"{config.data.name}, {config.model.arch} of depth {config.model.depth} and width {config.model.width}")
+        say(f"{config.data.name}, {config.model.description}")
         say(f"saved with: validation {metric} {saved['valid']:.4f}, test {metric} {saved['test']:.4f}")
         say(f"sparsity {saved['sparsity']:.4f}, validation {metric} {measured['valid']:.4f}")
         say(f"test {metric} {measured['test']:.4f}")

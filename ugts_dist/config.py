@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
-from ugts_dist import config_names
+from ugts_dist import config_factory, config_names
+from ugts_dist.config_factory import ARGS, FACTORY
 from ugts_dist.config_limits import MAX_SEED, require
 from ugts_dist.config_sections import (
     PLACE,
@@ -56,12 +57,17 @@ _LATER = {
     "supermask.fold": False,
 }
 # Fields added after version 0.2.0. At these defaults keys and saved networks leave them out.
-_NEW = {
+_NEW: dict[str, Any] = {
+    FACTORY: "",
+    ARGS: {},
     "data.edge_weights": "use",
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",
     "task.loss": "mse",
+    "task.valid_edges": 0.05,
+    "task.test_edges": 0.1,
+    "task.embedding": 64,
     "log.project": "ugts_dist",
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.
@@ -87,10 +93,10 @@ class Config:
             for name, value in vars(getattr(self, section.name)).items():
                 _refuse_unusable(f"{section.name}.{name}", value)
         fan_out = list(self.batch.fan_out)
-        if self.batch.size:
+        if self.batch.size and self.model.depth:
             allowed = f"one number a layer ({self.model.depth}), as batch.size is {self.batch.size}"
             require(len(fan_out) == self.model.depth, "batch.fan_out", fan_out, allowed)
-        else:
+        elif not self.batch.size:
             require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
             allowed = "1, as batch.size is 0 (full batch)"
             require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)
@@ -144,8 +150,9 @@ class Config:
 
     def changes(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """The fields that determine a result and differ: {"section.field": (own value, other value)}."""
-        theirs = other.with_effect()
-        return {name: (value, theirs[name]) for name, value in self.with_effect().items() if theirs[name] != value}
+        ours, theirs = self.with_effect(), other.with_effect()
+        values = {name: (ours.get(name), theirs.get(name)) for name in {**ours, **theirs}}
+        return {name: (own, their) for name, (own, their) in values.items() if own != their}
 
     def with_effect(self) -> dict[str, Any]:
         """Every field that can change a result: {"section.field": value}."""
@@ -157,10 +164,10 @@ class Config:
 
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
+        factory = config_factory.without_folders(self.model.factory)
         # The project is of the user's account, and of no use to a network.
-        held = (
-            self.without_places().replace({"data.name": self.data_name, "log.project": _NEW["log.project"]}).to_dict()
-        )
+        names = {"data.name": self.data_name, FACTORY: factory, "log.project": _NEW["log.project"]}
+        held = self.without_places().replace(names).to_dict()
         sections = {
             section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}
             for section, own in held.items()
@@ -193,7 +200,11 @@ class Config:
         values = self.to_dict()
         for key, value in config_names.current_fields(changes, self.data.features).items():
             section, _, name = key.partition(".")
-            values.setdefault(section, {})[name] = value
+            own, _, argument = name.partition(".")
+            if f"{section}.{own}" == ARGS and argument:
+                values[section][own] = {**values[section][own], argument: value}
+            else:
+                values.setdefault(section, {})[name] = value
         return Config.from_dict(values, "")
 
 
@@ -255,6 +266,8 @@ def _section(cls: type, name: str, values: Any) -> Any:
         raise InputError(f"{name} is {shown(values)}, allowed is a section [{name}]")
     hints = _types(cls)
     values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}", value)}
+    if name == "model" and values.get("factory"):
+        values = {"depth": 0, **values}
     refuse_unknown(values, hints, f"unknown field in [{name}]")
     return cls(**{key: typed(value, hints[key], f"{name}.{key}") for key, value in values.items()})
 

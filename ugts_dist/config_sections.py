@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from ugts_dist.config_factory import Args, check_args, check_own, title, without_folders
 from ugts_dist.config_features import Features
 from ugts_dist.config_limits import (
     MAX_COUNT,
@@ -76,7 +77,8 @@ class ModelConfig:
     arch: Literal["gcn", "gin", "gin-paper", "gat", "sage"] = "gcn"
     """Layer type. gin-paper is the paper's own GIN (mean aggregation, no MLP, final ReLU)."""
     depth: int = 2
-    """Number of convolutions, including the first and the last."""
+    """Number of convolutions, including the first and the last. An own network: number of layers that read neighbours;
+    0: as its attribute num_layers says."""
     width: int = 256
     """Hidden width (GAT: of all heads together)."""
     heads: int = 1
@@ -102,13 +104,24 @@ class ModelConfig:
     dropedge: random directed edges."""
     graph_dropout_rate: float = 0.2
     """Fraction of the nodes or edges that is left out."""
+    factory: str = ""
+    """A function that builds an own network of PyG's layers: MODULE:FUNCTION, or PATH/TO/FILE.py:FUNCTION. It is called
+    with in_channels, out_channels and the arguments of model.args. All other fields but model.depth then keep their
+    defaults. Empty: the networks of this program."""
+    args: Args = field(default_factory=dict)
+    """Arguments of the factory: numbers, texts, true or false. One of them: --model.args.NAME VALUE."""
 
     @property
     def reads_edge_weights(self) -> bool:
         """Whether the layers use the weights of edges, as PyG's do."""
-        return self.arch not in ("gin", "gin-paper", "gat", "sage")
+        return bool(self.factory) or self.arch not in ("gin", "gin-paper", "gat", "sage")
 
     def __post_init__(self) -> None:
+        check_args(self.args)
+        if self.factory:
+            check_own(vars(self), vars(_BUILT_IN))
+            return
+        require(not self.args, "model.args", self.args, "nothing without model.factory")
         require_count("model.depth", self.depth, 1, MAX_DEPTH)
         require_count("model.width", self.width, 1, MAX_WIDTH)
         require_count("model.heads", self.heads, 1, MAX_WIDTH)
@@ -135,6 +148,20 @@ class ModelConfig:
             )
         if self.depth == 1 and self.skip == "none":
             require(self.norm == "none", "model.norm", self.norm, "none for model.depth 1, which has no hidden layer")
+
+    @property
+    def title(self) -> str:
+        """A short name of the architecture, to show."""
+        return title(self.factory) if self.factory else self.arch
+
+    @property
+    def description(self) -> str:
+        """Architecture, depth and width, to show."""
+        width = "" if self.factory else f" and width {self.width}"
+        return f"{without_folders(self.factory) or self.arch} of depth {self.depth}{width}"
+
+
+_BUILT_IN = ModelConfig()
 
 
 @dataclass(frozen=True)

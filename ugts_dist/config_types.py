@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
 
+from ugts_dist.config_factory import check_args
 from ugts_dist.config_limits import MAX_COUNT
 from ugts_dist.errors import InputError
 
@@ -21,6 +22,8 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         if value not in get_args(hint):
             raise InputError(f"{where} is {shown(value)}, allowed are {', '.join(map(str, get_args(hint)))}")
         return value
+    if get_origin(hint) is dict:
+        return check_args(value)
     if get_origin(hint) is tuple:
         return _typed_list(value, get_args(hint)[0], where)
     if hint is float and type(value) is int and abs(value) <= MAX_COUNT:

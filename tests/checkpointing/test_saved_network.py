@@ -60,7 +60,7 @@ def test_every_text_of_a_configuration_is_known_as_a_place_or_not() -> None:
         for name, hint in get_type_hints(kind).items()
         if hint is str
     ]
-    assert sorted(texts) == sorted(["data.name", *place_fields()])
+    assert sorted(texts) == sorted(["data.name", "log.project", "model.factory", *place_fields()])
     assert {"data.root", "run.folder", "run.init_scores", "run.spill"} <= {*place_fields()}
 
 
@@ -154,5 +154,6 @@ def test_what_differs_is_told_in_a_calm_line(runs: Path, tmp_path: Path) -> None
             notes = [line for line in outcome.err.splitlines() if line.startswith("ugts: ")]
             assert notes == [
                 f"ugts: note: {runs / name / name} was found on other data than this small: features, labels, edges "
-                "and number of nodes (30 there, 40 here) differ"
+                "and number of nodes (30 there, 40 here) differ; means and deviations of its columns are "
+                + ("its own" if command[1] == "training" else "those of the training")
             ]

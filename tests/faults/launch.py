@@ -232,7 +232,7 @@ def _rank(arguments: list[str], notes: str, orphans_from: str) -> None:
         rendezvous._STORE_SECONDS = 1.0
         _until_death_of(agent)
     elif orphans_from == "data":
-        run._checked_data = _after_death_of(agent, run._checked_data, Path(notes, f"waits-{os.environ['RANK']}"))
+        run._checked = _after_death_of(agent, run._checked, Path(notes, f"waits-{os.environ['RANK']}"))
     main(arguments)
     # The agent would wait for a function's result although its process has died.
     threading.Thread(target=_after_death_of(agent, os._exit), args=(0,), daemon=True).start()

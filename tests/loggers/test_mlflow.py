@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.loggers.helpers import interrupted_and_resumed, logged_run, written
 from ugts_dist.config import flat
+from ugts_dist.loggers import LoggedRun
 
 
 @pytest.fixture
@@ -34,7 +36,15 @@ def test_a_resumed_run_is_one_run_with_settings_epochs_and_result(client: Any) -
     assert {name: logged.data.metrics[f"result/{name}"] for name in expected} == pytest.approx(expected)
 
 
-def test_a_run_that_the_store_does_not_have_begins_anew(client: Any, tmp_path: Any) -> None:
+def test_more_settings_than_a_request_holds(client: Any, tmp_path: Path) -> None:
+    from ugts_dist.loggers.mlflow import MLflow
+
+    settings = {f"a.b{number}": number for number in range(201)}
+    known = MLflow().open(LoggedRun(tmp_path, "tickets", settings), "")
+    assert client.get_run(known).data.params == {name: str(value) for name, value in settings.items()}
+
+
+def test_a_run_that_the_store_does_not_have_begins_anew(client: Any, tmp_path: Path) -> None:
     from ugts_dist.loggers.mlflow import MLflow
 
     first, second, third = MLflow(), MLflow(), MLflow()

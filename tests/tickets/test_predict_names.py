@@ -77,7 +77,7 @@ def test_names_travel_with_the_network(method: str, folder: Path, capsys: pytest
     """From the command line: the store of the training is gone, and the other graph has ids and no labels."""
     graph = graph_of(NAMES)
     write_store(graph, folder / "stores/mine")
-    options = ["--run.epochs", "2", "--model.width", "8", "--log.no-tensorboard", "--log.no-progress"]
+    options = ["--run.epochs", "2", "--model.width", "8", "--log.to", "--log.no-progress"]
     main(["train", "--data.name", "mine", "--supermask.method", method, "--run.folder", "run", *options])
     file = next(Path("run").glob("best.*"))
     shutil.copy(file, f"moved{file.suffix}")
@@ -99,7 +99,7 @@ def test_names_travel_with_the_network(method: str, folder: Path, capsys: pytest
 
 def test_a_ticket_of_a_graph_without_names_says_nothing_of_them(folder: Path) -> None:
     write_store(graph_of(), folder / "stores/mine")
-    options = ["--run.epochs", "1", "--model.width", "8", "--log.no-tensorboard", "--log.no-progress"]
+    options = ["--run.epochs", "1", "--model.width", "8", "--log.to", "--log.no-progress"]
     main(["train", "--data.name", "mine", "--run.folder", "run", *options])
     assert "classes" not in Ticket.load("run/best.ticket").provenance
 

@@ -101,13 +101,15 @@ def evaluate_on_other_labels(folder: Path) -> str:
     return used(folder, "evaluate", y=lambda y: y.roll(1))
 
 
-@case(r"exit 0: ugts: note: \S+ was found on other data than this small: features and edges differ ")
+@case(r"exit 0: ugts: note: \S+ was found on other data than this small: features and edges differ")
 def analyse_on_other_features(folder: Path) -> str:
     """A ticket is analysed after features and edges of its graph have changed."""
     return used(folder, "analyse calibration", x=lambda x: x * 2, edge_index=lambda edges: edges[:, :-20])
 
 
-@case(r"exit 0: ugts: note: .*: features, labels, edges and number of nodes \(30 there, 40 here\) differ .* 40 rows")
+@case(
+    r"exit 0: ugts: note: .*: features, labels, edges and number of nodes \(30 there, 40 here\) differ.* 40 rows, acc"
+)
 def predict_for_another_graph(folder: Path) -> str:
     """A ticket predicts for the nodes of another graph."""
     return used(folder, "predict", "--out", "{}/predictions.parquet", num_nodes=40)

@@ -85,6 +85,23 @@ def another_graph(folder: Path) -> str:
     return _predicted(folder, "out.csv", "--graph", folder / "other" / "store")
 
 
+@case(
+    r"exit 0: .*store: ring, 12 nodes, .* no labels, no split: for prediction only.* "
+    r"exit 2: .*ring: has no labels and no split, .*--labels FILE.*--split-random 60/20/20.* "
+    r"nodes 'a' 'b' ... 'l', p_cat, p_dog, str"
+)
+def no_labels(folder: Path) -> str:
+    """A store of edges and features: it can't be trained on, and is predicted with the classes of the training graph"""
+    prepare(folder, **_files(folder, IDS, WORDS))
+    _trained(folder)
+    (folder / "other").mkdir()
+    files = _files(folder / "other", list("abcdefghijkl"), WORDS)
+    other = folder / "other" / "store"
+    told = ugts("prepare", "ring", "--edges", files["edges"], "--features", files["features"], "--out", other).told
+    refused = ugts("train", "--data.name", other, "--run.folder", folder / "none").told
+    return f"{told} {refused} {_predicted(folder, 'out.csv', '--graph', other)}"
+
+
 @case(r"exit 0: .*ids.csv: column 1 has the ids of 12 nodes.*called cat, dog")
 def ids_in_a_file(folder: Path) -> str:
     """Features and classes in order, and --ids"""

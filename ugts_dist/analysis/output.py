@@ -42,7 +42,7 @@ class OutputFiles:
     def of(cls, options: Analysis, name: str, file: Path, config: Config) -> OutputFiles:
         """Files in `--out`, by default in the folder `analysis` beside the network's file."""
         network = {"file": file.name, "run": run_key(config), "data": config.data_name, "label": config.label}
-        title = f"{config.data_name}, {config.model.arch} of depth {config.model.depth}, {config.label}"
+        title = f"{config.data_name}, {config.model.title} of depth {config.model.depth}, {config.label}"
         return cls(Path(options.out) if options.out else file.parent / "analysis", name, title, network)
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ugts_dist.checkpointing.saved_network import Named, load_saved
+from ugts_dist.checkpointing.saved_network import Named, SavedNetwork, load_saved
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -93,14 +93,14 @@ def open_subject(path: Path, ranks: Ranks, named: Named | None = None, spill: st
 
 def open_config(path: Path, named: Named | None = None) -> Config:
     """The configuration of a saved node-level network, with the place of its data. Raises InputError."""
-    return _of_nodes(path, load_saved(path).with_data(named or Named()).config)
+    return _of_nodes(path, load_saved(path).with_data(named or Named()))
 
 
 def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
     """The same, with the initial scores of the run, if the run's folder has a configuration with some."""
     saved = load_saved(path).with_data(named)
-    config, beside = _of_nodes(path, saved.config), saved.path.parent / "config.toml"
-    saved.note_other_data(load_graph(config, saved.trained_on), ranks)
+    config, beside = _of_nodes(path, saved), saved.path.parent / "config.toml"
+    saved.note_other_data(load_graph(config), ranks)
     start = load_toml(beside).run.init_scores if beside.exists() else ""
     return config.replace({"run.init_scores": start})
 
@@ -145,15 +145,20 @@ def outputs_of(nodes: Tensor, subject: Subject, layer: int = 0, of_rows: OfRows 
 def _opened(path: Path, ranks: Ranks, named: Named, spill: str) -> Subject:
     saved = load_saved(path).with_data(named)
     config = saved.config
-    graph, unknown = load_open_graph(_of_nodes(path, config), saved.trained_on)
+    graph, unknown = load_open_graph(_of_nodes(path, saved), saved.trained_on)
     saved.note_other_data(graph, ranks)
     model = saved.fill(build_model(config, graph)).to(ranks.device)
     assert isinstance(model, GNN)
     return Subject(saved.path, config.replace({"run.spill": spill}), graph, unknown, model, ranks, saved.trained_on)
 
 
-def _of_nodes(path: Path, config: Config) -> Config:
+def _of_nodes(path: Path, saved: SavedNetwork) -> Config:
+    config = saved.config
+    if saved.own is not None:
+        raise InputError(f"{path}: a network of your own code; allowed are networks of this program")
     if config.data.name in molecules.FOLDERS:
         allowed = "allowed is one whose labels are of nodes"
         raise InputError(f"{path}: a network of whole graphs ({config.data.name}); {allowed}")
+    if config.task.kind == "link":
+        raise InputError(f"{path}: a network that predicts edges; allowed is one that predicts classes of nodes")
     return config

@@ -39,7 +39,7 @@ def new_folder(folder: str, name: str) -> Path:
 
 def name_of(config: Config) -> str:
     """The name of a run's folder under runs/. Further folders of this name end in -2, -3, ..."""
-    return f"{config.data_name}-{config.model.arch}-{config.label}-seed{config.run.seed}"
+    return f"{config.data_name}-{config.model.title}-{config.label}-seed{config.run.seed}"
 
 
 def named_folder(config: Config, resume: Resume) -> Path | None:

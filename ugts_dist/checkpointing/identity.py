@@ -15,6 +15,7 @@ from ugts_dist.checkpointing import checkpoint
 from ugts_dist.checkpointing.provenance import data_of
 from ugts_dist.checkpointing.state import Checkpoint
 from ugts_dist.config import Config, flat, place_fields
+from ugts_dist.config_factory import ARGS, FACTORY, absolute
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue
 from ugts_dist.graphs.checksum import DataChecksum
@@ -44,7 +45,7 @@ class Resume:
         """Raise InputError for an unknown field in `override`."""
         known = (*Config().with_effect(), DATA)
         for name in self.override:
-            if name not in known:
+            if name not in known and not name.startswith(f"{ARGS}."):
                 raise InputError(f"--resume.override {name}: unknown, allowed are {', '.join(known)}")
 
 
@@ -156,13 +157,17 @@ def _identity_of_network(file: Path) -> Identity | None:
 def with_absolute_paths(config: Config) -> Config:
     """The configuration with absolute paths. The run's folder stays as it is, since it can be moved."""
     values = flat(config.to_dict())
-    return config.replace({name: absolute_value(name, values[name]) for name in ("data.name", *place_fields())})
+    return config.replace(
+        {name: absolute_value(name, values[name]) for name in ("data.name", FACTORY, *place_fields())}
+    )
 
 
 def absolute_value(name: str, value: str) -> str:
     """The absolute path for the value of one field, such as `data.root`. Other fields keep their value."""
     if name == "data.name":
         return catalogue.absolute_name(value)
+    if name == FACTORY:
+        return absolute(value)
     if not value or name == "run.folder" or name not in place_fields():
         return value
     return os.path.abspath(os.path.expanduser(value))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import network_file
 from ugts_dist.checkpointing.provenance import classes_of, data_of, statistics_of
+from ugts_dist.checkpointing.saved_own import SavedOwn
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -21,7 +22,7 @@ from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data, TrainingFeatures
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.standardize import ColumnStatistics
-from ugts_dist.models import GNN
+from ugts_dist.models import GNN, plain_module
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
 from ugts_dist.tensor_file import read_tensor_file
@@ -42,15 +43,17 @@ _HEAD = "head.weight"  # of graph-level networks
 
 @dataclass(frozen=True)
 class Named:
-    """The data that the user names for a saved network.
+    """The data and the code that the user names for a saved network.
 
     Attributes:
         graph: a dataset, or the path of a store; empty: the network's own data.
         root: folder of the raw files; empty: as in the run beside the network, otherwise the default.
+        factory: the code of an own network, as in `model.factory`.
     """
 
     graph: str = ""
     root: str = ""
+    factory: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class SavedNetwork:
         data: of its run; None if unknown.
         statistics: of the columns of its training graph; None if they were not standardised, or not stored.
         known_classes: the names of classes that its file has.
+        own: of an own network; None for the networks of this program. Its code is in `config` only after
+            `with_factory`: no file makes this program import anything.
     """
 
     path: Path
@@ -76,6 +81,7 @@ class SavedNetwork:
     data: DataChecksum | None
     statistics: ColumnStatistics | None = None
     known_classes: tuple[str, ...] = ()
+    own: SavedOwn | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -90,22 +96,41 @@ class SavedNetwork:
     @property
     def is_graph_level(self) -> bool:
         """Whether it predicts for whole graphs instead of nodes."""
-        return _HEAD in self.shapes
+        return self.own is None and _HEAD in self.shapes
 
     @property
     def num_features(self) -> int:
         """Number of features per node. Raises InputError if the weights do not fit the configuration."""
+        if self.own is not None:
+            return self.own.origin.in_channels
         return self._first_axis(_shapes(self.config, self.is_graph_level, 2, 1))
 
     @property
     def num_outputs(self) -> int:
         """Number of classes, or of graph labels. Raises InputError if the weights do not fit the configuration."""
+        if self.own is not None:
+            return self.own.origin.out_channels
         return self._first_axis(_shapes(self.config, self.is_graph_level, 1, 2))
 
     def network(self) -> Network:
         """The network, rebuilt on the CPU. Raises InputError if file and configuration do not fit together."""
+        if self.own is not None:
+            return self.fill(self.own.network(self.config))
         num_features = 0 if self.is_graph_level else self.num_features
         return self.fill(_new_network(self.config, self.is_graph_level, num_features, self.num_outputs))
+
+    def with_factory(self, factory: str) -> SavedNetwork:
+        """The same network with the code that the user names, if it is an own one.
+
+        Raises InputError for an own network without its code, and for code that no own network needs.
+        """
+        if self.own is None:
+            if factory:
+                raise InputError(
+                    f"--factory is {factory}, but {self.path} is a network of this program; allowed is none"
+                )
+            return self
+        return replace(self, config=self.own.named(self.config, factory, self.path))
 
     def with_data(self, named: Named) -> SavedNetwork:
         """The same network with the data that the user names, or else its run's; see `config_with_data`."""
@@ -118,11 +143,18 @@ class SavedNetwork:
         unknown.
         """
         if self.data is not None and ranks.is_main and (differing := self.data.difference(DataChecksum.of(data))):
-            scaled = ""
-            if isinstance(data, Graph) and data.statistics is not None and not self.trained_on.are_of(data):
-                own = "its own, as an older version did not store those of" if self.statistics is None else "those of"
-                scaled = f"; means and deviations of its columns are {own} the training"
+            scaled = self._scaling_of(data)
             _log.warning(f"note: {self.path} was found on other data than this {data.name}: {differing} differ{scaled}")
+        if self.own is not None and ranks.is_main:
+            self.own.note_other_code(self.config.model.factory, self.path)
+
+    def _scaling_of(self, data: Data) -> str:
+        """With which statistics other features than the network's own are standardised; empty if they are not."""
+        if not isinstance(data, Graph) or data.statistics is None or self.trained_on.are_of(data):
+            return ""
+        used = "those of the training" if data.statistics is self.statistics else "its own"
+        why = ", as an older version did not store those of the training" if self.statistics is None else ""
+        return f"; means and deviations of its columns are {used}{why}"
 
     def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
         """The size of the first axis that differs between these shapes and those of the narrowest network."""
@@ -164,24 +196,28 @@ def _checked(
     path: Path,
     described: dict[str, Any],
     tensors: Mapping[str, Tensor],
-    write: Callable[[Network], object],
+    write: Callable[[nn.Module], object],
     metrics: dict[str, float],
     provenance: Any,
 ) -> SavedNetwork:
     """Build the result after a check that the tensors fit the configuration."""
     config = Config.from_dict(described, str(path))
-    _check_shapes(path, config, tensors)
+    own = None
+    if config.model.factory:
+        config, own = SavedOwn.split(config, provenance, path)
+    else:
+        _check_shapes(path, config, tensors)
 
     def fill(model: Network) -> Network:
         try:
-            write(model)
+            write(plain_module(model))
         except (ValueError, RuntimeError) as error:
             raise _misfit(path, str(error)) from None
         return model
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     origin = data_of(provenance), statistics_of(provenance, path), classes_of(provenance)
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin)
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin, own)
 
 
 def _misfit(path: Path, reason: str) -> InputError:

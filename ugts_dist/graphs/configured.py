@@ -38,10 +38,10 @@ class TrainingFeatures:
 def load_data(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
     """The data of the configuration, standardised as for `load_graph`.
 
-    Raises InputError, also for a graph without a split.
+    Raises InputError, also for a graph without a split that the task needs.
     """
     data = load_to_predict(config, trained_on)
-    return require_split(data) if isinstance(data, Graph) else data
+    return _with_split(data, config) if isinstance(data, Graph) else data
 
 
 def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
@@ -56,7 +56,7 @@ def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) 
                 raise InputError(f"data.{field} is {value}, allowed is 0 {allowed}")
         with within_memory(f"data.name: {data.name}"):
             return molecules.load(data.name, data.root or None, data.split)
-    return _scaled(disturbed(_opened(config), config)[0], config, trained_on)
+    return _for_network(disturbed(_opened(config), config)[0], config, trained_on)
 
 
 def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Graph:
@@ -71,20 +71,20 @@ def load_graph(config: Config, trained_on: TrainingFeatures | None = None) -> Gr
 def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) -> tuple[Graph, Unknown | None]:
     """The same graph, and what is left out of it; None if nothing is."""
     graph, unknown = disturbed(load_undisturbed(config), config)
-    if graph.edge_weight is not None and not config.model.reads_edge_weights:
-        raise InputError(
-            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
-            "allowed: model.arch gcn, or data.edge_weights ignore"
-        )
-    return _scaled(graph, config, trained_on), unknown
+    return _for_network(graph, config, trained_on), unknown
 
 
 def load_undisturbed(config: Config) -> Graph:
     """The graph as its files have it, without weights that are ignored.
 
-    Raises InputError, also for a graph without a split.
+    Raises InputError, also for a graph without a split that the task needs.
     """
-    return require_split(_opened(config))
+    return _with_split(_opened(config), config)
+
+
+def _with_split(graph: Graph, config: Config) -> Graph:
+    """The graph itself. Link prediction needs no split of the nodes; otherwise raises InputError without one."""
+    return graph if config.task.kind == "link" else require_split(graph)
 
 
 def _opened(config: Config) -> Graph:
@@ -111,6 +111,16 @@ def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:
         if data.edge_noise:
             graph = edge_noise(graph, data.edge_noise, seed)
     return graph, unknown
+
+
+def _for_network(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:
+    """The graph with scaled features. Raises InputError for edge weights that the network does not read."""
+    if graph.edge_weight is not None and not config.model.reads_edge_weights:
+        raise InputError(
+            f"{graph.name}: has edge weights, which model.arch {config.model.arch} does not read; "
+            "allowed: model.arch gcn, or data.edge_weights ignore"
+        )
+    return _scaled(graph, config, trained_on)
 
 
 def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:

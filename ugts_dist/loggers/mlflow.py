@@ -8,6 +8,8 @@ from typing import Any
 
 from ugts_dist.loggers.base import LoggedRun, Logger
 
+_MOST_PARAMS = 100  # that MLflow takes in one request
+
 
 class MLflow(Logger):
     """One run in the experiment `log.project`. The client leaves alone what a program has set by `mlflow.set_...`."""
@@ -55,7 +57,9 @@ class MLflow(Logger):
     def _log_settings(self, settings: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        self._client.log_batch(self._id, params=[Param(name, str(value)) for name, value in settings.items()])
+        params = [Param(name, str(value)) for name, value in settings.items()]
+        for start in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(self._id, params=params[start : start + _MOST_PARAMS])
 
     def epoch(self, number: int, metrics: Mapping[str, float]) -> None:
         self._log_metrics(metrics, number)

@@ -6,6 +6,10 @@ from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout
 from ugts_dist.models.gnn import GNN as GNN
 from ugts_dist.models.graph_dropout import GraphDropout as GraphDropout
+from ugts_dist.models.hops import Hops as Hops
+from ugts_dist.models.node_dropout import NodeDropout as NodeDropout
+from ugts_dist.models.own import OwnNetwork as OwnNetwork
+from ugts_dist.models.own import plain_module as plain_module
 from ugts_dist.models.remedies import DeepGNNOptions as DeepGNNOptions
 from ugts_dist.models.sparse import Features as Features
 from ugts_dist.models.sparse import Rows as Rows

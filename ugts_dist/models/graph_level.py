@@ -9,6 +9,7 @@ from torch_geometric.nn import global_mean_pool
 from ugts_dist.models.block import Block
 from ugts_dist.models.dropout import Dropout
 from ugts_dist.models.gnn import GNN, Arch
+from ugts_dist.models.own import OwnNetwork
 
 
 class GraphNetwork(nn.Module):
@@ -84,4 +85,4 @@ class GraphNetwork(nn.Module):
         return [self.head]
 
 
-Network = GNN | GraphNetwork
+Network = GNN | GraphNetwork | OwnNetwork

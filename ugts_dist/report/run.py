@@ -44,6 +44,8 @@ def _title(run: RunFiles) -> str:
 
 def _model(config: Config) -> str:
     m = config.model
+    if m.factory:
+        return m.description
     return f"{_ARCHITECTURES.get(m.arch, m.arch)} of depth {m.depth} and width {m.width}"
 
 

@@ -113,7 +113,7 @@ def _row(path: Path) -> Iterator[RunRow]:
         folder=str(path),
         state="damaged" if folder.problems else "unfinished" if result is None else "finished",
         data=config.data_name,
-        arch=config.model.arch,
+        arch=config.model.title,
         method=config.supermask.method,
         metric=str(found["metric"]) if "metric" in found else None,
         sparsity=number(found, "sparsity"),

@@ -18,7 +18,7 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
-from ugts_dist.models import Block, Features, GraphDropout, Rows, SparseFeatures, feature_tensors, prepare
+from ugts_dist.models import Block, Features, GraphDropout, Hops, Rows, SparseFeatures, feature_tensors, prepare
 from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_SEEDS = 256
@@ -54,6 +54,8 @@ class Batch:
         yield from feature_tensors(self.x)
         for block in self.blocks:
             yield from block.tensors()
+        if isinstance(self.blocks, Hops):
+            yield from self.blocks.tensors()
 
 
 def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | SampledBatches:
@@ -67,8 +69,8 @@ class FullBatch:
     """One step per epoch; the ranks share the training nodes.
 
     A rank computes exactly what the logits of its training nodes depend on. Near the output that is a small part of the
-    graph. It is the whole graph, in every layer and on every rank, for statistics over all nodes (PairNorm) and for
-    degrees after graph dropout.
+    graph. It is the whole graph, in every layer and on every rank, for statistics over all nodes (PairNorm), for
+    degrees after graph dropout, and for own networks.
     """
 
     steps_per_epoch = 1
@@ -78,21 +80,28 @@ class FullBatch:
         self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
-        everything = config.model.norm == "pairnorm" or self._dropout.drops
+        self._is_own = bool(config.model.factory)
+        everything = config.model.norm == "pairnorm" or self._dropout.drops or self._is_own
         self._batch = self._whole(seeds) if everything else self._receptive_field(seeds)
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
         if first_step == 0:
             batch = self._batch
-            yield replace(batch, step=number, blocks=self._dropout(batch.blocks, batch.nodes, number))
+            blocks = batch.blocks if self._is_own else self._dropout(batch.blocks, batch.nodes, number)
+            yield replace(batch, step=number, blocks=blocks)
 
     def calibration_batch(self) -> Batch:
         """The whole graph, since the scale of a layer's outputs is that of all nodes."""
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
         block = graph_block(self._graph, self._device)
-        x = full_features(self._graph, self._device)
-        x = x.float() if isinstance(x, Tensor) else x
-        return Batch(0, nodes, x, [block] * self._depth, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
+        blocks = [block] * self._depth
+        if self._is_own:
+            x: Features = self._graph.x.to(self._device).float()
+            blocks = Hops(blocks)
+        else:
+            x = full_features(self._graph, self._device)
+            x = x.float() if isinstance(x, Tensor) else x
+        return Batch(0, nodes, x, blocks, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
     def _whole(self, seeds: Tensor) -> Batch:
         """All nodes in every layer, some of which are the seed nodes."""
@@ -129,9 +138,7 @@ class SampledBatches:
         if graph.weighted_degree is not None:
             self._data.weighted_degree = graph.weighted_degree
         self._sampler = make_sampler(graph, config)
-        # The degrees of the whole thinned graph can't be counted within a sampled batch.
-        degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
-        self._dropout = GraphDropout.of(config.model, config.run.seed, degrees)
+        self._dropout = sampled_dropout(config)
         self._plan = SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         self._loader = SeedLoader(
             self._data,
@@ -160,15 +167,20 @@ class SampledBatches:
     def _thinned_batch(self, data: Data) -> Batch:
         """A batch with graph dropout, as in a training step."""
         batch = self._batch(data)
+        if isinstance(batch.blocks, Hops):
+            _ = batch.blocks.union  # computed here, by a thread
+            return batch
         return self._prepared(replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, batch.step)))
 
     def _batch(self, data: Data) -> Batch:
         config, num_seeds = self._config, int(data.batch_size)
         blocks = [self._block(hop, data) for hop in reversed(data.hops)]
+        if config.model.factory:
+            blocks = Hops(blocks)
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
-            self._rows(data.n_id),
+            rows_of(self._features, data.n_id, self._device),
             blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
@@ -180,15 +192,6 @@ class SampledBatches:
         model = self._config.model
         prepare(model.arch, batch.x, batch.blocks, linear_before=model.skip != "none")
         return batch
-
-    def _rows(self, nodes: Tensor) -> Features:
-        """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
-        table = self._features
-        if isinstance(table, SparseFeatures):
-            return features_to(table.select(nodes), self._device)
-        if table.device.type == self._device.type:
-            return Rows(table, nodes)
-        return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True).float()
 
     def _block(self, hop: Hop, data: Data) -> Block:
         block = _hop_block(self._graph, hop, data.degree, data.get("weighted_degree"))
@@ -203,12 +206,28 @@ def make_sampler(graph: Graph, config: Config) -> Sampler:
     return backends.make_sampler(batch.backend, graph.indptr, graph.indices, batch.fan_out, seed, graph.has_edge_data)
 
 
+def sampled_dropout(config: Config) -> GraphDropout:
+    """Graph dropout for sampled batches, within which the degrees of the whole thinned graph can't be counted."""
+    degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
+    return GraphDropout.of(config.model, config.run.seed, degrees)
+
+
+def rows_of(table: Tensor | SparseFeatures, nodes: Tensor, device: torch.device) -> Features:
+    """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
+    if isinstance(table, SparseFeatures):
+        return features_to(table.select(nodes), device)
+    if table.device.type == device.type:
+        return Rows(table, nodes)
+    return table.index_select(0, nodes).pin_memory().to(device, non_blocking=True).float()
+
+
 def hop_blocks(graph: Graph, sample: Sample) -> list[Block]:
     """One block per layer. The last hop's edges feed the first layer.
 
     Each layer's destinations are exactly the nodes that the next layer needs.
     """
-    degree, weighted = graph.degree[sample.nodes], graph.weighted_degree
+    degree = graph.indptr[sample.nodes + 1] - graph.indptr[sample.nodes]
+    weighted = graph.weighted_degree
     weighted = None if weighted is None else weighted[sample.nodes]
     return [_hop_block(graph, hop, degree, weighted) for hop in reversed(sample.hops)]
 

@@ -9,7 +9,6 @@ from ugts_dist.config import Config
 from ugts_dist.config_task import TaskConfig
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.models import GNN, Dropout
@@ -17,7 +16,7 @@ from ugts_dist.models.graph_level import Network
 from ugts_dist.tasks.base import Batches, Measure
 from ugts_dist.tasks.batches import Batch, make_batches
 from ugts_dist.tasks.labels import label_task
-from ugts_dist.tasks.placement import evaluation_device
+from ugts_dist.tasks.own import check_own, make_evaluator, make_own
 
 
 class NodeTask:
@@ -30,8 +29,10 @@ class NodeTask:
         self.metric = self._labels.metric
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raise InputError if a rank would have no seed node in some step."""
+        """Raise InputError if a rank would have no seed node in some step, and for an own network that does not fit."""
         graph = self._graph
+        if config.model.factory:
+            check_own(config, graph)
         if config.batch.size:
             SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         elif graph.train.numel() < ranks.world_size:
@@ -41,14 +42,13 @@ class NodeTask:
             )
 
     def network(self, config: Config) -> Network:
-        return build_model(config, self._graph)
+        return make_own(config, self._graph) if config.model.factory else build_model(config, self._graph)
 
     def batches(self, config: Config, ranks: Ranks) -> Batches[Batch]:
         return make_batches(self._graph, config, ranks)
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        device = evaluation_device(self._graph, config, ranks)
-        return Evaluator(self._graph, ranks, device, config.run.spill, self._labels.metric_name, self._labels.decode)
+        return make_evaluator(self._graph, config, ranks, self._labels.metric_name, self._labels.decode)
 
     def forward(self, network: nn.Module, batch: Batch, dropout: Dropout | None = None) -> Tensor:
         """Outputs of the seed nodes, `[num_seeds, num_classes]`."""

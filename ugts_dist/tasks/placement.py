@@ -154,8 +154,10 @@ def check_size(config: Config, network: torch.nn.Module, ranks: Ranks) -> None:
     needed, room = _FLOAT_BYTES * copies * num_weights, _memory(ranks)
     if needed > room:
         model = config.model
+        where = f"model.width is {model.width} and model.depth {model.depth}"
+        where = f"model.factory is {model.factory}" if model.factory else where
         raise InputError(
-            f"model.width is {model.width} and model.depth {model.depth}: {num_weights:,} weights, which take "
+            f"{where}: {num_weights:,} weights, which take "
             f"{needed / 2**30:,.1f} GiB on each rank to train; allowed is what fits into {room / 2**30:,.1f} GiB"
         )
 

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
 from ugts_dist.checkpointing.provenance import provenance
 from ugts_dist.checkpointing.saved_network import NetworkSnapshot
+from ugts_dist.checkpointing.saved_own import own_entry
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.methods import METHODS
+from ugts_dist.models import plain_module
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
@@ -92,7 +94,7 @@ class TicketSearch:
         )
         self._options = options
         self.mask: Supermask = sparsify(
-            model,
+            plain_module(model),
             config.weight_seed,
             weight_init=options.weight_init,
             score_init=options.score_init,
@@ -150,7 +152,8 @@ class TicketSearch:
         statistics: ColumnStatistics | None = None,
         class_names: Sequence[str] = (),
     ) -> Ticket:
-        return Ticket.of(self.mask, _described(config), metrics, provenance(data.brief(), statistics, class_names))
+        origin = provenance(data.brief(), statistics, class_names) | own_entry(self.model)
+        return Ticket.of(self.mask, _described(config), metrics, origin)
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class DenseTraining:
         self.schedule = Schedule(0.0)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.model.named_parameters())
+        return dict(plain_module(self.model).named_parameters())
 
     def start(self, forward: Callable[[], Any]) -> None:
         """Do nothing: trained weights adapt their scale."""
@@ -205,8 +208,8 @@ class DenseTraining:
         statistics: ColumnStatistics | None = None,
         class_names: Sequence[str] = (),
     ) -> DenseNetwork:
-        state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        origin = provenance(data, statistics, class_names)
+        state = {name: value.detach().cpu().clone() for name, value in plain_module(self.model).state_dict().items()}
+        origin = provenance(data, statistics, class_names) | own_entry(self.model)
         header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
 

@@ -33,6 +33,7 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.loggers import refuse_missing
 from ugts_dist.tasks import make_task
+from ugts_dist.tasks.own import with_depth
 from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
@@ -57,7 +58,7 @@ def run(
     Raises InputError before training for every mistake in the input, and StoppedError if a signal ended it.
     """
     config = with_absolute_paths(config)
-    data = ranks.raise_together(lambda: _checked_data(config, ranks))
+    config, data = ranks.raise_together(lambda: _checked(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
@@ -95,7 +96,8 @@ def fit_settings(config: Config, ranks: Ranks, given: Collection[str] = ()) -> t
         return config, []
 
     def chosen() -> list[Choice]:
-        return fitted(config, Traits.of(load_undisturbed(config)), given)[1]
+        graph = load_undisturbed(config)
+        return fitted(with_depth(config, graph), Traits.of(graph), given)[1]
 
     # Machines may round counts differently, so all ranks use the main rank's choices.
     text = ranks.broadcast_text(json.dumps([dataclasses.astuple(choice) for choice in ranks.raise_together(chosen)]))
@@ -133,7 +135,8 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation
     `path` is the file, or the folder of its run. If the network and the data have names of classes, classes are the
     same if their names are. Raises InputError for anything else.
     """
-    saved = ranks.raise_together(lambda: load_saved(path).with_data(named or Named()))
+    named = named or Named()
+    saved = ranks.raise_together(lambda: load_saved(path).with_factory(named.factory).with_data(named))
     config, data = saved.config, ranks.raise_together(lambda: load_data(saved.config, saved.trained_on))
     saved.note_other_data(data, ranks)
     if isinstance(data, Graph) and data.has_classes and data.class_names and saved.class_names:
@@ -147,19 +150,20 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation
     return Evaluation(Config.from_dict(config.portable(), ""), task.metric.title, measured, saved.metrics)
 
 
-def _checked_data(config: Config, ranks: Ranks) -> Data:
-    """The data, after a check that they fit the configuration and the ranks."""
+def _checked(config: Config, ranks: Ranks) -> tuple[Config, Data]:
+    """The data, after a check that they fit the configuration and the ranks, and the depth of an own network."""
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     if ranks.is_main:
         refuse_missing(config.log.to)
     data = load_data(config)
+    config = with_depth(config, data) if isinstance(data, Graph) else config
     task = make_task(data, config)
     task.check(config, ranks)
     with torch.device("meta"):
         network = task.network(config)
     check_size(config, network, ranks)
-    return with_digests(data)
+    return config, with_digests(data)
 
 
 def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:

@@ -24,6 +24,7 @@ _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # larger graphs are s
 _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
+_LINK_BATCH_SIZE = 8192
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels per feature: with fewer, overfitting is stronger
 _NARROW = 1024  # number of features up to which twice the width takes little more time
 _FEW_FEATURES = 32  # number up to which a sparse first layer keeps about one input per hidden unit
@@ -51,11 +52,13 @@ def fitted(config: Config, traits: Traits, given: Collection[str]) -> tuple[Conf
     """The configuration with the rules' choices for such a graph, and these choices. `given` fields stay.
 
     A pure function, so that a resumed run has the same settings. A rule whose choice does not fit the given fields,
-    such as a skip connection for an architecture without one, is left out.
+    such as a skip connection for an architecture without one, is left out. An own network stays as it is.
     """
     chosen: list[Choice] = []
     for rule in _rules(config, traits):
         choices = [choice for choice in rule if choice.field not in given]
+        if config.model.factory:
+            choices = [choice for choice in choices if not choice.field.startswith("model.")]
         try:
             config = with_choices(config, choices)
         except InputError:
@@ -73,6 +76,9 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     """The choices of each rule. They are applied together or not at all."""
     sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
     is_ticket = config.supermask.masks
+    if config.task.kind == "link":
+        yield from _link_rules(config, traits, sampled)
+        return
     yield _features(traits)
     yield _architecture(traits)
     if reason := _square_layers(config, traits, sampled):
@@ -86,6 +92,27 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
         yield _width(config, traits, sampled)
     if not config.batch.size:
         yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
+
+
+def _link_rules(config: Config, traits: Traits, sampled: bool) -> Iterator[Iterator[Choice]]:
+    """The rules of link prediction. Those about labels do not apply, as each edge is one."""
+    yield _features(traits)
+    yield _depth(config)
+    if config.supermask.masks:
+        width = config.task.embedding
+        reason = f"a pair's logit, a sum of {width} products, has variance 1"
+        yield iter([Choice("supermask.output_rms", round(width**-0.25, 2), reason)])
+    if not config.batch.size:
+        yield _link_batches(config, traits) if sampled else _full_batch(traits)
+
+
+def _link_batches(config: Config, traits: Traits) -> Iterator[Choice]:
+    steps_an_epoch = -(-traits.num_edges // _LINK_BATCH_SIZE)
+    epochs = max(1, -(-_SAMPLED_STEPS // steps_an_epoch))
+    yield Choice("batch.size", _LINK_BATCH_SIZE, _size(traits))
+    yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], _size(traits))
+    yield Choice("run.epochs", epochs, f"about {epochs * steps_an_epoch:,} steps of {_LINK_BATCH_SIZE:,} edges")
+    yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
@@ -213,10 +240,14 @@ def _sampled_rate(config: Config, traits: Traits) -> Choice:
 def advice(config: Config, graph: Graph, valid: float, path: Path) -> str:
     """A line about a network that is no better than the most frequent class, with a remedy; otherwise empty.
 
+    Empty also for other tasks than classes of nodes, and for other metrics than accuracy.
+
     Args:
         valid: its validation accuracy.
         path: its file.
     """
+    if config.task.kind == "link" or config.task.metric not in ("auto", "accuracy") or not graph.has_classes:
+        return ""
     labels = graph.y[graph.valid]
     commonest = float(labels.bincount().max()) / labels.numel()
     if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
@@ -227,7 +258,7 @@ def advice(config: Config, graph: Graph, valid: float, path: Path) -> str:
 
 def _remedy(config: Config, graph: Graph, path: Path) -> str:
     ticket, model = config.supermask.masks, config.model
-    if model.depth >= DEEP and model.skip == "none":
+    if model.depth >= DEEP and model.skip == "none" and not model.factory:
         deep = "--model.skip initial --model.dropout-at input"
         return f"{deep} --supermask.weight-init balanced --supermask.min-layer-density 0.3" if ticket else deep
     masked = [name for name, mask in Ticket.load(path).masks.items() if not mask.any()] if ticket else []
@@ -238,5 +269,6 @@ def _remedy(config: Config, graph: Graph, path: Path) -> str:
     if ticket and config.supermask.output_rms < 1.0:
         return "--supermask.output-rms 1"
     if ticket and config.supermask.sparsity > 0.5:
-        return f"a larger --model.width ({4 * model.width}) or a smaller --supermask.sparsity (0.5)"
+        wider = "wider layers" if model.factory else f"a larger --model.width ({4 * model.width})"
+        return f"{wider} or a smaller --supermask.sparsity (0.5)"
     return "another --optim.lr, and check whether features or neighbours determine the classes at all"

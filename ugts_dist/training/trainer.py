@@ -18,7 +18,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.finite import all_of, zero_if_finite
-from ugts_dist.models import Dropout
+from ugts_dist.models import Dropout, OwnNetwork
 from ugts_dist.tasks import Task
 from ugts_dist.training.methods import make_method
 
@@ -37,6 +37,7 @@ class Trainer:
         self.batches = task.batches(config, ranks)
         self.progress = Progress(self.batches.steps_per_epoch, torch.zeros((), device=ranks.device))
         self._config, self._task, self._ranks = config, task, ranks
+        self._statistics = statistics_of(self.method.model)
         self._network = data_parallel(self.method.model, ranks, config.optim.compress)
         self._optimizer = torch.optim.Adam(
             self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
@@ -59,14 +60,15 @@ class Trainer:
         self.method.start(lambda: self._task.forward(self.method.model, batch))
 
     def tensors(self) -> Tensors:
-        """The tensors that training changes: scores or weights, with Adam's moments and steps."""
+        """The tensors that training changes: scores or weights and statistics, with Adam's moments and steps."""
         trained = self.method.trained()
+        statistics = {name: value.float() for name, value in self._statistics.items()}
         moments = {
             f"{name}/{key}": value
             for name, parameter in trained.items()
             for key, value in self._optimizer.state.get(parameter, {}).items()
         }
-        return {"trained": dict(trained), "optimizer": moments}
+        return {"trained": {**trained, **statistics}, "optimizer": moments}
 
     def state_dict(self) -> dict[str, Any]:
         """The fields of a `Checkpoint` that belong to the trainer. The tensors are not copies."""
@@ -97,7 +99,7 @@ class Trainer:
         method.set_gains({name: checkpoint.gains[name] for name in method.gains() if name in checkpoint.gains})
         if self.fingerprint != checkpoint.fingerprint:
             raise InputError(f"{path}: scores of other frozen weights; allowed are equal seed, layers and weight_init")
-        trained, found = method.trained(), checkpoint.tensors["trained"]
+        trained, found = {**method.trained(), **self._statistics}, checkpoint.tensors["trained"]
         _require_equal(checkpoint, {name: tuple(value.shape) for name, value in trained.items()}, found)
         with torch.no_grad():
             for name, parameter in trained.items():
@@ -168,6 +170,7 @@ class Trainer:
         if batch.is_last:  # of the step's micro-batches
             self._optimizer.step()
             self._optimizer.zero_grad()
+            average(self._statistics, self._ranks)
             self._masked_for = None
         return loss
 
@@ -215,6 +218,21 @@ def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.
     if compress:
         network.register_comm_hook(ranks.process_group, bf16_compress_hook)
     return network
+
+
+def statistics_of(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that training changes, such as the running statistics of BatchNorm in an own network, by name."""
+    return model.statistics() if isinstance(model, OwnNetwork) else {}
+
+
+def average(statistics: dict[str, Tensor], ranks: Ranks) -> None:
+    """Replace statistics by their mean over ranks, so that every rank evaluates and saves the same network."""
+    values = [value for value in statistics.values() if value.is_floating_point()]
+    if ranks.world_size == 1 or not values:
+        return
+    mean = ranks.all_reduce_sum(torch.cat([value.flatten() for value in values])) / ranks.world_size
+    for value, part in zip(values, mean.split([value.numel() for value in values]), strict=True):
+        value.copy_(part.view_as(value))
 
 
 def without_averaging(network: nn.Module) -> AbstractContextManager[Any]:

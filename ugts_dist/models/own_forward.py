@@ -1,0 +1,70 @@
+"""The ways in which the forward of an own network takes a batch, found by the names of its parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ugts_dist.models.hops import EDGE_VALUES, Hops
+
+Kind = Literal["graph", "trimmed", "adjs", "adjs of three"]
+ALLOWED = (
+    "forward(x, edge_index), which may also take edge_weight, edge_attr, or num_sampled_nodes_per_hop with "
+    "num_sampled_edges_per_hop, and forward(x, adjs)"
+)
+_TRIMMED = ("num_sampled_nodes_per_hop", "num_sampled_edges_per_hop")
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to call a network.
+
+    Attributes:
+        kind: graph: edge_index `[2, num_edges]` of all hops. trimmed: the same, with the numbers of nodes and edges of
+            each hop, so that each layer computes only what the next one reads. adjs: a list with (edge_index, size) for
+            each layer, as in PyG's examples of NeighborSampler; adjs of three: (edge_index, e_id, size).
+        values: the edge weights and attributes that it takes.
+        is_named: whether forward has a parameter of this name; otherwise the second one is meant.
+    """
+
+    kind: Kind
+    values: tuple[str, ...] = ()
+    is_named: bool = True
+
+    def __call__(self, network: nn.Module, x: Tensor, hops: Hops) -> Any:
+        """The network's output; `x` `[num_src, num_features]` has the sources of the first block."""
+        if self.kind in ("adjs", "adjs of three"):
+            pairs = hops.bipartite
+            adjs: list[Any] = [(edges, None, size) for edges, size in pairs] if self.kind != "adjs" else pairs
+            return network(x, adjs=adjs)
+        union = hops.union
+        x = x if union.kept is None else x[union.kept]
+        options: dict[str, Any] = {name: value for name, value in union.values.items() if name in self.values}
+        if self.kind == "trimmed":
+            options |= dict(zip(_TRIMMED, (union.nodes_per_hop, union.edges_per_hop), strict=True))
+        if not self.is_named:
+            return network(x, union.edge_index, **options)
+        return network(x, edge_index=union.edge_index, **options)
+
+    @property
+    def is_bipartite(self) -> bool:
+        return self.kind in ("adjs", "adjs of three")
+
+
+def forms_of(network: nn.Module) -> Iterator[Form]:
+    """The forms that the parameters of forward allow, the most economical one for sampled batches first."""
+    parameters = inspect.signature(network.forward).parameters
+    if "adjs" in parameters:
+        yield from (Form("adjs of three"), Form("adjs"))
+    elif "edge_index" in parameters:
+        values = tuple(name for name in EDGE_VALUES if name in parameters)
+        if all(name in parameters for name in _TRIMMED):
+            yield Form("trimmed", values)
+        if all(parameters[name].default is not inspect.Parameter.empty for name in _TRIMMED if name in parameters):
+            yield Form("graph", values)
+    elif any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters.values()):
+        yield Form("graph", is_named=False)  # such as torch_geometric.nn.Sequential

@@ -1,0 +1,69 @@
+"""Own networks in a task on one graph: checks before training, and the choice of the evaluation."""
+
+from __future__ import annotations
+
+import logging
+
+from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Decode, Evaluator
+from ugts_dist.evaluation.own import OwnEvaluator, fits_whole
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.models.factory import depth_of
+from ugts_dist.models.own import OwnNetwork, check_trial
+from ugts_dist.models.own_tiny import EdgeData
+from ugts_dist.supermask.layout import Layout
+from ugts_dist.tasks.placement import evaluation_device
+
+_log = logging.getLogger(__name__)
+
+
+def with_depth(config: Config, graph: Graph) -> Config:
+    """The configuration with the depth of an own network. Raises InputError if it is unknown."""
+    if not config.model.factory:
+        return config
+    depth = depth_of(config.model, graph.num_features, graph.num_classes, config.weight_seed)
+    return config.replace({"model.depth": depth})
+
+
+def make_own(config: Config, graph: Graph) -> OwnNetwork:
+    """The network of the factory, plain and dense. Raises InputError for one that can't be used."""
+    attr = graph.edge_attr
+    edges = EdgeData(graph.edge_weight is not None, 0 if attr is None else attr.shape[1])
+    return OwnNetwork.of(config.model, graph.num_features, graph.num_classes, config.weight_seed, edges)
+
+
+def check_own(config: Config, graph: Graph) -> None:
+    """Raise InputError, in one line, for an own network that can't be trained as configured."""
+    model = config.model
+    network = make_own(config, graph)
+    if config.supermask.masks:
+        try:
+            Layout.of(network.network)
+        except ValueError as error:
+            raise InputError(f"model.factory is {model.factory}: {error}") from None
+    in_parts = bool(config.batch.size) or not is_whole(config, graph)
+    check_trial(model.factory, network.trial, model.depth, in_parts)
+
+
+def make_evaluator(
+    graph: Graph, config: Config, ranks: Ranks, metric: str = "accuracy", decode: Decode | None = None
+) -> Evaluator:
+    """The evaluator of a graph, on the device for evaluations. Collective."""
+    device = evaluation_device(graph, config, ranks)
+    if not config.model.factory:
+        return Evaluator(graph, ranks, device, config.run.spill, metric, decode)
+    whole = is_whole(config, graph)
+    if ranks.is_main and config.log.progress:
+        _log.info(
+            "evaluation: one forward pass over the whole graph"
+            if whole
+            else f"evaluation: all neighbours of some nodes at a time, {config.model.depth + 1} hops"
+        )
+    return OwnEvaluator(graph, ranks, device, config.run.spill, metric, decode, whole=whole)
+
+
+def is_whole(config: Config, graph: Graph) -> bool:
+    """Whether one forward pass over the whole graph evaluates an own network: in training it is one, or it is small."""
+    return not config.batch.size or fits_whole(graph)
