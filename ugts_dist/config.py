@@ -47,7 +47,6 @@ _WITHOUT_EFFECT = (
 # out.
 _LATER = {
     "data.standardize": False,
-    "data.edge_weights": "use",
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,
@@ -61,10 +60,14 @@ _LATER = {
 _NEW: dict[str, Any] = {
     FACTORY: "",
     ARGS: {},
+    "data.edge_weights": "use",
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",
     "task.loss": "mse",
+    "task.valid_edges": 0.05,
+    "task.test_edges": 0.1,
+    "task.embedding": 64,
     "log.project": "ugts_dist",
 }
 # Removed fields that are still read, with the only accepted value: the one without effect.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ugts_dist.config_limits import require
+from ugts_dist.config_limits import MAX_WIDTH, require, require_count
 from ugts_dist.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ class TaskConfig:
     loss: Literal["mse", "mae"] = "mse"
     """Loss of a regression: squared or absolute errors of the standardised targets."""
 
+    valid_edges: float = 0.05
+    """Fraction of the edges that are held out for validation, for link; both directions of an edge go together."""
+    test_edges: float = 0.1
+    """Fraction of the edges that are held out for test, for link."""
+    embedding: int = 64
+    """Numbers per node that the network computes, for link. The logit of a pair is the dot product of its nodes'."""
+
     def __post_init__(self) -> None:
         if self.kind != "auto" and self.metric != "auto":
             self.require_metric_fits(self.kind)
@@ -37,6 +44,22 @@ class TaskConfig:
         require(self.class_weight == "none" or self.kind in ("auto", "classification"), *self._weight(allowed))
         allowed = "mse, as task.kind is not regression"
         require(self.loss == "mse" or self.kind in ("auto", "regression"), "task.loss", self.loss, allowed)
+
+        self._check_links()
+
+    def _check_links(self) -> None:
+        """Check the fields of link prediction."""
+        for field in ("valid_edges", "test_edges", "embedding"):
+            value, default = getattr(self, field), getattr(TaskConfig, field)
+            allowed = f"{default}, as task.kind is not link"
+            require(value == default or self.kind == "link", f"task.{field}", value, allowed)
+        for field in ("valid_edges", "test_edges"):
+            value = getattr(self, field)
+            require(0.0 < value < 1.0, f"task.{field}", value, "a fraction above 0 and below 1")
+        together = self.valid_edges + self.test_edges
+        allowed = f"a fraction that leaves edges to train, as task.valid_edges is {self.valid_edges}"
+        require(together < 1.0, "task.test_edges", self.test_edges, allowed)
+        require_count("task.embedding", self.embedding, 1, MAX_WIDTH)
 
     def require_metric_fits(self, kind: str) -> None:
         """Raise InputError for a metric of another kind of tasks."""

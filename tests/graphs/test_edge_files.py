@@ -139,9 +139,9 @@ def test_what_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("-0.5", "table.csv row 9: -0.5 as a weight; allowed: finite numbers, 0 or more"),
-        ("inf", "table.csv row 9: inf as a weight; allowed: finite numbers, 0 or more"),
-        ("1e39", "table.csv row 9: 1e+39 as a weight; allowed: finite numbers, 0 or more"),
+        ("-0.5", "table.csv row 9: -0.5 as a weight; allowed: finite numbers, 0 or more, or --edge-weight none"),
+        ("inf", "table.csv row 9: inf as a weight; allowed: finite numbers, 0 or more, or --edge-weight none"),
+        ("1e39", "table.csv row 9: 1e+39 as a weight; allowed: finite numbers, 0 or more, or --edge-weight none"),
         ("heavy", "table.csv row 9: 'heavy' in column 3; allowed: numbers"),
         ("", "table.csv row 9: no value in column 3; allowed: numbers"),
     ],
@@ -222,7 +222,9 @@ def test_bad_fields(tmp_path: Path) -> None:
     data, *_ = weighted_data()
     data.edge_weight[3] = -1.0
     told = refusal(tmp_path, saved(tmp_path, data))
-    assert told.endswith("graph.pt edge_weight row 4: -1.0 as a weight; allowed: finite numbers, 0 or more")
+    assert told.endswith(
+        "graph.pt edge_weight row 4: -1.0 as a weight; allowed: finite numbers, 0 or more, or --edge-weight none"
+    )
     data.edge_weight = torch.ones(7)
     assert refusal(tmp_path, saved(tmp_path, data)).endswith("edge_weight: has 7 rows; allowed: 400, one for each edge")
     data.edge_weight = "heavy"

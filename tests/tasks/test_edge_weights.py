@@ -29,8 +29,10 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store_writer import write_store
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.models import GNN, Block, GraphDropout
+from ugts_dist.supermask import Ticket
 from ugts_dist.tasks import build_model
 from ugts_dist.tasks.batches import Batch, make_batches
+from ugts_dist.tickets.plain import plain_model
 from ugts_dist.training.fit import fit
 from ugts_dist.training.run import run
 from ugts_dist.training.settings import fitted
@@ -128,6 +130,26 @@ def test_exact_evaluation_is_pygs(world_size: int) -> None:
     with torch.no_grad():
         expected = pyg_logits(build_model(config(model__depth=3, batch__fan_out=[5] * 3), graph), graph)
     torch.testing.assert_close(torch.cat(logits), expected, rtol=1e-4, atol=1e-5)
+
+
+def fit_weighted(rank: int, world_size: int, settings: Config, folder: str) -> float:
+    """The validation accuracy of a run on the weighted graph."""
+    ranks = Ranks(rank, world_size, process_group=dist.group.WORLD if world_size > 1 else None)
+    return fit(settings, weighted_graph(), ranks, Path(folder)).valid
+
+
+@pytest.mark.parametrize("changes", [FULL, {}], ids=["full", "sampled"])
+def test_pygs_own_network_is_as_accurate_as_a_run_on_two_ranks(changes: dict[str, Any], tmp_path: Path) -> None:
+    """That of the run's ticket, with `edge_weight` as its third argument."""
+    settings = config(**changes, run__epochs=6)
+    told = spawn(2, fit_weighted, 2, settings, str(tmp_path))
+    graph, path = weighted_graph(), tmp_path / "best.ticket"
+    model = plain_model(Ticket.load(path), path).build()
+    predicted = model(graph.x, ends_of(graph), graph.edge_weight).argmax(1)
+    accuracy = float((predicted == graph.y)[graph.valid].double().mean())
+    assert told == [pytest.approx(accuracy)] * 2
+    unweighted = model(graph.x, ends_of(graph)).argmax(1)
+    assert not torch.equal(predicted, unweighted)
 
 
 def test_blocks_have_the_weights_and_features_of_their_edges() -> None:

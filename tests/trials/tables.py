@@ -165,7 +165,7 @@ def masks_of_words(folder: Path) -> str:
 @case(r"edges.csv: column 'weight' has the weights of the edges; --edge-weight none leaves it out .*" + RIGHT)
 def weights(folder: Path) -> str:
     """Edges with weights"""
-    table = pd.DataFrame({"source": EDGES[:, 0], "target": EDGES[:, 1], "weight": FEATURES[:, 2]})
+    table = pd.DataFrame({"source": EDGES[:, 0], "target": EDGES[:, 1], "weight": np.abs(FEATURES[:, 2])})
     return prepared(folder, edges=write(folder / "edges.csv", table))
 
 

@@ -65,7 +65,7 @@ class Evaluator:
             name: self._own(nodes).to(self._device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
         }
         self._sizes = {"valid": graph.valid.numel(), "test": graph.test.numel()}
-        self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES else None
+        self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES and metric == "accuracy" else None
         self._chunks = list(_chunks(graph, self._start, self._stop))
         # The only block of a small graph is kept, with what its layers have cached.
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
@@ -135,6 +135,11 @@ class Evaluator:
     def logits(self, model: GNN) -> Tensor:
         """Logits of this rank's nodes, `[stop - start, num_classes]`."""
         return torch.cat(list(self.outputs(model)))
+
+    def embeddings(self, model: GNN) -> Tensor:
+        """The outputs for all nodes, on every rank: a table `[num_nodes, width]`. Collective."""
+        (table,) = self._filled((rows,) for rows in self.outputs(model))
+        return table
 
     @torch.no_grad()
     def outputs(self, model: GNN, on_layer: OnLayer | None = None) -> Iterator[Tensor]:

@@ -38,10 +38,10 @@ class TrainingFeatures:
 def load_data(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
     """The data of the configuration, standardised as for `load_graph`.
 
-    Raises InputError, also for a graph without a split.
+    Raises InputError, also for a graph without a split that the task needs.
     """
     data = load_to_predict(config, trained_on)
-    return require_split(data) if isinstance(data, Graph) else data
+    return _with_split(data, config) if isinstance(data, Graph) else data
 
 
 def load_to_predict(config: Config, trained_on: TrainingFeatures | None = None) -> Data:
@@ -77,9 +77,14 @@ def load_open_graph(config: Config, trained_on: TrainingFeatures | None = None) 
 def load_undisturbed(config: Config) -> Graph:
     """The graph as its files have it, without weights that are ignored.
 
-    Raises InputError, also for a graph without a split.
+    Raises InputError, also for a graph without a split that the task needs.
     """
-    return require_split(_opened(config))
+    return _with_split(_opened(config), config)
+
+
+def _with_split(graph: Graph, config: Config) -> Graph:
+    """The graph itself. Link prediction needs no split of the nodes; otherwise raises InputError without one."""
+    return graph if config.task.kind == "link" else require_split(graph)
 
 
 def _opened(config: Config) -> Graph:

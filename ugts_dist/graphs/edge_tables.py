@@ -90,7 +90,7 @@ class _Feed:
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             what = "a weight" if self._is_weight else f"edge feature {column}"
-            allowed = "finite numbers, 0 or more" if self._is_weight else "finite numbers"
+            allowed = "finite numbers, 0 or more, or --edge-weight none" if self._is_weight else "finite numbers"
             raise InputError(
                 f"{self._table.at(self._read + int(row))}: {found[row, column]} as {what}; allowed: {allowed}"
             )

@@ -37,6 +37,7 @@ class SeedPlan:
     seed: int
     rank: int = 0
     world_size: int = 1
+    items: str = "nodes"  # what the ids are, for messages
     # The order of the current epoch: a cache of a pure function, so that races between threads are harmless.
     _orders: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -45,15 +46,15 @@ class SeedPlan:
         if self.world_size < 1 or not 0 <= self.rank < self.world_size:
             raise InputError(f"rank {self.rank} of {self.world_size}; allowed: 0 to world size - 1")
         if self.nodes.dim() != 1 or count == 0:
-            raise InputError(f"training nodes: shape {tuple(self.nodes.shape)}; allowed: a list of one or more")
+            raise InputError(f"training {self.items}: shape {tuple(self.nodes.shape)}; allowed: a list of one or more")
         if self.batch_size < max(1, self.world_size):
             raise InputError(
-                f"batch.size: {self.batch_size} is the number of seed nodes a step over all ranks; "
+                f"batch.size: {self.batch_size} is the number of seed {self.items} a step over all ranks; "
                 f"allowed: {self.world_size} (the world size) or more"
             )
         if count // self.steps_per_epoch < self.world_size:
             raise InputError(
-                f"batch.size: {self.batch_size} cuts {count} training nodes into {self.steps_per_epoch} "
+                f"batch.size: {self.batch_size} cuts {count} training {self.items} into {self.steps_per_epoch} "
                 f"steps of {count // self.steps_per_epoch} or more, too few for {self.world_size} ranks; "
                 "allowed: a size that leaves each rank a seed at every step"
             )

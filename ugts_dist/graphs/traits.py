@@ -88,10 +88,12 @@ def _homophily(own: Tensor, theirs: Tensor) -> float:
 def _ends(graph: Graph) -> tuple[Tensor, Tensor]:
     """The labels at both ends of edges between training nodes, or of a sample of them: two `[edges]`."""
     labels = torch.full((graph.num_nodes,), -1, dtype=torch.int64)
-    labels[graph.train] = graph.y[graph.train]
+    if graph.has_classes:
+        labels[graph.train] = graph.y[graph.train]
     nodes = graph.train[:: max(1, graph.num_edges // _EDGES_LOOKED_AT)]
     degrees = graph.indptr[nodes + 1] - graph.indptr[nodes]
     indptr = row_pointers(degrees)
     places = positions_of_rows(graph.indptr[nodes], degrees, indptr, int(indptr[-1]))
     own, theirs = labels[nodes].repeat_interleave(degrees), labels[graph.indices[places].long()]
-    return own[theirs >= 0], theirs[theirs >= 0]
+    known = theirs >= 0
+    return own[known], theirs[known]

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 from ugts_dist.config import Config
+from ugts_dist.errors import InputError
 from ugts_dist.graphs.configured import Data
 from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.tasks.base import Batches, Measure, Task
 from ugts_dist.tasks.graphs import GraphTask
+from ugts_dist.tasks.links import LinkTask
 from ugts_dist.tasks.nodes import NodeTask, build_model
 
-__all__ = ["Batches", "GraphTask", "Measure", "NodeTask", "Task", "build_model", "make_task"]
+__all__ = ["Batches", "GraphTask", "LinkTask", "Measure", "NodeTask", "Task", "build_model", "make_task"]
 
 
 def make_task(data: Data, config: Config, device: torch.device | None = None) -> Task[Any]:
@@ -21,6 +23,11 @@ def make_task(data: Data, config: Config, device: torch.device | None = None) ->
 
     Raises InputError if [task] does not fit its labels.
     """
+    if config.task.kind == "link":
+        if isinstance(data, GraphSet):
+            allowed = "auto, classification, multilabel or regression, as the dataset has whole graphs"
+            raise InputError(f"task.kind is link, allowed is {allowed} ({data.name})")
+        return LinkTask(data, config)
     if isinstance(data, GraphSet):
         return GraphTask(data, config.task, device)
     return NodeTask(data, config.task, device)

@@ -138,9 +138,7 @@ class SampledBatches:
         if graph.weighted_degree is not None:
             self._data.weighted_degree = graph.weighted_degree
         self._sampler = make_sampler(graph, config)
-        # The degrees of the whole thinned graph can't be counted within a sampled batch.
-        degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
-        self._dropout = GraphDropout.of(config.model, config.run.seed, degrees)
+        self._dropout = sampled_dropout(config)
         self._plan = SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         self._loader = SeedLoader(
             self._data,
@@ -182,7 +180,7 @@ class SampledBatches:
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
-            self._rows(data.n_id),
+            rows_of(self._features, data.n_id, self._device),
             blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
@@ -194,15 +192,6 @@ class SampledBatches:
         model = self._config.model
         prepare(model.arch, batch.x, batch.blocks, linear_before=model.skip != "none")
         return batch
-
-    def _rows(self, nodes: Tensor) -> Features:
-        """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
-        table = self._features
-        if isinstance(table, SparseFeatures):
-            return features_to(table.select(nodes), self._device)
-        if table.device.type == self._device.type:
-            return Rows(table, nodes)
-        return table.index_select(0, nodes).pin_memory().to(self._device, non_blocking=True).float()
 
     def _block(self, hop: Hop, data: Data) -> Block:
         block = _hop_block(self._graph, hop, data.degree, data.get("weighted_degree"))
@@ -217,12 +206,28 @@ def make_sampler(graph: Graph, config: Config) -> Sampler:
     return backends.make_sampler(batch.backend, graph.indptr, graph.indices, batch.fan_out, seed, graph.has_edge_data)
 
 
+def sampled_dropout(config: Config) -> GraphDropout:
+    """Graph dropout for sampled batches, within which the degrees of the whole thinned graph can't be counted."""
+    degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
+    return GraphDropout.of(config.model, config.run.seed, degrees)
+
+
+def rows_of(table: Tensor | SparseFeatures, nodes: Tensor, device: torch.device) -> Features:
+    """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
+    if isinstance(table, SparseFeatures):
+        return features_to(table.select(nodes), device)
+    if table.device.type == device.type:
+        return Rows(table, nodes)
+    return table.index_select(0, nodes).pin_memory().to(device, non_blocking=True).float()
+
+
 def hop_blocks(graph: Graph, sample: Sample) -> list[Block]:
     """One block per layer. The last hop's edges feed the first layer.
 
     Each layer's destinations are exactly the nodes that the next layer needs.
     """
-    degree, weighted = graph.degree[sample.nodes], graph.weighted_degree
+    degree = graph.indptr[sample.nodes + 1] - graph.indptr[sample.nodes]
+    weighted = graph.weighted_degree
     weighted = None if weighted is None else weighted[sample.nodes]
     return [_hop_block(graph, hop, degree, weighted) for hop in reversed(sample.hops)]
 

@@ -73,7 +73,8 @@ class PredictOptions:
     Columns: node, prediction, and p_0, p_1, ... with the probability of each class. Nodes and classes have the names
     in the files that `ugts prepare` read. If the graph has labels, the accuracy is printed: on its test nodes, or on
     all labelled nodes if it has no split. For datasets of graphs (ogbg-mol*): graph, and p_0, p_1, ... with the
-    probability of each label. Under torchrun the ranks share the nodes.
+    probability of each label. Of link prediction: node, and z_0, z_1, ... with its embedding. Under torchrun the ranks
+    share the nodes.
     """
 
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TICKET")]
@@ -85,6 +86,9 @@ class PredictOptions:
     and no split. Empty: the network's own graph."""
     root: str = ""
     """Folder of the graph's raw files. Empty: $UGTS_DATA, or the run's own."""
+    pairs: str = ""
+    """For link prediction, a file (.csv, .parquet or .npy) with two node ids in each row. The columns written are then
+    source, destination and probability of an edge."""
     factory: str = ""
     """The code of your own network: MODULE:FUNCTION, or PATH/TO/FILE.py:FUNCTION."""
     spill: str = ""

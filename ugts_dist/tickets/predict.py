@@ -29,10 +29,12 @@ from ugts_dist.tasks.own import make_evaluator
 from ugts_dist.tickets.accuracy import Accuracy
 from ugts_dist.tickets.files import check_new
 from ugts_dist.tickets.options import PredictOptions
+from ugts_dist.tickets.pairs import Pairs
 from ugts_dist.tickets.prediction_files import (
     Names,
     check_ending,
     class_names,
+    embedding_table,
     graph_table,
     node_ids,
     node_table,
@@ -76,9 +78,15 @@ def predict(options: PredictOptions, ranks: Ranks) -> Predictions:
     """
     saved, data, network, names = ranks.raise_together(lambda: _checked(options))
     saved.note_other_data(data, ranks)
-    chunks = _logits(network.to(ranks.device), data, saved.config, ranks, options.spill)
-    rows = in_order(chunks, saved.num_outputs, ranks)
-    make_table: MakeTable = graph_table if isinstance(data, GraphSet) else partial(node_table, names=names)
+    pairs = ranks.raise_together(lambda: _pairs(options, saved, data, names))
+    network = network.to(ranks.device)
+    if pairs is None:
+        rows = in_order(_logits(network, data, saved.config, ranks, options.spill), saved.num_outputs, ranks)
+        make_table = _table_maker(saved, data, names)
+    else:
+        assert isinstance(data, Graph)
+        embeddings = _evaluator(data, saved.config, ranks, options.spill).embeddings(network)
+        rows, make_table = in_order(pairs.logits(embeddings, ranks), 1, ranks), pairs.table
     accuracy = _accuracy(saved, data, names) if ranks.is_main else None
 
     def counted(first: int, logits: Tensor) -> pa.Table:
@@ -90,6 +98,26 @@ def predict(options: PredictOptions, ranks: Ranks) -> Predictions:
         lambda: _write(Path(options.out), rows, counted) if ranks.is_main else len(list(rows))
     )
     return Predictions(written, accuracy)
+
+
+def _pairs(options: PredictOptions, saved: SavedNetwork, data: Data, names: Names) -> Pairs | None:
+    """The pairs to predict; None without `--pairs`."""
+    if not options.pairs:
+        return None
+    if not _predicts_links(saved) or not isinstance(data, Graph):
+        raise InputError(f"--pairs is {options.pairs}, allowed is none, as {saved.path} does not predict edges")
+    return Pairs.read(Path(options.pairs), data.name, data.num_nodes, names.ids)
+
+
+def _predicts_links(saved: SavedNetwork) -> bool:
+    return saved.config.task.kind == "link"
+
+
+def _table_maker(saved: SavedNetwork, data: Data, names: Names) -> MakeTable:
+    """What makes a table of the outputs for nodes or graphs."""
+    if isinstance(data, GraphSet):
+        return graph_table
+    return partial(embedding_table if _predicts_links(saved) else node_table, names=names)
 
 
 def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Tensor]:
@@ -138,6 +166,8 @@ def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
+    if _predicts_links(saved):
+        return Names(ids)
     if saved.class_names:
         return Names(ids, saved.class_names)
     try:
@@ -149,7 +179,7 @@ def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
 
 def _accuracy(saved: SavedNetwork, data: Data, names: Names) -> Accuracy | None:
     """To count right predictions; None without classes that can be right. Prints a note about classes not known."""
-    if not isinstance(data, Graph) or not data.has_classes or not data.num_classes:
+    if not isinstance(data, Graph) or not data.has_classes or not data.num_classes or _predicts_links(saved):
         return None
     known = names.classes or tuple(map(str, range(saved.num_outputs)))
     labels, unknown = labels_of(data, known)
@@ -166,9 +196,12 @@ def _logits(network: Network, data: Data, config: Config, ranks: Ranks, spill: s
     if isinstance(data, GraphSet):
         assert isinstance(network, GraphNetwork)
         return _logits_of_graphs(network, data, ranks)
-    evaluator: Any = make_evaluator(data, config.replace({"run.spill": spill}), ranks)
-    outputs: Iterator[Tensor] = evaluator.outputs(network)
+    outputs: Iterator[Tensor] = _evaluator(data, config, ranks, spill).outputs(network)
     return outputs
+
+
+def _evaluator(graph: Graph, config: Config, ranks: Ranks, spill: str) -> Any:
+    return make_evaluator(graph, config.replace({"run.spill": spill}), ranks)
 
 
 @torch.no_grad()

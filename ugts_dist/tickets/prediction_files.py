@@ -65,8 +65,14 @@ def node_table(first: int, logits: Tensor, names: Names) -> pa.Table:
         # Classes whose names were numbers become numbers again.
         called = called.cast(pa.int64()) if all(map(_is_plain, names.classes)) else called
         classes = called.take(classes)
-    ids = _range(first, len(logits)) if names.ids is None else names.ids.slice(first, len(logits))
+    ids = _ids(first, len(logits), names)
     return _table({"node": ids, "prediction": classes}, logits.softmax(1), names.classes)
+
+
+def embedding_table(first: int, embeddings: Tensor, names: Names) -> pa.Table:
+    """Rows of nodes from number `first` on: id and embedding."""
+    columns = {f"z_{k}": pa.array(values) for k, values in enumerate(embeddings.t().contiguous().numpy())}
+    return pa.table({"node": _ids(first, len(embeddings), names)} | columns)
 
 
 def graph_table(first: int, logits: Tensor) -> pa.Table:
@@ -96,6 +102,10 @@ def _table(columns: dict[str, pa.Array], probabilities: Tensor, classes: tuple[s
     by_class = probabilities.t().contiguous().numpy()
     called = classes or [str(k) for k in range(len(by_class))]
     return pa.table(columns | {f"p_{name}": pa.array(p) for name, p in zip(called, by_class, strict=True)})
+
+
+def _ids(first: int, count: int, names: Names) -> pa.Array:
+    return _range(first, count) if names.ids is None else names.ids.slice(first, count)
 
 
 def _range(first: int, count: int) -> pa.Array:

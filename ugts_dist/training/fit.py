@@ -81,7 +81,7 @@ def fit(
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     checksum = DataChecksum.of(data)
     statistics = data.statistics if isinstance(data, Graph) else None
-    class_names = data.class_names if isinstance(data, Graph) else ()
+    class_names = data.class_names if isinstance(data, Graph) and config.task.kind != "link" else ()
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
     display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
     loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
@@ -149,7 +149,8 @@ def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:
     """A line for the user: what a rank computes in a step, and what to change if that is little."""
     size = config.batch.size
     if not size:
-        return f"{world_size} ranks share the training nodes of the full batch, one step an epoch"
+        items = "edges" if config.task.kind == "link" else "nodes"
+        return f"{world_size} ranks share the training {items} of the full batch, one step an epoch"
     return (
         f"{world_size} ranks share batch.size {size:,}: about {size / world_size:,.0f} seeds a rank and step, "
         f"{steps:,} steps an epoch. For {size:,} a rank: batch.size {size * world_size:,}, more epochs, "

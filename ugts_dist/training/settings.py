@@ -24,6 +24,7 @@ _FULL_BATCH_NODES, _FULL_BATCH_EDGES = 100_000, 2_000_000  # larger graphs are s
 _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
+_LINK_BATCH_SIZE = 8192
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels per feature: with fewer, overfitting is stronger
 _NARROW = 1024  # number of features up to which twice the width takes little more time
 _FEW_FEATURES = 32  # number up to which a sparse first layer keeps about one input per hidden unit
@@ -75,6 +76,9 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     """The choices of each rule. They are applied together or not at all."""
     sampled = traits.num_nodes > _FULL_BATCH_NODES or traits.num_edges > _FULL_BATCH_EDGES
     is_ticket = config.supermask.masks
+    if config.task.kind == "link":
+        yield from _link_rules(config, traits, sampled)
+        return
     yield _features(traits)
     yield _architecture(traits)
     if reason := _square_layers(config, traits, sampled):
@@ -88,6 +92,27 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
         yield _width(config, traits, sampled)
     if not config.batch.size:
         yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
+
+
+def _link_rules(config: Config, traits: Traits, sampled: bool) -> Iterator[Iterator[Choice]]:
+    """The rules of link prediction. Those about labels do not apply, as each edge is one."""
+    yield _features(traits)
+    yield _depth(config)
+    if config.supermask.masks:
+        width = config.task.embedding
+        reason = f"a pair's logit, a sum of {width} products, has variance 1"
+        yield iter([Choice("supermask.output_rms", round(width**-0.25, 2), reason)])
+    if not config.batch.size:
+        yield _link_batches(config, traits) if sampled else _full_batch(traits)
+
+
+def _link_batches(config: Config, traits: Traits) -> Iterator[Choice]:
+    steps_an_epoch = -(-traits.num_edges // _LINK_BATCH_SIZE)
+    epochs = max(1, -(-_SAMPLED_STEPS // steps_an_epoch))
+    yield Choice("batch.size", _LINK_BATCH_SIZE, _size(traits))
+    yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], _size(traits))
+    yield Choice("run.epochs", epochs, f"about {epochs * steps_an_epoch:,} steps of {_LINK_BATCH_SIZE:,} edges")
+    yield Choice("run.evaluate_every", max(1, epochs // 10), "an evaluation sees all nodes")
 
 
 def _features(traits: Traits) -> Iterator[Choice]:
@@ -215,10 +240,14 @@ def _sampled_rate(config: Config, traits: Traits) -> Choice:
 def advice(config: Config, graph: Graph, valid: float, path: Path) -> str:
     """A line about a network that is no better than the most frequent class, with a remedy; otherwise empty.
 
+    Empty also for other tasks than classes of nodes, and for other metrics than accuracy.
+
     Args:
         valid: its validation accuracy.
         path: its file.
     """
+    if config.task.kind == "link" or config.task.metric not in ("auto", "accuracy") or not graph.has_classes:
+        return ""
     labels = graph.y[graph.valid]
     commonest = float(labels.bincount().max()) / labels.numel()
     if valid > min(commonest + _MARGIN, 1.0 - 1e-9):
