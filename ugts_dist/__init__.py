@@ -9,8 +9,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ugts_dist.api import FoundTicket as FoundTicket
+    from ugts_dist.api import TrainedNetwork as TrainedNetwork
+    from ugts_dist.api import find_ticket as find_ticket
+    from ugts_dist.api import train_dense as train_dense
     from ugts_dist.config import Config as Config
     from ugts_dist.errors import InputError as InputError
+    from ugts_dist.models.node_dropout import NodeDropout as NodeDropout
     from ugts_dist.supermask import Schedule as Schedule
     from ugts_dist.supermask import Supermask as Supermask
     from ugts_dist.supermask import Ticket as Ticket
@@ -32,9 +37,12 @@ _SUPERMASK = (
     "linear_schedule",
     "sparsify",
 )
+_API = ("FoundTicket", "TrainedNetwork", "find_ticket", "train_dense")
 _HOMES = {
+    **dict.fromkeys(_API, "ugts_dist.api"),
     "Config": "ugts_dist.config",
     "InputError": "ugts_dist.errors",
+    "NodeDropout": "ugts_dist.models.node_dropout",
     **dict.fromkeys(_SUPERMASK, "ugts_dist.supermask"),
 }
 

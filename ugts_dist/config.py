@@ -47,7 +47,6 @@ _WITHOUT_EFFECT = (
 # out.
 _LATER = {
     "data.standardize": False,
-    "data.edge_weights": "use",
     "model.dropout_at": "every",
     "model.identity": 0.0,
     "supermask.input_sparsity": 0.0,
@@ -61,6 +60,7 @@ _LATER = {
 _NEW: dict[str, Any] = {
     FACTORY: "",
     ARGS: {},
+    "data.edge_weights": "use",
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",

@@ -154,5 +154,6 @@ def test_what_differs_is_told_in_a_calm_line(runs: Path, tmp_path: Path) -> None
             notes = [line for line in outcome.err.splitlines() if line.startswith("ugts: ")]
             assert notes == [
                 f"ugts: note: {runs / name / name} was found on other data than this small: features, labels, edges "
-                "and number of nodes (30 there, 40 here) differ"
+                "and number of nodes (30 there, 40 here) differ; means and deviations of its columns are "
+                + ("its own" if command[1] == "training" else "those of the training")
             ]

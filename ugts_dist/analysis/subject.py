@@ -100,7 +100,7 @@ def open_training_config(path: Path, named: Named, ranks: Ranks) -> Config:
     """The same, with the initial scores of the run, if the run's folder has a configuration with some."""
     saved = load_saved(path).with_data(named)
     config, beside = _of_nodes(path, saved), saved.path.parent / "config.toml"
-    saved.note_other_data(load_graph(config, saved.trained_on), ranks)
+    saved.note_other_data(load_graph(config), ranks)
     start = load_toml(beside).run.init_scores if beside.exists() else ""
     return config.replace({"run.init_scores": start})
 

@@ -143,13 +143,18 @@ class SavedNetwork:
         unknown.
         """
         if self.data is not None and ranks.is_main and (differing := self.data.difference(DataChecksum.of(data))):
-            scaled = ""
-            if isinstance(data, Graph) and data.statistics is not None and not self.trained_on.are_of(data):
-                own = "its own, as an older version did not store those of" if self.statistics is None else "those of"
-                scaled = f"; means and deviations of its columns are {own} the training"
+            scaled = self._scaling_of(data)
             _log.warning(f"note: {self.path} was found on other data than this {data.name}: {differing} differ{scaled}")
         if self.own is not None and ranks.is_main:
             self.own.note_other_code(self.config.model.factory, self.path)
+
+    def _scaling_of(self, data: Data) -> str:
+        """With which statistics other features than the network's own are standardised; empty if they are not."""
+        if not isinstance(data, Graph) or data.statistics is None or self.trained_on.are_of(data):
+            return ""
+        used = "those of the training" if data.statistics is self.statistics else "its own"
+        why = ", as an older version did not store those of the training" if self.statistics is None else ""
+        return f"; means and deviations of its columns are {used}{why}"
 
     def _first_axis(self, other: Mapping[str, tuple[int, ...]]) -> int:
         """The size of the first axis that differs between these shapes and those of the narrowest network."""

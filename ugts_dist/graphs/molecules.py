@@ -217,7 +217,7 @@ def _labels(path: Path, num_graphs: int, is_binary: bool) -> NDArray[np.float32]
     labels: NDArray[np.float32] = _table(path, 1, pa.float32(), num_graphs)
     if is_binary:
         _refuse(path, ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(1), labels[:, 0], "0, 1 or nothing")
-    _refuse(path, np.isinf(labels).any(1), labels[:, 0], "a finite number or nothing")
+    _refuse(path, np.isinf(labels[:, 0]), labels[:, 0], "a finite number or nothing")
     return labels
 
 

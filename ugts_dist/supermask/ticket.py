@@ -88,6 +88,10 @@ class Ticket:
     form: Form = field(default_factory=Form)
     levels: dict[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        kept, size = (sum(int(count(mask)) for mask in self.masks.values()) for count in (Tensor.sum, Tensor.numel))
+        return f"Ticket(seed {self.recipe.seed}, {len(self.masks)} layers, {kept:,} of {size:,} weights kept)"
+
     @classmethod
     def of(
         cls,

@@ -1,0 +1,122 @@
+"""Tickets and dense networks from Python: graphs in memory, stores and names; results as tables and plots."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from tests.training.helpers import planted_graph
+from ugts_dist import FoundTicket, InputError, TrainedNetwork, find_ticket, train_dense
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.in_memory import graph_of
+from ugts_dist.graphs.store import open_store
+
+QUIET = {"log.progress": False, "model.width": 64}
+
+
+def data_of(graph: Graph, **changes: Any) -> Data:
+    """The graph as people have it in PyG."""
+    masks = {
+        field: torch.zeros(graph.num_nodes, dtype=torch.bool).index_fill(0, nodes, True)
+        for field, nodes in (("train_mask", graph.train), ("val_mask", graph.valid), ("test_mask", graph.test))
+    }
+    ends = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
+    edge_index = torch.stack([graph.indices.long(), ends])
+    return Data(**{"x": graph.x, "edge_index": edge_index, "y": graph.y, **masks, **changes})
+
+
+@pytest.fixture(autouse=True)
+def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UGTS_STORES", str(tmp_path / "stores"))
+    return tmp_path / "stores"
+
+
+def test_a_graph_in_memory_is_that_of_its_tensors() -> None:
+    graph = planted_graph()
+    again = graph_of(data_of(graph), "planted")
+    for name in ("x", "indptr", "indices", "y", "train", "valid", "test"):
+        assert torch.equal(getattr(again, name), getattr(graph, name))
+
+
+def test_a_ticket_is_found_shown_and_used(tmp_path: Path, stores: Path) -> None:
+    graph = planted_graph()
+    found = find_ticket(data_of(graph), sparsity=0.5, epochs=80, folder=tmp_path / "run", settings=QUIET)
+    assert isinstance(found, FoundTicket)
+    assert found.bytes == found.path.stat().st_size
+    assert found.valid == found.history["valid"].loc[40:].max() > 0.8
+    assert found.ticket.config["supermask"]["sparsity"] == 0.5
+    assert repr(found.ticket).startswith("Ticket(seed 0, ")
+    assert found.evaluate() == {"valid": found.valid, "test": found.test}
+    predicted = torch.tensor(found.predict()["prediction"].to_numpy())
+    assert float((predicted == graph.y)[graph.test].double().mean()) == pytest.approx(found.test)
+    assert next(found.model().parameters()).shape[0] == 64
+    assert found.plot().axes[0].get_xlabel() == "epoch"
+    assert FoundTicket.open(tmp_path / "run") == found
+    (store,) = (stores / "memory").iterdir()
+    assert torch.equal(open_store(store).indices, graph.indices)
+
+
+def test_another_graph_in_memory_is_evaluated(tmp_path: Path) -> None:
+    found = find_ticket(data_of(planted_graph()), sparsity=0.5, epochs=80, folder=tmp_path / "run", settings=QUIET)
+    other = found.evaluate(data_of(planted_graph(seed=1)))
+    assert other["test"] > 0.8
+    assert other != found.evaluate()
+    assert len(found.predict(data_of(planted_graph(num_nodes=250, seed=2)))) == 250
+
+
+def test_a_dense_network_has_no_mask(tmp_path: Path) -> None:
+    trained = train_dense("digits", "sage", epochs=3, folder=tmp_path / "run", settings=QUIET)
+    assert type(trained) is TrainedNetwork
+    assert trained.config.supermask.method == "dense"
+    assert trained.path.suffix == ".safetensors"
+    assert trained.history.index[-1] == 2
+
+
+def test_an_interrupted_call_resumes(tmp_path: Path) -> None:
+    """A run that is finished is not run again."""
+    first = find_ticket("digits", epochs=3, folder=tmp_path / "run", settings=QUIET)
+    again = find_ticket("digits", epochs=3, folder=tmp_path / "run", settings=QUIET)
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"x": None}, {}, "data.x is NoneType, allowed is a dense tensor"),
+        ({"val_mask": None}, {}, "data.val_mask is None, allowed is a mask [num_nodes], or random_split='60/20/20'"),
+        ({}, {"random_split": "60/60/20"}, "--split-random is 60/60/20, allowed is"),
+        ({"train_mask": torch.ones(300, 2, dtype=torch.bool)}, {"split": 2}, "split is 2, allowed is 0 to 1"),
+        ({"edge_index": torch.tensor([[0], [300]])}, {}, "edge_index has node 300; allowed: 0 to 299"),
+    ],
+)
+def test_wrong_data_is_named_in_a_line(changes: Any, options: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        find_ticket(data_of(planted_graph(), **changes), epochs=1, settings=QUIET, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a finished run, allowed is a folder with result"):
+        FoundTicket.open(tmp_path)
+
+
+def test_every_rank_gets_the_same_result(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import ugts_dist\n"
+        "found = ugts_dist.find_ticket('digits', epochs=3, folder='run', settings={'log.progress': False})\n"
+        "print('rank', found.valid, found.bytes, found.evaluate())\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("rank")]
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
