@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -70,7 +70,8 @@ class TrainedNetwork:
         result = find_result(path)
         if result is None:
             raise InputError(f"{path}: is not a finished run, allowed is a folder with {RESULT}")
-        return cls(path, *(result[name] for name in ("metric", "valid", "test", "bytes", "seconds")), factory=factory)
+        finished = cls(path, *(result[name] for name in ("metric", "valid", "test", "bytes", "seconds")))
+        return replace(finished, factory=factory)
 
     @classmethod
     def _run(cls, config: Config, given: tuple[str, ...]) -> Self:
