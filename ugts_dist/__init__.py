@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ugts_dist.api import train_dense as train_dense
     from ugts_dist.config import Config as Config
     from ugts_dist.errors import InputError as InputError
+    from ugts_dist.models.node_dropout import NodeDropout as NodeDropout
     from ugts_dist.supermask import Schedule as Schedule
     from ugts_dist.supermask import Supermask as Supermask
     from ugts_dist.supermask import Ticket as Ticket
@@ -41,6 +42,7 @@ _HOMES = {
     **dict.fromkeys(_API, "ugts_dist.api"),
     "Config": "ugts_dist.config",
     "InputError": "ugts_dist.errors",
+    "NodeDropout": "ugts_dist.models.node_dropout",
     **dict.fromkeys(_SUPERMASK, "ugts_dist.supermask"),
 }
 

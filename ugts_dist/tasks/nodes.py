@@ -43,7 +43,7 @@ class NodeTask:
         """Raise InputError if a rank would have no seed node in some step, and for an own network that does not fit."""
         graph = self._graph
         if config.model.factory:
-            check_own(config, graph)
+            check_own(config, graph, ranks)
         if config.batch.size:
             SeedPlan(graph.train, config.batch.size, config.run.seed, ranks.rank, ranks.world_size)
         elif graph.train.numel() < ranks.world_size:

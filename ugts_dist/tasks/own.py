@@ -34,8 +34,11 @@ def make_own(config: Config, graph: Graph) -> OwnNetwork:
     return OwnNetwork.of(config.model, graph.num_features, graph.num_classes, config.weight_seed, edges)
 
 
-def check_own(config: Config, graph: Graph) -> None:
-    """Raise InputError, in one line, for an own network that can't be trained as configured."""
+def check_own(config: Config, graph: Graph, ranks: Ranks) -> None:
+    """Raise InputError, in one line, for an own network that can't be trained as configured.
+
+    Prints a note about noise that depends on the number of ranks.
+    """
     model = config.model
     network = make_own(config, graph)
     if config.supermask.masks:
@@ -45,6 +48,11 @@ def check_own(config: Config, graph: Graph) -> None:
             raise InputError(f"model.factory is {model.factory}: {error}") from None
     in_parts = bool(config.batch.size) or not is_whole(config, graph)
     check_trial(model.factory, network.trial, model.depth, in_parts)
+    if network.trial.is_random and ranks.is_main and config.log.progress:
+        _log.info(
+            f"{model.factory} draws from torch's generator in training: its noise depends on the number of ranks; "
+            "that of ugts_dist.NodeDropout does not"
+        )
 
 
 def make_evaluator(
