@@ -45,7 +45,7 @@ class DataConfig:
     split: int = 0
     """Split number. texas, cornell, wisconsin: 0 to 9. Graphs without an official split: the seed of a random one.
     cora, citeseer, pubmed: 0 is the public split; any other number redraws training and validation nodes from the
-    public two, for choosing settings, and keeps the test nodes."""
+    public two, for choosing settings, and keeps the test nodes. task.kind link: the seed of the split of the edges."""
     features: Features = "auto"
     """Scale of the features. auto: each node's features are divided by their sum if that exceeds 1 (PyG's
     NormalizeFeatures), but prepared graphs keep theirs. row-normalize: for prepared graphs too. none: as in the files.

@@ -48,6 +48,8 @@ KINDS = {
     "coats": config(supermask__coats=3),
     "signed": config(supermask__signed=True, supermask__ranking="magnitude"),
     "frozen": config(supermask__pruned=0.5, supermask__locked=0.05),
+    "links": config(task__kind="link", task__embedding=16, batch__size=900, model__dropout=0.3),
+    "links-full-batch": config(task__kind="link", task__embedding=16, batch__size=0, batch__fan_out=[]),
     "folded": config(supermask__fold=True, model__depth=4, batch__fan_out=[5, 5, 2, 2]),
 }
 
@@ -110,7 +112,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
 def test_stopped_anywhere_a_run_ends_the_same(kind: str, tmp_path: Path, stop_after: Callable[..., None]) -> None:
     settings = KINDS[kind].replace({"run.epochs": EPOCHS})
     run(settings.replace({"run.folder": str(tmp_path / "alone")}), Ranks())
-    last = EPOCHS * (1 if kind == "full-batch" else STEPS_PER_EPOCH)
+    last = EPOCHS * (1 if kind.endswith("full-batch") else STEPS_PER_EPOCH)
     # After the first step, within an epoch, at its end before it is evaluated, twice within one, at the very end.
     stop_after(1, 4, 5, 6, 10, last // 2, last - 1, last)
     _, stops = run_in_parts(settings.replace({"run.folder": str(tmp_path / "parts")}))

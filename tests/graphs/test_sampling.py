@@ -370,10 +370,22 @@ def test_sample_from_nodes_without_input_ids() -> None:
     assert out.metadata[0].tolist() == [5, 3]
 
 
-def test_seed_edges_are_refused() -> None:
-    edge = torch.tensor([0])
-    with pytest.raises(TypeError, match="seed edges"):
-        make(random_graph(30, 50), [4]).sample_from_edges(EdgeSamplerInput(None, edge, edge))
+def test_seed_edges_are_sampled_around_their_ends() -> None:
+    graph = random_graph(30, 50)
+    row, col, label = torch.tensor([3, 5, 3]), torch.tensor([5, 7, 20]), torch.tensor([1.0, 0.0, 1.0])
+    sampler = make(graph, [4, 2])
+    out = sampler.sample_from_edges(EdgeSamplerInput(torch.arange(3), row, col, label))
+    assert isinstance(out.metadata, tuple)
+    number, position, labels, time = out.metadata
+    assert torch.equal(out.node[position], torch.stack([row, col]))
+    assert number.tolist() == [0, 1, 2]
+    assert labels is label
+    assert time is None
+    alone = sampler.sample(0, torch.tensor([3, 5, 7, 20])).output()
+    assert torch.equal(out.node, alone.node)
+    assert torch.equal(out.row, alone.row)
+    with pytest.raises(TypeError, match="negative edges"):
+        sampler.sample_from_edges(EdgeSamplerInput(None, row, col), neg_sampling="binary")
 
 
 @pytest.mark.parametrize("fan_out", [[], [0], [-2], [5, 0], [-1, -3]])

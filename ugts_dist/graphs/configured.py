@@ -90,7 +90,9 @@ def _with_split(graph: Graph, config: Config) -> Graph:
 def _opened(config: Config) -> Graph:
     data = config.data
     with within_memory(f"data.name: {data.name}"):
-        graph = catalogue.load(data.name, data.root or None, data.split, data.features not in RAW)
+        # For link prediction the number is that of the split of the edges.
+        split = 0 if config.task.kind == "link" else data.split
+        graph = catalogue.load(data.name, data.root or None, split, data.features not in RAW)
     if data.edge_weights == "use" or graph.edge_weight is None:
         return graph
     digests = {array: digest for array, digest in graph.digests.items() if array != "edge_weight"}

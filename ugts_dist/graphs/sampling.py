@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -166,9 +166,18 @@ class NeighborSampler(BaseSampler):
             out.metadata = (index.input_id, index.time)
         return out
 
-    def sample_from_edges(self, index: EdgeSamplerInput, neg_sampling: Any = None) -> NoReturn:
-        """Part of PyG's interface. The project classifies nodes and graphs, and has no seed edges."""
-        raise TypeError("NeighborSampler samples from seed nodes; seed edges (link prediction) are not supported")
+    def sample_from_edges(self, index: EdgeSamplerInput, neg_sampling: Any = None) -> SamplerOutput:
+        """Sample around the ends of seed edges, for PyG's own loaders, as in step 0.
+
+        The metadata are those of PyG's sampler: number of each seed edge, positions of its ends in `node`, its label
+        and its time. Raises TypeError for negative sampling, as it would not be a function of seed and step.
+        """
+        if neg_sampling is not None:
+            raise TypeError("NeighborSampler draws no negative edges; give them as seed edges with a label")
+        ends, position = torch.stack([index.row, index.col]).unique(return_inverse=True)
+        out = self.sample(0, ends).output()
+        out.metadata = (index.input_id, position, index.label, index.time)
+        return out
 
     def _draw(self, key: int, fan: int, frontier: Tensor) -> tuple[Tensor, Tensor]:
         """Draw for the frontier: the start of each node's draws, [len(frontier) + 1], and positions in ``indices``.

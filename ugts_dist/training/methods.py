@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +19,12 @@ from ugts_dist.checkpointing.saved_own import own_entry
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.methods import METHODS
-from ugts_dist.models import plain_module
+from ugts_dist.models import OwnNetwork, plain_module
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingMethod(Protocol):
@@ -118,7 +123,8 @@ class TicketSearch:
         if options.calibrate:
             levels = dict.fromkeys(model.attention(), options.attention_rms)
             levels |= dict.fromkeys(model.outputs(), options.output_rms)
-            calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
+            with _notes_of(model):
+                calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
 
     def gains(self) -> dict[str, float]:
         return self.mask.gains()
@@ -204,6 +210,19 @@ class DenseTraining:
         origin = provenance(trained_on) | own_entry(self.model)
         header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
+
+
+@contextmanager
+def _notes_of(model: Network) -> Iterator[None]:
+    """Print warnings about layers of an own network in one line each: its biases can keep a layer from its level."""
+    if not isinstance(model, OwnNetwork):
+        yield
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        _log.warning(f"note: {message}")
 
 
 def make_method(config: Config, model: Network, ranks: Ranks) -> TrainingMethod:
