@@ -4,8 +4,9 @@
     ... github.py --table                                                   # what is measured so far
 
 Settings by the rules of `ugts train`; 60 % of the nodes for training, 20 % each for validation and test. The best epoch
-is chosen by validation ROC-AUC. F1 is scikit-learn's, macro and that of the rare class, of the classes that `ugts predict`
-writes, with and without balanced class weights. Each finished run is kept in results/github.json and never repeated.
+is chosen by validation ROC-AUC. F1 is scikit-learn's, macro and that of the rare class, of the classes that
+`ugts predict` writes, with and without balanced class weights. Each finished run is kept in results/github.json and
+never repeated.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def measured(store: Path, changes: dict[str, Any]) -> dict[str, float]:
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     lines = [
-        "| network | class weights | seeds | ROC-AUC, validation | ROC-AUC, test | macro F1 | F1 of the rare class | bytes "
-        "| seconds |",
+        "| network | class weights | seeds | ROC-AUC, validation | ROC-AUC, test | macro F1 | F1 of the rare class "
+        "| bytes | seconds |",
         "|---" * 9 + "|",
     ]
     for network, weights in itertools.product(NETWORKS, WEIGHTS):
