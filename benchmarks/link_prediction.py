@@ -6,8 +6,9 @@
 
 The example is that of PyG (examples/link_pred.py, release 2.6): GCN 128 -> 64 with biases, Adam 0.01, 100 epochs, new
 negative edges in each, the test at the best validation epoch. *Dense* is our network of that shape, without biases.
-Tickets are wider, as a weight of theirs takes a bit or less. Each seed has its own split of the edges. A finished run is
-kept and never repeated. GitHub is DATA/github/raw/github.npz, in the layout of PyG's `GitHub`: features, edges, target.
+Tickets are wider, as a weight of theirs takes a bit or less. Each seed has its own split of the edges. A finished run
+is kept and never repeated. GitHub is DATA/github/raw/github.npz, in the layout of PyG's `GitHub`: features, edges,
+target.
 """
 
 from __future__ import annotations
