@@ -154,10 +154,10 @@ def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, objective: 
 
 
 def _fields(outcome: Outcome, trial: Trial) -> dict[str, Any]:
-    """The values of all fields that vary in some trial."""
+    """The values of all fields that vary in some trial; None for an argument that another network does not have."""
     names = {name for other in outcome.trials for name in other.fields}
     values = trial.config.with_effect()
-    return {name: values[name] for name in sorted(names)}
+    return {name: values.get(name) for name in sorted(names)}
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from tuning.domains import Domain, Interval, Values, parse_domain
 from tuning.search_options import SearchOptions, parse_search
 from ugts_dist.checkpointing.identity import absolute_value, with_absolute_paths
 from ugts_dist.config import Config, load_preset, load_toml
+from ugts_dist.config_factory import ARGS
 from ugts_dist.config_features import SWITCHES
 from ugts_dist.config_names import (
     RENAMED,
@@ -211,12 +212,15 @@ def _domains(values: dict[str, Any], source: str, where: str) -> dict[str, Domai
         raise InputError(f"{source}: [{where}]: {error}") from None
     for given, value in values.items():
         name = RENAMED.get(given, given)
-        refuse_unknown([name], hints, f"{source}: unknown field in [{where}]")
+        is_argument = name.startswith(f"{ARGS}.")
+        if not is_argument:
+            refuse_unknown([name], hints, f"{source}: unknown field in [{where}]")
         if name in _OURS:
             raise InputError(f"{source}: {where}.{name!r} can't be searched, as {_OURS[name]}")
-        hint = hints[name] if get_origin(hints[name]) is None else None
+        known = _kind_of(value) if is_argument else hints[name]
+        hint = known if get_origin(known) is None else None
         domain = parse_domain(value, hint, f"{source}: {where}.{name!r}")
-        if name not in with_effect and not (isinstance(domain, Values) and len(domain.values) == 1):
+        if name not in with_effect and not is_argument and not (isinstance(domain, Values) and len(domain.values) == 1):
             raise InputError(f"{source}: {where}.{name!r} does not change a result; allowed is a single value")
         domains[name] = _with_current_values(given, domain, source)
     return domains
@@ -262,6 +266,14 @@ def _hints() -> dict[str, Any]:
     """Every field of the configuration and its type."""
     sections = get_type_hints(Config)
     return {f"{name}.{field}": hint for name, kind in sections.items() for field, hint in get_type_hints(kind).items()}
+
+
+def _kind_of(value: Any) -> type | None:
+    """The type of the numbers in an interval; None for other domains."""
+    ends = next(iter(value.values())) if isinstance(value, Mapping) and value else None
+    if not isinstance(ends, list) or not all(type(end) in (int, float) for end in ends):
+        return None
+    return int if all(type(end) is int for end in ends) else float
 
 
 def _table(values: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:

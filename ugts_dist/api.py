@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -28,6 +28,7 @@ from ugts_dist.graphs.checksum import DataChecksum, with_digests
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.in_memory import graph_of
 from ugts_dist.graphs.store_writer import write_store
+from ugts_dist.models import plain_module
 from ugts_dist.supermask import Ticket
 from ugts_dist.training.run import evaluate, fit_settings, run
 
@@ -48,6 +49,7 @@ class TrainedNetwork:
         valid, test: the metric in the best epoch by validation.
         bytes: size of the saved network.
         seconds: of training and evaluation.
+        factory: the code of an own network, as in `model.factory`; empty for the networks of this program.
     """
 
     folder: Path
@@ -56,15 +58,20 @@ class TrainedNetwork:
     test: float
     bytes: int
     seconds: float
+    factory: str = ""
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """A finished run of any time, from its folder. Raises InputError for anything else."""
+    def open(cls, folder: str | Path, factory: str = "") -> Self:
+        """A finished run of any time, from its folder. Raises InputError for anything else.
+
+        `factory`: the code of an own network, MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION.
+        """
         path = Path(folder)
         result = find_result(path)
         if result is None:
             raise InputError(f"{path}: is not a finished run, allowed is a folder with {RESULT}")
-        return cls(path, *(result[name] for name in ("metric", "valid", "test", "bytes", "seconds")))
+        finished = cls(path, *(result[name] for name in ("metric", "valid", "test", "bytes", "seconds")))
+        return replace(finished, factory=factory)
 
     @classmethod
     def _run(cls, config: Config, given: tuple[str, ...]) -> Self:
@@ -75,7 +82,8 @@ class TrainedNetwork:
                 config, reasons = fit_settings(config, ranks, given)
             result, folder = run(config, ranks, reasons=reasons)
             num_bytes = int(ranks.broadcast_text(str(result.bytes)))  # only the main rank sees the file
-        return cls(folder, result.metric, result.valid, result.test, num_bytes, result.seconds)
+        factory = config.model.factory
+        return cls(folder, result.metric, result.valid, result.test, num_bytes, result.seconds, factory)
 
     @property
     def config(self) -> Config:
@@ -110,9 +118,8 @@ class TrainedNetwork:
         return figure
 
     def model(self) -> nn.Module:
-        """A new network with the saved weights, in evaluation mode."""
-        saved = load_saved(self.path)
-        return saved.fill(saved.network()).eval()
+        """A new network with the saved weights, in evaluation mode; of an own one, what its factory returns."""
+        return plain_module(load_saved(self.path).with_factory(self.factory).network()).eval()
 
     def evaluate(self, data: GraphLike | None = None, **options: Any) -> dict[str, float]:
         """The metric on the validation and test data of the run's graph, or of another one.
@@ -120,7 +127,7 @@ class TrainedNetwork:
         Args:
             data, options: as in `find_ticket`.
         """
-        named = Named() if data is None else Named(graph_name(data, **options))
+        named = Named("" if data is None else graph_name(data, **options), factory=self.factory)
         with ranks_from_environment(self.config.run.device) as ranks:
             return evaluate(self.path, ranks, named).measured
 
@@ -140,7 +147,7 @@ class TrainedNetwork:
         graph = "" if data is None else graph_name(data, **options)
         with tempfile.TemporaryDirectory() as folder, ranks_from_environment(self.config.run.device) as ranks:
             out = f"{folder}/predictions.parquet"
-            predict(PredictOptions(str(self.path), out, graph=graph), ranks)
+            predict(PredictOptions(str(self.path), out, graph=graph, factory=self.factory), ranks)
             return pd.read_parquet(out) if ranks.is_main else pd.DataFrame()
 
 
@@ -176,7 +183,8 @@ def find_ticket(
     Args:
         data: a PyG `Data` with x, edge_index, y and masks; the folder of a store; or the name of a dataset. A `Data` is
             written once as a store to the folder of prepared graphs (`UGTS_STORES`), where the ticket finds it again.
-        model: the architecture: gcn, gin, gat or sage.
+        model: the architecture: gcn, gin, gat or sage; or a function that builds your own network of PyG's layers,
+            MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION, with arguments in `settings`: {"model.args.width": 64}.
         sparsity: fraction of the weights that are masked.
         epochs: passes over the training nodes.
         batch_size: training nodes of one step on all ranks; 0: the full batch.
@@ -249,7 +257,7 @@ def _config(
     """The configuration, and the fields that the rules leave as they are; none of them with a preset."""
     given = {
         "data.name": graph_name(data, **options),
-        "model.arch": model,
+        **({"model.factory": model, "model.depth": 0} if ":" in model else {"model.arch": model}),
         "run.seed": seed,
         "run.epochs": epochs,
         "batch.size": batch_size,

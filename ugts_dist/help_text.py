@@ -38,6 +38,8 @@ EVERYDAY = (
     "model.width",
     "model.dropout",
     "model.skip",
+    "model.factory",
+    "model.args",
     "supermask.method",
     "supermask.sparsity",
     "optim.lr",

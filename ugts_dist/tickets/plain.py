@@ -46,6 +46,9 @@ def plain_model(ticket: Ticket, path: Path) -> PlainModel:
     """
     saved = of_ticket(ticket, path)
     m = saved.config.model
+    if saved.own is not None:
+        advice = "Ticket.load(FILE).apply(MODULE) fills your own module"
+        raise InputError(f"{path}: a network of your own code; allowed is --format csr; {advice}")
     if saved.is_graph_level:
         raise _refused(path, "PyG has no class with OGB's atom encoder, a mean over the nodes and a linear output")
     if m.skip != "none" or m.norm != "none":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,18 +13,18 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
-from ugts_dist.checkpointing.provenance import provenance
+from ugts_dist.checkpointing.provenance import TrainedOn, provenance
 from ugts_dist.checkpointing.saved_network import NetworkSnapshot
 from ugts_dist.checkpointing.saved_own import own_entry
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.methods import METHODS
-from ugts_dist.models import plain_module
+from ugts_dist.models import OwnNetwork, plain_module
 from ugts_dist.models.graph_level import Network
 from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingMethod(Protocol):
@@ -71,11 +74,9 @@ class TrainingMethod(Protocol):
         self,
         config: Config,
         metrics: Mapping[str, float],
-        data: DataChecksum,
-        statistics: ColumnStatistics | None = None,
-        class_names: Sequence[str] = (),
+        trained_on: TrainedOn,
     ) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on, their statistics and names of classes."""
+        """The network at this moment, with the data that it was trained on."""
         ...
 
 
@@ -122,7 +123,8 @@ class TicketSearch:
         if options.calibrate:
             levels = dict.fromkeys(model.attention(), options.attention_rms)
             levels |= dict.fromkeys(model.outputs(), options.output_rms)
-            calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
+            with _notes_of(model):
+                calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
 
     def gains(self) -> dict[str, float]:
         return self.mask.gains()
@@ -148,11 +150,9 @@ class TicketSearch:
         self,
         config: Config,
         metrics: Mapping[str, float],
-        data: DataChecksum,
-        statistics: ColumnStatistics | None = None,
-        class_names: Sequence[str] = (),
+        trained_on: TrainedOn,
     ) -> Ticket:
-        origin = provenance(data.brief(), statistics, class_names) | own_entry(self.model)
+        origin = provenance(trained_on.brief()) | own_entry(self.model)
         return Ticket.of(self.mask, _described(config), metrics, origin)
 
 
@@ -204,14 +204,25 @@ class DenseTraining:
         self,
         config: Config,
         metrics: Mapping[str, float],
-        data: DataChecksum,
-        statistics: ColumnStatistics | None = None,
-        class_names: Sequence[str] = (),
+        trained_on: TrainedOn,
     ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in plain_module(self.model).state_dict().items()}
-        origin = provenance(data, statistics, class_names) | own_entry(self.model)
+        origin = provenance(trained_on) | own_entry(self.model)
         header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
+
+
+@contextmanager
+def _notes_of(model: Network) -> Iterator[None]:
+    """Print warnings about layers of an own network in one line each: its biases can keep a layer from its level."""
+    if not isinstance(model, OwnNetwork):
+        yield
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        _log.warning(f"note: {message}")
 
 
 def make_method(config: Config, model: Network, ranks: Ranks) -> TrainingMethod:
