@@ -12,8 +12,9 @@ import torch.nn.functional as F
 
 from ugts_dist.config_task import TaskConfig
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.tasks.labels import LabelTask, label_task
-from ugts_dist.tasks.losses import BinaryCrossEntropy, CrossEntropy, Scale, TargetLoss
+from ugts_dist.tasks.losses import BinaryCrossEntropy, CrossEntropy, TargetLoss
 
 CLASSES = torch.tensor([0, 2, 2, 2, 1, 0])
 LABELS = torch.tensor([[0.0, 1.0], [1.0, math.nan], [0.0, 0.0]])

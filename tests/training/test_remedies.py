@@ -24,6 +24,7 @@ from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.models import GNN, Dropout
 from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tasks import build_model
@@ -270,6 +271,10 @@ def test_networks_that_pyg_does_not_have_are_exported_as_matrices_alone(remedy: 
 @pytest.mark.parametrize("remedy", ["initial", "pairnorm", "dropedge"])
 def test_graph_level_runs_have_none(remedy: str) -> None:
     settings = Config().replace({**REMEDIES[remedy], "data.name": "ogbg-molbace"})
-    unread: Any = None
+    ids, none = torch.arange(4), torch.zeros(2, 0, dtype=torch.int64)
+    y = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
+    graphs = GraphSet(
+        "ogbg-molbace", torch.zeros(4, 9).long(), none, torch.arange(5), torch.zeros(5).long(), y, ids, ids, ids
+    )
     with pytest.raises(InputError, match=rf"^model\.\w+ is {remedy}, allowed is none for graph labels$"):
-        GraphTask(unread).check(settings, Ranks())
+        GraphTask(graphs).check(settings, Ranks())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ugts_dist.checkpointing.provenance import TrainedOn
 from ugts_dist.config import load_preset, preset_names
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.checksum import DataChecksum
@@ -33,5 +34,5 @@ def test_their_files_have_under_2000_bytes_whatever_the_scores(graph: str, arch:
     search.set_sparsity(settings.supermask.sparsity)
     metrics = {"epoch": 123, "valid": 0.8123456789, "test": 0.8123456789, "sparsity": search.achieved_sparsity()}
     parts = dict.fromkeys(("features", "labels", "edges", "split"), "f12e9b07")
-    ticket = search.snapshot(settings, metrics, DataChecksum(graph, "9f" * 32, 2708, parts))
+    ticket = search.snapshot(settings, metrics, TrainedOn(DataChecksum(graph, "9f" * 32, 2708, parts)))
     assert ticket.save(tmp_path / "a") < 2000

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,64 @@ import torch
 import ugts_dist
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.checksum import DataChecksum
+from ugts_dist.graphs.configured import Data
+from ugts_dist.graphs.molecules import GraphSet
 from ugts_dist.graphs.standardize import ColumnStatistics
+from ugts_dist.graphs.targets import Scale
+from ugts_dist.metrics import DEFAULTS, Kind
 
 # Only for standardised features, and only for classes with names; versions without them ignore them.
-_COLUMNS, _CLASSES = "columns", "classes"
+_COLUMNS, _CLASSES, _LABELS = "columns", "classes", "labels"
 
 
-def provenance(
-    data: DataChecksum, statistics: ColumnStatistics | None = None, class_names: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Checksum of the data, versions of the software, statistics of standardised features, and names of classes."""
-    known = {"data": data.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
-    known |= {} if statistics is None else {_COLUMNS: statistics.to_json()}
-    return known | ({_CLASSES: list(class_names)} if class_names else {})
+@dataclass(frozen=True)
+class TrainedOn:
+    """The data that a network is trained on.
+
+    Attributes:
+        checksum: of all of it.
+        statistics: of standardised features.
+        class_names: of classes that have names.
+        labels: the kind of the labels, and the scale of targets; empty if the network alone says the kind, which has
+            one class a node, or labels of whole graphs.
+    """
+
+    checksum: DataChecksum
+    statistics: ColumnStatistics | None = None
+    class_names: tuple[str, ...] = ()
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Data, labels: Mapping[str, Any]) -> TrainedOn:
+        if isinstance(data, GraphSet):
+            return cls(DataChecksum.of(data), labels=labels)
+        names = data.class_names if labels.get("kind") != "link" else ()
+        return cls(DataChecksum.of(data), data.statistics, names, labels)
+
+    def brief(self) -> TrainedOn:
+        """The same with a shorter checksum."""
+        return replace(self, checksum=self.checksum.brief())
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a saved network predicts.
+
+    Attributes:
+        kind: None if the network alone says it.
+        scale: of targets.
+    """
+
+    kind: Kind | None = None
+    scale: Scale | None = None
+
+
+def provenance(trained_on: TrainedOn) -> dict[str, Any]:
+    """Checksum of the data, versions of the software, and what only some data have."""
+    known = {"data": trained_on.checksum.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
+    known |= {} if trained_on.statistics is None else {_COLUMNS: trained_on.statistics.to_json()}
+    known |= {_CLASSES: list(trained_on.class_names)} if trained_on.class_names else {}
+    return known | ({_LABELS: dict(trained_on.labels)} if trained_on.labels else {})
 
 
 def shown_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,3 +107,17 @@ def statistics_of(provenance: Any, path: Path) -> ColumnStatistics | None:
         return ColumnStatistics.from_json(provenance[_COLUMNS])
     except ValueError as error:
         raise InputError(f"{path}: damaged statistics of the columns ({error})") from None
+
+
+def labels_of(provenance: Any, path: Path) -> Labels:
+    """What the network predicts. Raises InputError, with the path, for a kind that is unknown or damaged targets."""
+    entry = provenance.get(_LABELS) if isinstance(provenance, dict) else None
+    if entry is None:
+        return Labels()
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if kind not in DEFAULTS:
+        raise InputError(f"{path}: predicts labels of the kind {kind!r:.40}, allowed are {', '.join(DEFAULTS)}")
+    try:
+        return Labels(kind, Scale.from_json(entry) if kind == "regression" else None)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged scale of the targets ({error})") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import network_file
-from ugts_dist.checkpointing.provenance import classes_of, data_of, statistics_of
+from ugts_dist.checkpointing.provenance import Labels, classes_of, data_of, labels_of, statistics_of
 from ugts_dist.checkpointing.saved_own import SavedOwn
 from ugts_dist.config import Config, load_toml
 from ugts_dist.distributed.ranks import Ranks
@@ -22,6 +22,7 @@ from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data, TrainingFeatures
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.standardize import ColumnStatistics
+from ugts_dist.metrics import Kind
 from ugts_dist.models import GNN, plain_module
 from ugts_dist.models.graph_level import GraphNetwork, Network
 from ugts_dist.supermask import Ticket
@@ -69,6 +70,7 @@ class SavedNetwork:
         data: of its run; None if unknown.
         statistics: of the columns of its training graph; None if they were not standardised, or not stored.
         known_classes: the names of classes that its file has.
+        labels: what it predicts.
         own: of an own network; None for the networks of this program. Its code is in `config` only after
             `with_factory`: no file makes this program import anything.
     """
@@ -81,7 +83,15 @@ class SavedNetwork:
     data: DataChecksum | None
     statistics: ColumnStatistics | None = None
     known_classes: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels)
     own: SavedOwn | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What it predicts."""
+        if self.config.task.kind == "link":
+            return "link"
+        return self.labels.kind or ("multilabel" if self.is_graph_level else "classification")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -217,7 +227,8 @@ def _checked(
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     origin = data_of(provenance), statistics_of(provenance, path), classes_of(provenance)
-    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin, own)
+    labels = labels_of(provenance, path)
+    return SavedNetwork(path, config.without_places(), shapes, fill, metrics, *origin, labels, own)
 
 
 def _misfit(path: Path, reason: str) -> InputError:

@@ -19,7 +19,7 @@ from ugts_dist.graphs.files import reading
 
 FORMAT = "ugts_dist graph store"
 VERSION = 1
-EDGE_DATA_VERSION = 2  # of stores with an optional array, which older versions of the program must not ignore
+LATER_VERSION = 2  # of stores that older versions must not read: with an optional array, or with labels of two axes
 META = "meta.json"
 LOCK = ".lock"
 PREDICTION_ONLY = "prediction_only"  # a key of meta.json
@@ -29,7 +29,7 @@ LAYOUT: dict[str, tuple[int, tuple[str, ...]]] = {
     "indptr": (1, ("int64",)),
     "indices": (1, ("int32", "int64")),
     "x": (2, ("float32", "bfloat16")),
-    "y": (1, ("int64",)),
+    "y": (1, ("int64",)),  # or `NUMBERS`
     "train": (1, ("int64",)),
     "valid": (1, ("int64",)),
     "test": (1, ("int64",)),
@@ -39,7 +39,7 @@ OPTIONAL: dict[str, tuple[int, tuple[str, ...]]] = {
     "edge_attr": (2, ("float32",)),
 }
 ARRAYS = LAYOUT | OPTIONAL
-
+NUMBERS = (2, ("float32",))  # of y, for several labels or targets at once
 
 # Extra arrays belong to nodes or classes and not to the graph, such as the node ids of the user's files.
 EXTRA_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
@@ -76,10 +76,10 @@ def read_meta(folder: Path) -> Meta:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path}: is not the description of a graph store (format is not {FORMAT!r})")
-        if content.get("version") not in (VERSION, EDGE_DATA_VERSION):
+        if content.get("version") not in (VERSION, LATER_VERSION):
             raise InputError(
                 f"{path}: version is {str(content.get('version'))[:20]}, allowed are {VERSION} and "
-                f"{EDGE_DATA_VERSION}; prepare the graph again"
+                f"{LATER_VERSION}; prepare the graph again"
             )
         if "sha256" in content and content["sha256"] != meta_sha256(content):
             raise InputError(f"{path}: changed since written (SHA-256 differs); prepare the graph again")
@@ -98,8 +98,10 @@ def read_meta(folder: Path) -> Meta:
         for key, count in counts.items():
             if content[key] != count:
                 raise ValueError(f"{key} is {content[key]!r:.40}, the arrays have {count}")
-        if described["indptr"][1] != (num_nodes + 1,) or described["y"][1] != (num_nodes,):
+        if described["indptr"][1] != (num_nodes + 1,) or described["y"][1][0] != num_nodes:
             raise ValueError("x, indptr and y do not have the same number of nodes")
+        if described["y"][1][1:] not in ((), (num_classes,)):
+            raise ValueError(f"y has shape {described['y'][1]}, num_classes is {num_classes}")
         if content.get(PREDICTION_ONLY, False) is not (described["train"][1] == (0,)):
             raise ValueError(f"{PREDICTION_ONLY} does not fit the number of training nodes")
         if any(described[array][1][0] != counts["num_edges"] for array in OPTIONAL.keys() & described.keys()):
@@ -131,7 +133,7 @@ def _extra_meta(array: str, values: Any) -> ArrayMeta:
 
 
 def _array_meta(array: str, values: Any) -> ArrayMeta:
-    axes, dtypes = ARRAYS[array]
+    axes, dtypes = NUMBERS if array == "y" and values["dtype"] in NUMBERS[1] else ARRAYS[array]
     return _described(array, values, (axes,), dtypes)
 
 

@@ -25,11 +25,12 @@ from ugts_dist.graphs.npy_file import NpyFile
 from ugts_dist.graphs.store import map_graph
 from ugts_dist.graphs.store_files import (
     ARRAYS,
-    EDGE_DATA_VERSION,
     FORMAT,
+    LATER_VERSION,
     LAYOUT,
     LOCK,
     META,
+    NUMBERS,
     OPTIONAL,
     PREDICTION_ONLY,
     VERSION,
@@ -167,7 +168,7 @@ class StoreWriter:
 
     def _new(self, array: str, dtype: np.dtype[Any]) -> Path:
         name = "bfloat16" if array == "x" and dtype == np.uint16 else dtype.name
-        if array not in ARRAYS or name not in ARRAYS[array][1]:
+        if array not in ARRAYS or name not in ARRAYS[array][1] + (NUMBERS[1] if array == "y" else ()):
             allowed = ", ".join(f"{known} of {' or '.join(dtypes)}" for known, (_, dtypes) in ARRAYS.items())
             raise InputError(f"{self.folder}: {array} of {name} is no part of a graph store; allowed: {allowed}")
         self._dtypes[array] = name
@@ -175,9 +176,10 @@ class StoreWriter:
 
     def _meta(self) -> dict[str, Any]:
         arrays, extra = self._described(self._dtypes), self._described(self._extra_dtypes)
+        is_later = bool(OPTIONAL.keys() & arrays.keys()) or len(arrays["y"]["shape"]) == 2
         meta = {
             "format": FORMAT,
-            "version": EDGE_DATA_VERSION if OPTIONAL.keys() & arrays.keys() else VERSION,
+            "version": LATER_VERSION if is_later else VERSION,
             "name": self.name,
             "num_nodes": arrays["x"]["shape"][0],
             "num_edges": arrays["indices"]["shape"][0],

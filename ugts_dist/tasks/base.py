@@ -72,6 +72,10 @@ class Task(Protocol[B]):
         """The evaluation of the network."""
         ...
 
+    def labels_json(self) -> dict[str, Any]:
+        """What a saved network must know of the labels to predict; empty if its shape says it."""
+        ...
+
     def forward(self, network: nn.Module, batch: B, dropout: Dropout | None = None) -> Tensor:
         """The logits of a batch."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ugts_dist.evaluation import scores
 from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.loader import SeedPlan, ahead
 from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, Dropout
 from ugts_dist.models.graph_level import GraphNetwork
@@ -130,11 +132,17 @@ class GraphEvaluator:
 class GraphTask:
     """Predicts labels or targets of whole graphs."""
 
-    def __init__(self, graphs: GraphSet, options: TaskConfig | None = None, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        graphs: GraphSet,
+        options: TaskConfig | None = None,
+        device: torch.device | None = None,
+        scale: Scale | None = None,
+    ) -> None:
         """Raises InputError for options that do not fit the labels."""
         self._graphs = graphs
         self._labels = label_task(
-            options or TaskConfig(), graphs.name, graphs.y[graphs.train], graphs.num_tasks, device
+            options or TaskConfig(), graphs.name, graphs.y[graphs.train], graphs.num_tasks, device, scale
         )
         self.metric = self._labels.metric
 
@@ -166,6 +174,9 @@ class GraphTask:
 
     def evaluator(self, config: Config, ranks: Ranks) -> GraphEvaluator:
         return GraphEvaluator(self._graphs, ranks, self._labels)
+
+    def labels_json(self) -> dict[str, Any]:
+        return {} if self._labels.kind == "multilabel" else self._labels.to_json()
 
     def forward(self, network: nn.Module, batch: GraphBatch, dropout: Dropout | None = None) -> Tensor:
         return forward(network, batch, dropout)

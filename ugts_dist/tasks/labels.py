@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ugts_dist.config_task import TaskConfig
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.metrics import DEFAULTS, METRICS, Kind, Metric
-from ugts_dist.tasks.losses import BinaryCrossEntropy, CrossEntropy, Loss, Scale, TargetLoss
+from ugts_dist.tasks.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +33,26 @@ class LabelTask:
     def metric(self) -> Metric:
         return METRICS[self.metric_name]
 
+    def to_json(self) -> dict[str, Any]:
+        """What a saved network must know to predict: the kind, and the scale of targets."""
+        return {"kind": self.kind} | ({} if self.scale is None else self.scale.to_json())
+
     def decode(self, logits: Tensor) -> Tensor:
         """What is predicted: targets in their own units; otherwise the logits."""
         return logits if self.scale is None else self.scale.restored(logits)
 
 
 def label_task(
-    options: TaskConfig, name: str, y: Tensor, num_outputs: int, device: torch.device | None = None
+    options: TaskConfig,
+    name: str,
+    y: Tensor,
+    num_outputs: int,
+    device: torch.device | None = None,
+    scale: Scale | None = None,
 ) -> LabelTask:
     """The task of the training labels `y`, classes `[n]` or numbers `[n, num_outputs]`, of the dataset `name`.
 
-    The constants of its loss are on the device.
+    The constants of its loss are on the device. `scale` is that of targets, by default of these labels.
 
     Raises InputError for options that do not fit these labels.
     """
@@ -55,7 +66,7 @@ def label_task(
         return LabelTask(kind, metric, CrossEntropy.balanced(y, num_outputs, device) if balanced else CrossEntropy())
     if kind == "multilabel":
         return LabelTask(kind, metric, BinaryCrossEntropy())
-    scale = Scale.of(y)
+    scale = scale or Scale.of(y)
     return LabelTask(kind, metric, TargetLoss(options.loss, scale.to(device)), scale)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +56,9 @@ class LinkTask:
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
         device = evaluation_device(self._graph, config, ranks)
         return LinkEvaluator(self._graph.name, self._split, self._number, ranks, device, config.run.spill, self._metric)
+
+    def labels_json(self) -> dict[str, Any]:
+        return {"kind": "link"}
 
     def forward(self, network: nn.Module, batch: LinkBatch, dropout: Dropout | None = None) -> Tensor:
         """Logits of the pairs, `[num_pairs]`."""

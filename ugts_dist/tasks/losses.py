@@ -1,4 +1,4 @@
-"""Losses of classes, of several labels at once, and of targets; and the scale of targets."""
+"""Losses of classes, of several labels at once, and of targets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ugts_dist.graphs.targets import Scale
 
 
 class Loss(Protocol):
@@ -47,38 +49,6 @@ class BinaryCrossEntropy:
         known = (~y.isnan()).float()
         loss = F.binary_cross_entropy_with_logits(logits, y.nan_to_num(), known, reduction="sum")
         return loss / y.shape[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """The scale of targets. Frozen weights have no bias and a fixed scale, so they are trained on standardised ones.
-
-    Attributes:
-        mean, deviation: of each target's known training values, float64 `[columns]`; deviation 1 for a constant.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def of(cls, y: Tensor) -> Scale:
-        """The scale of targets `[num_items, columns]`, NaN if unknown."""
-        y = y.double()
-        mean = y.nanmean(0).nan_to_num()
-        deviation = (y - mean).square().nanmean(0).sqrt().nan_to_num()
-        return cls(mean, torch.where(deviation > 1e-12 * mean.abs(), deviation, 1.0))
-
-    def to(self, device: torch.device | None) -> Scale:
-        return Scale(self.mean.to(device), self.deviation.to(device))
-
-    def standardized(self, y: Tensor) -> Tensor:
-        """Standardised targets, on the device of the scale."""
-        return ((y - self.mean) / self.deviation).float()
-
-    def restored(self, outputs: Tensor) -> Tensor:
-        """Targets in their own units, from the network's outputs `[num_items, columns]`."""
-        scale = self.to(outputs.device)
-        return (outputs * scale.deviation + scale.mean).float()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.models import GNN, Dropout
 from ugts_dist.models.graph_level import Network
 from ugts_dist.tasks.base import Batches, Measure
@@ -22,10 +25,18 @@ from ugts_dist.tasks.own import check_own, make_evaluator, make_own
 class NodeTask:
     """Predicts the labels of nodes."""
 
-    def __init__(self, graph: Graph, options: TaskConfig | None = None, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        options: TaskConfig | None = None,
+        device: torch.device | None = None,
+        scale: Scale | None = None,
+    ) -> None:
         """Raises InputError for options that do not fit the labels."""
         self._graph = graph
-        self._labels = label_task(options or TaskConfig(), graph.name, graph.y[graph.train], graph.num_classes, device)
+        self._labels = label_task(
+            options or TaskConfig(), graph.name, graph.y[graph.train], graph.num_classes, device, scale
+        )
         self.metric = self._labels.metric
 
     def check(self, config: Config, ranks: Ranks) -> None:
@@ -49,6 +60,9 @@ class NodeTask:
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
         return make_evaluator(self._graph, config, ranks, self._labels.metric_name, self._labels.decode)
+
+    def labels_json(self) -> dict[str, Any]:
+        return {} if self._labels.kind == "classification" else self._labels.to_json()
 
     def forward(self, network: nn.Module, batch: Batch, dropout: Dropout | None = None) -> Tensor:
         """Outputs of the seed nodes, `[num_seeds, num_classes]`."""

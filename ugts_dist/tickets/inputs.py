@@ -11,6 +11,7 @@ from ugts_dist.config_features import RAW, is_standardized
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.catalogue import NAMES
 from ugts_dist.graphs.standardize import ColumnStatistics
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.supermask import Ticket
 from ugts_dist.tickets.prediction_files import class_names
 
@@ -23,6 +24,7 @@ class Inputs:
     standardize: whether columns are standardised, after that.
     statistics: of the training graph, for that; None if the file of an older version lacks them.
     classes: names of the classes, in the order of the outputs; empty if unknown.
+    targets: the scale of targets: outputs times deviation plus mean; None if it does not predict targets.
     """
 
     num_features: int
@@ -30,6 +32,7 @@ class Inputs:
     standardize: bool
     statistics: ColumnStatistics | None
     classes: tuple[str, ...]
+    targets: Scale | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values. Standardised features are `(x - mean) * factor`."""
@@ -37,7 +40,8 @@ class Inputs:
         values["standardize"] = self.standardize
         if self.statistics is not None:
             values |= {"mean": self.statistics.mean.tolist(), "factor": self.statistics.factor.tolist()}
-        return values | ({"classes": list(self.classes)} if self.classes else {})
+        values |= {"classes": list(self.classes)} if self.classes else {}
+        return values | ({"targets": self.targets.to_json()} if self.targets is not None else {})
 
     def scaling(self, read: str) -> list[str]:
         """Lines of Python that scale the features `x`, a float tensor; `read` is an expression for `to_json`."""
@@ -66,7 +70,8 @@ def inputs_of(ticket: Ticket, path: Path) -> Inputs | None:
         row_normalize=features == "row-normalize" or (name in NAMES and features not in RAW),
         standardize=standardized,
         statistics=saved.statistics if standardized else None,
-        classes=class_names(name, saved.num_outputs),
+        classes=class_names(name, saved.num_outputs) if saved.kind == "classification" else (),
+        targets=saved.labels.scale,
     )
 
 

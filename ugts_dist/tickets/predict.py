@@ -32,12 +32,14 @@ from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.pairs import Pairs
 from ugts_dist.tickets.prediction_files import (
     Names,
+    Rows,
     check_ending,
     class_names,
     embedding_table,
-    graph_table,
+    labels_table,
     node_ids,
     node_table,
+    targets_table,
     write_tables,
 )
 
@@ -104,20 +106,23 @@ def _pairs(options: PredictOptions, saved: SavedNetwork, data: Data, names: Name
     """The pairs to predict; None without `--pairs`."""
     if not options.pairs:
         return None
-    if not _predicts_links(saved) or not isinstance(data, Graph):
+    if saved.kind != "link" or not isinstance(data, Graph):
         raise InputError(f"--pairs is {options.pairs}, allowed is none, as {saved.path} does not predict edges")
     return Pairs.read(Path(options.pairs), data.name, data.num_nodes, names.ids)
 
 
-def _predicts_links(saved: SavedNetwork) -> bool:
-    return saved.config.task.kind == "link"
-
-
 def _table_maker(saved: SavedNetwork, data: Data, names: Names) -> MakeTable:
     """What makes a table of the outputs for nodes or graphs."""
-    if isinstance(data, GraphSet):
-        return graph_table
-    return partial(embedding_table if _predicts_links(saved) else node_table, names=names)
+    rows = Rows(names, isinstance(data, GraphSet))
+    match saved.kind:
+        case "regression":
+            assert saved.labels.scale is not None
+            return partial(targets_table, rows=rows, scale=saved.labels.scale)
+        case "multilabel":
+            return partial(labels_table, rows=rows)
+        case "link":
+            return partial(embedding_table, names=names)
+    return partial(node_table, names=names)
 
 
 def in_order(chunks: Iterator[Tensor], width: int, ranks: Ranks) -> Iterator[Tensor]:
@@ -166,7 +171,7 @@ def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
-    if _predicts_links(saved):
+    if saved.kind != "classification":
         return Names(ids)
     if saved.class_names:
         return Names(ids, saved.class_names)
@@ -179,7 +184,7 @@ def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
 
 def _accuracy(saved: SavedNetwork, data: Data, names: Names) -> Accuracy | None:
     """To count right predictions; None without classes that can be right. Prints a note about classes not known."""
-    if not isinstance(data, Graph) or not data.has_classes or not data.num_classes or _predicts_links(saved):
+    if not isinstance(data, Graph) or not data.has_classes or not data.num_classes or saved.kind != "classification":
         return None
     known = names.classes or tuple(map(str, range(saved.num_outputs)))
     labels, unknown = labels_of(data, known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.catalogue import store_folder
 from ugts_dist.graphs.store_files import read_meta
 from ugts_dist.graphs.stored_ids import StoredIds, open_ids
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.tickets.files import new_file
 
 # Factories of table writers, by the file's suffix.
@@ -38,6 +39,17 @@ class Names:
 
     ids: StoredIds | None = None
     classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows are: nodes with their ids, or graphs."""
+
+    names: Names = field(default_factory=Names)
+    of_graphs: bool = False
+
+    def column(self, first: int, count: int) -> dict[str, pa.Array]:
+        return {"graph": _range(first, count)} if self.of_graphs else {"node": _ids(first, count, self.names)}
 
 
 def node_ids(graph: str, num_nodes: int) -> StoredIds | None:
@@ -75,9 +87,15 @@ def embedding_table(first: int, embeddings: Tensor, names: Names) -> pa.Table:
     return pa.table({"node": _ids(first, len(embeddings), names)} | columns)
 
 
-def graph_table(first: int, logits: Tensor) -> pa.Table:
-    """Rows of graphs from number `first` on: the probability of each label."""
-    return _table({"graph": _range(first, len(logits))}, logits.sigmoid(), ())
+def labels_table(first: int, logits: Tensor, rows: Rows) -> pa.Table:
+    """Rows from number `first` on, and the probability of each label."""
+    return _table(rows.column(first, len(logits)), logits.sigmoid(), ())
+
+
+def targets_table(first: int, outputs: Tensor, rows: Rows, scale: Scale) -> pa.Table:
+    """Rows from number `first` on, and each target in its own units."""
+    targets = scale.restored(outputs).t().contiguous().numpy()
+    return pa.table(rows.column(first, len(outputs)) | {f"y_{k}": pa.array(target) for k, target in enumerate(targets)})
 
 
 def check_ending(path: Path) -> None:

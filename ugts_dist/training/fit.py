@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ugts_dist.checkpointing.provenance import TrainedOn
 from ugts_dist.checkpointing.saver import Saver
 from ugts_dist.checkpointing.state import Best, Checkpoint, Progress
 from ugts_dist.config import Config, flat
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import diverged
-from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import Data
-from ugts_dist.graphs.graph import Graph
 from ugts_dist.loggers import LoggedRun
 from ugts_dist.loggers.opened import Loggers
 from ugts_dist.tasks import make_task
@@ -79,16 +78,14 @@ def fit(
     task = make_task(data, config, ranks.device)
     trainer = make_trainer(config, task, ranks, resumed, scores)
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
-    checksum = DataChecksum.of(data)
-    statistics = data.statistics if isinstance(data, Graph) else None
-    class_names = data.class_names if isinstance(data, Graph) and config.task.kind != "link" else ()
+    trained_on = TrainedOn.of(data, task.labels_json())
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
     display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
     loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
 
     with (
         Log(folder, display, loggers, ranks.is_main) as log,
-        Saver(folder, config, ranks, trainer, checksum, resumed.seconds if resumed else 0.0) as saver,
+        Saver(folder, config, ranks, trainer, trained_on.checksum, resumed.seconds if resumed else 0.0) as saver,
     ):
         if ranks.is_main and config.log.progress and ranks.world_size > 1:
             _log.info(share_of_a_rank(config, progress.steps_per_epoch, ranks.world_size))
@@ -115,7 +112,7 @@ def fit(
                 progress.best, progress.measured = best, measured
                 if best.epoch == epoch and ranks.is_main:
                     there = {"epoch": epoch, **measured, "sparsity": best.sparsity}
-                    network = method.snapshot(config, there, checksum, statistics, class_names)
+                    network = method.snapshot(config, there, trained_on)
                 metrics = {"sparsity": sparsity, "loss": loss_of_all, **measured, "lr": lr, **method.threshold()}
             log.epoch(epoch, metrics)
             progress.next_epoch()

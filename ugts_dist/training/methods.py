@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,11 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
-from ugts_dist.checkpointing.provenance import provenance
+from ugts_dist.checkpointing.provenance import TrainedOn, provenance
 from ugts_dist.checkpointing.saved_network import NetworkSnapshot
 from ugts_dist.checkpointing.saved_own import own_entry
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.graphs.checksum import DataChecksum
-from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.methods import METHODS
 from ugts_dist.models import OwnNetwork, plain_module
 from ugts_dist.models.graph_level import Network
@@ -76,11 +74,9 @@ class TrainingMethod(Protocol):
         self,
         config: Config,
         metrics: Mapping[str, float],
-        data: DataChecksum,
-        statistics: ColumnStatistics | None = None,
-        class_names: Sequence[str] = (),
+        trained_on: TrainedOn,
     ) -> NetworkSnapshot:
-        """The network at this moment, with the data that it was trained on, their statistics and names of classes."""
+        """The network at this moment, with the data that it was trained on."""
         ...
 
 
@@ -154,11 +150,9 @@ class TicketSearch:
         self,
         config: Config,
         metrics: Mapping[str, float],
-        data: DataChecksum,
-        statistics: ColumnStatistics | None = None,
-        class_names: Sequence[str] = (),
+        trained_on: TrainedOn,
     ) -> Ticket:
-        origin = provenance(data.brief(), statistics, class_names) | own_entry(self.model)
+        origin = provenance(trained_on.brief()) | own_entry(self.model)
         return Ticket.of(self.mask, _described(config), metrics, origin)
 
 
@@ -210,12 +204,10 @@ class DenseTraining:
         self,
         config: Config,
         metrics: Mapping[str, float],
-        data: DataChecksum,
-        statistics: ColumnStatistics | None = None,
-        class_names: Sequence[str] = (),
+        trained_on: TrainedOn,
     ) -> DenseNetwork:
         state = {name: value.detach().cpu().clone() for name, value in plain_module(self.model).state_dict().items()}
-        origin = provenance(data, statistics, class_names) | own_entry(self.model)
+        origin = provenance(trained_on) | own_entry(self.model)
         header = {"config": _described(config), "metrics": dict(metrics), "provenance": origin}
         return DenseNetwork(state, header)
 

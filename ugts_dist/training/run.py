@@ -144,7 +144,9 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation
     if isinstance(data, Graph) and data.has_classes and data.class_names and saved.class_names:
         labels, _ = labels_of(data, saved.class_names)
         data = dataclasses.replace(data, y=labels, num_classes=saved.num_outputs)
-    task = make_task(data, config, ranks.device)
+    if saved.labels.kind is not None:
+        config = config.replace({"task.kind": saved.labels.kind})
+    task = make_task(data, config, ranks.device, saved.labels.scale)
     model = saved.fill(task.network(config)).to(ranks.device)
     measured, zero = task.evaluator(config, ranks).measure(model, torch.zeros((), device=ranks.device))
     if not math.isfinite(zero):
