@@ -213,3 +213,33 @@ def test_the_depth_comes_from_the_network() -> None:
     sampled = settings("gcn2", {"layers": 3})
     with pytest.raises(InputError, match=r"batch.fan_out is \[5, 5\], allowed is one number a layer \(3\)"):
         with_depth(sampled, planted_graph())
+
+
+def test_noise_that_depends_on_the_number_of_ranks_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    graph = planted_graph()
+    for name, told in (("gcn", True), ("gcn2", False)):
+        started = with_depth(settings(name, {"dropout": 0.5}, **FULL), graph).replace({"log.progress": True})
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            NodeTask(graph).check(started, Ranks())
+        assert ("its noise depends on the number of ranks" in caplog.text) == told
+
+
+def test_a_network_without_a_maskable_weight_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "nets.py"
+    file.write_text(
+        "import torch\n"
+        "class Bias(torch.nn.Module):\n"
+        "    def __init__(self, n):\n"
+        "        super().__init__()\n"
+        "        self.bias = torch.nn.Parameter(torch.zeros(n))\n"
+        "    def forward(self, x, edge_index):\n"
+        "        return x[:, : len(self.bias)] + self.bias\n"
+        "def build(in_channels, out_channels):\n"
+        "    return Bias(out_channels)\n"
+    )
+    started = settings("gcn", **FULL).replace({"model.factory": f"{file}:build", "model.depth": 1})
+    with pytest.raises(InputError, match=r"build: the model has no parameter with two or more axes to mask"):
+        NodeTask(planted_graph()).check(started, Ranks())
+    with pytest.raises(InputError, match=r"model.depth is 0, but the network of .* has no attribute num_layers"):
+        with_depth(started.replace({"model.depth": 0}), planted_graph())
