@@ -93,12 +93,21 @@ def test_weights_and_features_of_edges_are_read(batch: dict[str, Any], tmp_path:
         NodeTask(plain).check(started, Ranks())
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "pna", "gcn2", "adjs"])
-def test_parts_of_a_graph_have_the_logits_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_layers", [True, False], ids=["layers", "parts"])
+@pytest.mark.parametrize(
+    ("name", "args", "layer_hops"),
+    [("gcn", {}, 2), ("gat", {}, 1), ("gcn", {"norm": "batch"}, 2), ("gcn", {"jk": "cat"}, 0), ("adjs", {}, 0)],
+)
+def test_parts_of_a_graph_have_the_logits_of_the_whole(
+    name: str, args: dict[str, Any], layer_hops: int, by_layers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For GCN this needs the degrees of the outermost nodes, which are one hop farther away."""
     graph = planted_graph()
-    started = with_depth(settings(name, **FULL), graph)
+    started = with_depth(settings(name, args, **FULL), graph)
     network: Any = NodeTask(graph).network(started)
+    assert network.trial.layer_hops == layer_hops
+    if not by_layers:
+        network.trial = replace(network.trial, layer_hops=0)
     evaluators: list[Any] = [
         own.OwnEvaluator(graph, Ranks(), torch.device("cpu"), whole=whole) for whole in (True, False)
     ]
