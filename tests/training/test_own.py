@@ -14,14 +14,14 @@ from tests.processes import spawn
 from tests.training.helpers import config, fit_rank, planted_graph
 from tests.training.own_nets import gcn
 from ugts_dist.checkpointing import checkpoint
-from ugts_dist.checkpointing.saved_network import load_saved
+from ugts_dist.checkpointing.saved_network import load_saved, of_ticket
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation import own
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import OwnNetwork
-from ugts_dist.supermask import Ticket
+from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tasks import NodeTask
 from ugts_dist.tasks.own import make_evaluator, with_depth
 from ugts_dist.training.fit import Result, fit
@@ -243,3 +243,32 @@ def test_a_network_without_a_maskable_weight_is_refused(tmp_path: Path) -> None:
         NodeTask(planted_graph()).check(started, Ranks())
     with pytest.raises(InputError, match=r"model.depth is 0, but the network of .* has no attribute num_layers"):
         with_depth(started.replace({"model.depth": 0}), planted_graph())
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        3,
+        {},
+        {"factory": "a:b"},
+        {"factory": 1, "sha256": "", "in_channels": 16, "out_channels": 4},
+        "zero",
+        "huge",
+    ],
+)
+def test_a_ticket_with_a_damaged_origin_is_refused_in_a_line(origin: Any, tmp_path: Path) -> None:
+    known = {"factory": "os:abort", "sha256": "", "in_channels": 16, "out_channels": 4}
+    wrong = {"zero": known | {"in_channels": 0}, "huge": known | {"out_channels": 2**60}}
+    value = wrong.get(origin, origin) if isinstance(origin, str) else origin
+    provenance = {} if value is None else {"network": value}
+    described = settings("gcn", **FULL).replace({"model.factory": "os:abort", "model.depth": 2}).portable()
+    mask = sparsify(gcn(16, 4), seed=0)
+    mask.step(0.5)
+    with pytest.raises(InputError, match=r"a.ticket: an own network without its origin") as refused:
+        of_ticket(Ticket.of(mask, described, {}, provenance), tmp_path / "a.ticket")
+    assert "\n" not in str(refused.value)
+    saved = of_ticket(Ticket.of(mask, described, {}, {"network": known}), tmp_path / "a.ticket")
+    assert saved.config.model.factory == ""
+    with pytest.raises(InputError, match="os:abort in training; name it: --factory"):
+        saved.with_factory("")
