@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from tests.processes import spawn
 from tests.training.helpers import config, fit_rank, planted_graph
@@ -114,6 +115,20 @@ def test_parts_of_a_graph_have_the_logits_of_the_whole(
     monkeypatch.setattr(own, "_PART_NODES", 7)
     whole, parts = (evaluator.logits(network) for evaluator in evaluators)
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+
+
+def logits_of_rank(rank: int, world_size: int, started: Config) -> torch.Tensor:
+    """Logits of a rank's nodes, layer by layer."""
+    graph = planted_graph(num_nodes=301)  # no world size divides it
+    ranks = Ranks(rank, world_size, process_group=dist.group.WORLD if world_size > 1 else None)
+    network: Any = NodeTask(graph).network(started)
+    return own.OwnEvaluator(graph, ranks, torch.device("cpu"), whole=False).logits(network)
+
+
+def test_two_ranks_share_the_nodes_of_each_layer() -> None:
+    started = with_depth(settings("gcn", {"norm": "batch"}, **FULL), planted_graph())
+    together = torch.cat(spawn(2, logits_of_rank, 2, started))
+    torch.testing.assert_close(together, logits_of_rank(0, 1, started), rtol=1e-4, atol=1e-5)
 
 
 def test_the_bits_of_a_ticket_are_those_of_training(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class OwnEvaluator(Evaluator):
             return
         check_trial(model.origin.factory, model.trial, model.depth, in_parts=True)
         if model.trial.layer_hops:
-            self._say(f"layer by layer, {model.trial.layer_hops} hops each")
+            self._say("layer by layer")
             yield from self._by_layers(model)
             return
         # A hop more than layers: so the outermost nodes that are read have their exact degrees.
