@@ -102,6 +102,18 @@ def test_wrong_data_is_named_in_a_line(changes: Any, options: Any, message: str)
     assert "\n" not in str(caught.value)
 
 
+def test_links_need_no_labels(tmp_path: Path) -> None:
+    masks = dict.fromkeys(("train_mask", "val_mask", "test_mask"))
+    data = data_of(planted_graph(), y=None, **masks)
+    options = {**QUIET, "task.kind": "link", "task.embedding": 8}
+    found = find_ticket(data, sparsity=0.5, epochs=20, folder=tmp_path / "run", settings=options)
+    assert found.metric == "ROC-AUC"
+    assert found.evaluate() == {"valid": found.valid, "test": found.test}
+    assert list(found.predict().columns) == ["node", *(f"z_{k}" for k in range(8))]
+    with pytest.raises(InputError, match="no labels and no split"):
+        find_ticket(data, epochs=1, settings=QUIET)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a finished run, allowed is a folder with result"):
         FoundTicket.open(tmp_path)

@@ -183,6 +183,7 @@ def find_ticket(
     Args:
         data: a PyG `Data` with x, edge_index, y and masks; the folder of a store; or the name of a dataset. A `Data` is
             written once as a store to the folder of prepared graphs (`UGTS_STORES`), where the ticket finds it again.
+            Link prediction, `settings={"task.kind": "link"}`, needs neither y nor masks.
         model: the architecture: gcn, gin, gat or sage; or a function that builds your own network of PyG's layers,
             MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION, with arguments in `settings`: {"model.args.width": 64}.
         sparsity: fraction of the weights that are masked.

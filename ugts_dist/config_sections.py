@@ -109,7 +109,8 @@ class ModelConfig:
     with in_channels, out_channels and the arguments of model.args. All other fields but model.depth then keep their
     defaults. Empty: the networks of this program."""
     args: Args = field(default_factory=dict)
-    """Arguments of the factory: numbers, texts, true or false. One of them: --model.args.NAME VALUE."""
+    """Arguments of the factory: numbers, texts, true or false. Each is also a field of its own, such as
+    model.args.width."""
 
     @property
     def reads_edge_weights(self) -> bool:

@@ -39,7 +39,6 @@ EVERYDAY = (
     "model.dropout",
     "model.skip",
     "model.factory",
-    "model.args",
     "supermask.method",
     "supermask.sparsity",
     "optim.lr",

@@ -121,9 +121,16 @@ def complete(num_nodes: int) -> Graph:
     return from_edges("complete", torch.rand(num_nodes, 2), edges, y, NO_NODES, NO_NODES, NO_NODES, 0)
 
 
+def without_edges() -> Graph:
+    y = torch.full((30,), -1)
+    edges = torch.empty((2, 0), dtype=torch.int64)
+    return from_edges("empty", torch.rand(30, 2), edges, y, NO_NODES, NO_NODES, NO_NODES, 0)
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
+        (without_edges(), r"empty: has 0 pairs of nodes with an edge, and task\.valid_edges is 0\.05; allowed is what"),
         (link_graph(30, 1), r"random: has \d pairs of nodes with an edge, and task\.valid_edges is 0\.05; allowed is"),
         (link_graph(30, 14), r"random: has 1\d pairs of nodes with an edge, and task\.valid_edges is 0\.05; allowed"),
         (complete(30), r"complete: 64 pairs are held out, .* and the graph has 0; allowed are smaller task\.valid"),

@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from tests.processes import spawn
 from tests.training.helpers import config, fit_rank, planted_graph
 from tests.training.own_nets import gcn
 from ugts_dist.checkpointing import checkpoint
-from ugts_dist.checkpointing.saved_network import load_saved
+from ugts_dist.checkpointing.saved_network import load_saved, of_ticket
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation import own
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import OwnNetwork
-from ugts_dist.supermask import Ticket
+from ugts_dist.supermask import Ticket, sparsify
 from ugts_dist.tasks import NodeTask
 from ugts_dist.tasks.own import make_evaluator, with_depth
 from ugts_dist.training.fit import Result, fit
@@ -93,18 +94,41 @@ def test_weights_and_features_of_edges_are_read(batch: dict[str, Any], tmp_path:
         NodeTask(plain).check(started, Ranks())
 
 
-@pytest.mark.parametrize("name", ["gcn", "gat", "pna", "gcn2", "adjs"])
-def test_parts_of_a_graph_have_the_logits_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_layers", [True, False], ids=["layers", "parts"])
+@pytest.mark.parametrize(
+    ("name", "args", "layer_hops"),
+    [("gcn", {}, 2), ("gat", {}, 1), ("gcn", {"norm": "batch"}, 2), ("gcn", {"jk": "cat"}, 0), ("adjs", {}, 0)],
+)
+def test_parts_of_a_graph_have_the_logits_of_the_whole(
+    name: str, args: dict[str, Any], layer_hops: int, by_layers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For GCN this needs the degrees of the outermost nodes, which are one hop farther away."""
     graph = planted_graph()
-    started = with_depth(settings(name, **FULL), graph)
+    started = with_depth(settings(name, args, **FULL), graph)
     network: Any = NodeTask(graph).network(started)
+    assert network.trial.layer_hops == layer_hops
+    if not by_layers:
+        network.trial = replace(network.trial, layer_hops=0)
     evaluators: list[Any] = [
         own.OwnEvaluator(graph, Ranks(), torch.device("cpu"), whole=whole) for whole in (True, False)
     ]
     monkeypatch.setattr(own, "_PART_NODES", 7)
     whole, parts = (evaluator.logits(network) for evaluator in evaluators)
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+
+
+def logits_of_rank(rank: int, world_size: int, started: Config) -> torch.Tensor:
+    """Logits of a rank's nodes, layer by layer."""
+    graph = planted_graph(num_nodes=301)  # no world size divides it
+    ranks = Ranks(rank, world_size, process_group=dist.group.WORLD if world_size > 1 else None)
+    network: Any = NodeTask(graph).network(started)
+    return own.OwnEvaluator(graph, ranks, torch.device("cpu"), whole=False).logits(network)
+
+
+def test_two_ranks_share_the_nodes_of_each_layer() -> None:
+    started = with_depth(settings("gcn", {"norm": "batch"}, **FULL), planted_graph())
+    together = torch.cat(spawn(2, logits_of_rank, 2, started))
+    torch.testing.assert_close(together, logits_of_rank(0, 1, started), rtol=1e-4, atol=1e-5)
 
 
 def test_the_bits_of_a_ticket_are_those_of_training(tmp_path: Path) -> None:
@@ -204,3 +228,62 @@ def test_the_depth_comes_from_the_network() -> None:
     sampled = settings("gcn2", {"layers": 3})
     with pytest.raises(InputError, match=r"batch.fan_out is \[5, 5\], allowed is one number a layer \(3\)"):
         with_depth(sampled, planted_graph())
+
+
+def test_noise_that_depends_on_the_number_of_ranks_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    graph = planted_graph()
+    for name, told in (("gcn", True), ("gcn2", False)):
+        started = with_depth(settings(name, {"dropout": 0.5}, **FULL), graph).replace({"log.progress": True})
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            NodeTask(graph).check(started, Ranks())
+        assert ("its noise depends on the number of ranks" in caplog.text) == told
+
+
+def test_a_network_without_a_maskable_weight_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "nets.py"
+    file.write_text(
+        "import torch\n"
+        "class Bias(torch.nn.Module):\n"
+        "    def __init__(self, n):\n"
+        "        super().__init__()\n"
+        "        self.bias = torch.nn.Parameter(torch.zeros(n))\n"
+        "    def forward(self, x, edge_index):\n"
+        "        return x[:, : len(self.bias)] + self.bias\n"
+        "def build(in_channels, out_channels):\n"
+        "    return Bias(out_channels)\n"
+    )
+    started = settings("gcn", **FULL).replace({"model.factory": f"{file}:build", "model.depth": 1})
+    with pytest.raises(InputError, match=r"build: the model has no parameter with two or more axes to mask"):
+        NodeTask(planted_graph()).check(started, Ranks())
+    with pytest.raises(InputError, match=r"model.depth is 0, but the network of .* has no attribute num_layers"):
+        with_depth(started.replace({"model.depth": 0}), planted_graph())
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        3,
+        {},
+        {"factory": "a:b"},
+        {"factory": 1, "sha256": "", "in_channels": 16, "out_channels": 4},
+        "zero",
+        "huge",
+    ],
+)
+def test_a_ticket_with_a_damaged_origin_is_refused_in_a_line(origin: Any, tmp_path: Path) -> None:
+    known = {"factory": "os:abort", "sha256": "", "in_channels": 16, "out_channels": 4}
+    wrong = {"zero": known | {"in_channels": 0}, "huge": known | {"out_channels": 2**60}}
+    value = wrong.get(origin, origin) if isinstance(origin, str) else origin
+    provenance = {} if value is None else {"network": value}
+    described = settings("gcn", **FULL).replace({"model.factory": "os:abort", "model.depth": 2}).portable()
+    mask = sparsify(gcn(16, 4), seed=0)
+    mask.step(0.5)
+    with pytest.raises(InputError, match=r"a.ticket: an own network without its origin") as refused:
+        of_ticket(Ticket.of(mask, described, {}, provenance), tmp_path / "a.ticket")
+    assert "\n" not in str(refused.value)
+    saved = of_ticket(Ticket.of(mask, described, {}, {"network": known}), tmp_path / "a.ticket")
+    assert saved.config.model.factory == ""
+    with pytest.raises(InputError, match="os:abort in training; name it: --factory"):
+        saved.with_factory("")

@@ -207,3 +207,14 @@ def test_presets_files_and_runs_are_taken_as_they_are(store: Path, tmp_path: Pat
     assert (branch.model.width, branch.data.features) == (8, "auto"), "the settings of the run that it goes on from"
     main(["train", str(tmp_path / "run")])
     assert load_toml(tmp_path / "run/config.toml").data.features == "auto"
+
+
+def test_rules_of_link_prediction_know_no_labels() -> None:
+    """Each edge is a label: nothing depends on the number of labelled nodes or their classes."""
+    few = chosen(replace(SEEN, num_labels=1, homophily=-1.0), task__kind="link")
+    assert few == chosen(SEEN, task__kind="link")
+    assert few["supermask.output_rms"] == 0.35
+    assert "batch.size" not in few
+    large = chosen(replace(SEEN, num_edges=30_000_000), task__kind="link")
+    assert (large["batch.size"], large["batch.fan_out"], large["run.epochs"]) == (8192, [15, 10], 12)
+    assert "supermask.output_rms" not in chosen(SEEN, task__kind="link", supermask__method="dense")

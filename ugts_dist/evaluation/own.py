@@ -1,8 +1,9 @@
-"""Exact evaluation of an own network: the whole graph at once, or all neighbours of some nodes at a time."""
+"""Exact evaluation of an own network: the whole graph at once, layer by layer, or some nodes at a time."""
 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,12 @@ from torch import Tensor
 from ugts_dist.evaluation.evaluator import Evaluator, OnLayer
 from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.sampling import Hop, NeighborSampler
+from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample
 from ugts_dist.models import Block, Hops, OwnNetwork
 from ugts_dist.models.own import check_trial
+from ugts_dist.models.own_forward import layer_output
+
+_log = logging.getLogger(__name__)
 
 _WHOLE_NODES, _WHOLE_EDGES = 100_000, 2_000_000  # larger graphs are evaluated in parts
 _PART_EDGES = 2_000_000
@@ -31,39 +35,70 @@ class OwnEvaluator(Evaluator):
 
     Args:
         whole: one forward pass over the whole graph, on every rank.
+        says: whether the main rank prints how it evaluates.
     """
 
-    def __init__(self, *args: Any, whole: bool, **options: Any) -> None:
+    def __init__(self, *args: Any, whole: bool, says: bool = False, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._whole = whole
+        self._whole, self._says = whole, says
 
     @torch.no_grad()
     def outputs(self, model: OwnNetwork, on_layer: OnLayer | None = None) -> Iterator[Tensor]:  # type: ignore[override]
-        """Logits of this rank's nodes in order, part by part: `[rows, num_classes]`."""
+        """Logits of this rank's nodes in order, part by part: `[rows, num_classes]`. Collective until the first."""
         if self._device != self._ranks.device:
             model = copy.deepcopy(model).to(self._device)
+        model.network.eval()
         if self._whole:
+            self._say("one forward pass over the whole graph")
             x = self._graph.x.to(self._device).float()
             block = graph_block(self._graph, self._device)
             yield model(x, Hops([block] * model.depth))[self._start : self._stop]
             return
         check_trial(model.origin.factory, model.trial, model.depth, in_parts=True)
-        for nodes in torch.arange(self._start, self._stop).split(_PART_NODES):
-            yield from self._of_part(model, nodes)
-
-    def _of_part(self, model: OwnNetwork, nodes: Tensor) -> Iterator[Tensor]:
-        """Logits of some nodes, which are cut into halves until their neighbourhood has a bounded size."""
-        graph = self._graph
+        if model.trial.layer_hops:
+            self._say("layer by layer")
+            yield from self._by_layers(model)
+            return
         # A hop more than layers: so the outermost nodes that are read have their exact degrees.
         num_hops = model.depth if model.trial.whole.is_bipartite else model.depth + 1
+        self._say(f"all neighbours of some nodes at a time, {num_hops} hops")
+        for sample in self._parts(num_hops):
+            yield model(self._graph.x[sample.nodes].to(self._device).float(), self._hops(sample))
+
+    def _by_layers(self, model: OwnNetwork) -> Iterator[Tensor]:
+        """Logits of this rank's nodes; each layer's outputs of all nodes are kept until the next one is complete."""
+        table = self._graph.x
+        for layer in range(model.depth - 1):
+            (table,) = self._filled((out,) for out in self._of_layer(model, layer, table))
+        yield from self._of_layer(model, model.depth - 1, table)
+
+    def _of_layer(self, model: OwnNetwork, layer: int, table: Tensor) -> Iterator[Tensor]:
+        """Outputs of one layer for this rank's nodes, from its inputs of all nodes."""
+        for sample in self._parts(model.trial.layer_hops):
+            x = table[sample.nodes.to(table.device)].to(self._device).float()
+            yield layer_output(model.network, layer, x, self._hops(sample))
+
+    def _parts(self, num_hops: int) -> Iterator[Sample]:
+        """This rank's nodes in order, with all neighbours within some hops."""
+        graph = self._graph
         sampler = NeighborSampler(graph.indptr, graph.indices, [-1] * num_hops, 0, graph.has_edge_data)
-        sample = sampler.sample(0, nodes)
-        if nodes.numel() > 1 and sum(hop.indices.numel() for hop in sample.hops) > _PART_EDGES:
-            for half in nodes.chunk(2):
-                yield from self._of_part(model, half)
-            return
-        hops = Hops(self._block_of(hop) for hop in reversed(sample.hops))
-        yield model(graph.x[sample.nodes].to(self._device).float(), hops)
+        waiting = list(torch.arange(self._start, self._stop).split(_PART_NODES))[::-1]
+        while waiting:
+            nodes = waiting.pop()
+            sample = sampler.sample(0, nodes)
+            if nodes.numel() > 1 and sum(hop.indices.numel() for hop in sample.hops) > _PART_EDGES:
+                waiting += list(nodes.chunk(2))[::-1]  # until the neighbourhood has a bounded size
+            else:
+                yield sample
+
+    def _hops(self, sample: Sample) -> Hops:
+        return Hops(self._block_of(hop) for hop in reversed(sample.hops))
+
+    def _say(self, how: str) -> None:
+        """Print once how the network is evaluated."""
+        if self._says and self._ranks.is_main:
+            _log.info(f"evaluation: {how}")
+        self._says = False
 
     def _block_of(self, hop: Hop) -> Block:
         """The edges of a hop, on the device for evaluations. Own networks count degrees themselves."""

@@ -12,7 +12,7 @@ from ugts_dist.graphs.graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class EdgeSet:
-    """The edges of a graph with one edge or more.
+    """The edges of a graph.
 
     Attributes:
         indptr: int64 `[num_nodes + 1]`.

@@ -15,6 +15,8 @@ from ugts_dist.graphs.random_split import RandomSplit
 def graph_of(data: Data, name: str, split: int = 0, random_split: str = "", seed: int = 0) -> Graph:
     """The graph of a PyG ``Data`` with x, edge_index and y, and with edge_weight and edge_attr if it has them.
 
+    One without y and masks becomes a graph without labels and split, for predictions and for links.
+
     Args:
         split: the column of masks with several splits.
         random_split: percentages for training, validation and test, such as "60/20/20", drawn from the labelled nodes
@@ -22,7 +24,9 @@ def graph_of(data: Data, name: str, split: int = 0, random_split: str = "", seed
 
     Raises InputError, which names the field, for a field that is missing or wrong.
     """
-    x, edge_index, y = (_tensor(data, field) for field in ("x", "edge_index", "y"))
+    x, edge_index = _tensor(data, "x"), _tensor(data, "edge_index")
+    has_labels = bool(random_split) or any(getattr(data, field, None) is not None for field in ("y", *MASKS.values()))
+    y = _tensor(data, "y") if has_labels else torch.full((x.shape[0],), -1)
     if y.dim() == 2 and y.shape[1] == 1:
         y = y if y.is_floating_point() else y[:, 0]
     elif y.dim() == 1 and y.is_floating_point():
@@ -33,6 +37,8 @@ def graph_of(data: Data, name: str, split: int = 0, random_split: str = "", seed
         known = ~y.isnan().all(1) if y.is_floating_point() else y >= 0
         drawn = RandomSplit.parse(random_split, seed).draw(known.nonzero().flatten().numpy())
         parts = {array: torch.from_numpy(nodes) for array, nodes in drawn.items()}
+    elif not has_labels:
+        parts = dict.fromkeys(MASKS, torch.empty(0, dtype=torch.int64))
     else:
         parts = {array: _mask(data, field, split) for array, field in MASKS.items()}
     return from_edges(

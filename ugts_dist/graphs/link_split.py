@@ -63,31 +63,28 @@ def link_split(graph: Graph, valid: float, test: float, split: int) -> LinkSplit
 
     Raises InputError for a graph with too few edges, or with too few pairs without one.
     """
-    count = graph.num_edges
-    edges = EdgeSet.of(graph) if count else None
-    positives, pair = _pairs(graph, edges) if edges is not None else (torch.empty((2, 0), dtype=torch.int64), None)
+    edges = EdgeSet.of(graph)
+    positives, pair = _pairs(graph, edges)
     count = positives.shape[1]
-    sizes = {"valid": int(valid * count), "test": int(test * count)}
-    for name, size in sizes.items():
-        if not size or edges is None or pair is None:
+    num_valid, num_test = int(valid * count), int(test * count)
+    for field, fraction, number in (("valid_edges", valid, num_valid), ("test_edges", test, num_test)):
+        if not number:
             raise InputError(
-                f"{graph.name}: has {count:,} pairs of nodes with an edge, and task.{name}_edges is "
-                f"{valid if name == 'valid' else test}; allowed is what holds out at least one pair"
+                f"{graph.name}: has {count:,} pairs of nodes with an edge, and task.{field} is {fraction}; "
+                "allowed is what holds out at least one pair"
             )
-    assert edges is not None
-    assert pair is not None
     keys = positives[0] * graph.num_nodes + positives[1]
     order = hashing.stream(hashing.key(_HELD_OUT, split), keys).argsort()
     part = torch.zeros(count, dtype=torch.int8)
-    part[order[count - sizes["valid"] - sizes["test"] :]] = 1
-    part[order[count - sizes["test"] :]] = 2
-    negatives = _negatives(graph.name, edges, sum(sizes.values()), count, split)
+    part[order[count - num_valid - num_test :]] = 1
+    part[order[count - num_test :]] = 2
+    negatives = _negatives(graph.name, edges, num_valid + num_test, count, split)
     train_graph, test_graph = (_with_edges(graph, part[pair] <= last) for last in (0, 1))
     return LinkSplit(
         positives[:, part == 0],
         train_graph,
-        HeldOut(positives[:, part == 1], negatives[:, : sizes["valid"]], train_graph),
-        HeldOut(positives[:, part == 2], negatives[:, sizes["valid"] :], test_graph),
+        HeldOut(positives[:, part == 1], negatives[:, :num_valid], train_graph),
+        HeldOut(positives[:, part == 2], negatives[:, num_valid:], test_graph),
         edges,
     )
 

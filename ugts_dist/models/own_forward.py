@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ugts_dist.models.hops import EDGE_VALUES, Hops
+from ugts_dist.models.hops import EDGE_VALUES, Hops, edge_values
 
 Kind = Literal["graph", "trimmed", "adjs", "adjs of three"]
 ALLOWED = (
@@ -50,9 +50,24 @@ class Form:
             return network(x, union.edge_index, **options)
         return network(x, edge_index=union.edge_index, **options)
 
+    def reads(self, hops: Hops) -> bool:
+        """Whether it passes weights or features of edges."""
+        return any(name in self.values for name in edge_values(hops[-1]))
+
     @property
     def is_bipartite(self) -> bool:
         return self.kind in ("adjs", "adjs of three")
+
+
+def layer_output(network: Any, layer: int, x: Tensor, hops: Hops) -> Tensor:
+    """The output of one layer for the seed nodes, by PyG's `inference_per_layer`.
+
+    `x` `[num_src, width]` is the layer's input for the sources of the first block.
+    """
+    union = hops.union
+    x = x if union.kept is None else x[union.kept]
+    out: Tensor = network.inference_per_layer(layer, x, union.edge_index, hops.num_seeds)
+    return out
 
 
 def forms_of(network: nn.Module) -> Iterator[Form]:

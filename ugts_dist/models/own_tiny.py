@@ -26,10 +26,12 @@ class TinyBatch:
 
     Attributes:
         x: features of the first block's sources, the seed nodes first.
+        nodes: their numbers.
     """
 
     x: Tensor
     hops: Hops
+    nodes: list[int]
 
 
 class TinyGraph:
@@ -47,7 +49,7 @@ class TinyGraph:
     def whole(self) -> TinyBatch:
         """All nodes, as seed nodes, in every layer."""
         nodes = list(range(len(self._neighbours)))
-        return TinyBatch(self._x, Hops([self._block(nodes, nodes)] * self._depth))
+        return TinyBatch(self._x, Hops([self._block(nodes, nodes)] * self._depth), nodes)
 
     def around(self, seeds: list[int], num_hops: int) -> TinyBatch:
         """Some seed nodes and all nodes within a number of hops, as the sampler has them."""
@@ -57,7 +59,7 @@ class TinyGraph:
             sources = nodes + sorted(reached - set(nodes))
             blocks.append(self._block(nodes, sources))
             nodes = sources
-        return TinyBatch(self._x[nodes], Hops(reversed(blocks)))
+        return TinyBatch(self._x[nodes], Hops(reversed(blocks)), nodes)
 
     def _connect(self, one: int, other: int) -> None:
         self._neighbours[one].append(other)

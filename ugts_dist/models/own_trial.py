@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ugts_dist.errors import InputError, first_line
-from ugts_dist.models.own_forward import ALLOWED, Form, forms_of
+from ugts_dist.models.own_forward import ALLOWED, Form, forms_of, layer_output
 from ugts_dist.models.own_layers import Layers, find_layers, gradients
 from ugts_dist.models.own_tiny import EdgeData, TinyBatch, TinyGraph
 
@@ -30,6 +30,8 @@ class Trial:
         statistics: names of buffers that change in training, such as the running statistics of BatchNorm.
         is_random: whether forward draws from torch's generator in training.
         reads_farther: whether logits depend on nodes beyond `depth` hops, or on statistics over all nodes.
+        layer_hops: how many hops each layer needs if the network is evaluated layer by layer, by PyG's
+            `inference_per_layer`: 1, or 2 for layers that count the degrees of neighbours; 0 if that does not work.
     """
 
     whole: Form
@@ -39,6 +41,7 @@ class Trial:
     statistics: tuple[str, ...]
     is_random: bool
     reads_farther: bool
+    layer_hops: int
 
 
 def try_out(
@@ -90,7 +93,9 @@ class _Trial:
         batch = self._graph.whole()
         layers = find_layers(self._network, lambda x: whole(self._network, x, batch.hops), batch.x)
         reads_farther = sampled is not None and self._reads_farther(sampled)
-        return Trial(whole, sampled, layers, self._unused(whole), *self._in_training(whole), reads_farther)
+        layer_hops = next((n for n in (1, 2) if self._works_by_layers(whole, n)), 0)
+        in_training = self._in_training(whole)
+        return Trial(whole, sampled, layers, self._unused(whole), *in_training, reads_farther, layer_hops)
 
     def _form_of_whole(self, forms: list[Form]) -> Form:
         """The simplest form that gives logits. Raises the problem with it if none does."""
@@ -135,6 +140,22 @@ class _Trial:
         near = self._logits(form, self._graph.around(_SEEDS, self._depth + 1))
         far = self._logits(form, self._graph.around(_SEEDS, self._depth + 2))
         return not _close(near, far) or not _close(near, self._logits(form, self._graph.whole())[_SEEDS])
+
+    @torch.no_grad()
+    def _works_by_layers(self, form: Form, num_hops: int) -> bool:
+        """Whether the layers, each on parts of the graph, give the logits of the whole graph."""
+        whole = self._graph.whole()
+        if not hasattr(self._network, "inference_per_layer") or form.is_bipartite or form.reads(whole.hops):
+            return False
+        x = whole.x
+        try:
+            for layer in range(self._depth):
+                parts = (self._graph.around(nodes.tolist(), num_hops) for nodes in torch.tensor(whole.nodes).split(3))
+                x = torch.cat([layer_output(self._network, layer, x[part.nodes], part.hops) for part in parts])
+        except Exception:  # whatever an unfinished method of someone else raises
+            return False
+        expected = self._logits(form, whole)
+        return x.shape == expected.shape and _close(x, expected)
 
     def _unused(self, form: Form) -> tuple[str, ...]:
         batch = self._graph.whole()

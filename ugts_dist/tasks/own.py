@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
@@ -62,14 +63,8 @@ def make_evaluator(
     device = evaluation_device(graph, config, ranks)
     if not config.model.factory:
         return Evaluator(graph, ranks, device, config.run.spill, metric, decode)
-    whole = is_whole(config, graph)
-    if ranks.is_main and config.log.progress:
-        _log.info(
-            "evaluation: one forward pass over the whole graph"
-            if whole
-            else f"evaluation: all neighbours of some nodes at a time, {config.model.depth + 1} hops"
-        )
-    return OwnEvaluator(graph, ranks, device, config.run.spill, metric, decode, whole=whole)
+    own: dict[str, Any] = {"whole": is_whole(config, graph), "says": config.log.progress}
+    return OwnEvaluator(graph, ranks, device, config.run.spill, metric, decode, **own)
 
 
 def is_whole(config: Config, graph: Graph) -> bool:

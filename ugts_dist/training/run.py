@@ -68,6 +68,8 @@ def run(
                 _log.info(reason)
         try:
             resumed = broadcast_checkpoint(opened.start, ranks)
+            if resumed is not None and ranks.is_main:
+                _note_other_code(resumed, config)
             scores = None if resumed is not None else initial_scores(config.run.init_scores, ranks)
             if scores is not None and ranks.is_main:
                 _note_other_data(scores, here)
@@ -186,6 +188,14 @@ def _note_other_data(scores: Checkpoint, here: Identity) -> None:
     """Print a note if initial scores come from other data, such as another split."""
     if scores.data is not None and here.data is not None and (found := scores.data.difference(here.data)):
         _log.warning(f"note: the scores of {scores.path} were found on other data: {found} differ")
+
+
+def _note_other_code(resumed: Checkpoint, config: Config) -> None:
+    """Print a note if the code of an own network has changed since the best network of a resumed run was saved."""
+    if config.model.factory and resumed.best_file:
+        file = resumed.path / resumed.best_file
+        if (own := load_saved(file).own) is not None:
+            own.note_other_code(config.model.factory, file)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
 _LINK_BATCH_SIZE = 8192
+_FEWEST_EPOCHS = 12  # of sampled batches: the sparsity rises from epoch to epoch
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels per feature: with fewer, overfitting is stronger
 _NARROW = 1024  # number of features up to which twice the width takes little more time
 _FEW_FEATURES = 32  # number up to which a sparse first layer keeps about one input per hidden unit
@@ -108,7 +109,7 @@ def _link_rules(config: Config, traits: Traits, sampled: bool) -> Iterator[Itera
 
 def _link_batches(config: Config, traits: Traits) -> Iterator[Choice]:
     steps_an_epoch = -(-traits.num_edges // _LINK_BATCH_SIZE)
-    epochs = max(1, -(-_SAMPLED_STEPS // steps_an_epoch))
+    epochs = max(_FEWEST_EPOCHS, -(-_SAMPLED_STEPS // steps_an_epoch))
     yield Choice("batch.size", _LINK_BATCH_SIZE, _size(traits))
     yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], _size(traits))
     yield Choice("run.epochs", epochs, f"about {epochs * steps_an_epoch:,} steps of {_LINK_BATCH_SIZE:,} edges")
@@ -215,7 +216,7 @@ def _size(traits: Traits) -> str:
 
 def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice]:
     batch = min(_BATCH_SIZE, traits.num_labels)
-    epochs = min(200, max(12, -(-_SAMPLED_STEPS * batch // traits.num_labels)))
+    epochs = min(200, max(_FEWEST_EPOCHS, -(-_SAMPLED_STEPS * batch // traits.num_labels)))
     yield Choice("batch.size", batch, _size(traits))
     yield Choice("batch.fan_out", [15, *[10] * (config.model.depth - 1)], _size(traits))
     yield Choice("run.epochs", epochs, f"{epochs * traits.num_labels // batch:,} steps of {batch:,} labels")
