@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,10 @@ def test_stores_are_opened_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert "x.npy" in bad.text
     assert (good.name, good.ok) == ("good", True)
     assert good.text.startswith(f"60 nodes, {graph.num_edges} edges, {graph.num_features} features, ")
+    assert f" {graph.num_classes} classes, " in good.text
+    numbers = torch.stack([graph.y, graph.y + 0.5], 1).float()
+    write_store(replace(graph, y=numbers, num_classes=2), tmp_path / "numbers")
+    assert " features, 2 labels or targets, " in checks.stores(str(tmp_path), "/")[1][2].text
     text, rows = checks.stores("nowhere", str(tmp_path))
     assert (text, rows) == (f"none in {tmp_path / 'nowhere'}; `ugts prepare` makes them", ())
 

@@ -18,6 +18,7 @@ from ugts_dist.checkpointing.identity import settings_of
 from ugts_dist.checkpointing.result_file import find_result
 from ugts_dist.checkpointing.run_folder import lock
 from ugts_dist.errors import InputError
+from ugts_dist.metrics import Metric, by_title
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
@@ -32,11 +33,13 @@ class Manifest:
         folder: of the search; its runs are in `runs`, under their keys.
         space: its hash.
         trials: by key: fields, state, and a message for failed trials.
+        title: of the metric; empty before the first report of a trial.
     """
 
     folder: Path
     space: str
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    title: str = ""
 
     @property
     def runs(self) -> Path:
@@ -72,8 +75,22 @@ class Manifest:
         """The result of a finished run, from its own folder; None if there is none."""
         return find_result(self.runs / key)
 
+    @property
+    def metric(self) -> Metric:
+        """The metric of the trials. Before the first report of one, higher is better."""
+        if not self.title:
+            results = (self.result(key) for key, trial in self.trials.items() if trial.get("state") == "finished")
+            self.title = next((str(result.get("metric", "")) for result in results if result is not None), "")
+        return by_title(self.title)
+
+    def measured_by(self, title: str) -> None:
+        """Keep the metric that a trial reports."""
+        if title != self.title:
+            self.title = title
+            self.write()
+
     def write(self) -> None:
-        text = json.dumps({"space": self.space, "trials": self.trials}, indent=1)
+        text = json.dumps({"space": self.space, "metric": self.title, "trials": self.trials}, indent=1)
         write_text(self.folder / "manifest.json", text)
 
 
@@ -101,7 +118,7 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
         except OSError as error:
             raise InputError(f"--storage: {folder} can't be written ({error.strerror})") from None
         _refuse_runs_on_other_data(folder / "runs")
-        yield Manifest(folder, space.hash, _known(folder / "manifest.json", space))
+        yield Manifest(folder, space.hash, *_known(folder / "manifest.json", space))
 
 
 def _refuse_runs_on_other_data(runs: Path) -> None:
@@ -142,11 +159,12 @@ def _difference(before: Space, current: Space) -> str:
     return "dense networks"
 
 
-def _known(file: Path, space: Space) -> dict[str, dict[str, Any]]:
+def _known(file: Path, space: Space) -> tuple[dict[str, dict[str, Any]], str]:
+    """The trials and the title of the metric, as far as the file has them."""
     try:
         values = parse_json(read_bytes(file, JSON_BYTES).decode())
         trials = {str(key): dict(trial) for key, trial in values["trials"].items()}
     except (OSError, AttributeError, KeyError, TypeError, ValueError):
-        return {}
+        return {}, ""
     known = all(trial.get("state") in STATES for trial in trials.values())
-    return trials if known and values["space"] == space.hash else {}
+    return (trials, str(values.get("metric", ""))) if known and values["space"] == space.hash else ({}, "")

@@ -59,12 +59,12 @@ def summary(answer: Answer) -> list[str]:
     lines = [", ".join(f"{count} {state}" for state, count in answer.trials.items()) + " (trials)"]
     if answer.dense is None:
         return lines
-    limit = f"{answer.dense.valid.mean:.4f} - {answer.tolerance:.4f}"
+    limit = f"at {'least' if answer.higher_is_better else 'most'} {answer.limit(answer.dense)}"
     if answer.best is None:
-        return [*lines, f"no ticket on the front matches the trained dense network (validation at least {limit})"]
+        return [*lines, f"no ticket on the front matches the trained dense network (validation {limit})"]
     best = answer.winners[answer.best]
     where = ", ".join(f"{field.partition('.')[2]} {shown(value)}" for field, value in best.fields.items())
-    measured = f"validation {best.valid.mean:.4f} against at least {limit}; test {best.test:.4f}"
+    measured = f"validation {best.valid.mean:.4f} against {limit}; test {best.test:.4f}"
     figure = f"sparsity {best.sparsity:.4f}"
     if answer.objective == "bytes":
         figure = f"{best.bytes.mean:,.0f} bytes, {figure}"
@@ -77,12 +77,13 @@ def plot(answer: Answer, name: str, path: Path) -> None:
     objective = answer.objective
     all_tickets = _columns(answer.points, objective)
     axes.plot(*all_tickets, linestyle="", marker=".", color="silver", label="tickets, one seed")
-    on_front = [answer.points[i] for i in front(answer.points, objective)]
+    on_front = [answer.points[i] for i in front(answer.points, answer.goal)]
     axes.plot(*_columns(on_front, objective), color="C0", linewidth=1, label="front, one seed")
     if answer.dense is not None:
         valid = answer.dense.valid
         axes.axhline(valid.mean, color="black", linestyle="--", label="trained dense")
-        axes.axhspan(valid.mean - answer.tolerance, valid.mean, color="black", alpha=0.1, label="matching")
+        limit = valid.mean - answer.goal.quality(answer.tolerance)
+        axes.axhspan(*sorted((limit, valid.mean)), color="black", alpha=0.1, label="matching")
     for winner in answer.winners:
         figures = _columns([winner.point], objective)
         axes.errorbar(*figures, [winner.valid.deviation], marker="o", color="C0", capsize=3)

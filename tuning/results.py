@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuning.answer import Point, best_matching, front, matches, point_of, tolerance
+from tuning.answer import Goal, Point, best_matching, front, matches, point_of, tolerance
 from tuning.manifest import Manifest
 from tuning.plan import Trial
 from tuning.search import Outcome
@@ -45,6 +45,10 @@ class Answer(search_files.Answer):
     points: list[Point]
     trials: dict[str, int]
 
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.objective, self.higher_is_better)
+
 
 def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
     """The answer, from the runs' own results. Test metrics are read for the winners only."""
@@ -55,13 +59,14 @@ def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
     states = [manifest.state(trial.key) for trial in outcome.trials]
     results = [result for trial in outcome.trials if (result := manifest.result(trial.key)) is not None]
     points = [point_of(result) for _, result in _finished_tickets(outcome, manifest)]
-    margin, objective = space.search.margin, space.search.objective
+    margin, goal = space.search.margin, Goal.of(space.search.objective, manifest.metric)
     best = None
     if dense is not None:
-        best = best_matching([ticket.point for ticket in tickets], dense.valid, margin, objective)
-        tickets = [replace(ticket, matches=matches(ticket.valid.mean, dense.valid, margin)) for ticket in tickets]
+        best = best_matching([ticket.point for ticket in tickets], dense.valid, margin, goal)
+        judged = [matches(ticket.valid.mean, dense.valid, margin, goal) for ticket in tickets]
+        tickets = [replace(ticket, matches=is_match) for ticket, is_match in zip(tickets, judged, strict=True)]
     return Answer(
-        objective,
+        goal.objective,
         dense,
         tickets,
         best,
@@ -75,7 +80,7 @@ def answer_of(outcome: Outcome, space: Space, manifest: Manifest) -> Answer:
 def write_results(answer: Answer, outcome: Outcome, space: Space, manifest: Manifest) -> None:
     """`results.parquet`, `answer.json`, `best.toml` and the winning tickets, in the search's folder."""
     folder = manifest.folder
-    _write_parquet(folder / "results.parquet", outcome, manifest, answer.objective)
+    _write_parquet(folder / "results.parquet", outcome, manifest, answer.goal)
     write_text(folder / "answer.json", json.dumps(asdict(answer), indent=1))
     tickets = folder / "tickets"
     shutil.rmtree(tickets, ignore_errors=True)
@@ -96,7 +101,7 @@ def _best(answer: Answer) -> Winner | None:
     """The sparsest or smallest matching ticket; if none matches, the most accurate one."""
     if answer.best is not None:
         return answer.winners[answer.best]
-    return max(answer.winners, key=lambda winner: winner.valid.mean, default=None)
+    return max(answer.winners, key=lambda winner: answer.goal.quality(winner.valid.mean), default=None)
 
 
 def _winner(trial: Trial, runs: list[Trial], manifest: Manifest) -> Winner:
@@ -122,14 +127,14 @@ def _path(manifest: Manifest, run: Trial) -> Path:
     return Path(str((manifest.result(run.key) or {})["path"]))
 
 
-def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, objective: search_files.Objective) -> None:
+def _write_parquet(file: Path, outcome: Outcome, manifest: Manifest, goal: Goal) -> None:
     """Write a row for each run, with the test metric for winners only."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     seeds = {run.key: run for runs in outcome.seeds.values() for run in runs}
     tickets = _finished_tickets(outcome, manifest)
-    on_front = {tickets[i][0].key for i in front([point_of(r) for _, r in tickets], objective)}
+    on_front = {tickets[i][0].key for i in front([point_of(r) for _, r in tickets], goal)}
     rows = []
     for trial in {trial.key: trial for trial in (*outcome.trials, *seeds.values())}.values():
         result = manifest.result(trial.key) or {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from tuning.answer import Point, point_of
+from tuning.answer import Goal, Point, point_of
 from tuning.domains import Interval, Values
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial, make_trial
@@ -72,7 +72,8 @@ class ParetoSampler(Searcher):
             self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
 
     def _objectives(self, point: Point) -> list[float]:
-        return [point.valid, point.merit(self._space.search.objective)]
+        merit, quality = point.values(Goal.of(self._space.search.objective, self._manifest.metric))
+        return [quality, merit]
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the manifest and the runs are enough."""

@@ -10,13 +10,17 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from tuning.answer import Goal
+from tuning.manifest import Manifest
 from tuning.plan import Trial
 from tuning.search_options import SearchOptions
 from ugts_dist.config import Config
 from ugts_dist.methods import METHODS
+from ugts_dist.metrics import by_title
 from ugts_dist.text_files import JSON_BYTES, parse_json, read_bytes
 
 TIME = "epochs_after_ramp"
+_QUALITY = "quality"
 _BANDS_PER_DECADE = 4
 # Fields other than the sparsity that determine the number of bytes.
 _OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip")]
@@ -46,19 +50,22 @@ class AshaBySparsity(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         band = self._band(trial)
-        return TrialScheduler.CONTINUE if band is None else band.on_trial_result(tune_controller, trial, result)
+        if band is None or TIME not in result:  # the last report of a trial has no time
+            return TrialScheduler.CONTINUE
+        goal = Goal.of(self._search.objective, by_title(result["metric"]))
+        return band.on_trial_result(tune_controller, trial, {**result, _QUALITY: goal.quality(result["valid"])})
 
-    def replay(self, trials: Iterable[Trial], runs: Path) -> None:
+    def replay(self, trials: Iterable[Trial], manifest: Manifest) -> None:
         """Replay the reports of trials of an earlier part of the search, which restores the rungs."""
         for trial in trials:
-            lines = _lines(runs / trial.key / "metrics.jsonl")
+            lines = _lines(manifest.runs / trial.key / "metrics.jsonl")
             known = SimpleNamespace(trial_id=trial.key, config={"trial": {"config": trial.config.to_dict()}})
             if not lines or trial.dense:
                 continue
             self.on_trial_add(None, known)
             for line in lines:
                 time = after_ramp(trial.config, line["epoch"])
-                self.on_trial_result(None, known, {TIME: time, "valid": line["valid"]})
+                self.on_trial_result(None, known, {TIME: time, "valid": line["valid"], "metric": manifest.metric.title})
 
     def _band(self, trial: Any) -> ASHAScheduler | None:
         config = trial.config["trial"]["config"]
@@ -72,7 +79,7 @@ class AshaBySparsity(FIFOScheduler):
             search = self._search
             self._bands[number] = ASHAScheduler(
                 time_attr=TIME,
-                metric="valid",
+                metric=_QUALITY,
                 mode="max",
                 # Trials end by themselves: only the rungs below this number matter, and they are few.
                 max_t=max(10_000, 2 * search.grace),

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from tuning.answer import choose_winners, point_of
+from tuning.answer import Goal, choose_winners, point_of
 from tuning.interrupt import Interrupt
 from tuning.manifest import OVER, Manifest
 from tuning.plan import Trial, generations, linked, list_dense, list_trials, with_ancestors
@@ -70,7 +70,7 @@ class Search:
         """The best of the dense networks and the winners, each with its runs of every seed."""
         search = self._space.search
         known = [trial for trial in dense if self._finished(trial)]
-        best = max(known, key=self._valid, default=None)
+        best = max(known, key=lambda trial: self._goal.quality(self._valid(trial)), default=None)
         runs = {best.key: [best.reseeded(offset) for offset in range(search.seeds)]} if best else {}
         reference = [run for group in runs.values() for run in group]
         if search.winners:  # the choice depends on the dense network's deviation
@@ -88,7 +88,7 @@ class Search:
         finished = [trial for trial in tickets if self._finished(trial)]
         points = [point_of(self._result(trial)) for trial in finished]
         reference = Spread.of([self._valid(run) for run in dense]) if dense else None
-        chosen = choose_winners(points, reference, search.margin, search.winners, search.objective)
+        chosen = choose_winners(points, reference, search.margin, search.winners, self._goal)
         return [finished[i] for i in chosen]
 
     def _with_seed(
@@ -131,7 +131,7 @@ class Search:
         for trial in trials:
             if over.get(trial.key) == "finished":
                 result = self._result(trial)
-                self._view.finished(trial, result["valid"], result["sparsity"])
+                self._view.finished(trial, result["valid"], result["sparsity"], self._manifest.metric)
         self._view.stage(title, trials, over)
 
     def _adaptive(self) -> list[Trial]:
@@ -189,7 +189,7 @@ class Search:
             return None
         scheduler = AshaBySparsity(search)
         known = list_trials(self._space) if search.kind != "optuna" else trials
-        scheduler.replay((trial for trial in known if self._manifest.state(trial.key) in OVER), self._manifest.runs)
+        scheduler.replay((trial for trial in known if self._manifest.state(trial.key) in OVER), self._manifest)
         return scheduler
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
@@ -197,6 +197,11 @@ class Search:
         config, search = trial.run_config(self._manifest.runs.absolute()), self._space.search
         shared = {name: getattr(search, name) for name in ("workers", "cpus", "gpus", "failures")}
         return {"key": trial.key, "config": config.to_dict(), "ray": str(self._ray / "workers"), **shared}
+
+    @property
+    def _goal(self) -> Goal:
+        """Known when a trial has finished."""
+        return Goal.of(self._space.search.objective, self._manifest.metric)
 
     def _finished(self, trial: Trial) -> bool:
         return self._manifest.state(trial.key) == "finished"

@@ -30,7 +30,7 @@ class SearchOptions:
         reduction: one in this many of the trials that reach a rung of asha continues.
         workers: ranks of a trial.
         cpus, gpus: of a rank.
-        margin: how much lower than the dense network's a matching ticket's validation metric may be; -1: one standard
+        margin: how much worse than the dense network's a matching ticket's validation metric may be; -1: one standard
             deviation of the dense network's over seeds.
         winners: number of points of the front that are run with further seeds, the sparsest or smallest matching ones
             first; 0: all.
@@ -66,7 +66,8 @@ class SearchOptions:
             require(getattr(self, name) >= least, f"search.{name}", getattr(self, name), f"{least} or more")
         require(self.failures >= 0, "search.failures", self.failures, "0 or more")
         require(0 <= self.gpus < math.inf, "search.gpus", self.gpus, "0 or more")
-        require(self.margin == -1.0 or 0 <= self.margin < 1, "search.margin", self.margin, "[0, 1), or -1")
+        is_margin = self.margin == -1.0 or 0 <= self.margin < math.inf
+        require(is_margin, "search.margin", self.margin, "0 or more, or -1")
         if self.warm_start:
             require(
                 self.scheduler == "none", "search.scheduler", self.scheduler, "none, as warm_start needs every trial"

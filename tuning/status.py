@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tuning.plan import Trial
+from ugts_dist.metrics import Metric
 
 _LEAST_PART = 0.05  # fraction of a stage's work from which its pace is known
 _FAILED = ("failed", "lost")
@@ -41,9 +42,11 @@ class Status:
         self.done = {key: self.epochs[key] for key in over}
         self.done_before = sum(self.done.values())
 
-    def finished(self, valid: float, sparsity: float) -> None:
+    def finished(self, valid: float, sparsity: float, metric: Metric) -> None:
         """Record a finished ticket."""
-        self.best = max((valid, sparsity), self.best or (valid, sparsity))
+        best = self.best or (valid, sparsity)
+        if metric.is_better(valid, best[0]) or (valid == best[0] and sparsity >= best[1]):
+            self.best = valid, sparsity
 
     def change(self, key: str, state: str) -> None:
         """Record that a trial runs, or has ended in some state."""

@@ -16,6 +16,7 @@ from rich.table import Column
 from tuning.plan import Trial
 from tuning.status import Status
 from ugts_dist.console import errors
+from ugts_dist.metrics import Metric
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger("ugts_dist.tuning")
@@ -76,10 +77,10 @@ class View:
         self._next = self._clock()
         self._show_whole()
 
-    def finished(self, trial: Trial, valid: float, sparsity: float) -> None:
+    def finished(self, trial: Trial, valid: float, sparsity: float, metric: Metric) -> None:
         """Show a finished trial."""
         if not trial.dense:
-            self._status.finished(valid, sparsity)
+            self._status.finished(valid, sparsity, metric)
 
     def row(self, trial: Trial) -> None:
         """Show a trial that begins, or begins again."""

@@ -34,11 +34,13 @@ class Watcher(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         key = key_of(trial)
+        if "metric" in result:
+            self._manifest.measured_by(result["metric"])
         if FAILED in result:
             self._manifest.change(key, "failed", result[FAILED])
         elif FINISHED in result:
             self._manifest.change(key, "finished")
-            self._view.finished(self._trials[key], result["valid"], result["reached"])
+            self._view.finished(self._trials[key], result["valid"], result["reached"], self._manifest.metric)
         elif TIME in result:
             self._view.epoch(key, result)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError, InUseError
+from ugts_dist.metrics import Metric
 from ugts_dist.terminal import log_to_stderr
 
 REPORTS = 30  # per run, at most: each makes the ranks wait for Ray
@@ -90,10 +91,11 @@ def _run(trial: dict[str, Any], ranks: Any, report: Report) -> None:
             raise
         report({FAILED: " ".join(str(error).split())})
         return
-    report({FINISHED: True, "valid": result.valid, "reached": result.sparsity, "bytes": result.bytes})
+    figures = {"valid": result.valid, "reached": result.sparsity, "bytes": result.bytes}
+    report({FINISHED: True, "metric": result.metric, **figures})
 
 
-def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]], None]:
+def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float], Metric], None]:
     """A function that reports evaluated epochs, but not all of a long run, and never the test metric.
 
     The choice depends only on the configuration, so that it is the same on every rank.
@@ -101,12 +103,13 @@ def reporter(config: Config, report: Report) -> Callable[[int, dict[str, float]]
     every = max(1, -(-config.run.epochs // REPORTS))
     last = -every
 
-    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+    def on_epoch(epoch: int, metrics: dict[str, float], metric: Metric) -> None:
         nonlocal last
         if epoch // every > last // every:
             last = epoch
             values = {name: metrics[name] for name in ("sparsity", "loss", "valid")}
-            report({"epoch": epoch, "epochs_after_ramp": epoch + 1 - config.ramp_epochs, **values})
+            time_after = epoch + 1 - config.ramp_epochs
+            report({"epoch": epoch, "epochs_after_ramp": time_after, "metric": metric.title, **values})
 
     return on_epoch
 

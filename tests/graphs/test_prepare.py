@@ -147,7 +147,6 @@ def with_feature(value: float) -> dict[str, NDArray[Any]]:
         (with_feature(np.inf), "{features} row 7: inf as feature 2 of node 6; allowed: finite numbers"),
         ({"features": np.ones((49, 3))}, "{features}: has 49 rows; allowed: 50, one for each node that has a label"),
         ({"labels": np.zeros(52, dtype=int)}, "{features}: has "),
-        ({"labels": np.zeros((50, 2), dtype=int)}, "{labels}: has 2 columns; allowed: 1"),
         ({"labels": np.full(50, -1)}, "{labels}: node "),
         ({"train": np.array([0, 50])}, "{train} row 2: node 50; allowed: 0 to 49"),
         ({"train": np.array([-1, 0])}, "{train} row 1: node -1; allowed: 0 to 49"),

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tasks.test_kinds import graph_of
 from tests.training.helpers import planted_graph
 from ugts_dist.graphs import traits
 from ugts_dist.graphs.graph import Graph, from_edges
@@ -73,3 +74,15 @@ def test_labels_outside_the_training_nodes_tell_nothing() -> None:
     hidden = torch.cat([graph.valid, graph.test])
     y[hidden] = (y[hidden] + 1) % 4
     assert Traits.of(replace(graph, y=y)) == Traits.of(graph)
+
+
+def test_numbers_have_no_homophily() -> None:
+    graph = graph_of("regression")
+    found = Traits.of(graph)
+    assert (found.num_known_edges, found.homophily, found.num_classes) == (0, 0.0, 2)
+    kinds = {kind: Traits.of(graph_of(kind)) for kind in ("binary", "multilabel", "regression")}
+    assert [(kind.has_classes, kind.has_targets) for kind in kinds.values()] == [
+        (True, False),
+        (False, False),
+        (False, True),
+    ]

@@ -13,6 +13,7 @@ from tests.training.helpers import config
 from ugts_dist.config import Config, flat
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.loggers import LoggedRun, Logger, opened
+from ugts_dist.metrics import Metric
 from ugts_dist.training.fit import Result
 from ugts_dist.training.run import run
 
@@ -26,7 +27,7 @@ def interrupted_and_resumed(name: str) -> tuple[Config, Result, Path]:
     settings = config(log__to=[name], log__project="tickets", run__epochs=4, run__folder="mine", optim__lr=0.02)
     settings = settings.replace({"checkpoint.every_steps": 1})
 
-    def fall(epoch: int, metrics: dict[str, float]) -> None:
+    def fall(epoch: int, metrics: dict[str, float], metric: Metric) -> None:
         if epoch == 2:
             raise PowerCutError
 

@@ -122,7 +122,9 @@ def independent(metric: str, y: torch.Tensor, outputs: torch.Tensor, graph: Grap
 def test_the_best_epoch_has_the_lowest_error(tmp_path: Path) -> None:
     chosen = settings("regression", "full", "ugts").replace({"task.metric": "rmse", "run.epochs": 20})
     rows: list[dict[str, float]] = []
-    result = fit(chosen, graph_of("regression"), Ranks(), tmp_path, on_epoch=lambda _, metrics: rows.append(metrics))
+    result = fit(
+        chosen, graph_of("regression"), Ranks(), tmp_path, on_epoch=lambda _, metrics, metric: rows.append(metrics)
+    )
     admitted = [row["valid"] for row in rows[chosen.ramp_epochs :]]
     assert result.metric == "RMSE"
     assert result.valid == min(admitted) < max(admitted)

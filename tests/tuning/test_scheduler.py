@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.helpers import SMALL, space
+from tuning.manifest import Manifest
 from tuning.plan import Trial, list_trials
 from tuning.scheduler import TIME, AshaBySparsity, after_ramp, band_of
 from ugts_dist.config import Config
@@ -25,11 +26,11 @@ def known(trial: Trial) -> Any:
     return SimpleNamespace(trial_id=trial.key, config={"trial": {"config": trial.config.to_dict()}})
 
 
-def stopped_at(scheduler: AshaBySparsity, trial: Trial, valid: float) -> int | None:
-    """The epoch in which a trial of this accuracy is stopped."""
+def stopped_at(scheduler: AshaBySparsity, trial: Trial, valid: float, metric: str = "accuracy") -> int | None:
+    """The epoch in which a trial of this metric is stopped."""
     scheduler.on_trial_add(None, known(trial))
     for epoch in range(EPOCHS):
-        told = {TIME: after_ramp(trial.config, epoch), "valid": valid}
+        told = {TIME: after_ramp(trial.config, epoch), "valid": valid, "metric": metric}
         if scheduler.on_trial_result(None, known(trial), told) == "STOP":
             return epoch
     return None
@@ -40,6 +41,21 @@ def test_weak_trials_are_stopped_but_not_before_the_ramp_and_the_grace() -> None
     ends = [stopped_at(scheduler, trial, 0.9 - 0.1 * i) for i, trial in enumerate(trials(0.9))]
     assert ends[0] is None
     assert {end for end in ends[1:] if end is not None} == {RAMP + GRACE - 1}
+
+
+def test_of_an_error_the_highest_are_stopped() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    ends = [stopped_at(scheduler, trial, 10.0 + i, "RMSE") for i, trial in enumerate(trials(0.9))]
+    assert ends[0] is None
+    assert {end for end in ends[1:] if end is not None} == {RAMP + GRACE - 1}
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    assert [stopped_at(scheduler, trial, 10.0 - i, "RMSE") for i, trial in enumerate(trials(0.9))] == [None] * 6
+
+
+def test_the_last_report_of_a_trial_has_no_time() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
+    scheduler.on_trial_add(None, known(trials(0.9)[0]))
+    assert scheduler.on_trial_result(None, known(trials(0.9)[0]), {"failed": "no data"}) == "CONTINUE"
 
 
 def test_a_sparse_trial_does_not_compete_with_a_dense_one() -> None:
@@ -68,15 +84,17 @@ def test_trained_dense_networks_are_never_stopped() -> None:
         assert stopped_at(scheduler, changed, 0.9 - 0.1 * i) is None
 
 
-def test_a_search_that_goes_on_compares_with_what_was_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("title", ["accuracy", "RMSE"])
+def test_a_search_that_goes_on_compares_with_what_was_before(tmp_path: Path, title: str) -> None:
     known_trials = trials(0.9)
     for trial in known_trials[:5]:
-        (tmp_path / trial.key).mkdir()
+        (tmp_path / "runs" / trial.key).mkdir(parents=True)
         lines = [f'{{"epoch": {epoch}, "valid": 0.9}}\n' for epoch in range(EPOCHS)]
-        (tmp_path / trial.key / "metrics.jsonl").write_text("".join(lines))
+        (tmp_path / "runs" / trial.key / "metrics.jsonl").write_text("".join(lines))
     scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
-    scheduler.replay(known_trials, tmp_path)
-    assert stopped_at(scheduler, known_trials[5], 0.5) == RAMP + GRACE - 1
+    scheduler.replay(known_trials, Manifest(tmp_path, "", title=title))
+    assert stopped_at(scheduler, known_trials[5], 0.5 if title == "accuracy" else 1.5, title) == RAMP + GRACE - 1
+    assert stopped_at(scheduler, trials(0.5)[0], 0.5, title) is None
 
 
 @pytest.mark.parametrize(("sparsity", "band"), [(0.0, 0), (0.1, 0), (0.5, 1), (0.9, 4), (0.95, 5), (0.99, 8)])

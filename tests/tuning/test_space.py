@@ -62,7 +62,7 @@ def test_a_wrong_field_is_named(line: str, message: str) -> None:
         ({"kind": "bayes"}, "search.kind is 'bayes', allowed are grid, random, optuna"),
         ({"workers": 0}, "search.workers is 0, allowed is 1 or more"),
         ({"workers": 1.5}, "search.workers is 1.5, allowed is a whole number"),
-        ({"margin": 2.0}, "search.margin is 2.0"),
+        ({"margin": -0.5}, "search.margin is -0.5, allowed is 0 or more, or -1"),
         ({"sheduler": "asha"}, r"unknown field in \[search\] 'sheduler' \(did you mean scheduler\?\)"),
         ({"warm_start": True, "scheduler": "asha"}, "search.scheduler is asha, allowed is none"),
     ],

@@ -9,6 +9,7 @@ from rich.console import Console
 from tests.tuning.helpers import space
 from tuning.plan import list_trials
 from tuning.view import View
+from ugts_dist.metrics import METRICS
 
 TIMES = r" 0:00:0\d (0:00:0\d|-:--:--) *$"
 
@@ -19,7 +20,7 @@ def shown(width: int) -> list[str]:
     first, second, *_ = trials = list_trials(space())
     console = Console(file=output, force_terminal=True, width=width, color_system=None)
     with View("a-search-with-a-long-name", console) as view:
-        view.finished(first, 0.875, 0.5)
+        view.finished(first, 0.875, 0.5, METRICS["accuracy"])
         view.stage("winners, all seeds", trials, {first.key: "failed"})
         view.row(second)
         view.epoch(second.key, {"epoch": 5, "sparsity": 0.25, "valid": 0.75})
@@ -54,9 +55,9 @@ def test_a_log_has_a_line_early_and_then_seldom(capsys: pytest.CaptureFixture[st
             running = second if second_passed <= epochs else third
             view.epoch(running.key, {"epoch": (second_passed - 1) % epochs, "sparsity": 0.25, "valid": 0.75})
             if second_passed == epochs:
-                view.finished(second, 0.875, 0.5)
+                view.finished(second, 0.875, 0.5, METRICS["accuracy"])
                 view.end(second.key, "finished")
-        view.finished(list_trials(space())[0], 0.5, 0.75)
+        view.finished(list_trials(space())[0], 0.5, 0.75, METRICS["accuracy"])
         now += 30
         view.end(third.key, "lost")
     lines = capsys.readouterr().err.splitlines()
@@ -78,6 +79,6 @@ def test_a_dense_network_is_no_best_ticket(capsys: pytest.CaptureFixture[str]) -
     from tuning.plan import list_dense
 
     with View("small", Console(file=io.StringIO(), force_terminal=False)) as view:
-        view.finished(list_dense(space())[0], 0.99, 0.0)
+        view.finished(list_dense(space())[0], 0.99, 0.0, METRICS["accuracy"])
         view.stage("trials", [], {})
     assert "best" not in capsys.readouterr().err

@@ -8,8 +8,9 @@ import pytest
 
 from tests.training.helpers import config
 from tuning.work import REPORTS, reporter, spaced
+from ugts_dist.metrics import METRICS
 
-METRICS = {"sparsity": 0.5, "loss": 1.0, "valid": 0.75, "test": 0.7, "lr": 0.01}
+MEASURED = {"sparsity": 0.5, "loss": 1.0, "valid": 0.75, "test": 0.7, "lr": 0.01}
 
 
 @pytest.mark.parametrize(("epochs", "every"), [(1, 1), (20, 1), (400, 1), (400, 3), (1000, 50)])
@@ -18,7 +19,7 @@ def test_a_run_tells_not_too_many_epochs(epochs: int, every: int) -> None:
     on_epoch = reporter(config(run__epochs=epochs, supermask__ramp=0.0), told.append)
     evaluated = [epoch for epoch in range(epochs) if (epoch + 1) % every == 0 or epoch + 1 == epochs]
     for epoch in evaluated:
-        on_epoch(epoch, METRICS)
+        on_epoch(epoch, MEASURED, METRICS["accuracy"])
     assert 1 <= len(told) <= REPORTS + 1
     assert len(told) >= min(len(evaluated), REPORTS // 2)
     assert {values["epoch"] for values in told} <= {*evaluated}

@@ -49,7 +49,14 @@ class Subject:
 
     @property
     def task(self) -> NodeTask:
-        return NodeTask(self.graph)
+        return NodeTask(self.graph, self.config.task, self.ranks.device)
+
+    def of_classes(self) -> Subject:
+        """The subject itself. Raises InputError, on every rank, if it predicts several labels or targets."""
+        if not self.graph.has_classes:
+            allowed = "allowed is one that predicts classes"
+            raise InputError(f"{self.path}: a network that predicts numbers of {self.graph.name}; {allowed}")
+        return self
 
     def evaluator(self, graph: Graph | None = None) -> Evaluator:
         """An evaluator for the network's own graph, or for another one."""

@@ -66,7 +66,7 @@ def trace_training(config: Config, every: int, ranks: Ranks | None = None) -> Tr
     """
     ranks = Ranks() if ranks is None else ranks
     graph = ranks.raise_together(lambda: load_graph(config))
-    task = NodeTask(graph)
+    task = NodeTask(graph, config.task, ranks.device)
     ranks.raise_together(lambda: task.check(config, ranks))
     training = make_trainer(config, task, ranks, scores=initial_scores(config.run.init_scores, ranks))
     evaluator, trace, epochs = make_evaluator(graph, config, ranks), Trace(), config.run.epochs

@@ -40,6 +40,7 @@ _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _TYPES: dict[Kind, pa.DataType] = {
     "integers": pa.int64(),
     "numbers": pa.float64(),
+    "targets": pa.float64(),
     "booleans": pa.bool_(),
     "text": pa.string(),
 }
@@ -69,7 +70,8 @@ class TextFile:
         numbers = tuple(field for field in first if self._is_number(field))
         others = [field for field in first if not self._is_number(field)]
         if numbers:  # pandas' index, or ids with a name, beside columns without names
-            return "names" if others and numbers == _up_to(len(numbers)) and all(map(is_id, others)) else "values"
+            is_header = others and numbers == _up_to(len(numbers)) and all(map(is_id, others)) and "" not in first[1:]
+            return "names" if is_header else "values"
         if all(field in ("", *_TRUE, *_FALSE) for field in others):
             return "values"
         below = self._column_types(self.rows[1:])
@@ -103,7 +105,8 @@ class TextFile:
             convert_options = arrow_csv.ConvertOptions(
                 column_types={columns[column]: _TYPES[kind] for column, kind in zip(chosen, whole, strict=True)},
                 include_columns=[columns[column] for column in chosen],
-                null_values=[],  # no text means a missing value, so that any is an error
+                # No text means a missing value, so that any is an error, except where values may be unknown.
+                null_values=[""] if "targets" in kinds else [],
                 true_values=_TRUE,
                 false_values=_FALSE,
                 decimal_point=self.decimal,
@@ -114,12 +117,9 @@ class TextFile:
                 done = 0
                 for batch in arrow_csv.open_csv(stream, read_options, parse_options, convert_options):
                     done += batch.num_rows
-                    if not {"booleans", "numbers"} & set(whole):
+                    if not {"booleans", "numbers", "targets"} & set(whole):
                         self._refuse_bomb(done, size)
-                    yield [
-                        column if kind == "text" else column.to_numpy(zero_copy_only=False)
-                        for column, kind in zip(batch.columns, whole, strict=True)
-                    ]
+                    yield [tables.values_of(column, kind) for column, kind in zip(batch.columns, kinds, strict=True)]
                     report(min(1.0, file.tell() / size))
 
         return Rows(str(self.path), names, found, None, read, first_row=1 + skipped)
@@ -171,7 +171,7 @@ class TextFile:
         if wrong := re.search(r"column #(\d+): Row #(\d+): .*invalid value '(.*)'", error, re.DOTALL):
             column, row, value = int(wrong[1]), wrong[2], wrong[3]
             found = f"{value[:40]!r} in column {column + 1}" if value.strip() else f"no value in column {column + 1}"
-            return InputError(f"{self.path} row {row}: {found}; allowed: {kinds[column]}")
+            return InputError(f"{self.path} row {row}: {found}; allowed: {tables.named(kinds[column])}")
         if wrong := re.search(r"column #(\d+): Row #(\d+): .*invalid UTF8", error):
             return InputError(f"{self.path} row {wrong[2]}: column {int(wrong[1]) + 1} is not UTF-8; save it as UTF-8")
         if wrong := re.search(r"Row #(\d+): Expected \d+ columns, got (\d+)", error):
@@ -263,10 +263,10 @@ def _split(path: Path, lines: Sequence[str], separator: str) -> tuple[tuple[str,
 
 
 def _parsed(found: ColumnType, kind: Kind) -> Kind:
-    """The type to parse a column as; ids may be integers, or true and false."""
+    """The type to parse a column as; ids may be integers, and numbers as well, or true and false."""
     if kind == "ids":
         return "booleans" if found == "booleans" else "integers"
-    return "booleans" if kind == "numbers" and found == "booleans" else kind
+    return "booleans" if kind in ("numbers", "targets") and found == "booleans" else kind
 
 
 def _bytes(path: Path) -> BinaryIO:

@@ -30,23 +30,37 @@ class Columns:
     unused: tuple[int, ...] = ()
 
 
-def choose(rows: Rows, wanted: str, num_values: int | None = None) -> Columns:
+def choose(rows: Rows, wanted: str, num_values: int | None = None, labels: tuple[int, ...] = ()) -> Columns:
     """Choose the column with ids: the one in ``wanted``, or by name or content.
 
     ``wanted`` is a name, a number from 1 on, `none`, or empty. ``num_values`` is the number of other columns, if known.
-    Raises InputError if a column is ambiguous.
+    ``labels`` are columns with labels in a table that has more than these: they have no other role. Raises InputError
+    if a column is ambiguous.
     """
-    if rows.num_columns <= 1:
+    if rows.num_columns - len(labels) < 1 or rows.num_columns == 1:
         ids = None
     elif wanted:
         ids = None if wanted == NO_COLUMN else named(rows, wanted)
     else:
-        ids = _by_name(rows, num_values)
-        ids = _by_content(rows, num_values) if ids is None else ids
-    others = tuple(column for column in range(rows.num_columns) if column != ids)
+        ids = _by_name(rows, num_values, labels)
+        ids = _by_content(rows, num_values, labels) if ids is None else ids
+    others = tuple(column for column in range(rows.num_columns) if column != ids and column not in labels)
     unused = others if rows.names and ids is not None else ()
     unused = tuple(column for column in unused if column_names.is_row_number(rows.names[column]))
     return Columns(ids, tuple(column for column in others if column not in unused), unused)
+
+
+def choose_for_labels(rows: Rows, wanted: str, labels: tuple[int, ...]) -> Columns:
+    """As ``choose``, for a table of labels: in the columns ``labels``, or without these in all except the ids."""
+    if labels:
+        columns = choose(rows, wanted, labels=labels)
+        return Columns(columns.ids, labels, (*columns.values, *columns.unused))
+    columns = choose(rows, wanted, num_values=1 if rows.num_columns == 2 else None)
+    if columns.ids is None and not wanted and rows.num_columns > 1 and _is_unique(rows, 0):
+        found = f"{rows.label(0)} has another entry in each row, as ids have"
+        name = rows.names[0] if rows.names else "1"
+        raise InputError(f"{rows.name}: {found}; allowed: --id-column {name}, or --id-column none")
+    return columns
 
 
 def named(rows: Rows, wanted: str) -> int | None:
@@ -66,30 +80,31 @@ def kind_of(rows: Rows, column: int) -> IdKind:
     return "text" if found in ("text", "mixed") else "integers"
 
 
-def _by_name(rows: Rows, num_values: int | None) -> int | None:
-    ids = [column for column, name in enumerate(rows.names) if column_names.is_id(name)]
+def _by_name(rows: Rows, num_values: int | None, labels: tuple[int, ...]) -> int | None:
+    ids = [column for column, name in enumerate(rows.names) if column_names.is_id(name) and column not in labels]
     better = [column for column in ids if not column_names.is_row_number(rows.names[column])]
     if better or ids:
         return (better or ids)[0]
-    if rows.names and column_names.ends_like_id(rows.names[0]) and _is_unique(rows, 0):
+    if rows.names and 0 not in labels and column_names.ends_like_id(rows.names[0]) and _is_unique(rows, 0):
         return 0
     if rows.names and num_values == 1 and rows.num_columns == 2 and column_names.is_label(rows.names[1]):
         return 0
     return None
 
 
-def _by_content(rows: Rows, num_values: int | None) -> int | None:
-    """The first column if it has words, or each of 0 to N - 1 or 1 to N once.
+def _by_content(rows: Rows, num_values: int | None, labels: tuple[int, ...]) -> int | None:
+    """The first column without labels if it has words, or each of 0 to N - 1 or 1 to N once.
 
     If a table has two columns, and one value per node in one of them, the column with distinct entries has the ids.
     """
-    if rows.types_found[0] == "text" and num_values is None:
-        return 0
+    first = next(column for column in range(rows.num_columns) if column not in labels)
+    if rows.types_found[first] == "text" and num_values is None:
+        return first
     if num_values == 1 and rows.num_columns == 2:
         unique = [column for column in (0, 1) if _is_unique(rows, column)]
         return unique[0] if len(unique) == 1 else None
-    candidates = [column for column in _distinct(rows) if _is_numbering(rows, column)]
-    if not candidates or candidates[0] == 0:
+    candidates = [column for column in _distinct(rows) if column not in labels and _is_numbering(rows, column)]
+    if not candidates or candidates[0] == first:
         return candidates[0] if candidates else None
     raise InputError(
         f"{rows.name}: {rows.label(candidates[0])} has the number of each row once, as ids have; allowed: "
@@ -101,7 +116,7 @@ def _distinct(rows: Rows) -> list[int]:
     """The columns whose first values are distinct whole numbers from 0 on."""
     numeric = [column for column, found in enumerate(rows.types_found) if found in ("integers", "numbers")]
     looked_at = [column for column in numeric if rows.num_columns <= _MOST_LOOKED_AT or column == 0]
-    kinds: list[Kind] = ["numbers"] * len(looked_at)
+    kinds: list[Kind] = ["targets"] * len(looked_at)  # labels may be unknown
     block = next(rows.read(looked_at, kinds, silent), []) if looked_at else []
     return [
         column
@@ -111,7 +126,7 @@ def _distinct(rows: Rows) -> list[int]:
 
 
 def _is_numbering(rows: Rows, column: int) -> bool:
-    values = rows.column(column, "numbers")
+    values = rows.column(column, "targets")
     return is_permutation(values, 0) or is_permutation(values, 1)
 
 

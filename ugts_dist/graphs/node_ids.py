@@ -118,6 +118,15 @@ def is_permutation(values: Column, lowest: int) -> bool:
     return bool((whole == values).all() and np.bincount(whole - lowest, minlength=len(values)).max() == 1)
 
 
+def refuse_repeated(rows: Rows, nodes: Integers) -> None:
+    """Raise InputError for the first row whose node has a row before."""
+    order = np.argsort(nodes, kind="stable")
+    again = order[1:][np.diff(nodes[order]) == 0]
+    if len(again):
+        row = int(again.min())
+        raise InputError(f"{rows.at(row)}: a second row for one node; allowed: one for each")
+
+
 def _read(rows: Rows, column: int, kind: IdKind) -> Column:
     """A column of ids. Integers may be written as 7.0, as in an array that also has fractions."""
     if kind == "text" or rows.types_found[column] != "numbers":

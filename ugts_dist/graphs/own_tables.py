@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import classes, headers, id_columns
+from ugts_dist.graphs import column_names, headers, id_columns
 from ugts_dist.graphs.csv_files import TextFile
 from ugts_dist.graphs.edge_columns import edge_columns
 from ugts_dist.graphs.edge_options import EdgeOptions
 from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.headers import Header
 from ugts_dist.graphs.id_columns import Columns
-from ugts_dist.graphs.node_ids import IdKind, Integers, NodeIds, read_ids
+from ugts_dist.graphs.label_numbers import Numbers
+from ugts_dist.graphs.label_options import LabelOptions
+from ugts_dist.graphs.node_ids import IdKind, Integers, NodeIds, read_ids, refuse_repeated
+from ugts_dist.graphs.own_labels import LabelTable
+from ugts_dist.graphs.raw_labels import Classes
 from ugts_dist.graphs.tables import Rows, Table, array_table, silent
 
 Tell = Callable[[str], None]
@@ -31,11 +36,13 @@ class TableOptions:
         header: whether text files begin with column names.
         id_column: name or number of the column with the nodes' ids; `none`, or empty.
         edges: which columns or files have weights and features of edges.
+        labels: which columns have labels, and whether they are numbers.
     """
 
     header: Header = "auto"
     id_column: str = ""
     edges: EdgeOptions = field(default_factory=EdgeOptions)
+    labels: LabelOptions = field(default_factory=LabelOptions)
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,11 @@ class OwnTables:
             named = [t for t in tables.values() if isinstance(t, Rows) and id_columns.named(t, wanted) is not None]
             if not named:
                 raise InputError(f"--id-column: {wanted!r}; allowed: the name of a column, its number, or none")
-        columns = {"features": id_columns.choose(rows["features"], wanted)}
+        labels = options.labels.chosen(rows["labels"]) if "labels" in rows else ()
+        has_both = "labels" in rows and rows["labels"].name == rows["features"].name
+        columns = {"features": id_columns.choose(rows["features"], wanted, labels=labels if has_both else ())}
         if "labels" in rows:
-            columns["labels"] = id_columns.choose(rows["labels"], wanted, num_values=1)
+            columns["labels"] = id_columns.choose_for_labels(rows["labels"], wanted, labels)
         if "ids" in rows:
             columns["ids"] = id_columns.choose(rows["ids"], wanted)
             if columns["ids"].ids is None and rows["ids"].num_columns == 1:
@@ -83,8 +92,10 @@ class OwnTables:
                     f"{rows['ids'].name}: has no column of ids that can be told; allowed: --id-column NAME"
                 )
         for part, chosen in columns.items():
-            for unused in chosen.unused:
-                tell(f"{rows[part].name}: {rows[part].label(unused)} not used: it is an index of pandas, beside ids")
+            for unused in () if has_both and part == "labels" else chosen.unused:
+                is_index = bool(rows[part].names) and column_names.is_row_number(rows[part].names[unused])
+                why = "it is an index of pandas, beside ids" if is_index else "--label-columns does not name it"
+                tell(f"{rows[part].name}: {rows[part].label(unused)} not used: {why}")
         source = next((part for part in ("ids", "features", "labels") if _has_ids(columns, part)), None)
         if source is None:
             return cls(tables, options, columns, None, None, {}, tell)
@@ -97,29 +108,15 @@ class OwnTables:
         order = numbers if source == "ids" else None
         return cls(tables, options, columns, ids, order, {source: numbers}, tell)
 
-    def labels(self) -> tuple[Integers, tuple[str, ...]]:
-        """The class of each node, and the names of the classes, if they have any; -1 for all if no table has labels."""
+    def labels(self) -> Classes | Numbers:
+        """The class of each node, or its numbers; no label for all if no table has labels."""
         if "labels" not in self.tables:
-            return np.full(self._num_nodes(), -1, dtype=np.int64), ()
-        rows = self._rows("labels")
-        values = self.columns["labels"].values
-        if len(values) != 1:
-            raise InputError(f"{rows.name}: has {rows.num_columns} columns; allowed: 1, or 2 with a column of ids")
-        if rows.types_found[values[0]] == "text":
-            found, names = classes.of_words(rows.column(values[0], "text"))
-            self.tell(f"{rows.name}: {classes.summary(names)}")
-        else:
-            found, names = rows.column(values[0], "integers").astype(np.int64), ()
-        nodes = self._nodes_of("labels", len(found))
-        if nodes is None:
-            return found, names
-        num_nodes = len(found) if self.ids is None else self.ids.num_nodes
-        labels = np.full(num_nodes, -1, dtype=np.int64)
-        labels[nodes] = found
-        _refuse_repeated(rows, nodes)
-        if len(nodes) < num_nodes:
-            self.tell(f"{rows.name}: {num_nodes - len(nodes)} of {num_nodes} nodes have no row, and so no label")
-        return labels, names
+            return Classes(self._rows("features").name, np.full(self._num_nodes(), -1, dtype=np.int64))
+        rows, values = self._rows("labels"), self.columns["labels"].values
+        num_nodes = None if self.ids is None else self.ids.num_nodes
+        nodes_of = partial(self._nodes_of, "labels")
+        table = LabelTable(rows, values, self.options.labels, nodes_of, num_nodes, self.tell)
+        return table.read(self._rows("features").num_rows)
 
     def _num_nodes(self) -> int:
         """The number of nodes without the labels: of the ids, or else of the rows of the features."""
@@ -139,7 +136,7 @@ class OwnTables:
         nodes = self._nodes_of("features", rows.num_rows)
         if nodes is None:
             return table, None
-        _refuse_repeated(rows, nodes)
+        refuse_repeated(rows, nodes)
         if len(nodes) != num_nodes:
             raise InputError(f"{rows.name}: has {len(nodes)} rows; allowed: {num_nodes}, one for each node")
         return table, None if (nodes == np.arange(num_nodes)).all() else nodes
@@ -216,7 +213,7 @@ class OwnTables:
         """A mask in the order of the nodes."""
         if columns.ids is not None and self.ids is not None:
             nodes = self.ids.numbers_in(rows, columns.ids)
-            _refuse_repeated(rows, nodes)
+            refuse_repeated(rows, nodes)
             return nodes[mask]
         if columns.ids is not None and not id_columns.numbers_rows(rows, columns.ids):
             return np.asarray(rows.column(columns.ids, "integers"))[mask]
@@ -279,11 +276,3 @@ def _tell_ids(rows: Rows, column: int, ids: NodeIds, numbers: Integers, tell: Te
         tell(f"{rows.name}: {rows.label(column)} has the numbers of the nodes, in order")
     else:
         tell(f"{rows.name}: {rows.label(column)} has the numbers of the nodes; each row is put at its own")
-
-
-def _refuse_repeated(rows: Rows, nodes: Integers) -> None:
-    order = np.argsort(nodes, kind="stable")
-    again = order[1:][np.diff(nodes[order]) == 0]
-    if len(again):
-        row = int(again.min())
-        raise InputError(f"{rows.at(row)}: a second row for one node; allowed: one for each")

@@ -90,8 +90,11 @@ def left_out_classes(graph: Graph, fraction: float, seed: int) -> tuple[Graph, U
     They leave training, validation and test nodes; the other classes are numbered 0, 1, ... in their order. This is the
     leave-out-classes protocol of Stadler et al. 2021 (Graph Posterior Network), which the paper follows.
 
-    Raises InputError if no class would be left out or fewer than two would be left, and if a split would have no nodes.
+    Raises InputError for a graph without classes, if no class would be left out or fewer than two would be left, and if
+    a split would have no nodes.
     """
+    if not graph.has_classes:
+        raise InputError(f"data.left_out is {fraction}, allowed is 0, as {graph.name} has numbers and no classes")
     count = math.floor(fraction * graph.num_classes + 1e-9)  # 0.29 * 100 is less than 29 in floating point
     if count < 1 or graph.num_classes - count < 2:
         raise InputError(

@@ -14,6 +14,9 @@ from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, syn
 from ugts_dist.graphs.column_notes import column_notes
 from ugts_dist.graphs.edge_options import EdgeOptions
 from ugts_dist.graphs.files import within_memory
+from ugts_dist.graphs.label_numbers import Numbers
+from ugts_dist.graphs.label_options import LabelOptions
+from ugts_dist.graphs.label_words import labels_in_words
 from ugts_dist.graphs.own_tables import TableOptions
 from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
@@ -31,9 +34,9 @@ Progress = Callable[[str, float], None]
 
 _NEEDED = ("edges", "features")
 _PARTS = (*_NEEDED, "labels", *SPLITS)
-_TABLES = ("ids", "id_column", "header")
+_TABLES = ("ids", "id_column", "header", "label_columns")
 _EDGES = ("edge_weight", "edge_features")
-_OWN = (*_PARTS, *_TABLES, *_EDGES, "data", "undirected", "num_classes", "split_random")
+_OWN = (*_PARTS, *_TABLES, *_EDGES, "data", "undirected", "num_classes", "numbers", "split_random")
 _DATASETS = (*catalogue.NAMES, *catalogue.PREPARED, *molecules.FOLDERS)
 # arxiv-structure had to be prepared from one's own files before it was a dataset, which is still allowed.
 _TAKEN = tuple(name for name in _DATASETS if name != ogb_nodes.STRUCTURE)
@@ -55,7 +58,7 @@ def prepare(options: PrepareOptions) -> str:
 def summary(folder: Path) -> str:
     """Contents of a store, in one line."""
     graph = open_store(folder)
-    labels = f"{graph.num_classes} classes" if graph.num_classes else "no labels"
+    labels = labels_in_words(graph)
     use = "" if graph.has_split else ", no split: for prediction only"
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
     dtype = str(graph.x.dtype).removeprefix("torch.")
@@ -89,10 +92,18 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
     if not _given(options, _OWN):
         catalogue.refuse_unknown("NAME", name, "or any other name with --data, or with --edges and the other parts")
     if not options.split_random:
-        return _write_raw(_own(options), options, progress)
+        return _write_raw(_own_checked(options), options, progress)
     _refuse(options, (*SPLITS, "split"), "--split-random, which draws the split")
     drawn = RandomSplit.parse(options.split_random, options.seed)
-    return _write_raw(dataclasses.replace(_own(options), random_split=drawn), options, progress)
+    return _write_raw(dataclasses.replace(_own_checked(options), random_split=drawn), options, progress)
+
+
+def _own_checked(options: PrepareOptions) -> RawGraph:
+    """The user's graph. Raises InputError for a number of classes where there are none."""
+    raw = _own(options)
+    if options.num_classes and isinstance(raw.labels, Numbers):
+        raise InputError(f"--num-classes: not for {raw.labels.name}, which has numbers and no classes")
+    return raw
 
 
 def _own(options: PrepareOptions) -> RawGraph:
@@ -113,15 +124,17 @@ def _own(options: PrepareOptions) -> RawGraph:
             _tell(options),
             {} if options.split_random else pyg_data.MASKS,
             edges.fields(),
+            options.numbers,
         )
     _refuse(options, ("root", "split"), "a graph in files")
     if absent := _absent(options):
         allowed = f"{_options(_PARTS)}, all of them (or --split-random for the last three), or --data"
         raise InputError(f"{_options(absent)}: not given; allowed: {allowed}; the first two are enough to predict")
-    if options.num_classes and not options.labels:
-        raise InputError("--num-classes: not for a graph without --labels")
+    if not options.labels:
+        _refuse(options, ("num_classes", "numbers", "label_columns"), "a graph without --labels")
     paths = {part: Path(getattr(options, part)) for part in (*_PARTS, "ids") if getattr(options, part)}
-    tables = TableOptions(options.header, options.id_column, edges)
+    labels = LabelOptions(options.label_columns, options.numbers)
+    tables = TableOptions(options.header, options.id_column, edges, labels)
     return own.from_files(options.name, paths, tables, options.undirected, num_classes, _tell(options))
 
 

@@ -56,8 +56,15 @@ class PrepareOptions:
     features: str = ""
     """Your graph: a table with a row of numbers for each node."""
     labels: str = ""
-    """Your graph: a table with the class of each node, as number or name. Negative, or an empty name: no label. Empty:
-    no node has a label, and the store is for `ugts predict` only."""
+    """Your graph: a table with the class of each node, as number or name. Negative, or an empty name: no label. Or with
+    numbers: several columns, or one with fractions, are labels of 0 and 1 at once, or targets; empty fields are
+    unknown. Empty: no node has a label, and the store is for `ugts predict` only."""
+    label_columns: tuple[str, ...] = ()
+    """Your graph: columns of --labels, by name or number. --labels may then be the file of --features, too. Empty: all
+    columns except the ids."""
+    numbers: bool = False
+    """Your graph: whole numbers in one column of labels, or in y of --data, are targets. Without this option they are
+    classes."""
     train: str = ""
     """Your graph: a table with the ids of the training nodes, or with true and false (or 1 and 0) for each node. Empty,
     as for --valid and --test: no split, and the store is for `ugts predict` only."""

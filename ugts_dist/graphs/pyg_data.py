@@ -21,6 +21,7 @@ from torch_geometric.data.storage import AttrType, GlobalStorage
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.edge_tables import EdgeTables
 from ugts_dist.graphs.files import reading
+from ugts_dist.graphs.label_numbers import Numbers, notes, read_numbers
 from ugts_dist.graphs.raw import RawGraph
 from ugts_dist.graphs.row_files import tensor_table
 from ugts_dist.graphs.tables import Table, array_table
@@ -63,6 +64,7 @@ def from_data(
     tell: Callable[[str], None],
     mask_fields: Mapping[str, str] = MASKS,
     edge_fields: Collection[str] = EDGE_FIELDS,
+    numbers: bool = False,
 ) -> RawGraph:
     """Read a PyG ``Data`` from a file of ``torch.save``, memory-mapped and with ``weights_only``: it runs no code.
 
@@ -70,7 +72,9 @@ def from_data(
     then it has no masks, and maybe no y. ``split`` chooses a column of masks with several; a mask with one axis is the
     same for every split. ``mask_fields`` has the field of each split; it is empty if the split is drawn.
     ``edge_fields`` are those to read if the Data has them: edge_weight (or values of adj_t that are not all 1) and
-    edge_attr. ``tell`` is called with a line about unused fields. Raises InputError for anything else.
+    edge_attr. A y of floats, or of several columns, has numbers, NaN if unknown; ``numbers``: whole ones in one column,
+    too, which are classes otherwise. ``tell`` is called with a line about unused fields. Raises InputError for anything
+    else.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -83,12 +87,16 @@ def from_data(
     num_splits = max([mask.size(1) for mask in masks.values() if mask.dim() == 2], default=1)
     splits = {array: _of_split(f"{path} {MASKS[array]}", mask, split, num_splits) for array, mask in masks.items()}
     features = tensor_table(f"{path} x", _tensor(path, fields, "x"), "numbers")
+    labels = _labels(path, fields, features, has_masks or not mask_fields, numbers)
+    if isinstance(labels, Numbers):
+        for note in notes(labels, numbers):
+            tell(note)
     return RawGraph(
         name=name,
         source="PyG Data",
         edges=tensor_table(f"{path} {source}", edge_index.t(), "integers"),
         features=features,
-        labels=_labels(path, fields, features, is_needed=has_masks or not mask_fields),
+        labels=labels,
         splits={array: tensor_table(f"{path} {MASKS[array]}", mask, "ids") for array, mask in splits.items()},
         undirected=undirected,
         num_classes=num_classes,
@@ -192,11 +200,14 @@ def _tensor(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:
     return value.detach().float() if value.dtype == torch.bfloat16 else value.detach()
 
 
-def _labels(path: Path, fields: Mapping[str, Any], features: Table, is_needed: bool) -> Table:
+def _labels(path: Path, fields: Mapping[str, Any], features: Table, is_needed: bool, numbers: bool) -> Table | Numbers:
     """The labels; all negative if there are none, unless they are needed."""
-    if fields.get("y") is None and not is_needed:
+    if fields.get("y") is None and not is_needed and not numbers:
         return array_table(features.name, np.full(features.num_rows or 0, -1, dtype=np.int64), "integers")
-    return tensor_table(f"{path} y", _tensor(path, fields, "y"), "integers")
+    name, y = f"{path} y", _tensor(path, fields, "y")
+    if numbers or y.is_floating_point() or (y.dim() == 2 and y.size(1) > 1):
+        return read_numbers(tensor_table(name, y, "targets"), features.num_rows)
+    return tensor_table(name, y, "integers")
 
 
 def _mask(path: Path, fields: Mapping[str, Any], field: str) -> Tensor:

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs.classes import summary, without_gaps
 from ugts_dist.graphs.edge_tables import EdgeTables
+from ugts_dist.graphs.label_numbers import Numbers
 from ugts_dist.graphs.node_ids import NodeIds
 from ugts_dist.graphs.random_split import RandomSplit
 from ugts_dist.graphs.raw_edges import RawEdges, write_edges
+from ugts_dist.graphs.raw_labels import NodeLabels, read_classes
 from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.store_writer import Origin, StoreWriter
 from ugts_dist.graphs.stored_ids import write_ids
@@ -36,7 +37,7 @@ class RawGraph:
     source: str  # where it comes from, recorded in the store
     edges: Table  # two columns, source and destination
     features: Table  # one row per node
-    labels: Table  # one column, one row per node; negative: no label, as for all nodes of a graph without labels
+    labels: Table | Numbers  # one class per node, negative: no label, as for all nodes of a graph without; or numbers
     splits: Mapping[str, Table]  # train, valid, test: node ids, or true and false by node; empty: drawn, or no split
     undirected: bool  # add the reverse of each edge
     num_classes: int | None = None  # None: one more than the highest label
@@ -58,19 +59,19 @@ def write_raw(
     progress: Progress,
     tell: Callable[[str], None],
 ) -> None:
-    """Write the graph as a store. Memory: some 30 bytes per node, a byte per edge, and 50 MiB.
+    """Write the graph as a store. Memory: some 30 bytes per node, 4 per number of a label, a byte per edge, and 50 MiB.
 
     Repeated edges and self loops are dropped. ``progress`` is called with the name of the stage and its finished
     fraction. Temporary files beside the arrays take 8 bytes per edge, and 4 for its weight and for each of its features
     (twice that if undirected). ``tell`` is called with a line if labels have gaps, so that classes are renumbered, if
     the split is drawn, and if weights are summed. Raises InputError that names file and row, and as StoreWriter does.
     """
-    labels, class_names = _classes(raw, _labels(raw), tell)
-    num_nodes = len(labels)
+    labels = _labels(raw, tell)
+    num_nodes = labels.num_nodes
     splits = _splits(raw, labels, tell)
-    num_classes = _check(raw, labels, splits, class_names)
-    with StoreWriter(folder, raw.name, num_classes, origin, class_names) as store:
-        store.write("y", _INT64, [labels])
+    _refuse_common(raw, num_nodes, splits)
+    with StoreWriter(folder, raw.name, labels.checked(splits), origin, labels.class_names) as store:
+        labels.write(store)
         for array, nodes in splits.items():
             store.write(array, _INT64, [nodes])
         del labels, splits
@@ -85,42 +86,29 @@ def write_raw(
         progress("checks", 1.0)
 
 
-def _labels(raw: RawGraph) -> Integers:
-    table = raw.labels
-    if table.num_columns != 1:
-        raise InputError(f"{table.name}: has {table.num_columns} columns; allowed: 1")
-    labels = table.whole(raw.num_nodes or raw.features.num_rows)[:, 0].astype(np.int64)
-    if not len(labels):
-        raise InputError(f"{table.name}: has no rows; allowed: one for each node")
-    if raw.num_nodes not in (None, len(labels)):
-        raise InputError(f"{table.name}: has {len(labels)} rows; allowed: {raw.num_nodes}, the number of nodes")
-    features = raw.features
-    if features.num_rows not in (None, len(labels)):
-        raise _unequal(features, features.num_rows, len(labels))
-    return labels
+def _labels(raw: RawGraph, tell: Callable[[str], None]) -> NodeLabels:
+    if isinstance(raw.labels, Numbers):
+        labels: NodeLabels = raw.labels
+    else:
+        expected = raw.num_nodes or raw.features.num_rows
+        labels = read_classes(raw.labels, expected, raw.class_names, raw.num_classes)
+    num_nodes = labels.num_nodes
+    if not num_nodes:
+        raise InputError(f"{raw.labels.name}: has no rows; allowed: one for each node")
+    if raw.num_nodes not in (None, num_nodes):
+        raise InputError(f"{raw.labels.name}: has {num_nodes} rows; allowed: {raw.num_nodes}, the number of nodes")
+    if raw.features.num_rows not in (None, num_nodes):
+        raise _unequal(raw.features, raw.features.num_rows, num_nodes)
+    return labels.numbered(tell)
 
 
-def _classes(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> tuple[Integers, tuple[str, ...]]:
-    """Labels without gaps and the names of their classes, unless the number of classes is given."""
-    if raw.class_names or raw.num_classes is not None:
-        return labels, raw.class_names
-    numbered, names = without_gaps(labels)
-    if names:
-        empty = int(labels.max()) + 1 - len(names)
-        tell(
-            f"{raw.labels.name}: {empty} of the classes 0 to {labels.max()} have no nodes; left are {summary(names)}; "
-            "predictions have these numbers (--num-classes N keeps empty classes)"
-        )
-    return numbered, names
-
-
-def _splits(raw: RawGraph, labels: Integers, tell: Callable[[str], None]) -> dict[str, Integers]:
+def _splits(raw: RawGraph, labels: NodeLabels, tell: Callable[[str], None]) -> dict[str, Integers]:
     """The ascending nodes of each split: those of its table, or drawn ones; empty if the graph has no split."""
     if raw.random_split is None and not raw.splits:
         return {array: np.empty(0, dtype=np.int64) for array in SPLITS}
     if raw.random_split is None:
-        return {array: _node_ids(table, len(labels)) for array, table in raw.splits.items()}
-    labelled = np.flatnonzero(labels >= 0)
+        return {array: _node_ids(table, labels.num_nodes) for array, table in raw.splits.items()}
+    labelled = labels.labelled()
     splits = raw.random_split.draw(labelled)
     counts = ", ".join(f"{split} {len(nodes)}" for split, nodes in splits.items())
     tell(f"random split with seed {raw.random_split.seed}: {counts} of {len(labelled)} labelled nodes")
@@ -147,9 +135,9 @@ def _node_ids(table: Table, num_nodes: int) -> Integers:
     return nodes
 
 
-def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers], class_names: tuple[str, ...]) -> int:
-    """Refuse splits with a common node and labels out of range. Returns the number of classes."""
-    owner = np.full(len(labels), -1, dtype=np.int8)
+def _refuse_common(raw: RawGraph, num_nodes: int, splits: Mapping[str, Integers]) -> None:
+    """Raise InputError for a node that is in two splits."""
+    owner = np.full(num_nodes, -1, dtype=np.int8)
     arrays = list(splits)
     for number, (array, nodes) in enumerate(splits.items()):
         taken = nodes[owner[nodes] >= 0]
@@ -157,12 +145,6 @@ def _check(raw: RawGraph, labels: Integers, splits: Mapping[str, Integers], clas
             other = raw.splits[arrays[owner[taken[0]]]].name
             raise InputError(f"{raw.splits[array].name}: has node {taken[0]}, which is also in {other}")
         owner[nodes] = number
-    num_classes = raw.num_classes or len(class_names) or max(0, int(labels.max()) + 1)
-    wrong = np.flatnonzero((labels >= num_classes) | ((labels < 0) & (owner >= 0)))
-    if len(wrong):
-        allowed = f"0 to {num_classes - 1}, negative only outside the splits"
-        raise InputError(f"{raw.labels.name}: node {wrong[0]} has label {labels[wrong[0]]}; allowed: {allowed}")
-    return num_classes
 
 
 def _write_features(

@@ -92,11 +92,11 @@ def _parquet(path: Path) -> Rows:
             for batch in file.iter_batches(step, columns=names, use_threads=False):
                 arrays = [_decoded(batch.column(name)) for name in names]
                 for name, array, kind in zip(names, arrays, kinds, strict=True):
-                    if array.null_count and kind != "text":
+                    if array.null_count and kind not in ("text", "targets"):
                         row = done + int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
                         raise InputError(f"{rows.at(row)}: no value in column {name!r}; allowed: {kind}")
                 yield [
-                    array.cast(pa.string()).fill_null("") if kind == "text" else array.to_numpy(zero_copy_only=False)
+                    tables.values_of(array.cast(pa.string()).fill_null("") if kind == "text" else array, kind)
                     for array, kind in zip(arrays, kinds, strict=True)
                 ]
                 done += batch.num_rows

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
 
-Kind = Literal["integers", "numbers", "ids", "booleans", "text"]
+Kind = Literal["integers", "numbers", "targets", "ids", "booleans", "text"]
 ColumnType = Literal["integers", "numbers", "booleans", "text", "mixed", "other"]
 Block = NDArray[Any]
 Column: TypeAlias = Any  # a numpy array, or for text a pyarrow array, whose types are unknown here
@@ -24,10 +24,11 @@ Progress = Callable[[str, float], None]
 BLOCK_BYTES = 1 << 20
 _SPARE_ROWS = 1 << 20
 
-# Allowed columns for each kind of table; ids may also be a mask over all nodes.
+# Allowed columns for each kind of table; ids may also be a mask over all nodes. An empty field of targets is NaN.
 HOLDS: dict[Kind, tuple[ColumnType, ...]] = {
     "integers": ("integers",),
     "numbers": ("integers", "numbers", "booleans"),
+    "targets": ("integers", "numbers", "booleans"),
     "ids": ("integers", "booleans"),
     "booleans": ("booleans",),
     "text": ("text", "mixed", "integers"),
@@ -96,7 +97,7 @@ class Rows:
         for column, kind in zip(columns, kinds, strict=True):
             if self.types and self.types_found[column] not in HOLDS[kind]:
                 where = f"{self.label(column)} " if self.names else ""
-                raise InputError(f"{self.name}: {where}holds {self.types[column]}; allowed: {kind}")
+                raise InputError(f"{self.name}: {where}holds {self.types[column]}; allowed: {named(kind)}")
 
     def column(self, column: int, kind: Kind) -> Column:
         """A whole column."""
@@ -153,6 +154,18 @@ def array_rows(name: str, array: Block, row: str = "row") -> Rows:
     num_columns = rows.shape[1]
     types = (str(array.dtype),) * num_columns
     return Rows(name, (), (found,) * num_columns, len(rows), read, row=row, types=types, array=rows)
+
+
+def values_of(column: Column, kind: Kind) -> Column:
+    """A column of pyarrow as this kind: text stays; unknown targets are NaN."""
+    if kind == "text":
+        return column
+    return (column.cast(pa.float64(), safe=False) if kind == "targets" else column).to_numpy(zero_copy_only=False)
+
+
+def named(kind: Kind) -> str:
+    """What a field of this kind may be, for a message."""
+    return "numbers, or nothing if unknown" if kind == "targets" else kind
 
 
 def column_type(dtype: np.dtype[Any]) -> ColumnType:

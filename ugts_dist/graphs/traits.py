@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.label_words import are_binary
 from ugts_dist.graphs.standardize import ColumnStatistics, relative_deviations
 
 _LOOKED_AT = 4096  # nodes whose features are read
@@ -26,6 +27,8 @@ class Traits:
     homophily: how much the labels at the ends of an edge between training nodes agree beyond chance: 1 always, 0 as
         random labels (Platonov et al. 2023, adjusted homophily); 0 without such edges.
     weighted: whether edges have weights.
+    has_classes: whether each node has one class; otherwise it has several labels, or targets.
+    has_targets: whether the labels are numbers other than 0 and 1.
     """
 
     num_nodes: int
@@ -38,6 +41,8 @@ class Traits:
     num_known_edges: int
     homophily: float
     weighted: bool = False
+    has_classes: bool = True
+    has_targets: bool = False
     spread: float = 1.0
 
     @property
@@ -61,6 +66,8 @@ class Traits:
             num_known_edges=own.numel(),
             homophily=_homophily(own, theirs),
             weighted=graph.edge_weight is not None,
+            has_classes=graph.has_classes,
+            has_targets=not graph.has_classes and not are_binary(graph.y[graph.train]),
             spread=float(relative_deviations(ColumnStatistics.of(some).deviation).max()),
         )
 
@@ -86,10 +93,14 @@ def _homophily(own: Tensor, theirs: Tensor) -> float:
 
 
 def _ends(graph: Graph) -> tuple[Tensor, Tensor]:
-    """The labels at both ends of edges between training nodes, or of a sample of them: two `[edges]`."""
+    """The classes at both ends of edges between training nodes, or of a sample of them: two `[edges]`.
+
+    None of nodes without classes.
+    """
+    if not graph.has_classes:
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
     labels = torch.full((graph.num_nodes,), -1, dtype=torch.int64)
-    if graph.has_classes:
-        labels[graph.train] = graph.y[graph.train]
+    labels[graph.train] = graph.y[graph.train]
     nodes = graph.train[:: max(1, graph.num_edges // _EDGES_LOOKED_AT)]
     degrees = graph.indptr[nodes + 1] - graph.indptr[nodes]
     indptr = row_pointers(degrees)

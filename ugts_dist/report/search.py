@@ -64,8 +64,8 @@ def _limit(search: SearchFiles, answer: Answer, dense: Winner) -> str:
     """The rule by which a ticket matches."""
     is_deviation = search.search.get("margin") == -1.0
     reason = "one standard deviation of the dense network's" if is_deviation else "the margin"
-    least = f"{dense.valid.mean:.4f} - {answer.tolerance:.4f}"
-    return f"A ticket matches from a validation {answer.metric} of {least} on ({reason})."
+    bound = "at least" if answer.higher_is_better else "at most"
+    return f"A ticket matches with a validation {answer.metric} of {bound} {answer.limit(dense)} ({reason})."
 
 
 def _problems(search: SearchFiles) -> Iterator[Block]:

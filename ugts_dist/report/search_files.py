@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ugts_dist.errors import InputError
+from ugts_dist.metrics import by_title
 from ugts_dist.report.files import Folder, number
 from ugts_dist.spread import Spread
 from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
@@ -42,7 +43,7 @@ class Answer:
         dense: the best trained dense network, if there is one.
         winners: the front, sparsest or smallest first.
         best: the index of the sparsest or smallest matching ticket among the winners.
-        tolerance: how much lower than the dense network's its validation metric may be.
+        tolerance: how much worse than the dense network's its validation metric may be.
         metric: the name of the metric.
     """
 
@@ -52,6 +53,15 @@ class Answer:
     best: int | None
     tolerance: float
     metric: str
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher metric is better: not for an error such as RMSE."""
+        return by_title(self.metric).higher_is_better
+
+    def limit(self, dense: Winner) -> str:
+        """The validation metric up to which a ticket matches the dense network, as a sum."""
+        return f"{dense.valid.mean:.4f} {'-' if self.higher_is_better else '+'} {self.tolerance:.4f}"
 
 
 @dataclass(frozen=True)

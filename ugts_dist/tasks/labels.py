@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ugts_dist.config_task import TaskConfig
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.label_words import are_binary
 from ugts_dist.graphs.targets import Scale
 from ugts_dist.metrics import DEFAULTS, METRICS, Kind, Metric
 from ugts_dist.tasks.losses import BinaryCrossEntropy, CrossEntropy, Loss, TargetLoss
@@ -76,7 +77,7 @@ def _kind(options: TaskConfig, name: str, y: Tensor) -> Kind:
         if options.kind not in ("auto", "classification"):
             raise InputError(f"task.kind is {options.kind}, allowed is classification, as {name} has one class a node")
         return "classification"
-    is_binary = bool(((y == 0) | (y == 1) | y.isnan()).all())
+    is_binary = are_binary(y)
     if options.kind == "auto":
         return "multilabel" if is_binary else "regression"
     if options.kind == "classification":

@@ -17,6 +17,7 @@ from ugts_dist.finite import diverged
 from ugts_dist.graphs.configured import Data
 from ugts_dist.loggers import LoggedRun
 from ugts_dist.loggers.opened import Loggers
+from ugts_dist.metrics import Metric
 from ugts_dist.tasks import make_task
 from ugts_dist.training.display import display_for
 from ugts_dist.training.log import Log
@@ -24,7 +25,7 @@ from ugts_dist.training.trainer import make_trainer
 
 _log = logging.getLogger(__name__)
 
-OnEpoch = Callable[[int, dict[str, float]], None]
+OnEpoch = Callable[[int, dict[str, float], Metric], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def fit(
     """Search for the ticket that `config` describes. At the end, `folder` has the best one.
 
     The run resumes from the checkpoint `resumed`, begins with the scores of another run, or begins anew. After each
-    evaluated epoch every rank calls `on_epoch` with its number and its metrics.
+    evaluated epoch every rank calls `on_epoch` with its number, its metrics, and the metric of validation and test.
 
     Raises FloatingPointError if loss, logits or scores are no longer finite, at the latest in the next evaluation, and
     StoppedError if a signal ended the run.
@@ -118,7 +119,7 @@ def fit(
             progress.next_epoch()
             saver.after_epoch(network)
             if on_epoch is not None and metrics is not None:
-                on_epoch(epoch, metrics)
+                on_epoch(epoch, metrics, task.metric)
         path, best = saver.finish(), progress.best
         result = Result(
             epoch=best.epoch,

@@ -51,7 +51,7 @@ def run(
     """Load the data, create or find the run folder, and fit. `result.json` is written last.
 
     Before training, the main rank prints the `reasons` of the configuration. After each evaluated epoch every rank
-    calls `on_epoch` with its number and its metrics.
+    calls `on_epoch` with its number, its metrics, and the metric of validation and test.
 
     A run with an existing folder resumes from its newest checkpoint. For a finished run the result is returned.
 

@@ -32,7 +32,7 @@ class Calibration(Analysis):
     def measure(self, source: Source) -> Callable[[], Finding]:
         from ugts_dist.analysis.calibration import calibration
 
-        return partial(_finding, calibration(source.subject(), self.bins))
+        return partial(_finding, calibration(source.subject().of_classes(), self.bins))
 
 
 def _finding(table: Sequence[Bin]) -> Finding:

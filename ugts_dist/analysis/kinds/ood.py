@@ -26,7 +26,7 @@ class Ood(Analysis):
     def measure(self, source: Source) -> Callable[[], Finding]:
         from ugts_dist.analysis.ood import detect
 
-        return partial(_finding, detect(source.subject()))
+        return partial(_finding, detect(source.subject().of_classes()))
 
 
 def _finding(detection: Detection) -> Finding:

@@ -38,7 +38,7 @@ class Robustness(Analysis):
     def measure(self, source: Source) -> Callable[[], Finding]:
         from ugts_dist.analysis.robustness import NOISES, under_noise, without_noise
 
-        clean = without_noise(source.subject())
+        clean = without_noise(source.subject().of_classes())
         return partial(finding, {noise: under_noise(clean, noise, self.fractions, self.draws) for noise in NOISES})
 
 

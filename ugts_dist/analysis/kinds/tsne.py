@@ -50,7 +50,7 @@ class Tsne(Analysis):
     def measure(self, source: Source) -> Callable[[], Finding]:
         from ugts_dist.analysis.embedding import outputs_to_show
 
-        return partial(_finding, outputs_to_show(source.subject(), self), self)
+        return partial(_finding, outputs_to_show(source.subject().of_classes(), self), self)
 
 
 def _finding(outputs: Outputs, options: Tsne) -> Finding:
