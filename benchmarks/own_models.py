@@ -31,6 +31,7 @@ FACTORY = f"{Path(__file__).parent / 'own_nets.py'}:build"
 ARCHITECTURES = ("gcn", "sage", "gat", "gin")
 WIDTH, DEPTH = 256, 2
 SETTINGS: dict[str, Any] = {
+    "data.features": "standardize",
     "supermask.sparsity": 0.9,
     "supermask.output_rms": 1.0,
     "optim.lr": 0.01,
@@ -41,8 +42,8 @@ SETTINGS: dict[str, Any] = {
     "log.to": [],
 }
 BATCHES: dict[str, dict[str, Any]] = {
-    "full": {"run.epochs": 60},
-    "sampled": {"run.epochs": 12, "batch.size": 512, "batch.fan_out": [10, 10]},
+    "full": {"run.epochs": 100},
+    "sampled": {"run.epochs": 30, "batch.size": 512, "batch.fan_out": [10, 10]},
 }
 BUILT_IN, OWN = "built in", "own"
 
