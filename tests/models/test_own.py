@@ -96,10 +96,13 @@ def test_a_node_has_the_neighbours_of_the_hop_that_reached_it() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("sage", "trimmed"), ("gin", "trimmed"), ("gcn", "graph"), ("gcn2", "graph"), ("adjs", "adjs of three")],
+    [
+        *(("sage", "sparse"), ("gin", "sparse"), ("gcn", "sparse"), ("gcn2", "sparse")),
+        *(("gat", "trimmed"), ("pna", "trimmed"), ("transformer", "graph"), ("adjs", "adjs of three")),
+    ],
 )
 def test_the_most_economical_form_with_the_same_logits_is_used(name: str, kind: str) -> None:
-    """Trimming changes the degrees that a GCN counts."""
+    """Layers that can multiply with a sparse matrix do. Trimming would change the degrees that a GCN counts."""
     form = own(name).trial.sampled
     assert form is not None
     assert form.kind == kind

@@ -9,12 +9,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ugts_dist.csr import row_pointers
 from ugts_dist.models.block import Block
 
 EDGE_VALUES = ("edge_weight", "edge_attr")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Union:
     """The edges of all hops as one graph, as PyG's NeighborLoader has it.
 
@@ -34,6 +35,18 @@ class Union:
     nodes_per_hop: list[int]
     edges_per_hop: list[int]
     values: dict[str, Tensor]
+
+    @cached_property
+    def adjacency(self) -> Tensor:
+        """The edges as a sparse CSR matrix `[num_nodes, num_nodes]`, a row for each destination.
+
+        PyG takes it in place of edge_index: https://pytorch-geometric.readthedocs.io/en/latest/advanced/sparse_tensor.html
+        """
+        num_nodes = sum(self.nodes_per_hop)
+        source, destination = self.edge_index  # ascending by destination
+        indptr = row_pointers(torch.bincount(destination, minlength=num_nodes))
+        ones = torch.ones(source.numel(), device=source.device)
+        return torch.sparse_csr_tensor(indptr, source, ones, (num_nodes, num_nodes), check_invariants=False)
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors, for the management of their memory."""

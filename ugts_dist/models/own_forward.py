@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ugts_dist.models.hops import EDGE_VALUES, Hops, edge_values
 
-Kind = Literal["graph", "trimmed", "adjs", "adjs of three"]
+Kind = Literal["graph", "sparse", "trimmed", "adjs", "adjs of three"]
 ALLOWED = (
     "forward(x, edge_index), which may also take edge_weight, edge_attr, or num_sampled_nodes_per_hop with "
     "num_sampled_edges_per_hop, and forward(x, adjs)"
@@ -24,9 +24,11 @@ class Form:
     """One way to call a network.
 
     Attributes:
-        kind: graph: edge_index `[2, num_edges]` of all hops. trimmed: the same, with the numbers of nodes and edges of
-            each hop, so that each layer computes only what the next one reads. adjs: a list with (edge_index, size) for
-            each layer, as in PyG's examples of NeighborSampler; adjs of three: (edge_index, e_id, size).
+        kind: graph: edge_index `[2, num_edges]` of all hops. sparse: the same as a sparse matrix of torch in place of
+            edge_index, with which PyG's layers multiply instead of gathering a message for each edge. trimmed: the
+            numbers of nodes and edges of each hop, too, so that each layer computes only what the next one reads. adjs:
+            a list with (edge_index, size) for each layer, as in PyG's examples of NeighborSampler; adjs of three:
+            (edge_index, e_id, size).
         values: the edge weights and attributes that it takes.
         is_named: whether forward has a parameter of this name; otherwise the second one is meant.
     """
@@ -46,9 +48,10 @@ class Form:
         options: dict[str, Any] = {name: value for name, value in union.values.items() if name in self.values}
         if self.kind == "trimmed":
             options |= dict(zip(_TRIMMED, (union.nodes_per_hop, union.edges_per_hop), strict=True))
+        edges = union.adjacency if self.kind == "sparse" else union.edge_index
         if not self.is_named:
-            return network(x, union.edge_index, **options)
-        return network(x, edge_index=union.edge_index, **options)
+            return network(x, edges, **options)
+        return network(x, edge_index=edges, **options)
 
     def reads(self, hops: Hops) -> bool:
         """Whether it passes weights or features of edges."""
