@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.label_words import are_binary
 from ugts_dist.graphs.standardize import ColumnStatistics, relative_deviations
 
 _LOOKED_AT = 4096  # nodes whose features are read
@@ -27,8 +26,7 @@ class Traits:
     homophily: how much the labels at the ends of an edge between training nodes agree beyond chance: 1 always, 0 as
         random labels (Platonov et al. 2023, adjusted homophily); 0 without such edges.
     weighted: whether edges have weights.
-    has_classes: whether each node has one class; otherwise it has several labels, or targets.
-    has_targets: whether the labels are numbers other than 0 and 1.
+    has_classes: whether each node has one class; otherwise it has several labels or targets.
     """
 
     num_nodes: int
@@ -42,7 +40,6 @@ class Traits:
     homophily: float
     weighted: bool = False
     has_classes: bool = True
-    has_targets: bool = False
     spread: float = 1.0
 
     @property
@@ -67,7 +64,6 @@ class Traits:
             homophily=_homophily(own, theirs),
             weighted=graph.edge_weight is not None,
             has_classes=graph.has_classes,
-            has_targets=not graph.has_classes and not are_binary(graph.y[graph.train]),
             spread=float(relative_deviations(ColumnStatistics.of(some).deviation).max()),
         )
 

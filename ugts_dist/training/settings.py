@@ -89,7 +89,7 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     yield _depth(config)
     yield _ticket_regularisation(traits) if is_ticket else _dense_regularisation(traits)
     if is_ticket:
-        yield _outputs() if _are_targets(config, traits) else _logits(traits)
+        yield _logits(traits)
         yield _width(config, traits, sampled)
     if not config.batch.size:
         yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
@@ -182,21 +182,12 @@ def _dense_regularisation(traits: Traits) -> Iterator[Choice]:
         yield Choice("optim.weight_decay", 5e-4, _labels_and_features(traits))
 
 
-def _are_targets(config: Config, traits: Traits) -> bool:
-    return config.task.kind == "regression" or (config.task.kind == "auto" and traits.has_targets)
-
-
-def _outputs() -> Iterator[Choice]:
-    """Outputs have the scale of the targets, which are standardised for the loss."""
-    yield Choice("supermask.output_rms", 1.0, "targets are standardised, and so have deviation 1")
-
-
 def _logits(traits: Traits) -> Iterator[Choice]:
     """Small logits keep the loss of few labels from vanishing, but underfit many labels or classes."""
     by_labels = min(1.0, max(0.1, traits.labels_a_feature / 4.0))
     many_classes = traits.has_classes and traits.labels_a_feature >= _MANY
     by_classes = max(1.0, traits.num_classes / 8.0) if many_classes else 1.0
-    what = "classes" if traits.has_classes else "labels at once"
+    what = "classes" if traits.has_classes else "labels or targets"
     reason = f"{traits.labels_a_feature:.2g} labels for each feature, {traits.num_classes} {what}"
     yield Choice("supermask.output_rms", round(by_labels * by_classes, 2), reason)
 
