@@ -18,6 +18,7 @@ from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.finite import zero_if_finite
+from ugts_dist.graphs.graph import Graph
 from ugts_dist.tasks import NodeTask
 from ugts_dist.training import fit as loop
 from ugts_dist.training.fit import fit
@@ -69,10 +70,14 @@ class NaNOnOneRank(NodeTask):
         return loss * math.nan if batch.step == 5 and last else loss
 
 
+def _nan_task(graph: Graph, settings: Config, device: torch.device) -> NodeTask:
+    return NaNOnOneRank(graph, settings.task, device)
+
+
 def _nan_within_an_epoch(rank: int, folder: str, every_steps: int) -> str:
     settings = config(batch__size=20, checkpoint__every_steps=every_steps)
     try:
-        with mock.patch.object(loop, "make_task", NaNOnOneRank):
+        with mock.patch.object(loop, "make_task", _nan_task):
             fit(settings, planted_graph(), Ranks(rank, 2, process_group=dist.group.WORLD), Path(folder))
     except FloatingPointError as error:
         return str(error)

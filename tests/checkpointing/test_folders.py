@@ -34,7 +34,7 @@ class StopAtOnce(StopAgreement):
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(configured, "load_graph", lambda _: planted_graph())
+    monkeypatch.setattr(configured, "_opened", lambda _: planted_graph())
 
 
 def stopped(settings: Config = SETTINGS) -> None:
@@ -123,7 +123,7 @@ def _on_rank(rank: int, folder: Path) -> list[Path]:
     os.chdir(folder)
     ranks, folders = Ranks(rank, 2, process_group=dist.group.WORLD), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configured, "load_graph", lambda _: planted_graph())
+        patch.setattr(configured, "_opened", lambda _: planted_graph())
         folders += [run(SETTINGS, ranks)[1] for _ in range(2)]
     return folders
 

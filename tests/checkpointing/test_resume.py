@@ -60,7 +60,7 @@ def _planted(_: Config) -> Graph:
 
 @pytest.fixture(autouse=True)
 def data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configured, "load_graph", _planted)
+    monkeypatch.setattr(configured, "_opened", _planted)
 
 
 class StopAt(StopAgreement):
@@ -290,7 +290,7 @@ def test_other_data_are_refused_unless_they_are_overridden(
     stopped: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     graph = planted_graph()
-    monkeypatch.setattr(configured, "load_graph", changed(graph, y=graph.y.roll(1)))
+    monkeypatch.setattr(configured, "_opened", changed(graph, y=graph.y.roll(1)))
     was, now = (DataChecksum.of(data).sha256 for data in (graph, configured.load_graph(stopped)))
     for settings, source in (
         (stopped, "auto"),
@@ -307,7 +307,7 @@ def test_other_data_are_refused_unless_they_are_overridden(
     assert state.data == DataChecksum.of(configured.load_graph(stopped))
     # Finished with the new data, it is found with these, and not with the old ones.
     assert run(stopped, Ranks())[0] == result
-    monkeypatch.setattr(configured, "load_graph", _planted)
+    monkeypatch.setattr(configured, "_opened", _planted)
     assert "a run on other data, labels differ" in refused(stopped)
     assert "other data" not in capsys.readouterr().err
 
@@ -322,7 +322,7 @@ def test_a_finished_run_without_checkpoints_is_known_by_its_network(
         result, _ = run(settings, Ranks())
         graph = planted_graph()
         with monkeypatch.context() as patch:
-            patch.setattr(configured, "load_graph", changed(graph, x=graph.x + 1))
+            patch.setattr(configured, "_opened", changed(graph, x=graph.x + 1))
             assert "a run on other data, features differ" in refused(settings)
         edit(tmp_path / method / "config.toml", "lr = 0.01", "lr = 0.5")
         assert "a run with optim.lr 0.01 (now 0.5);" in refused(load_toml(tmp_path / method / "config.toml"))
@@ -330,9 +330,9 @@ def test_a_finished_run_without_checkpoints_is_known_by_its_network(
         assert run(settings, Ranks())[0] == result
         # Without its network its identity is unknown: the result is accepted.
         (tmp_path / method / name).unlink()
-        monkeypatch.setattr(configured, "load_graph", changed(graph, x=graph.x + 1))
+        monkeypatch.setattr(configured, "_opened", changed(graph, x=graph.x + 1))
         assert run(settings, Ranks())[0] == result
-        monkeypatch.setattr(configured, "load_graph", _planted)
+        monkeypatch.setattr(configured, "_opened", _planted)
 
 
 def test_a_checkpoint_without_a_checksum_goes_on_with_a_line(
@@ -469,7 +469,7 @@ def test_scores_may_come_from_other_data_which_is_told(
     run(second, Ranks())
     assert "note" not in capsys.readouterr().err
     graph = planted_graph()
-    monkeypatch.setattr(configured, "load_graph", changed(graph, train=graph.train[:-1]))
+    monkeypatch.setattr(configured, "_opened", changed(graph, train=graph.train[:-1]))
     run(second.replace({"run.folder": str(tmp_path / "third")}), Ranks())
     notes = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
     assert len(notes) == 1
@@ -490,7 +490,7 @@ def _run_rank(rank: int, world_size: int, settings: Config, stop: int) -> tuple[
         return step(self, batch, sparsity)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configured, "load_graph", _planted)
+        patch.setattr(configured, "_opened", _planted)
         patch.setattr(saver, "StopAgreement", type("Stopping", (StopAt,), {"at": frozenset({stop})}))
         patch.setattr(Trainer, "step", noted)
         try:
@@ -535,7 +535,7 @@ def _refused_rank(rank: int, settings: Config, other: tuple[int, ...]) -> str:
     graph = planted_graph()
     mine = changed(graph, y=graph.y.roll(1)) if rank in other else _planted
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configured, "load_graph", mine)
+        patch.setattr(configured, "_opened", mine)
         with pytest.raises(InputError) as error:
             run(settings, Ranks(rank, 2, process_group=dist.group.WORLD))
     return str(error.value)

@@ -159,7 +159,8 @@ def test_pairs_are_for_link_prediction_and_labels_are_not_needed_elsewhere(train
     """The same ticket as one of node classes has no pairs; a node task refuses the store without labels."""
     ticket = Ticket.load(trained / "run/best.ticket")
     fields = {name: value for name, value in ticket.config.items() if name != "task"}
-    replace(ticket, config=fields).save(folder / "nodes.ticket")
+    origin = {name: value for name, value in ticket.provenance.items() if name != "labels"}
+    replace(ticket, config=fields, provenance=origin).save(folder / "nodes.ticket")
     file = pairs_file(folder / "pairs.npy", [[0, 1]])
     with pytest.raises(InputError, match=r"--pairs is .*, allowed is none, as .*nodes\.ticket does not predict edges"):
         predict(PredictOptions("nodes.ticket", "p.csv", graph="mine", pairs=file), Ranks())

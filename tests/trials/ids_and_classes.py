@@ -172,7 +172,7 @@ def nodes_without_labels(folder: Path) -> str:
     return prepared(folder, **(files | {"labels": write(folder / "labels.csv", table.assign(label=labels))}))
 
 
-@case(r"exit 2: .*labels.csv: has 2 columns; allowed: 1, or 2 with a column of ids")
+@case(r"exit 0: .*ring, 12 nodes, 12 edges, 3 features \(float32\), 2 labels at once, .*")
 def labels_of_two_columns(folder: Path) -> str:
-    """Labels of two columns, neither of which has ids"""
+    """Labels of two columns of 0 and 1, neither of which has ids: two labels of each node"""
     return prepare(folder, labels=write(folder / "labels.csv", pd.DataFrame({"p": LABELS, "q": np.flip(LABELS)})))
