@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ def test_probabilities_of_pairs(trained: Path, folder: Path, name: str) -> None:
     assert list(table["probability"]) == pytest.approx(expected, abs=1e-5)
 
 
-def predict_rank(rank: int, world_size: int, options: PredictOptions) -> int:
+def predict_rank(rank: int, world_size: int, options: PredictOptions, stores: str) -> int:
+    os.environ["UGTS_STORES"] = stores  # the ranks may come from a process that began before this test
     return predict(options, Ranks(rank, world_size, process_group=dist.group.WORLD)).rows
 
 
@@ -116,7 +118,7 @@ def test_two_ranks_write_the_pairs_in_order(trained: Path, folder: Path) -> None
     file = pairs_file(folder / "pairs.npy", pairs)
     alone, shared = str(folder / "alone.parquet"), str(folder / "shared.parquet")
     main(["predict", str(trained / "run"), "--pairs", file, "--out", alone])
-    spawn(2, predict_rank, 2, PredictOptions(str(trained / "run"), shared, pairs=file))
+    spawn(2, predict_rank, 2, PredictOptions(str(trained / "run"), shared, pairs=file), str(trained / "stores"))
     assert len(pd.read_parquet(shared)) == 101
     pd.testing.assert_frame_equal(pd.read_parquet(alone), pd.read_parquet(shared), rtol=1e-5)
 
