@@ -33,12 +33,11 @@ Runs = dict[str, dict[str, float]]
 
 
 def grid(method: str) -> list[Settings]:
-    """The settings that are tried: of UGTs the ramp and the lowest density of a layer, of Edge-Popup, which has
-    neither, more scales of the logits and more weight decays."""
+    """The settings that are tried: of UGTs the ramp, of Edge-Popup, which has none, more scales of the logits."""
     if method == "ugts":
         axes: Settings = {
-            "supermask.ramp": [0.1, 0.25],
-            "supermask.min_layer_density": [0.0, 0.5, 0.9],
+            "supermask.ramp": [0.1, 0.25, 0.5],
+            "supermask.output_rms": [0.03, 0.1],
             "optim.weight_decay": [1e-4, 1e-3],
         }
     else:
@@ -65,8 +64,8 @@ def measure(runs: Runs, graph: str, method: str, sparsity: float, settings: Sett
 
 def validation(runs: Runs, graph: str, method: str, sparsity: float, settings: Settings) -> float:
     """Mean over the seeds that choose; below all others where one is missing."""
-    figures = [runs.get(key(graph, method, sparsity, settings, seed)) for seed in TRIED]
-    return statistics.mean(one["valid"] for one in figures if one is not None) if all(figures) else -1.0
+    found = [runs.get(key(graph, method, sparsity, settings, seed)) for seed in TRIED]
+    return statistics.mean(one["valid"] for one in found if one is not None) if all(found) else -1.0
 
 
 def best(runs: Runs, graph: str, method: str, sparsity: float) -> Settings:
@@ -79,10 +78,10 @@ def table(runs: Runs) -> str:
         if any(validation(runs, graph, method, sparsity, settings) < 0 for settings in grid(method)):
             continue
         chosen = best(runs, graph, method, sparsity)
-        figures = [runs[name] for seed in SEEDS if (name := key(graph, method, sparsity, chosen, seed)) in runs]
-        shown = [f"{Spread.of([100 * one[kind] for one in figures]):.1f}" for kind in ("valid", "test")]
+        found = [runs[name] for seed in SEEDS if (name := key(graph, method, sparsity, chosen, seed)) in runs]
+        shown = [f"{Spread.of([100 * one[kind] for one in found]):.1f}" for kind in ("valid", "test")]
         said = ", ".join(f"{name.partition('.')[2]} {value:g}" for name, value in chosen.items())
-        lines.append(f"| {graph} | {sparsity} | {method} | {said} | {len(figures)} | {shown[0]} | {shown[1]} |")
+        lines.append(f"| {graph} | {sparsity} | {method} | {said} | {len(found)} | {shown[0]} | {shown[1]} |")
     return "\n".join(lines)
 
 
