@@ -125,7 +125,8 @@ class TrainedNetwork:
         """The metric on the validation and test data of the run's graph, or of another one.
 
         Args:
-            data, options: as in `find_ticket`.
+            data: as in `find_ticket`; by default the graph of the run.
+            options: of a `Data`, as in `find_ticket`.
         """
         named = Named("" if data is None else graph_name(data, **options), factory=self.factory)
         with ranks_from_environment(self.config.run.device) as ranks:
@@ -137,7 +138,8 @@ class TrainedNetwork:
         On several ranks, only the main rank gets the rows.
 
         Args:
-            data, options: as in `find_ticket`; by default the run's own graph.
+            data: as in `find_ticket`; by default the graph of the run.
+            options: of a `Data`, as in `find_ticket`.
         """
         import pandas as pd
 
