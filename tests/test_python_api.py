@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch_geometric.data import Data
 
 from tests.training.helpers import planted_graph
 from ugts_dist import FoundTicket, InputError, TrainedNetwork, find_ticket, train_dense
+from ugts_dist.api import _config
+from ugts_dist.config import load_preset
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.in_memory import graph_of
 from ugts_dist.graphs.store import open_store
@@ -78,6 +81,25 @@ def test_a_dense_network_has_no_mask(tmp_path: Path) -> None:
     assert trained.history.index[-1] == 2
 
 
+def test_a_preset_gives_what_is_not_said(tmp_path: Path) -> None:
+    preset = "cora-gat-deep"
+    with pytest.raises(InputError, match=r"data\.name: 'none' is not a dataset"):
+        find_ticket("none", preset=preset)
+    config, given = _config("digits", None, 3, None, None, None, tmp_path, {"supermask.sparsity": None}, preset, {})
+    expected = load_preset(preset)
+    assert (config.model, config.supermask, given) == (expected.model, expected.supermask, ())
+    assert (config.data.name, config.run.epochs) == ("digits", 3)
+
+
+def test_rules_choose_the_architecture_if_none_is_named(tmp_path: Path) -> None:
+    """Neighbours of other classes: the rules take GraphSAGE."""
+    graph = planted_graph()
+    y = torch.randint(0, 4, (graph.num_nodes,), generator=torch.Generator().manual_seed(1))
+    other = dataclasses.replace(graph, y=y)
+    found = find_ticket(data_of(other), epochs=2, folder=tmp_path / "run", settings={"log.progress": False})
+    assert found.config.model.arch == "sage"
+
+
 def test_an_interrupted_call_resumes(tmp_path: Path) -> None:
     """A run that is finished is not run again."""
     first = find_ticket("digits", epochs=3, folder=tmp_path / "run", settings=QUIET)
@@ -92,12 +114,14 @@ def test_an_interrupted_call_resumes(tmp_path: Path) -> None:
         ({"val_mask": None}, {}, "data.val_mask is None, allowed is a mask [num_nodes], or random_split='60/20/20'"),
         ({}, {"random_split": "60/60/20"}, "--split-random is 60/60/20, allowed is"),
         ({"train_mask": torch.ones(300, 2, dtype=torch.bool)}, {"split": 2}, "split is 2, allowed is 0 to 1"),
+        ("digits", {"split": 1}, "name, split and random_split belong to a PyG Data"),
         ({"edge_index": torch.tensor([[0], [300]])}, {}, "edge_index has node 300; allowed: 0 to 299"),
     ],
 )
 def test_wrong_data_is_named_in_a_line(changes: Any, options: Any, message: str) -> None:
+    data = changes if isinstance(changes, str) else data_of(planted_graph(), **changes)
     with pytest.raises(InputError) as caught:
-        find_ticket(data_of(planted_graph(), **changes), epochs=1, settings=QUIET, **options)
+        find_ticket(data, epochs=1, settings=QUIET, **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -165,13 +165,13 @@ class FoundTicket(TrainedNetwork):
 
 def find_ticket(
     data: GraphLike,
-    model: str = "gcn",
-    sparsity: float = 0.9,
+    model: str | None = None,
+    sparsity: float | None = None,
     *,
     epochs: int | None = None,
     batch_size: int | None = None,
     fan_out: tuple[int, ...] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     folder: str | Path = "",
     settings: Mapping[str, Any] | None = None,
     preset: str = "",
@@ -179,8 +179,8 @@ def find_ticket(
 ) -> FoundTicket:
     """Find an untrained ticket in a graph. On several ranks, every rank calls it.
 
-    What is not given is chosen by the rules of `ugts train`, from properties of the graph, and written to config.toml.
-    A run that was interrupted resumes if it is called again with the same folder.
+    What is not given comes from the preset, or is chosen by the rules of `ugts train` from properties of the graph, and
+    is written to config.toml. A run that was interrupted resumes if it is called again with the same folder.
 
     Args:
         data: a PyG `Data` with x, edge_index, y and masks; the folder of a store; or the name of a dataset. A `Data` is
@@ -188,11 +188,11 @@ def find_ticket(
             Link prediction, `settings={"task.kind": "link"}`, needs neither y nor masks.
         model: the architecture: gcn, gin, gat or sage; or a function that builds your own network of PyG's layers,
             MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION, with arguments in `settings`: {"model.args.width": 64}.
-        sparsity: fraction of the weights that are masked.
+        sparsity: fraction of the weights that are masked; 0.9 if neither this nor a preset says another one.
         epochs: passes over the training nodes.
         batch_size: training nodes of one step on all ranks; 0: the full batch.
         fan_out: sampled neighbours of each layer; -1: all.
-        seed: of the run: weights, batches, dropout.
+        seed: of the run: weights, batches, dropout; 0 by default.
         folder: of the run; by default a new one below runs/.
         settings: further fields of the configuration, {"optim.lr": 0.01}.
         preset: start from a preset instead of the rules.
@@ -207,12 +207,12 @@ def find_ticket(
 
 def train_dense(
     data: GraphLike,
-    model: str = "gcn",
+    model: str | None = None,
     *,
     epochs: int | None = None,
     batch_size: int | None = None,
     fan_out: tuple[int, ...] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     folder: str | Path = "",
     settings: Mapping[str, Any] | None = None,
     preset: str = "",
@@ -228,8 +228,11 @@ def train_dense(
 def graph_name(data: GraphLike, name: str = "", split: int = 0, random_split: str = "") -> str:
     """The name or folder under which a graph is loaded. A `Data` is written as a store first, once for equal data."""
     if not isinstance(data, Data):
-        if random_split or name:
-            raise InputError("name and random_split belong to a PyG Data; for a store: `ugts prepare --split-random`")
+        if random_split or name or split:
+            raise InputError(
+                "name, split and random_split belong to a PyG Data; allowed for a dataset: settings={'data.split': 1}, "
+                "for a store: `ugts prepare --split-random`"
+            )
         return str(data)
     graph = with_digests(graph_of(data, name or "graph", split, random_split))
     folder = stores_folder() / "memory" / f"{graph.name}-{DataChecksum.of(graph).sha256[:12]}"
@@ -247,20 +250,21 @@ def _write_once(graph: Graph, folder: Path, ranks: Ranks) -> None:
 
 def _config(
     data: GraphLike,
-    model: str,
+    model: str | None,
     epochs: int | None,
     batch_size: int | None,
     fan_out: tuple[int, ...] | None,
-    seed: int,
+    seed: int | None,
     folder: str | Path,
     changes: Mapping[str, Any],
     preset: str,
     options: Mapping[str, Any],
 ) -> tuple[Config, tuple[str, ...]]:
     """The configuration, and the fields that the rules leave as they are; none of them with a preset."""
+    own = model is not None and ":" in model
     given = {
         "data.name": graph_name(data, **options),
-        **({"model.factory": model, "model.depth": 0} if ":" in model else {"model.arch": model}),
+        **({"model.factory": model, "model.depth": 0} if own else {"model.arch": model}),
         "run.seed": seed,
         "run.epochs": epochs,
         "batch.size": batch_size,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ogb.graphproppred import Evaluator as GraphEvaluator
 from sklearn import metrics as sk
 
-from ugts_dist.evaluation.scores import measured
+from ugts_dist.evaluation.scores import is_measurable, measured
 from ugts_dist.metrics import DEFAULTS, METRICS
 
 
@@ -88,6 +88,28 @@ def test_f1_of_several_labels_is_that_of_scikit_learn() -> None:
     for average in ("micro", "macro"):
         expected = sk.f1_score(y > 0.5, predicted > 0, average=average)
         assert measured(f"f1-{average}", y, predicted) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", ["roc-auc", "average-precision", "f1-macro", "r2", "mae"])
+@pytest.mark.parametrize(
+    "y",
+    [
+        [[0.0, 1.0], [0.0, np.nan]],
+        [[0.0, 1.0], [0.0, 0.0]],
+        [[np.nan, np.nan], [np.nan, np.nan]],
+        [[np.nan, 1.0], [np.nan, np.nan]],
+    ],
+)
+def test_a_metric_is_a_number_if_it_is_measurable(metric: str, y: list[list[float]]) -> None:
+    labels = np.array(y, np.float32)
+    assert is_measurable(metric, labels) == (not math.isnan(measured(metric, labels, np.zeros((2, 2)))))
+
+
+def test_one_class_allows_no_ranking() -> None:
+    y = np.array([1, 1])
+    assert is_measurable("accuracy", y)
+    assert not is_measurable("roc-auc", y)
+    assert is_measurable("roc-auc", np.array([1, 2]))
 
 
 def test_every_kind_has_a_default_that_fits_it() -> None:

@@ -16,6 +16,7 @@ from tests.processes import spawn
 from tests.training.helpers import config, planted_graph
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.errors import InputError
 from ugts_dist.graphs.graph import Graph, validate
 from ugts_dist.tasks import NodeTask
 from ugts_dist.training.fit import Result, fit
@@ -117,6 +118,13 @@ def independent(metric: str, y: torch.Tensor, outputs: torch.Tensor, graph: Grap
     train = graph.y[graph.train]
     targets = outputs * train.std(0, correction=0) + train.mean(0)
     return float((targets - y).abs().mean())
+
+
+def test_a_split_with_one_label_is_refused_before_training() -> None:
+    graph, chosen = graph_of("binary"), config(task__metric="roc-auc")
+    graph = dataclasses.replace(graph, y=graph.y.index_fill(0, graph.valid, 0))
+    with pytest.raises(InputError, match=r"task\.metric is roc-auc, but valid of planted has labels of one kind only"):
+        NodeTask(graph, chosen.task).check(chosen, Ranks())
 
 
 def test_the_best_epoch_has_the_lowest_error(tmp_path: Path) -> None:

@@ -34,6 +34,20 @@ def measured(metric: str, y: Labels, predicted: Floats) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
+def is_measurable(metric: str, y: Labels) -> bool:
+    """Whether these labels allow the metric: ROC-AUC and average precision need both kinds of some column."""
+    if y.ndim == 1:
+        return metric not in ("roc-auc", "average-precision") or np.unique(y).size > 1
+    known = ~np.isnan(y)
+    if metric == "r2":
+        return bool((known.sum(0) > 1).any())
+    return (
+        any(_has_both(column[~np.isnan(column)]) for column in y.T)
+        if metric in ("roc-auc", "average-precision")
+        else bool(known.any())
+    )
+
+
 def _of_classes(metric: str, y: NDArray[np.int64], predicted: Floats) -> float:
     from sklearn import metrics
 

@@ -161,7 +161,9 @@ class GraphTask:
             found = getattr(config.model, field)
             if found != "none":
                 raise InputError(f"model.{field} is {found}, allowed is none for graph labels")
-        _plan(self._graphs, config, ranks)
+        graphs = self._graphs
+        self._labels.check(graphs.name, {"valid": graphs.y[graphs.valid], "test": graphs.y[graphs.test]})
+        _plan(graphs, config, ranks)
 
     def network(self, config: Config) -> GraphNetwork:
         """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""

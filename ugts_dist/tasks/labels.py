@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ugts_dist.config_task import TaskConfig
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.scores import is_measurable
 from ugts_dist.graphs.label_words import are_binary
 from ugts_dist.graphs.targets import Scale
 from ugts_dist.metrics import DEFAULTS, METRICS, Kind, Metric
@@ -33,6 +35,13 @@ class LabelTask:
     @property
     def metric(self) -> Metric:
         return METRICS[self.metric_name]
+
+    def check(self, name: str, splits: Mapping[str, Tensor]) -> None:
+        """Raise InputError, with the name of the data, if the labels of a split do not allow the metric."""
+        for split, y in splits.items():
+            if not is_measurable(self.metric_name, y.numpy()):
+                chosen = f"task.metric is {self.metric_name}, but {split} of {name} has labels of one kind only"
+                raise InputError(f"{chosen}; allowed are another metric and another split")
 
     def to_json(self) -> dict[str, Any]:
         """What a saved network must know to predict: the kind, and the scale of targets."""

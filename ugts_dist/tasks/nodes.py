@@ -42,6 +42,7 @@ class NodeTask:
     def check(self, config: Config, ranks: Ranks) -> None:
         """Raise InputError if a rank would have no seed node in some step, and for an own network that does not fit."""
         graph = self._graph
+        self._labels.check(graph.name, {"valid": graph.y[graph.valid], "test": graph.y[graph.test]})
         if config.model.factory:
             check_own(config, graph, ranks)
         if config.batch.size:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ugts_dist.checkpointing.provenance import TrainedOn
 from ugts_dist.checkpointing.saver import Saver
@@ -18,7 +19,7 @@ from ugts_dist.graphs.configured import Data
 from ugts_dist.loggers import LoggedRun
 from ugts_dist.loggers.opened import Loggers
 from ugts_dist.metrics import Metric
-from ugts_dist.tasks import make_task
+from ugts_dist.tasks import Task, make_task
 from ugts_dist.training.display import display_for
 from ugts_dist.training.log import Log
 from ugts_dist.training.trainer import make_trainer
@@ -67,16 +68,18 @@ def fit(
     resumed: Checkpoint | None = None,
     scores: Checkpoint | None = None,
     on_epoch: OnEpoch | None = None,
+    task: Task[Any] | None = None,
 ) -> Result:
     """Search for the ticket that `config` describes. At the end, `folder` has the best one.
 
     The run resumes from the checkpoint `resumed`, begins with the scores of another run, or begins anew. After each
     evaluated epoch every rank calls `on_epoch` with its number, its metrics, and the metric of validation and test.
+    `task` is that of the data, if it is made already.
 
     Raises FloatingPointError if loss, logits or scores are no longer finite, at the latest in the next evaluation, and
     StoppedError if a signal ended the run.
     """
-    task = make_task(data, config, ranks.device)
+    task = task or make_task(data, config, ranks.device)
     trainer = make_trainer(config, task, ranks, resumed, scores)
     method, evaluator, progress = trainer.method, task.evaluator(config, ranks), trainer.progress
     trained_on = TrainedOn.of(data, task.labels_json())

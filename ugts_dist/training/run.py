@@ -32,7 +32,7 @@ from ugts_dist.graphs.configured import Data, load_data, load_undisturbed
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.traits import Traits
 from ugts_dist.loggers import refuse_missing
-from ugts_dist.tasks import make_task
+from ugts_dist.tasks import Task, make_task
 from ugts_dist.tasks.own import with_depth
 from ugts_dist.tasks.placement import check_size
 from ugts_dist.training.fit import OnEpoch, Result, fit
@@ -58,7 +58,7 @@ def run(
     Raises InputError before training for every mistake in the input, and StoppedError if a signal ended it.
     """
     config = with_absolute_paths(config)
-    config, data = ranks.raise_together(lambda: _checked(config, ranks))
+    config, data, task = ranks.raise_together(lambda: _checked(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
@@ -73,7 +73,7 @@ def run(
             scores = None if resumed is not None else initial_scores(config.run.init_scores, ranks)
             if scores is not None and ranks.is_main:
                 _note_other_data(scores, here)
-            result = fit(config, data, ranks, opened.path, resumed, scores, on_epoch)
+            result = fit(config, data, ranks, opened.path, resumed, scores, on_epoch, task)
         except KeyboardInterrupt:  # before the first step, or the second one
             again = f"to resume from its last checkpoint, or to begin again: {command_to_resume(opened.path)}"
             raise InterruptedRunError(f"interrupted; {again}") from None
@@ -154,20 +154,23 @@ def evaluate(path: Path, ranks: Ranks, named: Named | None = None) -> Evaluation
     return Evaluation(Config.from_dict(config.portable(), ""), task.metric.title, measured, saved.metrics)
 
 
-def _checked(config: Config, ranks: Ranks) -> tuple[Config, Data]:
-    """The data, after a check that they fit the configuration and the ranks, and the depth of an own network."""
+def _checked(config: Config, ranks: Ranks) -> tuple[Config, Data, Task[Any]]:
+    """The data and their task, after a check that they fit the configuration and the ranks.
+
+    The configuration then has the depth of an own network.
+    """
     if config.optim.compress and ranks.device.type != "cuda":
         raise InputError("optim.compress is True, but the ranks are on the CPU; allowed is False (it needs NCCL)")
     if ranks.is_main:
         refuse_missing(config.log.to)
     data = load_data(config)
     config = with_depth(config, data) if isinstance(data, Graph) else config
-    task = make_task(data, config)
+    task = make_task(data, config, ranks.device)
     task.check(config, ranks)
     with torch.device("meta"):
         network = task.network(config)
     check_size(config, network, ranks)
-    return config, with_digests(data)
+    return config, with_digests(data), task
 
 
 def _checksum_of_all(data: Data, ranks: Ranks) -> DataChecksum:
