@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ugts_dist import config_sections, config_supermask, config_task
+from ugts_dist import config_batch, config_sections, config_supermask, config_task
 from ugts_dist.cli import main
 from ugts_dist.config import Config, load_preset, load_toml, preset_names
 from ugts_dist.config_types import typed
@@ -394,6 +394,7 @@ def test_every_field_is_explained_in_the_help(
     texts = documented(Path(config_sections.__file__).read_text())
     texts |= documented(Path(config_supermask.__file__).read_text())
     texts |= documented(Path(config_task.__file__).read_text())
+    texts |= documented(Path(config_batch.__file__).read_text())
     assert {(SECTIONS[section].__name__, name) for section, name in FIELDS} <= texts
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as stop:

@@ -16,11 +16,11 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from ugts_dist import config_factory, config_names
+from ugts_dist.config_batch import BatchConfig
 from ugts_dist.config_factory import ARGS, FACTORY
 from ugts_dist.config_limits import MAX_SEED, require
 from ugts_dist.config_sections import (
     PLACE,
-    BatchConfig,
     CheckpointConfig,
     DataConfig,
     LogConfig,
@@ -61,6 +61,7 @@ _NEW: dict[str, Any] = {
     FACTORY: "",
     ARGS: {},
     "data.edge_weights": "use",
+    "batch.first_layer": "sampled",
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",
@@ -92,14 +93,7 @@ class Config:
         for section in dataclasses.fields(Config):
             for name, value in vars(getattr(self, section.name)).items():
                 _refuse_unusable(f"{section.name}.{name}", value)
-        fan_out = list(self.batch.fan_out)
-        if self.batch.size and self.model.depth:
-            allowed = f"one number a layer ({self.model.depth}), as batch.size is {self.batch.size}"
-            require(len(fan_out) == self.model.depth, "batch.fan_out", fan_out, allowed)
-        elif not self.batch.size:
-            require(not fan_out, "batch.fan_out", fan_out, "nothing, as batch.size is 0 (full batch)")
-            allowed = "1, as batch.size is 0 (full batch)"
-            require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)
+        self.batch.require_fit(self.model)
         if self.model.norm == "pairnorm":
             allowed = "1, as the statistics of model.norm pairnorm are those of a whole batch"
             require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)

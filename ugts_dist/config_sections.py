@@ -1,4 +1,4 @@
-"""The sections of a configuration but [supermask], checked on construction; the docstring of a field is its help."""
+"""Most sections of a configuration, checked on construction; the docstring of a field is its help."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from ugts_dist.config_limits import (
     MAX_COUNT,
     MAX_DEPTH,
     MAX_EPOCHS,
-    MAX_FAN_OUT,
     MAX_SCALE,
     MAX_SECONDS,
     MAX_SEED,
-    MAX_THREADS,
     MAX_WIDTH,
     require,
     require_count,
@@ -185,36 +183,6 @@ class OptimConfig:
     def __post_init__(self) -> None:
         require_scale("optim.lr", self.lr)
         require(0 <= self.weight_decay <= MAX_SCALE, "optim.weight_decay", self.weight_decay, f"0 to {MAX_SCALE:g}")
-
-
-@dataclass(frozen=True)
-class BatchConfig:
-    """Full-batch training or sampled mini-batches."""
-
-    size: int = 0
-    """Seed nodes per step, over all ranks (graphs, if the labels belong to graphs). 0: all of them."""
-    fan_out: tuple[int, ...] = ()
-    """In-neighbours sampled per node: one number per layer, beginning at the seed nodes. -1: all."""
-    micro_batches: int = 1
-    """Micro-batches that a rank cuts its seed nodes of a step into. They run one after the other and accumulate the
-    gradient: less memory, same gradient."""
-    backend: Literal["ours", "pyg-lib", "torch-sparse"] = "ours"
-    """Sampler. With ours, batches depend neither on ranks nor on threads. The others need to be installed and use the
-    process's random generator."""
-    placement: Literal["auto", "host", "device"] = "auto"
-    """Memory for graph and features. host: one copy per machine. device: each rank's GPU. auto: the GPU if they fit."""
-    threads: int = -1
-    """Threads that sample the next batches during training. 0: none. -1: one per spare core, up to two."""
-    norm: Literal["full", "sampled"] = "full"
-    """Degrees that normalise the sums of GCN and GIN in a sampled batch. full: degrees in the whole graph, which makes
-    the sums unbiased. sampled: degrees within the batch, as in PyG."""
-
-    def __post_init__(self) -> None:
-        require_count("batch.size", self.size, 0, MAX_COUNT)
-        require_count("batch.micro_batches", self.micro_batches, 1, MAX_COUNT)
-        require(-1 <= self.threads <= MAX_THREADS, "batch.threads", self.threads, f"0 to {MAX_THREADS}, or -1")
-        known = all(k == -1 or 0 < k <= MAX_FAN_OUT for k in self.fan_out)
-        require(known, "batch.fan_out", list(self.fan_out), f"1 to {MAX_FAN_OUT} for each layer, or -1")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ugts_dist.checkpointing.saved_network import Named
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.evaluation import evaluator as evaluate
+from ugts_dist.evaluation import whole_graph
 from ugts_dist.graphs.perturb import left_out_classes
 from ugts_dist.supermask import Ticket
 from ugts_dist.tasks import build_model
@@ -73,8 +73,8 @@ def _look_as_rank(rank: int, world_size: int) -> dict[str, Any]:
     """Everything that ranks share, in chunks of at most 7 nodes."""
     ranks = Ranks(rank, world_size, process_group=dist.group.WORLD if world_size > 1 else None)
     with pytest.MonkeyPatch.context() as patch:  # also of this process, whose other tests would take many times as long
-        patch.setattr(evaluate, "_CHUNK_EDGES", 90)
-        patch.setattr(evaluate, "_CHUNK_ROWS", 7)
+        patch.setattr(whole_graph, "CHUNK_EDGES", 90)
+        patch.setattr(whole_graph, "CHUNK_ROWS", 7)
         return _look(ranks)
 
 

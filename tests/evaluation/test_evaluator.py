@@ -16,7 +16,6 @@ from torch import nn
 from tests.processes import spawn
 from tests.training.helpers import config, measure_rank, planted_graph
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation import evaluator as evaluate
 from ugts_dist.evaluation import whole_graph
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.evaluation.whole_graph import block_of_rows, full_features
@@ -95,7 +94,7 @@ def test_ranks_share_the_nodes(world_size: int) -> None:
 
 def _measure_in_chunks(rank: int, world_size: int, arch: str, spill: str, machine: str) -> torch.Tensor:
     """As `measure_rank`, in chunks of at most 7 nodes and about 90 edges."""
-    evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
+    whole_graph.CHUNK_EDGES, whole_graph.CHUNK_ROWS = 90, 7
     graph = planted_graph(num_nodes=301)
     group = dist.group.WORLD if world_size > 1 else None
     ranks = Ranks(rank, world_size, process_group=group, machine=machine.format(rank=rank))
@@ -115,9 +114,9 @@ def test_chunks_spilled_tables_and_machines_do_not_matter(machine: str, tmp_path
 def test_chunks_cover_every_node_once(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = planted_graph()
     for edges, rows in ((1, 1), (50, 1000), (10**9, 13), (10**9, 10**9)):
-        monkeypatch.setattr(evaluate, "_CHUNK_EDGES", edges)
-        monkeypatch.setattr(evaluate, "_CHUNK_ROWS", rows)
-        chunks = list(evaluate._chunks(graph, 20, 250))
+        monkeypatch.setattr(whole_graph, "CHUNK_EDGES", edges)
+        monkeypatch.setattr(whole_graph, "CHUNK_ROWS", rows)
+        chunks = list(whole_graph.chunks(graph, 20, 250))
         assert [node for start, stop in chunks for node in range(start, stop)] == list(range(20, 250))
         for start, stop in chunks:
             assert stop - start <= rows

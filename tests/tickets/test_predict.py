@@ -25,7 +25,7 @@ from ugts_dist.checkpointing.saved_network import Named
 from ugts_dist.cli import main
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.evaluation import evaluator as evaluate
+from ugts_dist.evaluation import whole_graph
 from ugts_dist.evaluation.node_tables import NodeTables
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
@@ -77,7 +77,7 @@ def dense_logits(graph: Graph, ticket: Ticket) -> Tensor:
 
 def predict_rank(rank: int, world_size: int, options: PredictOptions) -> Predictions:
     """In chunks of at most 7 nodes and about 90 edges."""
-    evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
+    whole_graph.CHUNK_EDGES, whole_graph.CHUNK_ROWS = 90, 7
     return predict(options, ranks_of(rank, world_size))
 
 
@@ -240,7 +240,7 @@ def test_an_existing_file_is_left_alone(store: Path) -> None:
 def fail_rank(rank: int, world_size: int, options: PredictOptions, fault: Callable[[], None]) -> str:
     """What each rank reports when the disk is full."""
     fault()
-    evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = 90, 7
+    whole_graph.CHUNK_EDGES, whole_graph.CHUNK_ROWS = 90, 7
     with pytest.raises(InputError) as caught:
         predict(options, ranks_of(rank, world_size))
     return str(caught.value)

@@ -19,7 +19,7 @@ from ugts_dist.cli import main
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
-from ugts_dist.evaluation import evaluator as evaluate
+from ugts_dist.evaluation import whole_graph
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.evaluation.whole_graph import full_features, graph_block
 from ugts_dist.graphs.configured import load_graph
@@ -72,7 +72,7 @@ def evaluated(
     rank: int, world_size: int, spill: str = "", machine: str = "one", chunks: tuple[int, int] = (90, 7)
 ) -> list[Tensor]:
     """This rank's logits of every network, in small chunks."""
-    evaluate._CHUNK_EDGES, evaluate._CHUNK_ROWS = chunks
+    whole_graph.CHUNK_EDGES, whole_graph.CHUNK_ROWS = chunks
     graph = planted_graph(num_nodes=301)  # no world size divides it
     group = dist.group.WORLD if world_size > 1 else None
     ranks = Ranks(rank, world_size, process_group=group, machine=machine.format(rank=rank))
@@ -89,8 +89,8 @@ def expected_logits() -> list[Tensor]:
 def test_evaluation_is_a_forward_pass_over_the_whole_graph(
     chunks: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_CHUNK_EDGES", "_CHUNK_ROWS"):
-        monkeypatch.setattr(evaluate, name, getattr(evaluate, name))  # so that they come back
+    for name in ("CHUNK_EDGES", "CHUNK_ROWS"):
+        monkeypatch.setattr(whole_graph, name, getattr(whole_graph, name))  # so that they come back
     for logits, expected in zip(evaluated(0, 1, chunks=chunks), expected_logits(), strict=True):
         torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-4)
 

@@ -15,18 +15,16 @@ import torch
 from torch import Tensor
 
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation import scores
+from ugts_dist.evaluation import scores, whole_graph
 from ugts_dist.evaluation.node_tables import NodeTables, pieces
 from ugts_dist.evaluation.skip_state import SkipState
-from ugts_dist.evaluation.whole_graph import block_of_rows, full_features
+from ugts_dist.evaluation.whole_graph import block_of_rows, chunks, full_features
 from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.metrics import METRICS
 from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures
 from ugts_dist.models.norms import PairNorm
 
-_CHUNK_EDGES = 1 << 22
-_CHUNK_ROWS = 1 << 16
 _OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
 
 OnLayer = Callable[[int, Tensor], None]
@@ -66,7 +64,7 @@ class Evaluator:
         }
         self._sizes = {"valid": graph.valid.numel(), "test": graph.test.numel()}
         self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES and metric == "accuracy" else None
-        self._chunks = list(_chunks(graph, self._start, self._stop))
+        self._chunks = list(chunks(graph, self._start, self._stop))
         # The only block of a small graph is kept, with what its layers have cached.
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
 
@@ -203,7 +201,7 @@ class Evaluator:
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         """This rank's nodes, in ranges of bounded size."""
-        return pieces(self._start, self._stop, _CHUNK_ROWS)
+        return pieces(self._start, self._stop, whole_graph.CHUNK_ROWS)
 
     def _filled(self, chunks: Iterator[Messages]) -> tuple[Tensor, ...]:
         """Tables for all nodes, filled with this rank's chunks, its rows in order."""
@@ -244,13 +242,3 @@ def _ogb_evaluator(name: str) -> Any:
     from ogb.nodeproppred import Evaluator as OGBEvaluator  # imports pandas and scikit-learn: seconds and memory
 
     return OGBEvaluator(name)
-
-
-def _chunks(graph: Graph, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges of nodes with a bounded number of rows and of edges (a single node may have more)."""
-    while start < stop:
-        room = int(graph.indptr[start]) + _CHUNK_EDGES
-        last = int(torch.searchsorted(graph.indptr, room, right=True)) - 1
-        following = min(max(last, start + 1), start + _CHUNK_ROWS, stop)
-        yield start, following
-        start = following

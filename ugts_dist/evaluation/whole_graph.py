@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from ugts_dist.graphs.traits import density
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Block, SparseFeatures
 
+CHUNK_ROWS = 1 << 16  # most nodes that are computed at once
+CHUNK_EDGES = 1 << 22
 _SPARSE_BELOW = 0.1  # density of the features below which sparse products are faster
 
 
@@ -52,3 +56,13 @@ def block_of_rows(graph: Graph, degree: Tensor, start: int, stop: int, weighted_
         attr=attr,
         weighted_degree=weighted_degree,
     )
+
+
+def chunks(graph: Graph, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of nodes with a bounded number of rows and of edges (a single node may have more)."""
+    while start < stop:
+        room = int(graph.indptr[start]) + CHUNK_EDGES
+        last = int(torch.searchsorted(graph.indptr, room, right=True)) - 1
+        following = min(max(last, start + 1), start + CHUNK_ROWS, stop)
+        yield start, following
+        start = following

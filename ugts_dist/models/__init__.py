@@ -1,9 +1,12 @@
 """GNNs on PyG's layers, full-batch and sampled."""
 
 from ugts_dist.models.aggregation import Messages as Messages
+from ugts_dist.models.aggregation import aggregate as aggregate
 from ugts_dist.models.block import Block as Block
+from ugts_dist.models.convs import edges_of as edges_of
 from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout
+from ugts_dist.models.first_layer import Aggregated as Aggregated
 from ugts_dist.models.gnn import GNN as GNN
 from ugts_dist.models.graph_dropout import GraphDropout as GraphDropout
 from ugts_dist.models.hops import Hops as Hops

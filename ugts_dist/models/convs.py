@@ -23,6 +23,7 @@ from ugts_dist.models.aggregation import (
     softmax_by_row,
 )
 from ugts_dist.models.block import Block
+from ugts_dist.models.first_layer import Aggregated
 from ugts_dist.models.sparse import (
     Features,
     Pattern,
@@ -33,42 +34,48 @@ from ugts_dist.models.sparse import (
 )
 
 
-def prepare(arch: str, x: Features, blocks: Sequence[Block], linear_before: bool = False) -> None:
+def prepare(arch: str, x: Features | Aggregated, blocks: Sequence[Block], linear_before: bool = False) -> None:
     """Compute what the layers of an architecture, and their gradients, need of a batch; the block caches it.
 
     `linear_before`: whether a linear layer comes before the first convolution.
     """
-    if isinstance(x, SparseFeatures):
-        _ = x.pattern.transposed
+    is_first_done = isinstance(x, Aggregated)
+    for part in (x.neighbours, x.own) if isinstance(x, Aggregated) else (x,):
+        if isinstance(part, SparseFeatures):
+            _ = part.pattern.transposed
     for k, block in enumerate(blocks):
-        pattern = _edges(arch, block)
-        if k > 0 or arch == "gat" or isinstance(x, SparseFeatures) or linear_before:
+        pattern = block.looped[0] if arch == "gat" else edges_of(arch, block)[0]
+        if arch == "gat":
+            _ = pattern.rows
+        if k > 0 or arch == "gat" or isinstance(x, SparseFeatures) or is_first_done or linear_before:
             _ = pattern.transposed
 
 
-def _edges(arch: str, block: Block) -> Pattern:
-    """The edges of a layer, with its values computed."""
+def edges_of(arch: str, block: Block) -> tuple[Pattern, Tensor]:
+    """The edges of a layer with a fixed value each."""
     match arch:
         case "gcn":
-            _ = block.gcn_values
+            return block.looped[0], block.gcn_values
         case "sage":
-            _ = block.mean_values
-            return block.pattern
+            return block.pattern, block.mean_values
         case "gin":
-            _ = block.sum_and_self_values
+            return block.looped[0], block.sum_and_self_values
         case "gin-paper":
-            _ = block.mean_and_self_values
-        case "gat":
-            _ = block.looped[0].rows
-    return block.looped[0]
+            return block.looped[0], block.mean_and_self_values
+    raise ValueError(f"{arch!r} has no fixed values")
+
+
+def _edges_left(block: Block | None) -> Block:
+    assert block is not None, "only a layer whose aggregation is done has no edges"
+    return block
 
 
 @runtime_checkable
 class Conv(Protocol):
     """A layer in two halves: messages, computed once per node, and their aggregation.
 
-    `forward` does both for one block and orders linear map and aggregation by cost. An evaluation of a whole graph
-    calls the halves separately, chunk by chunk.
+    `forward` does both for one block and orders linear map and aggregation by cost; of `Aggregated` input, for which
+    there is no block, it does the rest. An evaluation of a whole graph calls the halves separately, chunk by chunk.
     """
 
     def messages(self, x: Features) -> Messages:
@@ -99,7 +106,10 @@ class GCNConv(pyg.GCNConv):
         super().__init__(in_channels, out_channels, bias=False)
         self.mixing, self.mapped = mixing, nn.Identity()
 
-    def forward(self, x: Features, block: Block) -> Tensor:
+    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+        if isinstance(x, Aggregated):
+            return self._map(x.neighbours, self.lin.weight)
+        block = _edges_left(block)
         return aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def messages(self, x: Features) -> Messages:
@@ -122,7 +132,11 @@ class SAGEConv(pyg.SAGEConv):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, bias=False)
 
-    def forward(self, x: Features, block: Block) -> Tensor:
+    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+        if isinstance(x, Aggregated):
+            assert x.own is not None
+            return self._sum(x.neighbours, x.own)
+        block = _edges_left(block)
         if linear_first(x, self.lin_l.weight, block.pattern):
             neighbours = sparse_product(block.pattern, block.mean_values, linear(x, self.lin_l.weight))
             return neighbours + linear_of_destinations(x, self.lin_r.weight, block)
@@ -143,8 +157,13 @@ class SAGEConv(pyg.SAGEConv):
         return aggregate(block.pattern, block.mean_values, table) + block.destinations(own)
 
     def _aggregate_first(self, x: Tensor | Rows, block: Block) -> Tensor:
-        neighbours, own = aggregate_and_destinations(block.pattern, block.mean_values, x, block)
-        out = F.linear(own, self.lin_r.weight)
+        return self._sum(*aggregate_and_destinations(block.pattern, block.mean_values, x, block))
+
+    def _sum(self, neighbours: Features, own: Features) -> Tensor:
+        out = linear(own, self.lin_r.weight)
+        if isinstance(neighbours, SparseFeatures):
+            return out + linear(neighbours, self.lin_l.weight)
+        neighbours = neighbours.gather() if isinstance(neighbours, Rows) else neighbours
         # Added in place: no third tensor of this size.
         return out.addmm_(neighbours.to(out.dtype), self.lin_l.weight.t().to(out.dtype))
 
@@ -162,9 +181,11 @@ class GINConv(pyg.GINConv):
         super().__init__(mlp, train_eps=False)
         self.first = nn.Identity()
 
-    def forward(self, x: Features, block: Block) -> Tensor:
-        hidden = aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values)
-        return self._rest(hidden)
+    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+        if isinstance(x, Aggregated):
+            return self._rest(linear(x.neighbours, self.nn[0].weight))
+        block = _edges_left(block)
+        return self._rest(aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
 
     def messages(self, x: Features) -> Messages:
         return narrowed(x, self.nn[0].weight)
@@ -186,7 +207,10 @@ class PaperGINConv(pyg.GINConv):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(nn.Linear(in_channels, out_channels, bias=False), train_eps=False, aggr="mean")
 
-    def forward(self, x: Features, block: Block) -> Tensor:
+    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+        if isinstance(x, Aggregated):
+            return linear(x.neighbours, self.nn.weight)
+        block = _edges_left(block)
         return aggregate_linear(x, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
     def messages(self, x: Features) -> Messages:

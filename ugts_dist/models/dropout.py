@@ -7,15 +7,17 @@ CPU and GPU, and a resumed run needs no generator state.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from ugts_dist import hashing
+from ugts_dist.models.first_layer import Aggregated
 from ugts_dist.models.sparse import Features, Rows, SparseFeatures
 
 _DOMAIN = 0x44524F50  # separates these hashes from those of seeds and neighbours
+_OWN = 1 << 32  # separates the nodes' own features from those of their neighbours
 _PER_WORD = 4  # draws of 16 bits per hash of 64
 
 
@@ -37,10 +39,22 @@ class Dropout:
     nodes: Tensor
     at: Literal["every", "input"] = "every"
 
-    def __call__(self, x: Features, layer: int) -> Features:
+    @overload
+    def __call__(self, x: Features, layer: int) -> Features: ...
+
+    @overload
+    def __call__(self, x: Features | Aggregated, layer: int) -> Features | Aggregated: ...
+
+    def __call__(self, x: Features | Aggregated, layer: int) -> Features | Aggregated:
         """Drop features of `x` `[rows, width]`, whose rows are the first of `nodes`."""
         if self.p == 0.0 or (self.at == "input" and layer > 0):
             return x
+        if isinstance(x, Aggregated):
+            own = None if x.own is None else self._dropped(x.own, _OWN)
+            return Aggregated(self._dropped(x.neighbours, layer), own)
+        return self._dropped(x, layer)
+
+    def _dropped(self, x: Features, layer: int) -> Features:
         key = hashing.key(_DOMAIN, self.seed, self.step, layer)
         scale = 1.0 / (1.0 - self.p)
         if isinstance(x, SparseFeatures):

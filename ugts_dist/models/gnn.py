@@ -13,6 +13,7 @@ from ugts_dist.models.aggregation import Messages
 from ugts_dist.models.block import Block
 from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
 from ugts_dist.models.dropout import Dropout
+from ugts_dist.models.first_layer import Aggregated
 from ugts_dist.models.norms import PairNorm, make_norm
 from ugts_dist.models.remedies import PLAIN, Connections, DeepGNNOptions
 from ugts_dist.models.sparse import Features
@@ -80,16 +81,19 @@ class GNN(nn.Module):
     def depth(self) -> int:
         return len(self.convs)
 
-    def forward(self, x: Features, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
+    def forward(self, x: Features | Aggregated, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
         """Logits `[num_dst of the last block, num_classes]`. One block per layer, the input layer's first.
 
+        The input layer has no block if `x` is `Aggregated`, which networks with skip connections do not take.
         `dropout` applies to each layer's input in a training step, but not to a jumping network's output layer.
         PairNorm takes its statistics over a layer's destinations: all nodes in a full batch, the nodes of this rank in
         a sampled one.
         """
         if self.connections is not None:
+            assert not isinstance(x, Aggregated), "the first convolution reads a hidden layer"
             return self._past_layers(self.connections, x, blocks, dropout)
-        for k, block in enumerate(blocks):
+        edges: list[Block | None] = [None, *blocks] if isinstance(x, Aggregated) else list(blocks)
+        for k, block in enumerate(edges):
             x = self.layer(k, x if dropout is None else dropout(x, k), block)
         assert isinstance(x, Tensor)
         return x
@@ -107,12 +111,14 @@ class GNN(nn.Module):
             hidden = _dense(dropout(hidden, len(blocks) + 1))
         return connections.leave(hidden, state)
 
-    def layer(self, k: int, x: Features, block: Block) -> Tensor:
-        """Layer `k` with norm and activation: `[num_src, width]` -> `[num_dst, width]`."""
+    def layer(self, k: int, x: Features | Aggregated, block: Block | None) -> Tensor:
+        """Layer `k` with norm and activation: `[num_src, width]` -> `[num_dst, width]`. Without a block if `x` is
+        `Aggregated`."""
         out: Tensor = self.convs[k](x, block)
         if k < self.num_hidden:
             return (out if self.norm is None else self.norm(out)).relu_()
         if self.skip is not None:
+            assert block is not None, "the input layer is not the last"
             return (out.relu_() + self._skipped(block.destinations(_dense(x)))) / 2
         return out
 
@@ -197,7 +203,7 @@ def _under(prefix: str, layers: dict[nn.Module, list[str]]) -> dict[nn.Module, l
     return {module: [f"{prefix}.{name}" for name in names] for module, names in layers.items()}
 
 
-def _dense(x: Features) -> Tensor:
+def _dense(x: Features | Aggregated) -> Tensor:
     assert isinstance(x, Tensor), "a hidden layer's output"
     return x
 

@@ -13,12 +13,23 @@ from torch_geometric.data import Data
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.first_layer import aggregate_features
 from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
 from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
-from ugts_dist.models import Block, Features, GraphDropout, Hops, Rows, SparseFeatures, feature_tensors, prepare
+from ugts_dist.models import (
+    Aggregated,
+    Block,
+    Features,
+    GraphDropout,
+    Hops,
+    Rows,
+    SparseFeatures,
+    feature_tensors,
+    prepare,
+)
 from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_SEEDS = 256
@@ -32,7 +43,7 @@ class Batch:
         step: number of the step, counted over all epochs.
         nodes: ids of the input layer's source nodes.
         x: their features.
-        blocks: one per layer, the input layer's first.
+        blocks: one per layer, the input layer's first; that has none if `x` is `Aggregated`.
         rows: the output rows of this rank's seed nodes, `[num_seeds]`.
         y: labels of the seed nodes, `[num_seeds]`.
         num_seeds_of_all: seed nodes of this step on all ranks, by which the loss is divided.
@@ -41,7 +52,7 @@ class Batch:
 
     step: int
     nodes: Tensor
-    x: Features
+    x: Features | Aggregated
     blocks: list[Block]
     rows: Tensor
     y: Tensor
@@ -51,7 +62,7 @@ class Batch:
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the batch, for the management of their memory."""
         yield from (self.nodes, self.rows, self.y)
-        yield from feature_tensors(self.x)
+        yield from self.x.tensors() if isinstance(self.x, Aggregated) else feature_tensors(self.x)
         for block in self.blocks:
             yield from block.tensors()
         if isinstance(self.blocks, Hops):
@@ -132,7 +143,9 @@ class SampledBatches:
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
         graph = placed(graph, config, ranks)
         self._config, self._device = config, ranks.device
-        self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
+        arch, self._is_exact = config.model.arch, config.batch.first_layer == "exact"
+        self._features = aggregate_features(graph, arch, ranks, config.run.spill) if self._is_exact else _table(graph)
+        self._own = _table(graph) if self._is_exact and arch == "sage" else None
         self._graph = graph
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
         if graph.weighted_degree is not None:
@@ -180,13 +193,19 @@ class SampledBatches:
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
-            rows_of(self._features, data.n_id, self._device),
+            self._x(data.n_id),
             blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
             self._plan.step_size(int(data.step)),
             is_last=int(data.micro_batch) == config.batch.micro_batches - 1,
         )
+
+    def _x(self, nodes: Tensor) -> Features | Aggregated:
+        x = rows_of(self._features, nodes, self._device)
+        if not self._is_exact:
+            return x
+        return Aggregated(x, None if self._own is None else rows_of(self._own, nodes, self._device))
 
     def _prepared(self, batch: Batch) -> Batch:
         model = self._config.model
@@ -201,15 +220,20 @@ class SampledBatches:
 def make_sampler(graph: Graph, config: Config) -> Sampler:
     """The sampler for a configuration, on the device of the graph."""
     batch, seed = config.batch, config.run.seed
+    fan_out = batch.fan_out[:-1] if batch.first_layer == "exact" else batch.fan_out
     if batch.backend == "ours":
-        return NeighborSampler(graph.indptr, graph.indices, batch.fan_out, seed, graph.has_edge_data)
-    return backends.make_sampler(batch.backend, graph.indptr, graph.indices, batch.fan_out, seed, graph.has_edge_data)
+        return NeighborSampler(graph.indptr, graph.indices, fan_out, seed, graph.has_edge_data)
+    return backends.make_sampler(batch.backend, graph.indptr, graph.indices, fan_out, seed, graph.has_edge_data)
 
 
 def sampled_dropout(config: Config) -> GraphDropout:
     """Graph dropout for sampled batches, within which the degrees of the whole thinned graph can't be counted."""
     degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
     return GraphDropout.of(config.model, config.run.seed, degrees)
+
+
+def _table(graph: Graph) -> Tensor | SparseFeatures:
+    return SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
 
 
 def rows_of(table: Tensor | SparseFeatures, nodes: Tensor, device: torch.device) -> Features:

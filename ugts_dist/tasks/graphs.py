@@ -155,6 +155,8 @@ class GraphTask:
             raise InputError(
                 f"batch.micro_batches is {config.batch.micro_batches}, allowed is 1 for datasets of graphs"
             )
+        if config.batch.first_layer == "exact":
+            raise InputError("batch.first_layer is exact, allowed is sampled for datasets of graphs")
         if config.model.factory:
             raise InputError(f"model.factory is {config.model.factory}, allowed is none for graph labels")
         for field in ("skip", "norm", "graph_dropout"):

@@ -42,7 +42,9 @@ class LinkTask:
             )
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raise InputError if a rank would have no pair in some step."""
+        """Raise InputError if a rank would have no pair in some step, and for what links can't have."""
+        if config.batch.first_layer == "exact":
+            raise InputError("batch.first_layer is exact, allowed is sampled for task.kind link")
         pair_plan(self._split, config, ranks)
 
     def network(self, config: Config) -> Network:

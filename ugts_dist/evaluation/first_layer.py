@@ -1,0 +1,59 @@
+"""The aggregation of a first layer for all nodes, with all neighbours: computed once, shared by the ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.node_tables import NodeTables
+from ugts_dist.evaluation.whole_graph import block_of_rows, chunks, graph_block, is_sparse
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.index_type import index_type
+from ugts_dist.models import Rows, SparseFeatures, aggregate, edges_of
+from ugts_dist.models.sparse import Pattern
+
+
+def aggregate_features(graph: Graph, arch: str, ranks: Ranks, spill: str = "") -> Tensor | SparseFeatures:
+    """The sum or mean over in-neighbours that the first layer computes, `[num_nodes, num_features]`. Collective.
+
+    It is on the device of the graph's features, and sparse if these are. A row has the same bits on any number of
+    ranks. `spill`: see `NodeTables`.
+    """
+    return _sparse(graph, arch) if is_sparse(graph) else _dense(graph, arch, ranks, spill)
+
+
+def _dense(graph: Graph, arch: str, ranks: Ranks, spill: str) -> Tensor:
+    device = graph.x.device
+    # The table is float32 as the sums are, but for features that a GPU has in bfloat16.
+    tables = NodeTables(graph.num_nodes, ranks, device, spill)
+    dtype = torch.bfloat16 if graph.x.dtype == torch.bfloat16 else torch.float32
+    table = tables.empty(graph.num_features, dtype)
+    degree, weighted = graph.degree.to(device), graph.weighted_degree
+    weighted = None if weighted is None else weighted.to(device)
+    everyone = Rows(graph.x, torch.arange(graph.num_nodes, device=device))
+    for start, stop in chunks(graph, *ranks.share(graph.num_nodes)):
+        block = block_of_rows(graph, degree, start, stop, weighted)
+        table[start:stop] = aggregate(*edges_of(arch, block), everyone)
+    tables.complete([table])
+    return table
+
+
+def _sparse(graph: Graph, arch: str) -> SparseFeatures:
+    """Each rank computes all of it: sparse features belong to graphs of some 100,000 nodes at most."""
+    host = torch.device("cpu")
+    pattern, values = edges_of(arch, graph_block(graph, host))
+    x = SparseFeatures.of(graph.x.to(host))
+    product = _scipy(pattern, values) @ _scipy(x.pattern, x.values)
+    product.sort_indices()
+    entries = torch.from_numpy(product.data)
+    index = index_type(entries.numel(), x.shape[1])
+    indptr, indices = (torch.from_numpy(part).to(graph.x.device, index) for part in (product.indptr, product.indices))
+    return SparseFeatures(Pattern(indptr, indices, *x.shape), entries.to(graph.x.device))
+
+
+def _scipy(pattern: Pattern, values: Tensor) -> scipy.sparse.csr_matrix:
+    parts = (values.float().numpy(), pattern.indices.numpy(), pattern.indptr.numpy())
+    return scipy.sparse.csr_matrix(parts, (pattern.num_rows, pattern.num_cols), dtype=np.float32)
