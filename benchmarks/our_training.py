@@ -43,6 +43,7 @@ def _config(options: argparse.Namespace, world_size: int) -> Config:
             "batch.fan_out": options.fan_out,
             "batch.micro_batches": options.micro_batches,
             "batch.backend": options.backend,
+            "batch.first_layer": options.first_layer,
             "run.seed": options.seed,
             "run.epochs": _EPOCHS,
             "run.device": options.device,
@@ -64,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--micro-batches", type=int, default=1)
     parser.add_argument("--backend", default="ours")
+    parser.add_argument("--first-layer", default="sampled")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 

@@ -4,7 +4,8 @@
 
 STORE is a graph store (`ugts prepare`). The recipe (`pyg_recipe.py`) needs pyg-lib or torch-sparse; `--peer-python`
 names a Python that has one of them and this project. Both sides: 3-layer GraphSAGE, the same width, fan-out and seed
-nodes a rank, gloo, one thread a rank. Ours trains a dense network and a ticket; its layers have no bias.
+nodes a rank, gloo, one thread a rank. Ours trains a dense network and a ticket, each with the first layer sampled and
+exact (`batch.first_layer`); its layers have no bias. The table of the exact first layer is made anew in each run.
 
 Seeds per second are of all ranks together, from the median step after the warm-up. Start-up is from the end of the
 imports to the first batch. Private memory is the peak of the anonymous memory, summed over ranks; what ranks share,
@@ -39,10 +40,14 @@ def main() -> None:
     graph = open_store(options.store)
     store = sum(path.stat().st_size for path in options.store.iterdir())
     ours = [sys.executable, "our_training.py", "--micro-batches", str(options.micro_batches)]
+    dense, ticket = ["--method", "dense"], ["--method", "ugts", "--sparsity", str(options.sparsity)]
+    exact = ["--first-layer", "exact"]
     sides = {
         PEER: [options.peer_python, "pyg_recipe.py", "--workers", str(options.peer_workers)],
-        "ours, dense": [*ours, "--method", "dense"],
-        f"ours, UGTs {options.sparsity}": [*ours, "--method", "ugts", "--sparsity", str(options.sparsity)],
+        "ours, dense": [*ours, *dense],
+        "ours, dense, exact first layer": [*ours, *dense, *exact],
+        f"ours, UGTs {options.sparsity}": [*ours, *ticket],
+        f"ours, UGTs {options.sparsity}, exact first layer": [*ours, *ticket, *exact],
     }
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for number in range(options.rounds):
