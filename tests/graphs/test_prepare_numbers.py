@@ -164,7 +164,7 @@ def test_labels_without_a_split(tmp_path: Path) -> None:
     graph = make(tmp_path / "out", {part: files[part] for part in ("edges", "features", "labels")})
     assert same(graph.y, targets())
     assert not graph.has_split
-    assert ", 2 targets, no split: for prediction only, " in summary(tmp_path / "out")
+    assert ", 2 targets, no split: for prediction and links only, " in summary(tmp_path / "out")
 
 
 def data_of(y: torch.Tensor) -> Data:
