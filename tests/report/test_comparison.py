@@ -94,6 +94,16 @@ def test_runs_of_equal_settings(write: Write) -> None:
     assert "None: the runs have the same settings." in page_of(write("runs/a", {}), write("runs/b", {})).text
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_arguments_that_only_some_networks_have(write: Write, order: str) -> None:
+    own = {"model.factory": "nets.py:build", "model.args": {"width": 8}}
+    write("runs/a", {}, **own)
+    write("runs/b", {}, **{**own, "model.args": {"width": 8, "norm": "batch"}})
+    settings = {"a": ["a", "-"], "b": ["b", "batch"]}
+    table = page_of(*(Path("runs", name) for name in order)).table("run", "model.args.norm")
+    assert table == [settings[name] for name in order]
+
+
 def test_a_run_that_is_not_finished_is_there_and_named(write: Write) -> None:
     page = page_of(write("runs/a", {}), write("runs/half"))
     rows = page.table(*HEADINGS)

@@ -190,11 +190,13 @@ def _curves(group: Sequence[Compared]) -> Iterator[Block]:
 def _settings(runs: Sequence[Compared]) -> Section:
     """The fields that determine a result and differ. The longer side of the table goes down the page."""
     settings = [run.config.with_effect() for run in runs]
-    fields = [name for name in settings[0] if len({repr(values[name]) for values in settings}) > 1]
+    # Runs need not have the same fields: own networks have arguments.
+    names = dict.fromkeys(name for values in settings for name in values)
+    fields = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
     if not fields:
         return Section("Settings that differ", "None: the runs have the same settings.")
     rows = [
-        [run.name, *(_setting(values[name]) for name in fields)] for run, values in zip(runs, settings, strict=True)
+        [run.name, *(_setting(values.get(name)) for name in fields)] for run, values in zip(runs, settings, strict=True)
     ]
     headings = ["run", *fields]
     if len(fields) > len(runs):
@@ -204,6 +206,6 @@ def _settings(runs: Sequence[Compared]) -> Section:
 
 
 def _setting(value: object) -> str:
-    """As it stands in a configuration file, without rounding; a long text is cut at its beginning."""
-    text = str(value) if value != "" else "-"
+    """As it stands in a configuration file, without rounding; a long text is cut at its beginning, none is a dash."""
+    text = "-" if value in ("", None) else str(value)
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"

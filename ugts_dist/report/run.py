@@ -236,17 +236,13 @@ def _configuration(run: RunFiles) -> Iterator[Section]:
     config = run.config
     if config is None:
         return
-    usual = Config().with_effect()
-    changed = {name: value for name, value in config.with_effect().items() if usual[name] != value}
-    rows = [[name, _plain(value), _plain(usual[name])] for name, value in changed.items()]
+    rows = [
+        [name, *("-" if value is None else str(value) for value in (own, usual))]
+        for name, (own, usual) in config.changes(Config()).items()
+    ]
     blocks: list[Block] = [Table(("field", "value", "default"), rows)] if rows else []
     text = "The fields that determine the result and are not the defaults." if rows else "All defaults."
     yield Section("Configuration", text, [*blocks, Details("All fields, as TOML", Code(config.to_toml()))])
-
-
-def _plain(value: object) -> str:
-    """As it stands in a configuration file, without rounding."""
-    return str(value)
 
 
 def _provenance(network: Network | None) -> Iterator[Section]:
