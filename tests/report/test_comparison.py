@@ -100,8 +100,9 @@ def test_arguments_that_only_some_networks_have(write: Write, order: str) -> Non
     write("runs/a", {}, **own)
     write("runs/b", {}, **{**own, "model.args": {"width": 8, "norm": "batch"}})
     settings = {"a": ["a", "-"], "b": ["b", "batch"]}
-    table = page_of(*(Path("runs", name) for name in order)).table("run", "model.args.norm")
-    assert table == [settings[name] for name in order]
+    page = page_of(*(Path("runs", name) for name in order))
+    assert page.table("run", "model.args.norm") == [settings[name] for name in order]
+    assert [row[2] for row in page.table(*HEADINGS)] == ["nets-build", "nets-build"]
 
 
 def test_a_run_that_is_not_finished_is_there_and_named(write: Write) -> None:

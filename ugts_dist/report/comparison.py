@@ -146,7 +146,7 @@ def _row(compared: Compared, best: float | None) -> list[str | Cell]:
     return [
         compared.name,
         config.data_name,
-        config.model.arch,
+        config.model.title,
         config.supermask.method,
         shown(number(run.best, "sparsity")),
         Cell(shown(valid), "best" if valid is not None and valid == best else "plain"),
