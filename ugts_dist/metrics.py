@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 Kind = Literal["classification", "multilabel", "regression", "link"]
 
@@ -50,6 +50,12 @@ DEFAULTS: dict[Kind, str] = {
     "regression": "rmse",
     "link": "roc-auc",
 }
+
+
+def title_of(metric: str, kind: str) -> str:
+    """The title of a configured metric, "auto" being that of the kind of task; empty if the kind is "auto", too."""
+    name = DEFAULTS.get(cast(Kind, kind), "") if metric == "auto" else metric
+    return METRICS[name].title if name else ""
 
 
 def by_title(title: str) -> Metric:

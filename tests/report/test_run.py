@@ -244,7 +244,7 @@ def test_an_unfinished_run_says_so(copy: Callable[..., Path]) -> None:
     assert "ugts train . " in page.text
     best = Ticket.load(folder / "best.ticket").metrics
     assert page.pairs()["in epoch"] == str(int(best["epoch"]))
-    assert as_float(page.pairs()["test metric"]) == pytest.approx(best["test"], abs=5e-5)
+    assert as_float(page.pairs()["test accuracy"]) == pytest.approx(best["test"], abs=5e-5)
     assert page.problems() == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ugts_dist.checkpointing.provenance import data_of
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.metrics import METRICS, by_title
+from ugts_dist.metrics import by_title
 from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Details, Figure, Page, Paragraph, Problem, Section, Table
@@ -34,8 +34,7 @@ class Compared:
     @property
     def metric(self) -> str:
         """The name of the metric; empty if it is not known before the run's end."""
-        configured = self.config.task.metric
-        return str((self.run.result or {}).get("metric", "" if configured == "auto" else METRICS[configured].title))
+        return self.run.metric
 
     @property
     def data(self) -> tuple[Any, ...]:
@@ -170,9 +169,8 @@ def _epochs(run: RunFiles, config: Config) -> str:
 
 def _curves(group: Sequence[Compared]) -> Iterator[Block]:
     """Validation over epochs; of very many runs, those with the best figures."""
-    sign = -1 if by_title(_metric(group)).higher_is_better else 1
-    ranked = sorted(group, key=lambda run: sign * (number(run.run.best, "valid") or sign * float("-inf")))
-    drawn = [run for run in group if run in ranked[:_MOST_CURVES]]
+    best = _ranked(group)[:_MOST_CURVES]
+    drawn = [run for run in group if run in best]
     lines = {}
     for run in drawn:
         epochs = [epoch for epoch in run.run.epochs if "valid" in epoch]
@@ -185,6 +183,17 @@ def _curves(group: Sequence[Compared]) -> Iterator[Block]:
     caption = f"Validation {_metric(group)} over epochs"
     left_out = f", of the best {_MOST_CURVES} of {len(group)} runs" if len(group) > _MOST_CURVES else ""
     yield Figure(figures.compared(lines, f"validation {_metric(group)}"), f"{caption}{left_out}")
+
+
+def _ranked(group: Sequence[Compared]) -> list[Compared]:
+    """The best validation figure first, runs without one last."""
+    sign = -1 if by_title(_metric(group)).higher_is_better else 1
+
+    def place(run: Compared) -> tuple[bool, float]:
+        valid = number(run.run.best, "valid")
+        return valid is None, sign * (valid or 0.0)
+
+    return sorted(group, key=place)
 
 
 def _settings(runs: Sequence[Compared]) -> Section:

@@ -115,8 +115,8 @@ def _result(run: RunFiles) -> Iterator[Block]:
 
 
 def _metric(run: RunFiles) -> str:
-    """The name of the metric, from the result."""
-    return str((run.result or {}).get("metric", "metric"))
+    """The name of the metric, as far as it is known."""
+    return run.metric or "metric"
 
 
 def _bytes(network: Network | None) -> list[tuple[str, object]]:

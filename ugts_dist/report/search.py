@@ -130,7 +130,7 @@ def _front(search: SearchFiles) -> Iterator[Block]:
             x.append(figure)
             y.append(valid)
     if groups:
-        metric = search.answer.metric if search.answer else "metric"
+        metric = search.metric or "metric"
         yield Figure(figures.points(groups, objective, f"validation {metric}"), "Finished trials, one seed each")
     else:
         yield Paragraph("No trial is finished yet.")
