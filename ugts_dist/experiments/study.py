@@ -219,8 +219,9 @@ class _Draft:
     ) -> tuple[Config, ...]:
         base = self._preset(panel["presets"][row["preset"]])
         own = panel.get("rows", {}).get(row["label"], {})
-        parts = (self.values.get("fields", {}), panel.get("fields", {}), fields, row.get("fields", {}), own, _QUIET)
+        parts = (self.values.get("fields", {}), panel.get("fields", {}), fields, row.get("fields", {}), own)
         config = base.replace({name: _of_column(name, value, column) for part in parts for name, value in part.items()})
+        config = config.replace(_QUIET)  # by itself, as the study may have old names of these fields
         seeds = self._seeds(panel, row, column)
         wanted = min(seeds, self.most) if self.most else seeds
         splits = range(1, wanted + 1) if self.values.get("redrawn", False) else [config.data.split] * wanted

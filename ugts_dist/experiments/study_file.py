@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config, flat, preset_names
-from ugts_dist.config_names import RENAMED
+from ugts_dist.config_factory import ARGS
+from ugts_dist.config_features import SWITCHES
+from ugts_dist.config_names import RENAMED, note_old_names
 from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.experiments.study import MEASURES, Study, column_labels, study_of
 from ugts_dist.text_files import read_toml
@@ -200,13 +202,19 @@ def _short(value: object) -> str:
 
 def _check_fields(where: str, names: Collection[str]) -> None:
     """Raise InputError for names that are no fields of a configuration. Their values are checked with each run's."""
-    known = flat(Config().to_dict()).keys() | RENAMED.keys()
+    known = {*flat(Config().to_dict()), *RENAMED, *SWITCHES}
     for name in names:
         if name in _OF_SEEDS:
             raise InputError(f"{where}: {name} is not allowed, each run has its own; the study has `seeds`")
         if "." not in name:
             raise InputError(f'{where}: unknown field {name!r}, allowed are quoted names such as "model.width"')
-    refuse_unknown(names, known, f"{where}: unknown field")
+    refuse_unknown([name for name in names if not _is_argument(name)], known, f"{where}: unknown field")
+    note_old_names(names)
+
+
+def _is_argument(name: str) -> bool:
+    """Whether a field is an argument of an own network; which ones there are is not known here."""
+    return name.startswith(f"{ARGS}.") and name.removeprefix(f"{ARGS}.").isidentifier()
 
 
 def _check_published(published: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> None:
