@@ -3,8 +3,9 @@
 A study is a TOML file, in `studies/` or of one's own (`study_file.py`):
 
     title, text      a description
-    measure          test or valid (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or a trace
-                     over the training of each row's first seed: mad or gradients
+    measure          test or valid (the metric of the task) or ood (ROC-AUC of unknown classes), in percent, RMSE and
+                     MAE in the units of the targets; or a trace over the training of each row's first seed: mad or
+                     gradients
     heading          what the columns are
     seeds            number of seeds of each cell (0, 1, 2, ...), or the number for each column. Panels and rows may
                      have their own numbers, for all columns or for some; a row's has priority over a panel's
@@ -46,7 +47,7 @@ class Cell:
     Attributes:
         panel, row, column: its position; `column` is empty if the row is the same for all of them.
         configs: of the runs.
-        published: the paper's figure, in percent, or None.
+        published: the paper's figure, in percent or the units of the metric, or None.
     """
 
     panel: str
