@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from tests.training.helpers import planted_graph
 from ugts_dist import FoundTicket, InputError, TrainedNetwork, find_ticket, train_dense
-from ugts_dist.api import _config
+from ugts_dist.api import _config, graph_name
 from ugts_dist.config import load_preset
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.in_memory import graph_of
@@ -110,12 +110,16 @@ def test_an_interrupted_call_resumes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"x": None}, {}, "data.x is NoneType, allowed is a dense tensor"),
-        ({"val_mask": None}, {}, "data.val_mask is None, allowed is a mask [num_nodes], or random_split='60/20/20'"),
+        ({"x": None}, {}, "data.x: is NoneType; allowed: a dense tensor"),
+        ({"val_mask": None}, {}, "data.val_mask: is missing; allowed: a mask over nodes, or a random split"),
         ({}, {"random_split": "60/60/20"}, "--split-random is 60/60/20, allowed is"),
-        ({"train_mask": torch.ones(300, 2, dtype=torch.bool)}, {"split": 2}, "split is 2, allowed is 0 to 1"),
+        (
+            {"train_mask": torch.ones(300, 2, dtype=torch.bool)},
+            {"split": 2},
+            "data.train_mask: has no split 2; allowed: 0 to 1",
+        ),
         ("digits", {"split": 1}, "name, split and random_split belong to a PyG Data"),
-        ({"edge_index": torch.tensor([[0], [300]])}, {}, "edge_index has node 300; allowed: 0 to 299"),
+        ({"edge_index": torch.tensor([[0], [300]])}, {}, "data.edge_index row 1: node 300; allowed: 0 to 299"),
     ],
 )
 def test_wrong_data_is_named_in_a_line(changes: Any, options: Any, message: str) -> None:
@@ -136,6 +140,21 @@ def test_links_need_no_labels(tmp_path: Path) -> None:
     assert list(found.predict().columns) == ["node", *(f"z_{k}" for k in range(8))]
     with pytest.raises(InputError, match="no labels and no split"):
         find_ticket(data, epochs=1, settings=QUIET)
+
+
+def test_labels_without_a_split_train_links_alone(tmp_path: Path) -> None:
+    data = data_of(planted_graph(), **dict.fromkeys(("train_mask", "val_mask", "test_mask")))
+    with pytest.raises(InputError, match=r"has no split, .*random_split='60/20/20'"):
+        find_ticket(data, epochs=1, settings=QUIET)
+    options = {**QUIET, "task.kind": "link", "task.embedding": 8}
+    assert find_ticket(data, epochs=2, folder=tmp_path / "run", settings=options).metric == "ROC-AUC"
+
+
+def test_stores_of_equal_graphs_keep_the_numbers_of_their_classes() -> None:
+    """Classes 0 and 5 are numbered 0 and 1; those of another graph are 0 and 1."""
+    y = torch.arange(300) % 2
+    first, second = (graph_name(data_of(planted_graph(), y=labels)) for labels in (y, 5 * y))
+    assert [open_store(Path(store)).class_names for store in (first, second)] == [(), ("0", "5")]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TIME = "epochs_after_ramp"
 _QUALITY = "quality"
 _BANDS_PER_DECADE = 4
 # Fields other than the sparsity that determine the number of bytes.
-_OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip")]
+_OF_SIZE = [("model", name) for name in ("arch", "depth", "width", "heads", "skip", "factory", "args")]
 _OF_SIZE += [
     ("supermask", name) for name in ("coats", "signed", "pruned", "locked", "min_layer_density", "input_sparsity")
 ]
@@ -74,7 +74,7 @@ class AshaBySparsity(FIFOScheduler):
         number: Hashable = band_of(config["supermask"]["sparsity"])
         if self._search.objective == "bytes":
             size = {name: config[section][name] for section, name in _OF_SIZE}
-            number = (number, *size.items())
+            number = (number, repr(size))
         if number not in self._bands:
             search = self._search
             self._bands[number] = ASHAScheduler(

@@ -5,6 +5,7 @@ The command line calls the same functions of `training.run`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -235,10 +236,18 @@ def graph_name(data: GraphLike, name: str = "", split: int = 0, random_split: st
             )
         return str(data)
     graph = with_digests(graph_of(data, name or "graph", split, random_split))
-    folder = stores_folder() / "memory" / f"{graph.name}-{DataChecksum.of(graph).sha256[:12]}"
+    folder = stores_folder() / "memory" / f"{graph.name}-{_identity(graph)}"
     with ranks_from_environment("cpu") as ranks:
         ranks.raise_together(lambda: _write_once(graph, folder, ranks))
     return str(folder)
+
+
+def _identity(graph: Graph) -> str:
+    """The first digits of a SHA-256 of the arrays, and of the names of the classes if there are any."""
+    digest = DataChecksum.of(graph).sha256
+    if graph.class_names:
+        digest = hashlib.sha256("\n".join((digest, *graph.class_names)).encode()).hexdigest()
+    return digest[:12]
 
 
 def _write_once(graph: Graph, folder: Path, ranks: Ranks) -> None:

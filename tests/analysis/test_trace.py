@@ -83,3 +83,9 @@ def test_the_first_and_the_last_state_are_always_seen() -> None:
 def test_mistakes_are_refused_as_in_a_run() -> None:
     with pytest.raises(InputError, match=r"data\.split: 10 is not a split of texas"):
         trace_training(Config().replace({"data.name": "texas", "data.split": 10}), 1)
+
+
+def test_own_networks_are_refused_in_a_line() -> None:
+    settings = config(model__factory="nets.py:build", model__width=256, model__dropout=0.0)
+    with pytest.raises(InputError, match=r"^model\.factory is nets\.py:build, allowed is none: layers of own networks"):
+        trace_training(settings, 1)

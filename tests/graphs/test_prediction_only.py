@@ -125,7 +125,7 @@ def test_a_data_of_pyg_with_a_part_of_the_rest(tmp_path: Path) -> None:
     data.y = torch.from_numpy(parts["labels"])
     del data.val_mask
     torch.save(data, tmp_path / "graph.pt")
-    assert "graph.pt val_mask: is NoneType; allowed: a dense tensor" in refusal(tmp_path, files)
+    assert "graph.pt val_mask: is missing; allowed: a mask over nodes, or a random split" in refusal(tmp_path, files)
 
 
 def test_features_of_no_rows(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_only_prediction_is_allowed(tmp_path: Path, parts: tuple[str, ...], miss
             load(config)
         assert str(refused.value) == (
             f"mine: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
-            f"{options} (or --train, --valid and --test)"
+            f"{options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
         )
     found = load_to_predict(config)
     assert isinstance(found, Graph)

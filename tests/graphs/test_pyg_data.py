@@ -72,7 +72,9 @@ def test_transposed_adjacency_that_is_none(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data.adj_t = torch.eye(60).to_sparse_csc()
-    assert "has adj_t of torch.sparse_csc but no edge_index; allowed: " in refusal(tmp_path, saved(tmp_path, data))
+    assert "graph.pt adj_t: is torch.sparse_csc, and there is no edge_index; allowed: " in refusal(
+        tmp_path, saved(tmp_path, data)
+    )
     for pointer in ([0, 5, 2, *[3] * 58], [1, *[3] * 60], [0, *[10**12] * 60]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -124,7 +124,7 @@ def test_pyg_data_without_masks(tmp_path: Path) -> None:
 
 def test_unused_masks_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graph = make(tmp_path / "out", saved(tmp_path, data_of(random_parts(60, 400))), split_random="50/25/25")
-    assert "graph.pt: test_mask, train_mask, val_mask not used: the split is drawn" in capsys.readouterr().err
+    assert "graph.pt test_mask, train_mask, val_mask not used: the split is drawn" in capsys.readouterr().err
     assert [len(members) for members in split_of(graph)] == [30, 15, 15]
 
 

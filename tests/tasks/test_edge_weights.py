@@ -295,3 +295,11 @@ def test_rules_choose_no_architecture_that_ignores_weights() -> None:
     assert traits.weighted
     assert fitted(config(), traits, ())[0].model.arch == "gcn"
     assert fitted(config(), dataclasses.replace(traits, weighted=False), ())[0].model.arch == "sage"
+
+
+def test_a_ticket_says_that_its_network_reads_weights(stored: str, tmp_path: Path) -> None:
+    settings = config(data__name=stored, run__epochs=2, run__folder=str(tmp_path / "run"), run__select="any")
+    ticket = Ticket.load(run(settings, Ranks())[1] / "best.ticket")
+    assert ticket.provenance["edge_weights"] is True
+    ignored = settings.replace({"data.edge_weights": "ignore", "run.folder": str(tmp_path / "ignored")})
+    assert "edge_weights" not in Ticket.load(run(ignored, Ranks())[1] / "best.ticket").provenance

@@ -22,10 +22,12 @@ from ugts_dist.config import Config
 from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.graphs.store_files import LAYOUT
 from ugts_dist.graphs.store_writer import StoreWriter
+from ugts_dist.graphs.targets import Scale
 from ugts_dist.supermask import Ticket
 from ugts_dist.tickets.export import export
 from ugts_dist.tickets.inputs import inputs_of
 from ugts_dist.tickets.options import Format
+from ugts_dist.tickets.plain import plain_model
 
 KINDS = ("state-dict", "torch-export", "onnx")
 MEAN, DEVIATION = torch.linspace(-3, 900, FEATURES).double(), torch.linspace(0, 40, FEATURES).double()
@@ -43,12 +45,13 @@ def raw_graph() -> tuple[Tensor, Tensor]:
     return x.float(), random_edges(30, 90, 0)
 
 
-def by_printed_lines(path: Path, kind: Format, x: Tensor, edge_index: Tensor) -> Tensor:
+def by_printed_lines(path: Path, kind: Format, x: Tensor, edge_index: Tensor, **more: Tensor) -> Tensor:
+    """The last thing that the lines compute: targets, otherwise logits."""
     lines = export(path, kind, path.with_name(f"out.{kind}")).lines
-    names: dict[str, Any] = {"x": x, "edge_index": edge_index}
+    names: dict[str, Any] = {"x": x, "edge_index": edge_index, **more}
     with torch.no_grad():
         exec("\n".join(lines), names)
-    return torch.as_tensor(names["logits"])
+    return torch.as_tensor(names.get("targets", names["logits"]))
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
@@ -77,6 +80,47 @@ def test_rows_are_normalised_as_in_the_training(features: str, name: str, scaled
     expected = our_outputs(ticket, config_of("gcn"), x / x.sum(1, keepdim=True) if scaled else x, edge_index)
     found = by_printed_lines(saved(tmp_path, ticket), "state-dict", x, edge_index)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_are_in_their_own_units(kind: Format, tmp_path: Path) -> None:
+    if kind == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    ticket, (x, edge_index) = ticket_of(config_of("gcn", data__name="mine")), raw_graph()
+    logits = our_outputs(ticket, config_of("gcn"), x, edge_index)
+    mean, deviation = torch.arange(logits.shape[1]) * 100.0, torch.arange(logits.shape[1]) + 1.0
+    ticket.provenance["labels"] = {"kind": "regression", **Scale(mean.double(), deviation.double()).to_json()}
+    found = by_printed_lines(saved(tmp_path, ticket), kind, x, edge_index)
+    torch.testing.assert_close(found, logits * deviation + mean, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_reads_edge_weights_gets_them(kind: Format, tmp_path: Path) -> None:
+    if kind == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    ticket, (x, edge_index) = ticket_of(config_of("gcn", data__name="mine")), raw_graph()
+    ticket.provenance["edge_weights"] = True
+    path = saved(tmp_path, ticket)
+    weight = torch.rand(edge_index.shape[1], generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = plain_model(ticket, path).build()(x, edge_index, weight)
+    assert not torch.allclose(expected, our_outputs(ticket, config_of("gcn"), x, edge_index), rtol=1e-2)
+    found = by_printed_lines(path, kind, x, edge_index, edge_weight=weight)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_classes_are_those_of_the_ticket_without_its_store(tmp_path: Path) -> None:
+    ticket = ticket_of(config_of("gcn", data__name="gone"), classes=2)
+    ticket.provenance["classes"] = ["ham", "spam"]
+    inputs = inputs_of(ticket, tmp_path / "a.ticket")
+    assert inputs is not None
+    assert inputs.classes == ("ham", "spam")
 
 
 def test_an_older_ticket_leaves_statistics_to_the_reader(tmp_path: Path) -> None:

@@ -76,6 +76,25 @@ def test_for_bytes_a_narrow_network_does_not_compete_with_a_wide_one() -> None:
     assert stopped_at(scheduler, weak, 0.4) is not None
 
 
+def test_for_bytes_own_networks_compete_with_equal_arguments_only() -> None:
+    scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2, objective="bytes").search)
+
+    def own(trial: Trial, width: int) -> Trial:
+        fields = {
+            "model.width": 256,
+            "model.dropout": 0.0,
+            "model.factory": "nets:build",
+            "model.args": {"width": width, "heads": 2},
+        }
+        return Trial(False, trial.fields, trial.config.replace(fields))
+
+    *first, weak = trials(0.9)
+    for trial in first:
+        stopped_at(scheduler, own(trial, 512), 0.95)
+    assert stopped_at(scheduler, own(weak, 16), 0.4) is None
+    assert stopped_at(scheduler, own(weak, 512), 0.4) is not None
+
+
 def test_trained_dense_networks_are_never_stopped() -> None:
     scheduler = AshaBySparsity(space(scheduler="asha", grace=GRACE, reduction=2).search)
     dense = trials(0.9)

@@ -15,6 +15,7 @@ from ugts_dist.checkpointing.broadcast import initial_scores
 from ugts_dist.config import Config
 from ugts_dist.console import errors
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.models import GNN
@@ -65,6 +66,9 @@ def trace_training(config: Config, every: int, ranks: Ranks | None = None) -> Tr
     Raises InputError as a run does, and FloatingPointError if a gradient is not finite.
     """
     ranks = Ranks() if ranks is None else ranks
+    if config.model.factory:
+        found = f"model.factory is {config.model.factory}"
+        raise InputError(f"{found}, allowed is none: layers of own networks are not known")
     graph = ranks.raise_together(lambda: load_graph(config))
     task = NodeTask(graph, config.task, ranks.device)
     ranks.raise_together(lambda: task.check(config, ranks))

@@ -12,7 +12,7 @@ from ugts_dist.config_features import RAW
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
-from ugts_dist.graphs.configured import disturbed, load_data, load_undisturbed
+from ugts_dist.graphs.configured import disturbed, load_data, load_undisturbed, node_split
 from ugts_dist.graphs.graph import Graph
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class _Checksums:
         """The checksum; None if the data are not available."""
         data = config.data
         drawn = data.feature_noise or data.edge_noise or data.left_out
-        key = (data, config.run.seed if drawn else 0)
+        key = (data, _place(config), config.run.seed if drawn else 0)
         if key not in self._known:
             try:
                 self._known[key] = self._computed(config)
@@ -63,7 +63,13 @@ class _Checksums:
         data = config.data
         if data.name in molecules.FOLDERS:
             return DataChecksum.of(load_data(config))
-        place = (data.name, data.root, data.split, data.features in RAW, data.edge_weights)
+        place = _place(config)
         if self._graph is None or self._graph[0] != place:
             self._graph = (place, with_digests(load_undisturbed(config)))
         return DataChecksum.of(disturbed(self._graph[1], config)[0])
+
+
+def _place(config: Config) -> tuple[object, ...]:
+    """What determines the graph before noise, and whether it may lack labels: only link prediction needs none."""
+    data, needs_labels = config.data, config.task.kind != "link"
+    return (data.name, data.root, node_split(config), needs_labels, data.features in RAW, data.edge_weights)

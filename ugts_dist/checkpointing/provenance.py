@@ -22,7 +22,7 @@ from ugts_dist.graphs.targets import Scale
 from ugts_dist.metrics import DEFAULTS, Kind
 
 # Only for standardised features, and only for classes with names; versions without them ignore them.
-_COLUMNS, _CLASSES, _LABELS = "columns", "classes", "labels"
+_COLUMNS, _CLASSES, _LABELS, _WEIGHTS = "columns", "classes", "labels", "edge_weights"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class TrainedOn:
         checksum: of all of it.
         statistics: of standardised features.
         class_names: of classes that have names.
+        edge_weights: whether its edges have weights, which the network reads.
         labels: the kind of the labels, and the scale of targets; empty if the network alone says the kind, which has
             one class a node, or labels of whole graphs.
     """
@@ -41,13 +42,14 @@ class TrainedOn:
     statistics: ColumnStatistics | None = None
     class_names: tuple[str, ...] = ()
     labels: Mapping[str, Any] = field(default_factory=dict)
+    edge_weights: bool = False
 
     @classmethod
     def of(cls, data: Data, labels: Mapping[str, Any]) -> TrainedOn:
         if isinstance(data, GraphSet):
             return cls(DataChecksum.of(data), labels=labels)
         names = data.class_names if labels.get("kind") != "link" else ()
-        return cls(DataChecksum.of(data), data.statistics, names, labels)
+        return cls(DataChecksum.of(data), data.statistics, names, labels, data.edge_weight is not None)
 
     def brief(self) -> TrainedOn:
         """The same with a shorter checksum."""
@@ -73,9 +75,14 @@ class Labels:
 
 def provenance(trained_on: TrainedOn) -> dict[str, Any]:
     """Checksum of the data, versions of the software, and what only some data have."""
-    known = {"data": trained_on.checksum.to_dict(), "ugts_dist": ugts_dist.__version__, "torch": torch.__version__}
+    known: dict[str, Any] = {
+        "data": trained_on.checksum.to_dict(),
+        "ugts_dist": ugts_dist.__version__,
+        "torch": torch.__version__,
+    }
     known |= {} if trained_on.statistics is None else {_COLUMNS: trained_on.statistics.to_json()}
     known |= {_CLASSES: list(trained_on.class_names)} if trained_on.class_names else {}
+    known |= {_WEIGHTS: True} if trained_on.edge_weights else {}
     return known | ({_LABELS: dict(trained_on.labels)} if trained_on.labels else {})
 
 
@@ -93,6 +100,11 @@ def classes_of(provenance: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(type(name) is str for name in names) or len(set(names)) < len(names):
         return ()
     return tuple(names)
+
+
+def has_edge_weights(provenance: Any) -> bool:
+    """Whether the network was trained on a graph with edge weights."""
+    return isinstance(provenance, dict) and provenance.get(_WEIGHTS) is True
 
 
 def data_of(provenance: Any) -> DataChecksum | None:

@@ -82,6 +82,11 @@ def load_undisturbed(config: Config) -> Graph:
     return _with_split(_opened(config), config)
 
 
+def node_split(config: Config) -> int:
+    """The number of the split of the nodes. For link prediction `data.split` is that of the split of the edges."""
+    return 0 if config.task.kind == "link" else config.data.split
+
+
 def _with_split(graph: Graph, config: Config) -> Graph:
     """The graph itself. Link prediction needs no split of the nodes; otherwise raises InputError without one."""
     return graph if config.task.kind == "link" else require_split(graph)
@@ -90,9 +95,7 @@ def _with_split(graph: Graph, config: Config) -> Graph:
 def _opened(config: Config) -> Graph:
     data = config.data
     with within_memory(f"data.name: {data.name}"):
-        # For link prediction the number is that of the split of the edges.
-        split = 0 if config.task.kind == "link" else data.split
-        graph = catalogue.load(data.name, data.root or None, split, data.features not in RAW)
+        graph = catalogue.load(data.name, data.root or None, node_split(config), data.features not in RAW)
     if data.edge_weights == "use" or graph.edge_weight is None:
         return graph
     digests = {array: digest for array, digest in graph.digests.items() if array != "edge_weight"}

@@ -205,7 +205,7 @@ def require_split(graph: Graph) -> Graph:
         missing, options = "no labels and no split", f"--labels FILE (or y in --data) and {options}"
     raise InputError(
         f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
-        f"{options} (or --train, --valid and --test)"
+        f"{options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
     )
 
 

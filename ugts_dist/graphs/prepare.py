@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, synthetic, synthetic_config
+from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, pyg_fields, synthetic, synthetic_config
 from ugts_dist.graphs.column_notes import column_notes
 from ugts_dist.graphs.edge_options import EdgeOptions
 from ugts_dist.graphs.files import within_memory
@@ -122,7 +122,7 @@ def _own(options: PrepareOptions) -> RawGraph:
             options.undirected,
             num_classes,
             _tell(options),
-            {} if options.split_random else pyg_data.MASKS,
+            {} if options.split_random else pyg_fields.MASKS,
             edges.fields(),
             options.numbers,
         )

@@ -66,10 +66,8 @@ def write_raw(
     (twice that if undirected). ``tell`` is called with a line if labels have gaps, so that classes are renumbered, if
     the split is drawn, and if weights are summed. Raises InputError that names file and row, and as StoreWriter does.
     """
-    labels = _labels(raw, tell)
+    labels, splits = checked_nodes(raw, tell)
     num_nodes = labels.num_nodes
-    splits = _splits(raw, labels, tell)
-    _refuse_common(raw, num_nodes, splits)
     with StoreWriter(folder, raw.name, labels.checked(splits), origin, labels.class_names) as store:
         labels.write(store)
         for array, nodes in splits.items():
@@ -84,6 +82,14 @@ def write_raw(
         progress("checks", 0.0)
         store.finish()
         progress("checks", 1.0)
+
+
+def checked_nodes(raw: RawGraph, tell: Callable[[str], None]) -> tuple[NodeLabels, dict[str, Integers]]:
+    """The labels, and the ascending nodes of each split. ``tell`` and errors are those of ``write_raw``."""
+    labels = _labels(raw, tell)
+    splits = _splits(raw, labels, tell)
+    _refuse_common(raw, labels.num_nodes, splits)
+    return labels, splits
 
 
 def _labels(raw: RawGraph, tell: Callable[[str], None]) -> NodeLabels:
@@ -168,8 +174,8 @@ def _features(raw: RawGraph, num_nodes: int, row_normalize: bool, progress: Prog
     lowest = 0.0
     if row_normalize:
         report = stage(progress, "lowest feature")
-        lowest = min((float(block.min()) for block in _float_blocks(raw, num_nodes, report)), default=0.0)
-    for block in _float_blocks(raw, num_nodes, stage(progress, "features")):
+        lowest = min((float(block.min()) for block in float_blocks(raw, num_nodes, report)), default=0.0)
+    for block in float_blocks(raw, num_nodes, stage(progress, "features")):
         if row_normalize:
             x = torch.from_numpy(block - np.float32(lowest))
             yield x.div_(x.sum(dim=-1, keepdim=True).clamp_(min=1.0)).numpy()
@@ -177,7 +183,8 @@ def _features(raw: RawGraph, num_nodes: int, row_normalize: bool, progress: Prog
             yield block
 
 
-def _float_blocks(raw: RawGraph, num_nodes: int, report: Report) -> Iterator[NDArray[np.float32]]:
+def float_blocks(raw: RawGraph, num_nodes: int, report: Report) -> Iterator[NDArray[np.float32]]:
+    """The features as they are, in blocks of rows. Raises InputError that names the row of a number."""
     table, done = raw.features, 0
     for values in table.read(report):
         with np.errstate(over="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ _INT64 = np.dtype(np.int64)
 
 class NodeLabels(Protocol):
     """The labels of all nodes."""
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """[num_nodes] classes, negative: none; or [num_nodes, columns] numbers, NaN: unknown."""
+        ...
 
     @property
     def num_nodes(self) -> int: ...

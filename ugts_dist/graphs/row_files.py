@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from ugts_dist.errors import InputError
@@ -46,8 +47,10 @@ def open_table(path: Path, kind: Kind) -> Table:
 
 
 def tensor_table(name: str, tensor: Tensor, kind: Kind) -> Table:
-    """A tensor as a table; see ``array_table``."""
-    return array_table(name, tensor.numpy(), kind)
+    """A tensor of any device as a table; see ``array_table``. Types that NumPy lacks, such as bfloat16, are float32."""
+    values = tensor.detach().cpu()
+    is_known = not values.is_floating_point() or values.dtype in (torch.float16, torch.float32, torch.float64)
+    return array_table(name, (values if is_known else values.float()).numpy(), kind)
 
 
 def open_edges(path: Path) -> TextFile | Rows:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -91,10 +92,11 @@ def csr(ticket: Ticket, path: Path, inputs: Inputs | None) -> bytes:
 def torch_export(plain: PlainModel, inputs: Inputs) -> bytes:
     """A program of `torch.export` on the CPU: x `[num_nodes, in]`, edge_index `[2, num_edges]` -> logits.
 
-    The extra file `inputs.json` describes the inputs.
+    The program of a network that reads edge weights takes edge_weight `[num_edges]`, too. The extra file `inputs.json`
+    describes the inputs.
     """
-    file = io.BytesIO()
-    torch.export.save(_program(plain), file, extra_files={INPUTS_FILE: json.dumps(inputs.to_json())})
+    file, described = io.BytesIO(), {INPUTS_FILE: json.dumps(inputs.to_json())}
+    torch.export.save(_program(plain, inputs.edge_weights), file, extra_files=described)
     return file.getvalue()
 
 
@@ -109,10 +111,10 @@ def onnx(plain: PlainModel, inputs: Inputs) -> bytes:
     if missing:
         raise InputError(f"--format is onnx, which needs the package(s) {' '.join(missing)}: pip install them")
     program = torch.onnx.export(
-        _program(plain),
+        _program(plain, inputs.edge_weights),
         dynamo=True,
         verbose=False,
-        input_names=["x", "edge_index"],
+        input_names=["x", "edge_index", *(["edge_weight"] if inputs.edge_weights else [])],
         output_names=["logits"],
     )
     assert program is not None
@@ -121,12 +123,16 @@ def onnx(plain: PlainModel, inputs: Inputs) -> bytes:
     return model.SerializeToString()
 
 
-def _program(plain: PlainModel) -> torch.export.ExportedProgram:
+def _program(plain: PlainModel, weighted: bool) -> torch.export.ExportedProgram:
     # Only types and widths of the example count: numbers of nodes and edges are free.
     x = torch.zeros(4, plain.arguments["in_channels"])
     edge_index = torch.tensor([[0, 1, 2, 2, 3], [1, 0, 1, 3, 2]])
-    shapes = ({0: torch.export.Dim("num_nodes")}, {1: torch.export.Dim("num_edges")})
-    return torch.export.export(plain.build(), (x, edge_index), dynamic_shapes=shapes, strict=False)
+    example: tuple[Tensor, ...] = (x, edge_index)
+    num_edges = torch.export.Dim("num_edges")
+    shapes: tuple[dict[int, Any], ...] = ({0: torch.export.Dim("num_nodes")}, {1: num_edges})
+    if weighted:
+        example, shapes = (*example, torch.ones(edge_index.shape[1])), (*shapes, {0: num_edges})
+    return torch.export.export(plain.build(), example, dynamic_shapes=shapes, strict=False)
 
 
 def _sparse(name: str, weight: Tensor, mask: Tensor) -> dict[str, Tensor]:

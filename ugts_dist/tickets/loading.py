@@ -1,4 +1,4 @@
-"""Python that loads an exported file and predicts, to print: `x` and `edge_index` are the graph, as PyG has them."""
+"""Python that loads an exported file and predicts, to print: `x`, `edge_index` and `edge_weight` are those of PyG."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def state_dict_lines(out: str, plain: PlainModel, inputs: Inputs) -> list[str]:
         f"model.load_state_dict(load_file({out!r}))",
         *scaling,
         _predict("model", inputs),
+        *inputs.restoring(),
     ]
 
 
@@ -33,18 +34,21 @@ def torch_export_lines(out: str, plain: PlainModel, inputs: Inputs) -> list[str]
         f"model = torch.export.load({out!r}, extra_files=extra).module()",
         *scaling,
         _predict("model", inputs),
+        *inputs.restoring(),
     ]
 
 
 def onnx_lines(out: str, plain: PlainModel, inputs: Inputs) -> list[str]:
     """For an ONNX model."""
     scaling = inputs.scaling('json.loads(session.get_modelmeta().custom_metadata_map["inputs"])')
-    graph = '{"x": x.numpy(), "edge_index": edge_index.numpy()}'
+    names = ["x", "edge_index", *(["edge_weight"] if inputs.edge_weights else [])]
+    graph = "{" + ", ".join(f'"{name}": {name}.numpy()' for name in names) + "}"
     return [
         "import json; import onnxruntime; import torch",
         f"session = onnxruntime.InferenceSession({out!r})",
         *scaling,
         f'(logits,) = session.run(["logits"], {graph})  # x: [num_nodes, {inputs.num_features}]',
+        *inputs.restoring(),
     ]
 
 
@@ -62,7 +66,8 @@ def csr_lines(out: str) -> list[str]:
 
 
 def _predict(model: str, inputs: Inputs) -> str:
-    return f"logits = {model}(x, edge_index)  # x: [num_nodes, {inputs.num_features}]"
+    weights = ", edge_weight" if inputs.edge_weights else ""
+    return f"logits = {model}(x, edge_index{weights})  # x: [num_nodes, {inputs.num_features}]"
 
 
 LINES: dict[str, Callable[[str, PlainModel, Inputs], list[str]]] = {

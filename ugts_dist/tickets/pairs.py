@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from ugts_dist.graphs.node_ids import NodeIds
 from ugts_dist.graphs.row_files import open_file
 from ugts_dist.graphs.stored_ids import StoredIds
 from ugts_dist.graphs.tables import Rows
+
+_log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -91,4 +94,7 @@ def _rows(path: Path, ids: NodeIds) -> Rows:
         return file
     words = pa.array(file.rows[0], pa.large_string())
     has_id = ids.kind == "text" and pc.any(pc.is_in(words, value_set=ids.values)).as_py()
-    return file.opened(header=not has_id and file.first_row not in ("values", "numbers"))
+    is_header = not has_id and file.first_row not in ("values", "numbers")
+    if is_header and file.first_row == "text":  # it might be a row of which no node is known
+        _log.warning(f"note: {path}: the first row, {', '.join(file.rows[0])}, is taken for a header")
+    return file.opened(header=is_header)

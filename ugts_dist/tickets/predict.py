@@ -28,13 +28,13 @@ from ugts_dist.tasks.graphs import forward, graph_batch
 from ugts_dist.tasks.own import make_evaluator
 from ugts_dist.tickets.accuracy import Accuracy
 from ugts_dist.tickets.files import check_new
+from ugts_dist.tickets.inputs import known_classes
 from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.pairs import Pairs
 from ugts_dist.tickets.prediction_files import (
     Names,
     Rows,
     check_ending,
-    class_names,
     embedding_table,
     labels_table,
     node_ids,
@@ -164,22 +164,11 @@ def _checked(options: PredictOptions) -> tuple[SavedNetwork, Data, Network, Name
 
 
 def _names(saved: SavedNetwork, config: Config, data: Data) -> Names:
-    """Names of the nodes in the graph of the prediction, and of the classes in the graph of the training.
-
-    Networks of older versions do not have the names of their classes, but the store of that graph may.
-    """
+    """Names of the nodes in the graph of the prediction, and of the classes in the graph of the training."""
     if not isinstance(data, Graph):
         return Names()
     ids = node_ids(config.data.name, data.num_nodes)
-    if saved.kind != "classification":
-        return Names(ids)
-    if saved.class_names:
-        return Names(ids, saved.class_names)
-    try:
-        learnt_from = saved.with_data(Named()).config.data.name
-    except InputError:  # that graph is not available
-        return Names(ids)
-    return Names(ids, class_names(learnt_from, saved.num_outputs))
+    return Names(ids, known_classes(saved))
 
 
 def _accuracy(saved: SavedNetwork, data: Data, names: Names) -> Accuracy | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,9 @@ def fit(
     trained_on = TrainedOn.of(data, task.labels_json())
     first_admitted = method.schedule.end if config.run.select == "after-ramp" else 0
     display = display_for(config.log, config.label, task.metric.title, config.run.epochs, progress.epoch, ranks.is_main)
-    loggers = ranks.raise_together(lambda: _open_loggers(config, folder, progress.epoch, ranks))
 
     with (
+        _open_loggers(config, folder, progress.epoch, ranks) as loggers,
         Log(folder, display, loggers, ranks.is_main) as log,
         Saver(folder, config, ranks, trainer, trained_on.checksum, resumed.seconds if resumed else 0.0) as saver,
     ):
@@ -140,10 +141,13 @@ def fit(
     return result
 
 
-def _open_loggers(config: Config, folder: Path, first_epoch: int, ranks: Ranks) -> Loggers:
-    """The loggers of `log.to`, on the main rank. Raises InputError for one that can't begin."""
+@contextmanager
+def _open_loggers(config: Config, folder: Path, first_epoch: int, ranks: Ranks) -> Iterator[Loggers]:
+    """The loggers of `log.to`, on the main rank. Raises InputError, on every rank, for one that can't begin."""
     run = LoggedRun(folder, config.log.project, flat(config.to_dict()), first_epoch)
-    return Loggers(run, config.log.to if ranks.is_main else ())
+    loggers = Loggers(run, config.log.to if ranks.is_main else ())
+    with ExitStack() as stack:  # it closes them if another rank fails meanwhile, too
+        yield ranks.raise_together(lambda: stack.enter_context(loggers))
 
 
 def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:

@@ -29,7 +29,6 @@ class Log:
         self._display.__exit__(kind, error, trace)
         if self._file is not None:
             self._file.close()
-        self._loggers.close(finished=kind is None)
 
     def step(self, progress: Progress) -> None:
         """Show a finished step. The last step of an epoch is shown with the epoch."""
