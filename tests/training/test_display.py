@@ -106,7 +106,9 @@ def test_a_bar_in_a_notebook_is_one_output_that_changes_seldom(
     sent: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    monkeypatch.setattr("rich._console", None)  # IPython gets a picture from it; an earlier test may have made a narrow one
+    monkeypatch.setattr(
+        "rich._console", None
+    )  # IPython gets a picture from it; an earlier test may have made a narrow one
     with display_for(LogConfig(), "ugts-0.9", "accuracy", 2000, 0, is_main=True) as bar:
         assert isinstance(bar, NotebookBar)
         for epoch in range(2000):

@@ -21,7 +21,7 @@ from ugts_dist.index_type import index_type
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed graph whose nodes have features, and labels and a split unless it is for prediction only.
+    """A directed graph whose nodes have features, and labels and a split unless it is for prediction and links.
 
     The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and without repetition. There
     are no self loops; layers that need them add their own.
@@ -56,7 +56,7 @@ class Graph:
 
     @property
     def has_split(self) -> bool:
-        """Whether the graph can be trained and evaluated on. Without a split it is for prediction only."""
+        """Whether there are nodes to train and evaluate on. Without a split the graph is for prediction and links."""
         return self.train.numel() + self.valid.numel() + self.test.numel() > 0
 
     @property
@@ -197,15 +197,15 @@ def validate(graph: Graph) -> None:
 
 
 def require_split(graph: Graph) -> Graph:
-    """The graph itself. Raises InputError if it is for prediction only."""
+    """The graph itself. Raises InputError if it has no split, enough for prediction and links."""
     if graph.has_split:
         return graph
     missing, options = "no split", "--split-random 60/20/20"
     if not bool((graph.y >= 0 if graph.has_classes else ~graph.y.isnan()).any()):
         missing, options = "no labels and no split", f"--labels FILE (or y in --data) and {options}"
     raise InputError(
-        f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
-        f"{options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
+        f"{graph.name}: has {missing}, enough for `ugts predict` and --task.kind link; for anything else, prepare it "
+        f"again with {options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
     )
 
 
