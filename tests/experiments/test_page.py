@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from ugts_dist.report.page import Cell, Table
 PUBLISHED = 0.3
 
 
-def one_cell(published: float = PUBLISHED, **fields: Any) -> Study:
+def one_cell(published: float = PUBLISHED, fields: Mapping[str, Any] = MappingProxyType({})) -> Study:
     """A study of two runs."""
     panel = {**VALUES["panels"][0], "published": "digits"}
     row = {"label": "UGTs", "preset": "ours", "published": "ugts", "flat": True}
@@ -89,7 +91,7 @@ def test_figures_of_older_reproductions_are_in_percent(tmp_path: Path) -> None:
 
 
 def test_errors_of_older_reproductions_get_the_units_of_the_targets(tmp_path: Path) -> None:
-    study = one_cell(**{"task.kind": "regression", "task.metric": "rmse"})
+    study = one_cell(fields={"task.kind": "regression", "task.metric": "rmse"})
     (cell,) = study.cells
     plain = {"runs": [run_key(config) for config in cell.configs], "values": [50.0, 52.0]}
     (tmp_path / "two.json").write_text(json.dumps({"study": "two", "measure": "test", "cells": [plain]}))
