@@ -19,7 +19,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.metrics import by_title, title_of
 from ugts_dist.report.files import Folder, number
 from ugts_dist.report.options import Column, RunsOptions
-from ugts_dist.report.search_list import SPACE, SearchRow, State, aligned, search_lines, search_row
+from ugts_dist.report.search_files import SPACE
+from ugts_dist.report.search_list import SearchRow, State, aligned, search_lines, search_row
 from ugts_dist.terminal import escaped
 from ugts_dist.text_files import parse_json, read_toml
 

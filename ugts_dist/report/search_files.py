@@ -14,6 +14,7 @@ from ugts_dist.report.files import Folder, number
 from ugts_dist.spread import Spread
 from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
+SPACE = "space.toml"  # the file that makes a folder that of a search
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
 Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
@@ -123,7 +124,7 @@ class SearchFiles:
 def read_search(path: Path) -> SearchFiles:
     """Read a search's files. Raises InputError if none can be read."""
     folder = Folder(path)
-    space = folder.text("space.toml") or ""
+    space = folder.text(SPACE) or ""
     parsed = _parsed(folder, space)
     answer = _answer(folder)
     manifest = read_manifest(folder)
@@ -142,7 +143,7 @@ def _parsed(folder: Folder, space: str) -> dict[str, dict[str, Any]]:
         values = parse_toml(space)
         return {name: dict(values.get(name, {})) for name in ("fields", "search")}
     except (TypeError, ValueError) as error:
-        folder.problems.append(f"{folder.path / 'space.toml'}: damaged ({error})")
+        folder.problems.append(f"{folder.path / SPACE}: damaged ({error})")
         return {"fields": {}, "search": {}}
 
 

@@ -15,7 +15,6 @@ from ugts_dist.terminal import escaped
 
 _log = logging.getLogger(__name__)
 
-SPACE = "space.toml"  # the file that makes a folder that of a search
 _OVER = ("finished", "stopped", "failed")
 
 State = Literal["finished", "unfinished", "damaged"]
