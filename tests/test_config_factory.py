@@ -78,7 +78,7 @@ def test_a_saved_network_has_no_folder_of_this_machine(tmp_path: Path, monkeypat
         ({"factory": "a:b", "args": {"w": float("nan")}}, "model.args.w is nan, allowed is a number"),
         (
             {"factory": "a:b", "args": {"w": 10**30}},
-            "model.args.w is a whole number of 100 bits, allowed is -2\*\*63 to",
+            "model.args.w is a whole number of 100 bits, allowed is -2..63 to",
         ),
         ({"factory": "a:b", "args": {"w": -(2**63) - 1}}, "model.args.w is a whole number of 64 bits, allowed is"),
         ({"factory": "a:b", "args": {"w": 10**5000}}, "model.args.w is a whole number of 16610 bits, allowed is"),
@@ -99,9 +99,9 @@ def test_what_is_not_allowed_is_refused_in_a_line(model: dict[str, Any], message
     [
         (
             ("--model.args", "w=" + "9" * 401),
-            "model.args.w is a whole number of 1333 bits, allowed is -2\*\*63 to",
+            "model.args.w is a whole number of 1333 bits, allowed is -2..63 to",
         ),
-        (("--model.args.w", "9" * 401), r"model.args.w is a whole number of 1333 bits, allowed is -2\*\*63 to"),
+        (("--model.args.w", "9" * 401), r"model.args.w is a whole number of 1333 bits, allowed is -2..63 to"),
         (("--model.args", "width"), "--model.args is width, allowed is NAME=VALUE"),
         (("--model.args.width",), "--model.args.width: a value is missing"),
         (("--model.args.width", "--run.epochs", "3"), "--model.args.width: a value is missing"),
