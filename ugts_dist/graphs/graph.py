@@ -97,8 +97,9 @@ def from_edges(
     ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
     loops are dropped. ``edge_weight`` [number of edges] and ``edge_attr`` [number of edges, num_edge_features] belong
     to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``y`` is classes
-    [num_nodes], or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if unknown. ``train``,
-    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all three may be empty.
+    [num_nodes], negative if unknown, or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if
+    unknown. ``train``, ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all three may be
+    empty.
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
@@ -129,7 +130,7 @@ def from_edges(
         train=_node_ids(name, "train", train, num_nodes),
         valid=_node_ids(name, "valid", valid, num_nodes),
         test=_node_ids(name, "test", test, num_nodes),
-        num_classes=num_classes or (y.shape[1] if y.is_floating_point() else int(y.max()) + 1),
+        num_classes=num_classes or (y.shape[1] if y.is_floating_point() else max(0, int(y.max()) + 1)),
         edge_weight=edge_weight,
         edge_attr=edge_attr,
     )

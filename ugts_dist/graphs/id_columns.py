@@ -23,7 +23,7 @@ class Columns:
     Attributes:
         ids: the column with the nodes' ids, or None.
         values: all others except ``unused``.
-        unused: pandas' index in a table with ids.
+        unused: pandas' index in a table with ids, and beside chosen columns of labels all others.
     """
 
     ids: int | None
