@@ -28,6 +28,12 @@ def test_arguments_are_numbers_texts_and_signs() -> None:
     assert [type(value) for value in model.args.values()] == [type(value) for value in expected.values()]
 
 
+def test_the_largest_numbers_are_read_again(tmp_path: Path) -> None:
+    config = OWN.replace({"model.args.high": 2**63 - 1, "model.args.low": -(2**63)})
+    (tmp_path / "own.toml").write_text(config.to_toml())
+    assert load_toml(tmp_path / "own.toml") == config
+
+
 def test_one_argument_changes_that_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(OWN.replace({"model.args.norm": "batch"}).to_toml())
     config = parsed("--config", str(tmp_path / "own.toml"), "--model.args.width", "8", "--model.args.wide-part=no")
@@ -70,6 +76,12 @@ def test_a_saved_network_has_no_folder_of_this_machine(tmp_path: Path, monkeypat
         ({"factory": "a:b", "depth": -1}, "model.depth is -1, allowed is 0 to"),
         ({"factory": "a:b", "args": {"w": [1]}}, r"model.args.w is \[1\], allowed is a number, a text, true or false"),
         ({"factory": "a:b", "args": {"w": float("nan")}}, "model.args.w is nan, allowed is a number"),
+        (
+            {"factory": "a:b", "args": {"w": 10**30}},
+            "model.args.w is a whole number of 100 bits, allowed is -2..63 to",
+        ),
+        ({"factory": "a:b", "args": {"w": -(2**63) - 1}}, "model.args.w is a whole number of 64 bits, allowed is"),
+        ({"factory": "a:b", "args": {"w": 10**5000}}, "model.args.w is a whole number of 16610 bits, allowed is"),
         ({"factory": "a:b", "args": {"a b": 1}}, "model.args has 'a b', allowed are the names of arguments"),
         ({"factory": "a:b", "args": 3}, r"model.args is 3, allowed is a table \[model.args\]"),
         ({"args": {"w": 1}}, "allowed is nothing without model.factory"),
@@ -85,6 +97,11 @@ def test_what_is_not_allowed_is_refused_in_a_line(model: dict[str, Any], message
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            ("--model.args", "w=" + "9" * 401),
+            "model.args.w is a whole number of 1333 bits, allowed is -2..63 to",
+        ),
+        (("--model.args.w", "9" * 401), r"model.args.w is a whole number of 1333 bits, allowed is -2..63 to"),
         (("--model.args", "width"), "--model.args is width, allowed is NAME=VALUE"),
         (("--model.args.width",), "--model.args.width: a value is missing"),
         (("--model.args.width", "--run.epochs", "3"), "--model.args.width: a value is missing"),

@@ -19,6 +19,7 @@ from ugts_dist.checkpointing.result_file import find_result
 from ugts_dist.checkpointing.run_folder import lock
 from ugts_dist.errors import InputError
 from ugts_dist.metrics import Metric, by_title
+from ugts_dist.report.search_files import SPACE
 from ugts_dist.text_files import JSON_BYTES, TOML_BYTES, parse_json, read_bytes, read_text
 
 STATES = ("waiting", "running", "finished", "stopped", "failed", "lost")
@@ -111,10 +112,10 @@ def open_search(folder: Path, space: Space) -> Iterator[Manifest]:
     with opened as file:
         if holder := lock(file):
             raise InputError(f"{folder}: this search is run by {holder}")
-        if (folder / "space.toml").exists():
+        if (folder / SPACE).exists():
             _refuse_another(folder, space)
         try:
-            write_text(folder / "space.toml", space.to_toml())
+            write_text(folder / SPACE, space.to_toml())
         except OSError as error:
             raise InputError(f"--storage: {folder} can't be written ({error.strerror})") from None
         _refuse_runs_on_other_data(folder / "runs")
@@ -129,9 +130,9 @@ def _refuse_runs_on_other_data(runs: Path) -> None:
 
 def space_of(folder: Path) -> Space:
     """The space of an existing search. Raises InputError if there is none."""
-    file = folder / "space.toml"
+    file = folder / SPACE
     if not os.path.exists(file):
-        others = sorted(path.parent.name for path in folder.parent.glob("*/space.toml"))
+        others = sorted(path.parent.name for path in folder.parent.glob(f"*/{SPACE}"))
         listed = f"allowed are {', '.join(others)}" if others else f"there is none under {folder.parent}"
         raise InputError(f"--resume {folder.name}: no such search; {listed}")
     return parse_space(read_text(file, "a space", TOML_BYTES), str(file), folder.name)

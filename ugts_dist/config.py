@@ -97,7 +97,7 @@ class Config:
         if self.model.norm == "pairnorm":
             allowed = "1, as the statistics of model.norm pairnorm are those of a whole batch"
             require(self.batch.micro_batches == 1, "batch.micro_batches", self.batch.micro_batches, allowed)
-        if self.model.depth == 1 and self.model.skip == "none":
+        if self.model.depth == 1 and self.model.skip == "none" and not self.model.factory:
             allowed = "0 for model.depth 1, which has no other layer"
             require(
                 self.supermask.input_sparsity == 0, "supermask.input_sparsity", self.supermask.input_sparsity, allowed

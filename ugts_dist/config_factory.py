@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import tyro
@@ -17,6 +18,7 @@ Plain = int | float | bool | str
 FACTORY, ARGS = "model.factory", "model.args"
 _OF_OWN_NETWORKS = ("factory", "args", "depth")
 _KINDS = "a number, a text, true or false"
+_INTEGERS = range(-(2**63), 2**63)  # those that TOML and PyTorch have
 _SIGNS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -38,11 +40,10 @@ def parse_value(text: str) -> Plain:
     """A number, `true` or `false`; any other text stays a text."""
     if text in _SIGNS:
         return _SIGNS[text]
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        value = float(text)
         return value if math.isfinite(value) else text
     return text
 
@@ -54,6 +55,9 @@ def check_args(args: Any) -> dict[str, Plain]:
     for name, value in args.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise InputError(f"{ARGS} has {name!r:.80}, allowed are the names of arguments")
+        if type(value) is int and value not in _INTEGERS:
+            found = f"a whole number of {value.bit_length()} bits"
+            raise InputError(f"{ARGS}.{name} is {found}, allowed is -2**63 to 2**63 - 1")
         plain = type(value) in (int, bool, str) or (type(value) is float and math.isfinite(value))
         require(plain, f"{ARGS}.{name}", f"{value!r:.80}", _KINDS)
     return dict(args)

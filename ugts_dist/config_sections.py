@@ -46,7 +46,8 @@ class DataConfig:
     public two, for choosing settings, and keeps the test nodes. task.kind link: the seed of the split of the edges."""
     features: Features = "auto"
     """Scale of the features. auto: each node's features are divided by their sum if that exceeds 1 (PyG's
-    NormalizeFeatures), but prepared graphs keep theirs. row-normalize: for prepared graphs too. none: as in the files.
+    NormalizeFeatures), but prepared graphs keep theirs. row-normalize: for prepared graphs too, which then have no
+    negative features. none: as in the files.
     standardize: after auto, each column gets mean 0 and standard deviation 1 over all nodes, which suits dense
     features, especially in different units; the saved network keeps both numbers for other graphs.
     standardize-raw: the same after none. For each of these, prepared graphs take a copy of the features in the memory

@@ -47,18 +47,22 @@ def from_keys(keys: Tensor, num_nodes: int, dtype: torch.dtype) -> tuple[Tensor,
     return indptr, keys.remainder_(num_nodes).to(dtype)
 
 
-def positions_of(indptr: Tensor, indices: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The position of each entry (row, column), int64 `[number]`, by bisection; each must exist.
+def positions_of(indptr: Tensor, indices: Tensor, rows: Tensor, columns: Tensor, rounds: int | None = None) -> Tensor:
+    """The position of each entry (row, column) by bisection, or -1 if there is none: int64 of the shape of `rows`.
 
     Args:
         indptr: `[num_rows + 1]`.
         indices: the columns, ascending within each row, `[num_entries]`.
-        rows: int64 `[number]`.
-        columns: `[number]`.
+        rows: int64 of any shape.
+        columns: of the same shape.
+        rounds: the number of binary digits of the largest count of entries in a row. Without it a device is waited for.
     """
-    low, high = indptr[rows], indptr[rows + 1]
-    while bool((high - low > 1).any()):
+    if not indices.numel() or not rows.numel():
+        return torch.full_like(rows, -1)
+    low, end = indptr[rows], indptr[rows + 1]
+    high, last = end, indices.numel() - 1
+    for _ in range(int((end - low).max()).bit_length() if rounds is None else rounds):
         middle = (low + high) // 2
-        right = indices[middle] <= columns
+        right = indices[middle.clamp(max=last)] <= columns
         low, high = torch.where(right, middle, low), torch.where(right, high, middle)
-    return low
+    return torch.where((low < end) & (indices[low.clamp(max=last)] == columns), low, -1)

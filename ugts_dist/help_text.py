@@ -41,6 +41,8 @@ EVERYDAY = (
     "model.factory",
     "supermask.method",
     "supermask.sparsity",
+    "task.kind",
+    "task.metric",
     "optim.lr",
     "optim.weight_decay",
     "batch.size",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 Kind = Literal["classification", "multilabel", "regression", "link"]
 
@@ -15,12 +15,14 @@ class Metric:
     kinds: the kinds of tasks that it fits.
     higher_is_better: whether the best epoch has the highest value; otherwise the lowest.
     needs_scores: whether it needs each item's logits; otherwise only the predicted class.
+    is_fraction: whether it can be shown in percent; otherwise it has the units of the targets.
     """
 
     title: str
     kinds: tuple[Kind, ...]
     higher_is_better: bool = True
     needs_scores: bool = True
+    is_fraction: bool = True
 
     def is_better(self, value: float, than: float) -> bool:
         return value > than if self.higher_is_better else value < than
@@ -35,8 +37,8 @@ METRICS = {
     "f1-macro": Metric("macro F1", _LABELS, needs_scores=False),
     "roc-auc": Metric("ROC-AUC", (*_LABELS, "link")),
     "average-precision": Metric("average precision", (*_LABELS, "link")),
-    "rmse": Metric("RMSE", ("regression",), higher_is_better=False),
-    "mae": Metric("MAE", ("regression",), higher_is_better=False),
+    "rmse": Metric("RMSE", ("regression",), higher_is_better=False, is_fraction=False),
+    "mae": Metric("MAE", ("regression",), higher_is_better=False, is_fraction=False),
     "r2": Metric("R2", ("regression",)),
     "hits@10": Metric("Hits@10", ("link",)),
     "hits@50": Metric("Hits@50", ("link",)),
@@ -52,6 +54,12 @@ DEFAULTS: dict[Kind, str] = {
 }
 
 
+def title_of(metric: str, kind: str) -> str:
+    """The title of a configured metric, "auto" being that of the kind of task; empty if the kind is "auto", too."""
+    name = DEFAULTS.get(cast(Kind, kind), "") if metric == "auto" else metric
+    return METRICS[name].title if name else ""
+
+
 def by_title(title: str) -> Metric:
-    """The metric that a result names. Titles that are not known, of other versions, count as higher is better."""
+    """The metric that a result names. Unknown titles, of other versions, count as fractions; higher is better."""
     return next((metric for metric in METRICS.values() if metric.title == title), Metric(title, ()))

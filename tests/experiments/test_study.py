@@ -161,19 +161,6 @@ def test_several_filters_leave_the_cells_that_have_any_of_them_once_each() -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"measure": "speed"}, "study two: measure is 'speed', allowed are "),
-        ({"rows": [{"label": "UGTs"}]}, "study two: 'preset' is missing"),
-        (
-            {"panels": [{**VALUES["panels"][0], "rows": {"UGT": {"optim.lr": 0.5}}}]},
-            "study two: panel 'Digits' has a row 'UGT', allowed are UGTs, dense",
-        ),
-        (  # a row that stands in another panel only
-            {
-                "panels": [{**VALUES["panels"][0], "rows": {"dense": {"optim.lr": 0.5}}}, VALUES["panels"][1]],
-                "rows": [VALUES["rows"][0], {**VALUES["rows"][1], "panels": ["Narrow"]}],
-            },
-            "study two: panel 'Digits' has a row 'dense', allowed are UGTs",
-        ),
         (
             {"fields": {"optim.lr": {"0.9": 0.1}}},
             "study two: optim.lr has no value for column '0.5', only for 0.9",

@@ -15,7 +15,7 @@ import tomli_w
 from tests.docs.pages import ROOT, blocks
 from tests.experiments.test_study import PUBLISHED, VALUES
 from ugts_dist.cli import main
-from ugts_dist.config import Config, load_preset
+from ugts_dist.config import Config, flat, load_preset
 from ugts_dist.experiments.study import study_names, study_of
 from ugts_dist.experiments.study_file import check_study, read_study
 
@@ -62,6 +62,55 @@ def test_columns_of_texts(write: Write) -> None:
     assert archs == [("gcn", "gcn"), ("sage", "sage"), ("", "gcn"), ("sage", "sage"), ("", "gcn")]
 
 
+def test_arguments_of_an_own_network_may_vary(write: Write) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        # An own network has none of the fields of the program's networks.
+        values["panels"] = [{"title": "Digits", "presets": {"own": "own.toml"}}]
+        values["columns"] = {"field": "model.args.hidden", "values": [8, 16]}
+        rows = [{"label": norm, "preset": "own", "fields": {"model.args.norm": norm}} for norm in ("batch", "none")]
+        values.update(rows=rows, published={})
+
+    Path("own.toml").write_text(tomli_w.dumps({"model": {"factory": "nets.py:build"}}))
+    args = [cell.configs[0].model.args for cell in read_study(write(edit)).cells]
+    assert args == [{"norm": norm, "hidden": hidden} for norm in ("batch", "none") for hidden in (8, 16)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"data.standardize": True}, {"data.features": "standardize-raw"}),  # the preset does not normalise rows
+        ({"data.row_normalize": True}, {"data.features": "auto"}),
+        ({"log.tensorboard": True}, {"log.to": []}),  # runs of a study have no logs
+        ({"supermask.floor": 0.25}, {"supermask.min_layer_density": 0.25}),
+    ],
+)
+def test_old_names_of_fields_are_read(write: Write, fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    config = read_study(write(lambda values: values.update(fields=fields))).cells[0].configs[0]
+    shown = flat(config.to_dict())
+    assert {name: shown[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "row", "expected"),
+    [
+        ({"supermask.floor": 0.5}, {"supermask.min_layer_density": 0.25}, {"supermask.min_layer_density": 0.25}),
+        ({"supermask.min_layer_density": 0.5}, {"supermask.floor": 0.25}, {"supermask.min_layer_density": 0.25}),
+        ({"data.features": "auto"}, {"data.standardize": True}, {"data.features": "standardize"}),
+        ({"data.standardize": True}, {"data.row_normalize": True}, {"data.features": "standardize"}),
+        ({"log.tensorboard": True}, {"log.to": ["wandb"]}, {"log.to": []}),
+    ],
+)
+def test_a_row_has_priority_under_any_name_of_a_field(
+    write: Write, fields: dict[str, Any], row: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["fields"] = fields
+        values["rows"][0]["fields"] = row
+
+    shown = flat(read_study(write(edit)).cells[0].configs[0].to_dict())
+    assert {name: shown[name] for name in expected} == expected
+
+
 def test_a_preset_may_be_a_file_beside_the_study(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(lambda values: values["panels"][0]["presets"].update(ours="base.toml"))
     Path("base.toml").write_text(load_preset("digits").replace({"optim.lr": 0.25}).to_toml())
@@ -83,7 +132,21 @@ def test_a_preset_may_be_a_file_beside_the_study(write: Write, tmp_path: Path, m
         (lambda v: v.update(panels=[]), "panels is [], allowed is tables [[panels]]"),
         (lambda v: v.update(rows="x"), "rows is 'x', allowed is tables [[rows]]"),
         (lambda v: v.update(fields={"run": {"epochs": 4}}), "[fields]: unknown field 'run', allowed are quoted names"),
+        (lambda v: v.update(fields={"log.tensorboard": 1}), "log.tensorboard is 1, allowed is true or false; its new"),
+        (
+            lambda v: v.update(fields={"data.features": [1], "data.standardize": True}),
+            "data.features replaces data.standardize; remove the old name",
+        ),
+        (
+            lambda v: v["panels"][0].update(rows={"UGT": {}}),
+            "rows of panel 'Digits': unknown row 'UGT'; allowed are UGTs, dense",
+        ),
+        (  # a row of another panel only
+            lambda v: (v["rows"][1].update(panels=["Narrow"]), v["panels"][0].update(rows={"dense": {}})),
+            "rows of panel 'Digits': unknown row 'dense'; allowed are UGTs",
+        ),
         (lambda v: v.update(fields={"run.epoch": 4}), "[fields]: unknown field 'run.epoch' (did you mean run.epochs?)"),
+        (lambda v: v.update(fields={"model.args.a-b": 4}), "[fields]: unknown field 'model.args.a-b'"),
         (lambda v: v.update(fields={"run.seed": 4}), "[fields]: run.seed is not allowed, each run has its own"),
         (lambda v: v.update(fields={"run.epochs": 0}), "run.epochs is 0, allowed is 1 to"),
         (lambda v: v["rows"][0].pop("preset"), "row 'UGTs': preset is missing"),

@@ -157,7 +157,7 @@ def test_a_bad_weight_is_named_by_file_and_row(tmp_path: Path, value: str, told:
 def test_bad_options_and_files(tmp_path: Path) -> None:
     parts, weight, attr = weighted_parts()
     files = with_edges(tmp_path, parts, table(parts, weight=weight, half=attr[:, 1]))
-    columns = f"a column of {files['edges']} (source, target, weight, half)"
+    columns = f"a column of {files['edges']} (weight, half)"
     assert refusal(tmp_path, files, edge_weight="w") == f"--edge-weight: 'w'; allowed: {columns}, or a file, or none"
     told = refusal(tmp_path, files, edge_features=("half", "w"))
     assert told == f"--edge-features: 'w'; allowed: {columns}, or one file"

@@ -45,6 +45,16 @@ def test_classes_are_counted_where_not_given() -> None:
     assert from_edges(**parts(num_classes=None)).num_classes == 2
 
 
+@pytest.mark.parametrize("label", [-1, -5])
+def test_negative_labels_alone_are_no_classes(label: int) -> None:
+    """As from `ugts prepare`."""
+    none, y = torch.empty(0, dtype=torch.int64), torch.full((6,), label)
+    graph = from_edges(**parts(num_classes=None, y=y, train=none, valid=none, test=none))
+    assert (graph.num_classes, graph.has_split) == (0, False)
+    with pytest.raises(InputError, match=rf"y has label {label} of node 0; allowed: negative \(num_classes is 0\)"):
+        from_edges(**parts(num_classes=None, y=y))
+
+
 def test_no_edges() -> None:
     graph = from_edges(**parts(edge_index=torch.empty(2, 0, dtype=torch.int64)))
     assert graph.num_edges == 0

@@ -1,4 +1,4 @@
-"""Graphs without labels or without a split: stores for prediction only."""
+"""Graphs without labels or without a split: stores for prediction and links only."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def test_without_labels(tmp_path: Path, suffix: str) -> None:
     assert found.num_classes == 0
     meta = json.loads((tmp_path / "out" / META).read_text())
     assert (meta["prediction_only"], meta["num_classes"]) == (True, 0)
-    assert " 3 features (float32), no labels, no split: for prediction only, " in summary(tmp_path / "out")
+    assert " 3 features (float32), no labels, no split: for prediction and links only, " in summary(tmp_path / "out")
 
 
 def test_with_labels_but_no_split(tmp_path: Path) -> None:
     found = make(tmp_path / "out", files_of(tmp_path, "edges", "features", "labels"))
     assert_arrays(found, random_parts(NUM_NODES, 400)["labels"])
     assert found.num_classes == 4
-    assert " 4 classes, no split: for prediction only, " in summary(tmp_path / "out")
+    assert " 4 classes, no split: for prediction and links only, " in summary(tmp_path / "out")
 
 
 def test_a_graph_with_a_split_is_described_as_before(tmp_path: Path) -> None:
     make(tmp_path / "out", files_of(tmp_path, "edges", "features", "labels", *SPLITS))
     assert "prediction_only" not in json.loads((tmp_path / "out" / META).read_text())
-    assert "prediction only" not in summary(tmp_path / "out")
+    assert "only" not in summary(tmp_path / "out")
 
 
 def test_labels_that_are_all_empty(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_only_prediction_is_allowed(tmp_path: Path, parts: tuple[str, ...], miss
         with pytest.raises(InputError) as refused:
             load(config)
         assert str(refused.value) == (
-            f"mine: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
-            f"{options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
+            f"mine: has {missing}, enough for `ugts predict` and --task.kind link; for anything else, prepare it "
+            f"again with {options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
         )
     found = load_to_predict(config)
     assert isinstance(found, Graph)

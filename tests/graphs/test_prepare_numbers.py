@@ -164,7 +164,7 @@ def test_labels_without_a_split(tmp_path: Path) -> None:
     graph = make(tmp_path / "out", {part: files[part] for part in ("edges", "features", "labels")})
     assert same(graph.y, targets())
     assert not graph.has_split
-    assert ", 2 targets, no split: for prediction only, " in summary(tmp_path / "out")
+    assert ", 2 targets, no split: for prediction and links only, " in summary(tmp_path / "out")
 
 
 def data_of(y: torch.Tensor) -> Data:
@@ -270,7 +270,7 @@ def test_the_first_column_may_have_ids(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": np.random.default_rng(0).permutation(1000)[:NUM_NODES], "b": y[:, 0], "c": y[:, 1]})
     files = files_of(tmp_path, y) | {"labels": write_table(tmp_path / "y.csv", table)}
     complaint = refusal(tmp_path, files)
-    assert "column 'a' has another entry in each row, as ids have; allowed: --id-column a, or --id-col" in complaint
+    assert "column 'a' has another entry in each row, as ids have; allowed: --id-column a, --id-col" in complaint
     assert same(make(tmp_path / "out", files, id_column="none").y, table.to_numpy())
 
 

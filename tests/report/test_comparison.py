@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from tests.report.parsed import Parsed, check_self_contained
@@ -23,6 +24,7 @@ from ugts_dist.report.html import render
 from ugts_dist.report.page import Figure, Table
 from ugts_dist.report.run_files import Network, RunFiles, Sizes
 from ugts_dist.report.show import show
+from ugts_dist.tensor_file import write_tensor_file
 
 RESULT = {
     "epoch": 1,
@@ -94,6 +96,17 @@ def test_runs_of_equal_settings(write: Write) -> None:
     assert "None: the runs have the same settings." in page_of(write("runs/a", {}), write("runs/b", {})).text
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_arguments_that_only_some_networks_have(write: Write, order: str) -> None:
+    own = {"model.factory": "nets.py:build", "model.args": {"width": 8}}
+    write("runs/a", {}, **own)
+    write("runs/b", {}, **{**own, "model.args": {"width": 8, "norm": "batch"}})
+    settings = {"a": ["a", "-"], "b": ["b", "batch"]}
+    page = page_of(*(Path("runs", name) for name in order))
+    assert page.table("run", "model.args.norm") == [settings[name] for name in order]
+    assert [row[2] for row in page.table(*HEADINGS)] == ["nets-build", "nets-build"]
+
+
 def test_a_run_that_is_not_finished_is_there_and_named(write: Write) -> None:
     page = page_of(write("runs/a", {}), write("runs/half"))
     rows = page.table(*HEADINGS)
@@ -108,6 +121,40 @@ def test_of_an_error_the_lowest_is_the_best(write: Write) -> None:
         write("runs/a", {"metric": "RMSE", "valid": 0.2}, **task), write("runs/b", {"metric": "RMSE"}, **task)
     ).table(*HEADINGS)
     assert [row[5] for row in rows] == ["★ 0.2000", "0.7500"]
+
+
+def half_done(folder: Path, valid: float) -> Path:
+    """The folder of a regression that is under way: a saved network, no result."""
+    provenance = {"labels": {"kind": "regression", "mean": [0.0], "deviation": [1.0]}}
+    header = {"config": Config().portable(), "metrics": {"epoch": 1, "valid": valid}, "provenance": provenance}
+    write_tensor_file(folder / "best.safetensors", {"convs.0.lin.weight": torch.zeros(2, 3)}, header, "dense")
+    return folder
+
+
+def test_of_regressions_under_way_the_lowest_error_is_the_best(write: Write) -> None:
+    page = page_of(half_done(write("runs/a"), 0.2), half_done(write("runs/b"), 0.75))
+    assert [row[5] for row in page.table(*HEADINGS)] == ["★ 0.2000", "0.7500"]
+    assert "digits: RMSE" in page.text
+
+
+def test_a_regression_under_way_is_not_compared_with_accuracies(write: Write) -> None:
+    page = comparison_page([write("runs/a", {}), half_done(write("runs/b"), 0.75)])
+    assert [section.title for section in page.sections[:-2]] == ["digits: accuracy", "digits: RMSE"]
+
+
+def test_a_metric_that_is_chosen_is_known_without_a_network(write: Write) -> None:
+    page = comparison_page([write("runs/a", task__kind="regression"), write("runs/b", task__metric="mae")])
+    assert [section.title for section in page.sections[:-2]] == ["digits: RMSE", "digits: MAE"]
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("RMSE", -1)])
+def test_runs_without_a_figure_are_drawn_last(write: Write, metric: str, sign: int) -> None:
+    folders = [write(f"runs/{k:02}", {"metric": metric, "valid": 0.5 + sign * k / 100}) for k in range(20)]
+    folders = [write("runs/begun", task__kind="regression" if metric == "RMSE" else "auto"), *folders]
+    (figure,) = [block for block in comparison_page(folders).sections[0].blocks if isinstance(block, Figure)]
+    everything = comparison_page(folders[1:])
+    (without,) = [block for block in everything.sections[0].blocks if isinstance(block, Figure)]
+    assert figure.png == without.png
 
 
 def test_what_can_not_be_compared_is_in_groups(write: Write) -> None:
@@ -147,7 +194,9 @@ def test_what_can_not_be_compared_is_in_groups(write: Write) -> None:
 def test_other_labels_under_the_same_name_can_not_be_compared(parts: dict[str, str], fits: bool) -> None:
     def compared(parts: dict[str, str]) -> Compared:
         data = DataChecksum("digits", "0" * 64, 10, {part: digit * 8 for part, digit in parts.items()})
-        network = Network("best.ticket", [], Sizes(0, 0, 0, 0.0, 0), {}, {}, {"data": data.to_dict()}, {})
+        network = Network(
+            "best.ticket", [], Sizes(0, 0, 0, 0.0, 0), {}, {}, {"data": data.to_dict()}, {}, "classification"
+        )
         return Compared("a", RunFiles(Folder(Path()), Config(), [], None, network), Config())
 
     assert compared(parts).fits(compared({"labels": "1", "split": "2", "features": "3"})) == fits

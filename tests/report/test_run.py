@@ -17,7 +17,7 @@ from tests.report.parsed import Parsed, check_self_contained
 from ugts_dist.analysis.kinds import robustness
 from ugts_dist.analysis.robustness import Noise, UnderNoise
 from ugts_dist.checkpointing.result_file import read_result, write_result
-from ugts_dist.config import load_preset
+from ugts_dist.config import Config, load_preset
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.report.command import write_report
@@ -167,6 +167,15 @@ def test_configuration_and_origin_are_told(runs: dict[str, Path]) -> None:
     assert "ugts evaluate best.ticket" in page.text
 
 
+def test_arguments_of_an_own_network_are_settings_without_a_default(copy: Callable[..., Path]) -> None:
+    folder = copy()
+    own = {"model.factory": "nets.py:build", "model.args.hidden": 48}
+    (folder / "config.toml").write_text(Config().replace(own).to_toml())
+    changed = {row[0]: row[1:] for row in page_of(folder).table("field", "value", "default")}
+    assert changed["model.args.hidden"] == ["48", "-"]
+    assert changed["model.factory"] == ["nets.py:build", ""]
+
+
 def test_curves_are_figures_of_a_small_page(runs: dict[str, Path]) -> None:
     page = page_of(runs["ugts"])
     captions = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
@@ -235,7 +244,7 @@ def test_an_unfinished_run_says_so(copy: Callable[..., Path]) -> None:
     assert "ugts train . " in page.text
     best = Ticket.load(folder / "best.ticket").metrics
     assert page.pairs()["in epoch"] == str(int(best["epoch"]))
-    assert as_float(page.pairs()["test metric"]) == pytest.approx(best["test"], abs=5e-5)
+    assert as_float(page.pairs()["test accuracy"]) == pytest.approx(best["test"], abs=5e-5)
     assert page.problems() == 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.report.test_comparison import half_done
 from ugts_dist.checkpointing.result_file import write_result
 from ugts_dist.cli import main
 from ugts_dist.config import Config
@@ -133,6 +134,16 @@ def test_order(write: Write, column: str, order: str) -> None:
     assert "".join(names(sort=column)) == order
 
 
+def test_of_errors_the_lowest_is_first_also_before_the_end(write: Write) -> None:
+    """The saved network knows that it predicts targets; the configuration leaves that to the labels."""
+    for name, valid in (("a", 0.8), ("b", 0.2)):
+        half_done(write(f"runs/{name}", metrics=f'{{"epoch": 4, "valid": {valid}}}\n'), valid)
+    write("runs/c", metrics='{"epoch": 4, "valid": 0.1}\n', changes={"task.metric": "mae"})
+    write("runs/d", metrics='{"epoch": 4, "loss": 0.1}\n')
+    assert "".join(names(sort="valid")) == "cbad"
+    assert [row["metric"] for row in listed()] == ["RMSE", "RMSE", "MAE", None]
+
+
 def test_a_line_that_is_being_written_is_not_read(write: Write) -> None:
     write("runs/a", metrics='{"epoch": 4, "valid": 0.5}\n{"epoch": 5, "val')
     (row,) = listed()
@@ -253,6 +264,15 @@ def test_searches_are_sorted_by_what_they_have(search: Callable[..., Path]) -> N
         assert "".join(Path(row["folder"]).name for row in listed("searches", sort=column)) == order
 
 
+def test_a_search_under_way_has_the_metric_of_its_manifest(search: Callable[..., Path]) -> None:
+    for name, valid in (("a", 0.8), ("b", 0.2)):
+        folder = search(f"searches/{name}", {"k": ("", "finished", valid)})
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "metric": "RMSE"}))
+    rows = listed("searches", sort="valid")
+    assert [(Path(row["folder"]).name, row["metric"]) for row in rows] == [("b", "RMSE"), ("a", "RMSE")]
+
+
 def test_a_damaged_search_is_told(search: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     (search("searches/a", TRIALS) / "manifest.json").write_text("[")
     (row,) = listed("searches")
@@ -279,6 +299,7 @@ def test_a_folder_that_is_not_there(write: Write, capsys: pytest.CaptureFixture[
 
 def test_the_list_needs_nothing_heavy(write: Write, search: Callable[..., Path]) -> None:
     write("runs/a", {})
+    half_done(write("runs/half"), 0.5)
     search("searches/b", TRIALS)
     code = """
 import sys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
+from sklearn.preprocessing import normalize
 from torch import Tensor
-from torch_geometric.data import Data
-from torch_geometric.transforms import NormalizeFeatures
 
 from tests.training.helpers import config, planted_graph
 from ugts_dist.checkpointing.saved_network import Named, load_saved
@@ -19,6 +19,7 @@ from ugts_dist.cli import main
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import load_graph
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.store_writer import write_store
@@ -183,10 +184,29 @@ def test_damaged_statistics_are_refused(damaged: object, graphs: tuple[Graph, Gr
         load_saved(tmp_path / "damaged.ticket")
 
 
-def test_rows_of_a_prepared_graph_are_normalised_if_asked(graphs: tuple[Graph, Graph], tmp_path: Path) -> None:
-    own, _ = graphs
+@pytest.mark.parametrize("lowest", [0.0, 0.5])
+def test_rows_of_a_prepared_graph_are_normalised_if_asked(lowest: float, tmp_path: Path) -> None:
+    """The same in every graph, as of scikit-learn: the lowest feature of a graph makes no difference."""
+    graph = planted_graph()
+    graph = replace(graph, x=(graph.x - graph.x.min() + lowest) * UNITS)
+    folder = stored(graph, graph.x, tmp_path / "own")
     for features in ("auto", "none"):
-        loaded = load_graph(Config().replace({"data.name": str(tmp_path / "own"), "data.features": features}))
-        assert torch.equal(loaded.x, own.x)
-    loaded = load_graph(Config().replace({"data.name": str(tmp_path / "own"), "data.features": "row-normalize"}))
-    torch.testing.assert_close(loaded.x, NormalizeFeatures()(Data(x=own.x.clone())).x)
+        assert torch.equal(load_graph(of(folder, features)).x, graph.x)
+    loaded = load_graph(of(folder, "row-normalize"))
+    torch.testing.assert_close(loaded.x, torch.from_numpy(normalize(graph.x.numpy(), "l1")))
+    assert DataChecksum.of(loaded) == DataChecksum.of(load_graph(of(folder, "auto")))
+
+
+def test_rows_with_negative_features_are_not_normalised(graphs: tuple[Graph, Graph], tmp_path: Path) -> None:
+    graph, _ = graphs
+    folder = stored(graph, graph.x - graph.x.min() - 1.5, tmp_path / "negative")
+    told = (
+        "data.features is row-normalize, and negative has the feature -1.5; allowed are features from 0 on, or "
+        "data.features auto, standardize, standardize-raw or none"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+        load_graph(of(folder, "row-normalize"))
+
+
+def of(folder: Path, features: str) -> Config:
+    return Config().replace({"data.name": str(folder), "data.features": features})

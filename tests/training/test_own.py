@@ -240,6 +240,23 @@ def test_noise_that_depends_on_the_number_of_ranks_is_told(caplog: pytest.LogCap
         assert ("its noise depends on the number of ranks" in caplog.text) == told
 
 
+@pytest.mark.parametrize(("name", "layers"), [("gcn2", 1), ("gcn", 2)])
+def test_input_layers_have_their_own_sparsity_beside_others(name: str, layers: int, tmp_path: Path) -> None:
+    """Also of a network with one layer that reads neighbours, and linear ones beside it."""
+    started = settings(name, {"layers": layers}, supermask__input_sparsity=0.3, supermask__sparsity=0.4, **FULL)
+    started = started.replace({"model.depth": layers, "supermask.method": "no-gradual"})
+    fitted(started, planted_graph(), tmp_path / "run")
+    first, *_ = Ticket.load(tmp_path / "run" / "best.ticket").masks.values()
+    assert int(first.sum()) == round(0.7 * first.numel())
+
+
+def test_input_layers_alone_have_no_own_sparsity() -> None:
+    started = settings("gcn", {"layers": 1}, supermask__input_sparsity=0.5, **FULL).replace({"model.depth": 1})
+    told = f"supermask.input_sparsity is 0.5, allowed is 0 with {NETS}:gcn, all of whose weights read the features"
+    with pytest.raises(InputError, match=f"^{told}$"):
+        NodeTask(planted_graph()).check(started, Ranks())
+
+
 def test_a_network_without_a_maskable_weight_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "nets.py"
     file.write_text(

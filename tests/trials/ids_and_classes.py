@@ -86,7 +86,7 @@ def another_graph(folder: Path) -> str:
 
 
 @case(
-    r"exit 0: .*store: ring, 12 nodes, .* no labels, no split: for prediction only.* "
+    r"exit 0: .*store: ring, 12 nodes, .* no labels, no split: for prediction and links only.* "
     r"exit 2: .*ring: has no labels and no split, .*--labels FILE.*--split-random 60/20/20.* "
     r"nodes 'a' 'b' ... 'l', p_cat, p_dog, str"
 )

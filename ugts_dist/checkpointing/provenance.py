@@ -68,6 +68,10 @@ class Labels:
     kind: Kind | None = None
     scale: Scale | None = None
 
+    def kind_of(self, graph_level: bool) -> Kind:
+        """The kind, also if the network alone says it: whether it predicts for whole graphs."""
+        return self.kind or ("multilabel" if graph_level else "classification")
+
 
 def provenance(trained_on: TrainedOn) -> dict[str, Any]:
     """Checksum of the data, versions of the software, and what only some data have."""

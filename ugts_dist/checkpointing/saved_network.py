@@ -39,7 +39,7 @@ class NetworkSnapshot(Protocol):
         ...
 
 
-_HEAD = "head.weight"  # of graph-level networks
+HEAD = "head.weight"  # of graph-level networks
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,7 @@ class SavedNetwork:
     @property
     def kind(self) -> Kind:
         """What it predicts."""
-        if self.config.task.kind == "link":
-            return "link"
-        return self.labels.kind or ("multilabel" if self.is_graph_level else "classification")
+        return "link" if self.config.task.kind == "link" else self.labels.kind_of(self.is_graph_level)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -106,7 +104,7 @@ class SavedNetwork:
     @property
     def is_graph_level(self) -> bool:
         """Whether it predicts for whole graphs instead of nodes."""
-        return self.own is None and _HEAD in self.shapes
+        return self.own is None and HEAD in self.shapes
 
     @property
     def num_features(self) -> int:
@@ -246,7 +244,7 @@ def _check_shapes(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> 
     if config.model.depth > len(tensors):
         raise _misfit(path, f"model.depth is {config.model.depth}, but it has {len(tensors)} tensors")
     try:
-        narrow, wide = (_shapes(config, _HEAD in tensors, width, width) for width in (1, 2))
+        narrow, wide = (_shapes(config, HEAD in tensors, width, width) for width in (1, 2))
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # sizes that no tensor can have
         raise _misfit(path, str(error)) from None
     for name in sorted(narrow.keys() | tensors.keys()):

@@ -123,7 +123,7 @@ def stores(folder: str, base: str) -> Result:
         nodes, edges = f"{graph.num_nodes:,} nodes", f"{graph.num_edges:,} edges"
         features = f"{graph.num_features} features"
         labels = f"{graph.num_classes} {'classes' if graph.has_classes else 'labels or targets'}"
-        use = labels if graph.has_split else "for prediction only"
+        use = labels if graph.has_split else "for prediction and links only"
         rows.append(Check(place.name, True, f"{nodes}, {edges}, {features}, {use}, {size}"))
     return str(parent) if rows else f"none in {parent}; `ugts prepare` makes them", tuple(rows)
 

@@ -20,16 +20,23 @@ class Known:
     """Figures and traces by the key of their run.
 
     Attributes:
-        figures: in percent, by a study's measure and the key of the run.
+        figures: by a study's measure and the key of the run; in percent or the units of the metric.
+        metrics: titles of the metrics of these figures. Older reproductions have none: all their figures are in
+            percent.
         traces: by the key of the run.
     """
 
     figures: Mapping[tuple[str, str], float] = field(default_factory=dict)
     traces: Mapping[str, Trace] = field(default_factory=dict)
+    metrics: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def figure(self, measure: str, config: Config) -> float | None:
-        """The figure of a run, in percent, or None."""
+        """The figure of a run, or None."""
         return self.figures.get((measure, run_key(config)))
+
+    def metric(self, measure: str, config: Config) -> str:
+        """The title of the metric of a run's figure; empty if it is unknown."""
+        return self.metrics.get((measure, run_key(config)), "")
 
     def trace(self, config: Config) -> Trace | None:
         """The trace of a run, or None."""
@@ -43,6 +50,7 @@ def load_known(folder: Path) -> Known:
     """
     figures: dict[tuple[str, str], float] = {}
     traces: dict[str, Trace] = {}
+    metrics: dict[tuple[str, str], str] = {}
     for file in sorted(folder.glob("*.json")):
         try:
             study = parse_json(read_bytes(file, JSON_BYTES).decode())
@@ -52,11 +60,12 @@ def load_known(folder: Path) -> Known:
                 traces |= _traces(study["cells"])
             else:
                 figures |= {(study["measure"], key): value for key, value in _figures(study["cells"])}
+                metrics |= {(study["measure"], key): metric for key, metric in _metrics(study["cells"])}
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file}: {error!r}, allowed is a study as `ugts reproduce` writes it") from None
     if not figures and not traces:
         raise InputError(f"--known {folder} holds no figures, allowed is a folder that `ugts reproduce` has written")
-    return Known(figures, traces)
+    return Known(figures, traces, metrics)
 
 
 def _figures(cells: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
@@ -64,6 +73,12 @@ def _figures(cells: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
         for key, value in zip(cell["runs"], cell["values"], strict=True):
             if value is not None:
                 yield key, float(value)
+
+
+def _metrics(cells: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for cell in cells:
+        if cell.get("metric"):
+            yield from ((key, str(cell["metric"])) for key in cell["runs"])
 
 
 def _traces(cells: list[dict[str, Any]]) -> dict[str, Trace]:

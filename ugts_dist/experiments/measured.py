@@ -1,11 +1,11 @@
-"""The figures of a study's cells, from their finished runs, in percent."""
+"""The figures of a study's cells, from their finished runs: in percent, RMSE and MAE in the units of the targets."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.experiments.grid import failure, finished, run_key
 from ugts_dist.experiments.known import Known
 from ugts_dist.experiments.study import Cell, Study
+from ugts_dist.metrics import METRICS, Metric, by_title, title_of
 from ugts_dist.spread import Spread
 from ugts_dist.text_files import read_json
 
-_DIGITS = 4  # of a figure from any source, so that a page made from JSON is the same page
+_OF = {"test": "test ", "valid": "validation ", "ood": ""}
+# Of a figure from any source, so that a page made from JSON is the same page.
+_DIGITS = 4  # after the point, of percentages
+_SIGNIFICANT = 6  # of others
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,21 @@ class Measured:
 
     Attributes:
         cell: of a study.
-        figures: in percent, one per run of the cell; None for an unfinished run.
+        figures: one per run of the cell, in percent or the units of the metric; None for an unfinished run.
+        metric: of the figures.
         problem: why one of these has none, if known.
         seconds: total time of the finished runs in the store.
     """
 
     cell: Cell
     figures: tuple[float | None, ...]
+    metric: Metric = field(default=by_title(""))
     problem: str = ""
     seconds: float = 0.0
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The figures of the finished runs, in percent, by seed."""
+        """The figures of the finished runs, by seed."""
         return tuple(figure for figure in self.figures if figure is not None)
 
     @property
@@ -56,7 +62,7 @@ class Measured:
 
     @property
     def difference(self) -> float | None:
-        """Difference to the published figure, in points."""
+        """Difference to the published figure, in points or in the units of the metric."""
         if not self.values or self.cell.published is None:
             return None
         return self.mean - self.cell.published
@@ -67,13 +73,27 @@ class Measured:
             "panel": self.cell.panel,
             "row": self.cell.row,
             "column": self.cell.column,
+            "metric": self.metric.title,
             "published": self.cell.published,
             "runs": [run_key(config) for config in self.cell.configs],
             "values": list(self.figures),
-            "mean": round(self.mean, _DIGITS) if self.values else None,
-            "deviation": round(self.deviation, _DIGITS) if self.values else None,
+            "mean": rounded(self.mean, self.metric) if self.values else None,
+            "deviation": rounded(self.deviation, self.metric) if self.values else None,
             "problem": self.problem,
         }
+
+
+def rounded(figure: float, metric: Metric) -> float:
+    """A figure with the digits that are kept of it."""
+    return round(figure, _DIGITS) if metric.is_fraction else float(f"{figure:.{_SIGNIFICANT}g}")
+
+
+def title_of_figures(measure: str, figures: Iterable[Measured], unknown: str = "") -> str:
+    """What the figures of cells are, such as "test accuracy in %"; `unknown` is the name of an unknown metric."""
+    metrics = dict.fromkeys(each.metric for each in figures if each.metric.title)
+    name = " or ".join(metric.title for metric in metrics) or unknown
+    unit = " in %" if all(metric.is_fraction for metric in metrics) else ""
+    return f"{_OF[measure]}{name}{unit}" if name else ""
 
 
 def measure(study: Study, store: Path, known: Known) -> dict[str, Measured]:
@@ -89,13 +109,33 @@ def missing(study: Study, store: Path, known: Known) -> list[Config]:
 
 def _measured(cell: Cell, measure: str, store: Path, known: Known) -> Measured:
     results = [finished(config, store) for config in cell.configs]
+    metric = _metric(cell, measure, results, known)
+    scale = 100.0 if metric.is_fraction else 1.0
     figures = [
-        known.figure(measure, config) if result is None else round(100.0 * _VALUES[measure](result), _DIGITS)
+        _known(config, measure, metric, known) if result is None else rounded(scale * _VALUES[measure](result), metric)
         for config, result in zip(cell.configs, results, strict=True)
     ]
     problems = (failure(config, store) for config, figure in zip(cell.configs, figures, strict=True) if figure is None)
     seconds = sum(result["seconds"] for result in results if result is not None)
-    return Measured(cell, tuple(figures), next(filter(None, problems), ""), seconds)
+    return Measured(cell, tuple(figures), metric, next(filter(None, problems), ""), seconds)
+
+
+def _known(config: Config, measure: str, metric: Metric, known: Known) -> float | None:
+    """The known figure of a run, with the scale of the metric."""
+    figure = known.figure(measure, config)
+    if figure is None or metric.is_fraction or known.metric(measure, config):
+        return figure
+    return rounded(figure / 100.0, metric)  # of an older reproduction
+
+
+def _metric(cell: Cell, measure: str, results: Sequence[dict[str, Any] | None], known: Known) -> Metric:
+    """The metric of a cell, whose runs differ only by seed and split; that of the configuration before their end."""
+    if measure == "ood":
+        return METRICS["roc-auc"]
+    titles = [str(result.get("metric", "")) for result in results if result is not None]
+    titles += [known.metric(measure, config) for config in cell.configs]
+    task = cell.configs[0].task
+    return by_title(next(filter(None, titles), "") or title_of(task.metric, task.kind))
 
 
 def _unknown_auc(result: dict[str, Any]) -> float:

@@ -6,29 +6,33 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ugts_dist.analysis.trace import Trace
-from ugts_dist.experiments.measured import Measured
+from ugts_dist.experiments.measured import Measured, title_of_figures
 from ugts_dist.experiments.plots import draw, draw_traces
 from ugts_dist.experiments.study import Cell, Panel, Row, Study
+from ugts_dist.metrics import Metric
 from ugts_dist.report.page import Block, Figure, Kind, Page, Paragraph, Section, Table
 from ugts_dist.report.page import Cell as TableCell
 
 _PAPER = """Huang et al., "You Can Have Better Graph Neural Networks by Not Training Weights at All" (LoG 2022, \
 arXiv 2211.15335), reproduced. """
-_FIGURES = """Figures are in percent: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
+_FIGURES = """Figures are {units}: mean ± standard deviation over seeds 0, 1, 2, ...; how many \
 stands under each table, or in the cell where it has another number or not all of its runs are finished. The test \
 figure is that of the best validation epoch; of a ticket, among the epochs at its target sparsity."""
 _PUBLISHED = """
 
-In brackets: how far our mean lies above (+) or below (-) the published figure, in points; marked where that is \
+In brackets: how far our mean lies above (+) or below (-) the published figure, in {points}; marked where that is \
 more than our deviation over two seeds or more."""
+_PERCENT = {"units": "in percent", "points": "points"}
+_ANY_METRIC = {"units": "in percent, those of RMSE and MAE in the units of the targets", "points": "points or units"}
 
 
 def make_page(studies: Sequence[Study], sections: Sequence[Section]) -> Page:
     """The page of several studies and their sections. The same finished runs give the same page."""
     if not all(study.own for study in studies):
-        return Page("The paper, reproduced", f"{_PAPER}{_FIGURES}{_PUBLISHED}", sections)
+        return Page("The paper, reproduced", _PAPER + (_FIGURES + _PUBLISHED).format(**_PERCENT), sections)
     compared = any(cell.published is not None for study in studies for cell in study.cells)
-    return Page(", ".join(study.name for study in studies), _FIGURES + (_PUBLISHED if compared else ""), sections)
+    text = (_FIGURES + (_PUBLISHED if compared else "")).format(**_ANY_METRIC)
+    return Page(", ".join(study.name for study in studies), text, sections)
 
 
 def figures_section(study: Study, measured: Mapping[str, Measured]) -> Section:
@@ -60,10 +64,12 @@ def _table(study: Study, panel: Panel, measured: Mapping[str, Measured]) -> Tabl
     for row in panel.rows:
         if row.published and row.published not in shown and any(cell.published is not None for cell in row.cells):
             shown.add(row.published)
-            rows.append([f"{row.label}: published", *_in_columns(row, columns, _published)])
+            published = _in_columns(row, columns, lambda cell: _published(measured[cell.label]))
+            rows.append([f"{row.label}: published", *published])
         rows.append([row.label, *_in_columns(row, columns, lambda cell: _shown(measured[cell.label], usual))])
-    heading = f"{panel.title}; {study.heading}"
-    return Table([heading, *(columns or [""])], rows, _note(panel, usual))
+    figures = title_of_figures(study.measure, (measured[cell.label] for cell in panel.cells))
+    heading = ", ".join(filter(None, (panel.title, figures)))
+    return Table([f"{heading}; {study.heading}", *(columns or [""])], rows, _note(panel, usual))
 
 
 def _usual_seeds(panel: Panel) -> int:
@@ -80,25 +86,34 @@ def _in_columns(row: Row, columns: Sequence[str], show: Callable[[Cell], str | T
     return [cells.get(column, "") for column in columns]
 
 
-def _published(cell: Cell) -> str:
-    return "" if cell.published is None else f"{cell.published:.1f}"
+def _published(measured: Measured) -> str:
+    return "" if measured.cell.published is None else _figure(measured.cell.published, measured.metric)
+
+
+def _figure(value: float, metric: Metric, sign: str = "") -> str:
+    """A percentage with one digit after the point; targets have any units."""
+    return format(value, f"{sign}.1f" if metric.is_fraction else f"{sign}.4g")
 
 
 def _shown(measured: Measured, usual: int) -> TableCell:
     wanted = len(measured.cell.configs)
     if not measured.values:
         return TableCell(f"failed: {measured.problem}" if measured.problem else "not run", "missing")
-    text = f"{measured.mean:.1f} ± {measured.deviation:.1f}" if len(measured.values) > 1 else f"{measured.mean:.1f}"
+    metric = measured.metric
+    text = _figure(measured.mean, metric)
+    text += f" ± {_figure(measured.deviation, metric)}" if len(measured.values) > 1 else ""
     if len(measured.values) < wanted:
         text += f", {len(measured.values)} of {wanted} seeds"
     elif wanted != usual:
         text += f", {_seeds(wanted)}"
     difference = measured.difference
-    if difference is None:
+    if difference is None or measured.cell.published is None:
         return TableCell(text)
     far = len(measured.values) > 1 and abs(difference) > measured.deviation
-    kind: Kind = "plain" if not far else "better" if difference > 0 else "worse"
-    return TableCell(f"{text} ({difference:+.1f})", kind)
+    kind: Kind = (
+        "plain" if not far else "better" if metric.is_better(measured.mean, measured.cell.published) else "worse"
+    )
+    return TableCell(f"{text} ({_figure(difference, metric, '+')})", kind)
 
 
 def _note(panel: Panel, usual: int) -> str:

@@ -6,20 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ugts_dist.analysis.trace import Trace
-from ugts_dist.experiments.measured import Measured
+from ugts_dist.experiments.measured import Measured, title_of_figures
 from ugts_dist.experiments.study import Panel, Study
 from ugts_dist.plots import new_plots, png
 
 _COLUMNS = 2  # diagrams side by side
 _DOTS_PER_INCH = 110
 _WIDTH = 6  # inches of each
-_MEASURES = {
-    "test": "test metric in %",
-    "valid": "validation metric in %",
-    "ood": "ROC-AUC in %",
-    "mad": "mean average distance",
-    "gradients": "norm of the gradient",
-}
+_TRACES = {"mad": "mean average distance", "gradients": "norm of the gradient"}
 
 
 def draw(study: Study, measured: Mapping[str, Measured]) -> bytes:
@@ -50,7 +44,7 @@ def draw_traces(study: Study, traces: Mapping[str, Trace]) -> bytes:
         colors = colormaps["viridis"].resampled(len(looks[0]))
         for layer, values in enumerate(zip(*looks, strict=True)):
             axes.plot(trace.epochs, values, color=colors(layer), linewidth=1)
-        axes.set(title=f"{cell.panel}: {cell.row}", xlabel="epoch", ylabel=_MEASURES[study.measure])
+        axes.set(title=f"{cell.panel}: {cell.row}", xlabel="epoch", ylabel=_TRACES[study.measure])
         if study.measure == "gradients":
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
@@ -90,6 +84,7 @@ def _draw_panel(axes: Any, study: Study, panel: Panel, measured: Mapping[str, Me
             labelled.add(row.published)
             style = {"color": color, "marker": "o", "fillstyle": "none", "linestyle": ":"}
             axes.plot(*zip(*published, strict=True), label=f"{row.label}: published", **style)
-    axes.set(title=panel.title, xlabel=study.heading, ylabel=_MEASURES[study.measure])
+    figures = title_of_figures(study.measure, (measured[cell.label] for cell in panel.cells), "metric")
+    axes.set(title=panel.title, xlabel=study.heading, ylabel=figures)
     axes.set_xticks(list(places.values()), list(places))
     axes.grid(alpha=0.3)

@@ -3,8 +3,9 @@
 A study is a TOML file, in `studies/` or of one's own (`study_file.py`):
 
     title, text      a description
-    measure          test or valid (accuracy or ROC-AUC) or ood (ROC-AUC of unknown classes), in percent; or a trace
-                     over the training of each row's first seed: mad or gradients
+    measure          test or valid (the metric of the task) or ood (ROC-AUC of unknown classes), in percent, RMSE and
+                     MAE in the units of the targets; or a trace over the training of each row's first seed: mad or
+                     gradients
     heading          what the columns are
     seeds            number of seeds of each cell (0, 1, 2, ...), or the number for each column. Panels and rows may
                      have their own numbers, for all columns or for some; a row's has priority over a panel's
@@ -31,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config, load_preset, load_toml
+from ugts_dist.config_features import FEATURES
+from ugts_dist.config_names import current_fields
 from ugts_dist.errors import InputError, refuse_unknown
 
 TRACES = ("mad", "gradients")
@@ -46,7 +49,7 @@ class Cell:
     Attributes:
         panel, row, column: its position; `column` is empty if the row is the same for all of them.
         configs: of the runs.
-        published: the paper's figure, in percent, or None.
+        published: the paper's figure, in percent or the units of the metric, or None.
     """
 
     panel: str
@@ -134,7 +137,7 @@ def study_of(
     source: str = "",
     folder: Path | None = None,
 ) -> Study:
-    """A study from its file's values.
+    """A study from its file's values, which `study_file.check_study` has checked.
 
     Raises InputError, which names `source`, if they do not make valid configurations.
 
@@ -144,8 +147,6 @@ def study_of(
     source = source or f"study {name}"
     try:
         draft = _Draft(values, published, seeds, folder)
-        if values["measure"] not in MEASURES:
-            raise InputError(f"measure is {values['measure']!r}, allowed are {', '.join(MEASURES)}")
         panels = tuple(draft.panel(panel) for panel in values["panels"])
         return Study(
             name,
@@ -158,8 +159,6 @@ def study_of(
             values.get("plot", False),
             folder is not None,
         )
-    except KeyError as error:
-        raise InputError(f"{source}: {error.args[0]!r} is missing") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
@@ -191,10 +190,6 @@ class _Draft:
 
     def panel(self, panel: Mapping[str, Any]) -> Panel:
         rows = [row for row in self.values["rows"] if panel["title"] in row.get("panels", [panel["title"]])]
-        labels = [row["label"] for row in rows]
-        for label in panel.get("rows", {}):
-            if label not in labels:
-                raise InputError(f"panel {panel['title']!r} has a row {label!r}, allowed are {', '.join(labels)}")
         made = tuple(self._row(panel, row) for row in rows)
         return Panel(panel["title"], made, panel.get("optional", False))
 
@@ -220,7 +215,12 @@ class _Draft:
         base = self._preset(panel["presets"][row["preset"]])
         own = panel.get("rows", {}).get(row["label"], {})
         parts = (self.values.get("fields", {}), panel.get("fields", {}), fields, row.get("fields", {}), own, _QUIET)
-        config = base.replace({name: _of_column(name, value, column) for part in parts for name, value in part.items()})
+        changes: dict[str, Any] = {}
+        for part in parts:
+            given = {name: _of_column(name, value, column) for name, value in part.items()}
+            # A part may have the old name of a field that another part has by its current one.
+            changes |= current_fields(given, str(changes.get(FEATURES, base.data.features)))
+        config = base.replace(changes)
         seeds = self._seeds(panel, row, column)
         wanted = min(seeds, self.most) if self.most else seeds
         splits = range(1, wanted + 1) if self.values.get("redrawn", False) else [config.data.split] * wanted

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ugts_dist.config import Config, flat, preset_names
-from ugts_dist.config_names import RENAMED
+from ugts_dist.config_factory import ARGS
+from ugts_dist.config_features import SWITCHES
+from ugts_dist.config_names import RENAMED, note_old_names
 from ugts_dist.errors import InputError, refuse_unknown
 from ugts_dist.experiments.study import MEASURES, Study, column_labels, study_of
 from ugts_dist.text_files import read_toml
@@ -63,7 +65,7 @@ _STUDY = {
     "title": _TITLE,
     "text": _TEXT,
     "measure": Entry(f"one of {', '.join(MEASURES)}", MEASURES.__contains__, needed=True),
-    "heading": Entry("a text", lambda value: isinstance(value, str), needed=True),
+    "heading": replace(_TEXT, needed=True),
     "seeds": _SEEDS,
     "redrawn": _BOOL,
     "plot": _BOOL,
@@ -113,14 +115,14 @@ def check_study(values: Mapping[str, Any], published: Mapping[str, Any], folder:
     _check("", values, _STUDY)
     columns = _columns(values["columns"])
     titles = _names("panel", "title", values["panels"], _PANEL)
-    labels = _names("row", "label", values["rows"], _ROW)
+    _names("row", "label", values["rows"], _ROW)
     _check_fields("[fields]", values.get("fields", {}))
     for row in values["rows"]:
         where = f"row {row['label']!r}"
         _check_fields(f"fields of {where}", row.get("fields", {}))
         refuse_unknown(row.get("panels", ()), titles, f"panels of {where}: unknown panel")
     for panel in values["panels"]:
-        _check_panel(panel, values["rows"], columns, labels, folder)
+        _check_panel(panel, values["rows"], columns, folder)
     _check_published(published, columns)
 
 
@@ -128,13 +130,15 @@ def _check_panel(
     panel: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str],
-    labels: Sequence[str],
     folder: Path,
 ) -> None:
     where = f"panel {panel['title']!r}"
     _check_fields(f"fields of {where}", panel.get("fields", {}))
     refuse_unknown(panel.get("columns", ()), columns, f"columns of {where}: unknown column")
-    refuse_unknown(panel.get("rows", ()), labels, f"rows of {where}: unknown row")
+    own = [row for row in rows if panel["title"] in row.get("panels", [panel["title"]])]
+    if not own:
+        raise InputError(f"{where} has no row")
+    refuse_unknown(panel.get("rows", ()), [row["label"] for row in own], f"rows of {where}: unknown row")
     for label, fields in panel.get("rows", {}).items():
         _check_fields(f"row {label!r} of {where}", fields)
     for name, preset in panel["presets"].items():
@@ -142,9 +146,6 @@ def _check_panel(
             refuse_unknown([preset], preset_names(), f"presets of {where}: {name} is an unknown preset")
         elif not (folder / preset).is_file():
             raise InputError(f"presets of {where}: {name} is {preset!r}, and there is no such file in {folder}")
-    own = [row for row in rows if panel["title"] in row.get("panels", [panel["title"]])]
-    if not own:
-        raise InputError(f"{where} has no row")
     for row in own:
         what = f"preset of row {row['label']!r}: {where} has none of this name,"
         refuse_unknown([row["preset"]], panel["presets"], what)
@@ -200,13 +201,19 @@ def _short(value: object) -> str:
 
 def _check_fields(where: str, names: Collection[str]) -> None:
     """Raise InputError for names that are no fields of a configuration. Their values are checked with each run's."""
-    known = flat(Config().to_dict()).keys() | RENAMED.keys()
+    known = {*flat(Config().to_dict()), *RENAMED, *SWITCHES}
     for name in names:
         if name in _OF_SEEDS:
             raise InputError(f"{where}: {name} is not allowed, each run has its own; the study has `seeds`")
         if "." not in name:
             raise InputError(f'{where}: unknown field {name!r}, allowed are quoted names such as "model.width"')
-    refuse_unknown(names, known, f"{where}: unknown field")
+    refuse_unknown([name for name in names if not _is_argument(name)], known, f"{where}: unknown field")
+    note_old_names(names)
+
+
+def _is_argument(name: str) -> bool:
+    """Whether a field is an argument of an own network; which ones there are is not known here."""
+    return name.startswith(f"{ARGS}.") and name.removeprefix(f"{ARGS}.").isidentifier()
 
 
 def _check_published(published: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> None:

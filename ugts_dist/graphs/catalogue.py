@@ -53,7 +53,7 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
         allowed = "0 or more" if num_splits is None else f"0 to {num_splits - 1}"
         raise InputError(f"data.split: {split} is not a split of {name}; allowed: {allowed}")
     graph = dataset.read(_folder(name, dataset, root), name, split)
-    return replace(graph, x=row_normalized(graph.x)) if row_normalize else graph
+    return replace(graph, x=row_normalized(_from_zero(graph.x))) if row_normalize else graph
 
 
 def data_root(root: str | Path | None) -> Path:
@@ -160,11 +160,14 @@ def _folder(name: str, dataset: Dataset, root: str | Path | None) -> Path:
 
 
 def row_normalized(x: Tensor) -> Tensor:
-    """Scale each row with a sum above 1 to the sum 1, as PyG's NormalizeFeatures does; zeros stay zero.
+    """Scale each row of numbers from 0 on with a sum above 1 to the sum 1; zeros stay zero.
 
     In place, because the features of the larger datasets take gigabytes.
     """
-    lowest = x.min()
-    if float(lowest) != 0.0:
-        x.sub_(lowest)
     return x.div_(x.sum(dim=-1, keepdim=True).clamp_(min=1.0))
+
+
+def _from_zero(x: Tensor) -> Tensor:
+    """The features less the lowest of all, in place. PyG's NormalizeFeatures is this before ``row_normalized``."""
+    lowest = x.min()
+    return x if float(lowest) == 0.0 else x.sub_(lowest)

@@ -50,9 +50,9 @@ class DataChecksum:
     def of(cls, data: Graph | GraphSet) -> DataChecksum:
         """The checksum of a dataset. Stores know those of their arrays; others take a second per gigabyte."""
         digests = _digests(data)
-        parts = {part: _joint(digests, set(arrays) & digests.keys()) for part, arrays in _PARTS.items()}
-        absent = () if isinstance(data, GraphSet) or data.has_split else ("labels", "split")[data.num_classes > 0 :]
-        short = {part: digest[:_PART_DIGITS] for part, digest in parts.items() if part not in absent}
+        present = {part: arrays for part, arrays in _PARTS.items() if part not in _absent(data)}
+        parts = {part: _joint(digests, set(arrays) & digests.keys()) for part, arrays in present.items()}
+        short = {part: digest[:_PART_DIGITS] for part, digest in parts.items()}
         return cls(data.name, _joint(digests, digests), data.x.shape[0], short)
 
     @classmethod
@@ -95,6 +95,13 @@ class DataChecksum:
 def with_digests(data: D) -> D:
     """The same dataset with the SHA-256 of each of its arrays."""
     return replace(data, digests=_digests(data))
+
+
+def _absent(data: Graph | GraphSet) -> tuple[str, ...]:
+    """The parts that the data do not have: a graph may have no split, and then no labels either."""
+    if isinstance(data, GraphSet) or data.has_split:
+        return ()
+    return ("split",) if data.num_classes > 0 else ("split", "labels")
 
 
 def _digests(data: Graph | GraphSet) -> dict[str, str]:

@@ -23,8 +23,9 @@ def is_row_number(name: str) -> bool:
 
 
 def ends_like_id(name: str) -> bool:
-    """Whether a column of this name may have ids: user_id, paperID."""
-    return re.search(r"([_\s-]id|[a-z]I[dD])$", name.strip()) is not None
+    """Whether a column of this name may have ids: user_id, paperID; but not class_id."""
+    like_id = re.search(r"([_\s-]id|[a-z]I[dD])$", name.strip())
+    return like_id is not None and not is_label(name.strip()[:-2])
 
 
 def is_label(name: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from ugts_dist.config import Config
 from ugts_dist.config_features import RAW, is_standardized
 from ugts_dist.errors import InputError
@@ -133,12 +135,23 @@ def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -
     features = config.data.features
     with within_memory(f"data.features {features}: {config.data.name}"):
         if features == "row-normalize" and config.data.name not in catalogue.NAMES:
-            return replace(with_digests(graph), x=catalogue.row_normalized(graph.x.float().clone()))
+            return _row_normalized(graph)
         if not is_standardized(features):
             return graph
         graph = with_digests(graph)
         statistics = _statistics(graph, trained_on)
         return replace(graph, x=statistics.standardized(graph.x), statistics=statistics)
+
+
+def _row_normalized(graph: Graph) -> Graph:
+    """Rows of the sum 1, alike in each graph: nothing is subtracted. Raises InputError for negative features."""
+    lowest = float(graph.x.min())
+    if lowest < 0:
+        raise InputError(
+            f"data.features is row-normalize, and {graph.name} has the feature {lowest:g}; allowed are features from 0 "
+            "on, or data.features auto, standardize, standardize-raw or none"
+        )
+    return replace(with_digests(graph), x=catalogue.row_normalized(graph.x.to(torch.float32, copy=True)))
 
 
 def _statistics(graph: Graph, trained_on: TrainingFeatures | None) -> ColumnStatistics:

@@ -41,42 +41,49 @@ class EdgeOptions:
         ``tell`` is called with a line about the columns. Raises InputError for a column or file that is missing.
         """
         used = set(ends)
-        weight, attr = self._weight(rows, used, tell), self._features(rows, used)
+        attr = self._features(rows, ends, used)
+        weight = self._weight(rows, ends, used, tell)
         if unused := [rows.label(column) for column in range(rows.num_columns) if column not in used]:
             tell(f"{rows.name}: {', '.join(unused[:3])} not used (see --edge-weight and --edge-features)")
         return EdgeTables(weight, attr)
 
-    def _weight(self, rows: Rows, used: set[int], tell: Callable[[str], None]) -> Table | None:
+    def _weight(self, rows: Rows, ends: Sequence[int], used: set[int], tell: Callable[[str], None]) -> Table | None:
         if self.weight == NO_COLUMN:
             return None
         if _is_file(self.weight):
             return open_table(Path(self.weight), "numbers")
         if self.weight:
-            column = _column(rows, self.weight, "--edge-weight", "or a file, or none")
+            column = _column(rows, self.weight, ends, used, "--edge-weight", "or a file, or none")
         else:
             usual = [n for n, name in enumerate(rows.names) if column_names.is_weight(name) and n not in used]
-            if not usual or rows.names[usual[0]] in self.features:
+            if not usual:
                 return None
             column = usual[0]
             tell(f"{rows.name}: {rows.label(column)} has the weights of the edges; --edge-weight none leaves it out")
-        used.add(column)
+            used.add(column)
         return rows.table("numbers", [column])
 
-    def _features(self, rows: Rows, used: set[int]) -> Table | None:
+    def _features(self, rows: Rows, ends: Sequence[int], used: set[int]) -> Table | None:
         if self.features in ((), (NO_COLUMN,)):
             return None
         if len(self.features) == 1 and _is_file(self.features[0]):
             return open_table(Path(self.features[0]), "numbers")
-        columns = [_column(rows, wanted, "--edge-features", "or one file") for wanted in self.features]
-        used.update(columns)
+        columns = [_column(rows, wanted, ends, used, "--edge-features", "or one file") for wanted in self.features]
         return rows.table("numbers", columns)
 
 
-def _column(rows: Rows, wanted: str, option: str, others: str) -> int:
+def _column(rows: Rows, wanted: str, ends: Sequence[int], used: set[int], option: str, others: str) -> int:
+    """The wanted column, which becomes a used one. Raises InputError for one that is missing, an end, or used."""
     column = named(rows, wanted)
+    free = [column for column in range(rows.num_columns) if column not in ends]
+    columns = ", ".join(rows.names[column] if rows.names else str(column + 1) for column in free)
+    allowed = f"column of {rows.name} ({columns}), {others}"
     if column is None:
-        columns = ", ".join(rows.names) if rows.names else f"1 to {rows.num_columns}"
-        raise InputError(f"{option}: {wanted!r}; allowed: a column of {rows.name} ({columns}), {others}")
+        raise InputError(f"{option}: {wanted!r}; allowed: a {allowed}")
+    if column in used:
+        problem = "has an end of the edges" if column in ends else "is chosen twice"
+        raise InputError(f"{option}: {wanted!r} {problem}; allowed: another {allowed}")
+    used.add(column)
     return column
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ugts_dist.csr import positions_of
 from ugts_dist.graphs.graph import Graph
 
 
@@ -36,14 +37,11 @@ class EdgeSet:
 
     def contains(self, source: Tensor, destination: Tensor) -> Tensor:
         """Whether each edge from `source` to `destination`, int64 of one shape, is in the graph: bool of that shape."""
-        last = self.indices.numel() - 1
-        low, end = self.indptr[destination], self.indptr[destination + 1]
-        high = end
-        for _ in range(self.rounds):
-            middle = (low + high) // 2
-            right = self.indices[middle.clamp(max=last)] <= source
-            low, high = torch.where(right, middle, low), torch.where(right, high, middle)
-        return (low < end) & (self.indices[low.clamp(max=last)] == source)
+        return self.positions(source, destination) >= 0
+
+    def positions(self, source: Tensor, destination: Tensor) -> Tensor:
+        """The number of each edge in the graph, -1 if it is none of its edges: int64 of the given shape."""
+        return positions_of(self.indptr, self.indices, destination, source, self.rounds)
 
     def joins(self, first: Tensor, second: Tensor) -> Tensor:
         """Whether the nodes of each pair are one node, or have an edge in either direction: bool."""

@@ -21,7 +21,7 @@ from ugts_dist.index_type import index_type
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed graph whose nodes have features, and labels and a split unless it is for prediction only.
+    """A directed graph whose nodes have features, and labels and a split unless it is for prediction and links.
 
     The in-neighbours of node ``v`` are ``indices[indptr[v]:indptr[v + 1]]``, ascending and without repetition. There
     are no self loops; layers that need them add their own.
@@ -56,7 +56,7 @@ class Graph:
 
     @property
     def has_split(self) -> bool:
-        """Whether the graph can be trained and evaluated on. Without a split it is for prediction only."""
+        """Whether there are nodes to train and evaluate on. Without a split the graph is for prediction and links."""
         return self.train.numel() + self.valid.numel() + self.test.numel() > 0
 
     @property
@@ -97,8 +97,9 @@ def from_edges(
     ``edge_index`` is [2, number of edges], sources above destinations. Directions are kept; repeated edges and self
     loops are dropped. ``edge_weight`` [number of edges] and ``edge_attr`` [number of edges, num_edge_features] belong
     to ``edge_index``; weights of repeated edges are summed, and their features must be equal. ``y`` is classes
-    [num_nodes], or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if unknown. ``train``,
-    ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all three may be empty.
+    [num_nodes], negative if unknown, or floats [num_nodes, columns]: several labels (0 or 1) or targets at once, NaN if
+    unknown. ``train``, ``valid`` and ``test`` are node ids in any order, or boolean masks [num_nodes]; all three may be
+    empty.
     Raises InputError as ``validate`` does.
     """
     if x.dim() != 2 or x.size(0) == 0:
@@ -129,7 +130,7 @@ def from_edges(
         train=_node_ids(name, "train", train, num_nodes),
         valid=_node_ids(name, "valid", valid, num_nodes),
         test=_node_ids(name, "test", test, num_nodes),
-        num_classes=num_classes or (y.shape[1] if y.is_floating_point() else int(y.max()) + 1),
+        num_classes=num_classes or (y.shape[1] if y.is_floating_point() else max(0, int(y.max()) + 1)),
         edge_weight=edge_weight,
         edge_attr=edge_attr,
     )
@@ -197,15 +198,15 @@ def validate(graph: Graph) -> None:
 
 
 def require_split(graph: Graph) -> Graph:
-    """The graph itself. Raises InputError if it is for prediction only."""
+    """The graph itself. Raises InputError if it has no split, enough for prediction and links."""
     if graph.has_split:
         return graph
     missing, options = "no split", "--split-random 60/20/20"
     if not bool((graph.y >= 0 if graph.has_classes else ~graph.y.isnan()).any()):
         missing, options = "no labels and no split", f"--labels FILE (or y in --data) and {options}"
     raise InputError(
-        f"{graph.name}: has {missing}, enough for `ugts predict` only; to train or evaluate, prepare it again with "
-        f"{options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
+        f"{graph.name}: has {missing}, enough for `ugts predict` and --task.kind link; for anything else, prepare it "
+        f"again with {options} (or --train, --valid and --test); in Python: random_split='60/20/20'"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import column_names
@@ -22,7 +23,7 @@ class Columns:
     Attributes:
         ids: the column with the nodes' ids, or None.
         values: all others except ``unused``.
-        unused: pandas' index in a table with ids.
+        unused: pandas' index in a table with ids, and beside chosen columns of labels all others.
     """
 
     ids: int | None
@@ -51,16 +52,34 @@ def choose(rows: Rows, wanted: str, num_values: int | None = None, labels: tuple
 
 
 def choose_for_labels(rows: Rows, wanted: str, labels: tuple[int, ...]) -> Columns:
-    """As ``choose``, for a table of labels: in the columns ``labels``, or without these in all except the ids."""
+    """As ``choose``, for a table of labels: in the columns ``labels``, or without these in all except the ids.
+
+    If ``wanted`` is a column of another table, the choice is by name or content here. Raises InputError also if a
+    column of labels looks like ids.
+    """
+    if wanted != NO_COLUMN and named(rows, wanted) is None:
+        wanted = ""
     if labels:
         columns = choose(rows, wanted, labels=labels)
         return Columns(columns.ids, labels, (*columns.values, *columns.unused))
     columns = choose(rows, wanted, num_values=1 if rows.num_columns == 2 else None)
-    if columns.ids is None and not wanted and rows.num_columns > 1 and _is_unique(rows, 0):
-        found = f"{rows.label(0)} has another entry in each row, as ids have"
-        name = rows.names[0] if rows.names else "1"
-        raise InputError(f"{rows.name}: {found}; allowed: --id-column {name}, or --id-column none")
+    if columns.ids is None and not wanted and rows.num_columns > 1:
+        _refuse_ids(rows)
     return columns
+
+
+def _refuse_ids(rows: Rows) -> None:
+    """Raise InputError if a column of several has the name of ids, or other entries in each row."""
+    named_so = [column for column, name in enumerate(rows.names) if column_names.ends_like_id(name)]
+    others = (column for column in dict.fromkeys((0, *_distinct(rows))) if _is_unique(rows, column))
+    suspect = named_so[0] if named_so else next(others, None)
+    if suspect is not None:
+        why = "has a name that ids have" if named_so else "has another entry in each row, as ids have"
+        name = rows.names[suspect] if rows.names else suspect + 1
+        raise InputError(
+            f"{rows.name}: {rows.label(suspect)} {why}; allowed: --id-column {name}, --id-column none, or "
+            "--label-columns with those of labels"
+        )
 
 
 def named(rows: Rows, wanted: str) -> int | None:
@@ -121,8 +140,12 @@ def _distinct(rows: Rows) -> list[int]:
     return [
         column
         for column, values in zip(looked_at, block, strict=False)
-        if len(values) > 2 and (values >= 0).all() and (values % 1 == 0).all() and len(np.unique(values)) == len(values)
+        if len(values) > 2 and _are_counts(values) and len(np.unique(values)) == len(values)
     ]
+
+
+def _are_counts(values: NDArray[np.float64]) -> bool:
+    return bool((values >= 0).all() and np.isfinite(values).all() and (values % 1 == 0).all())
 
 
 def _is_numbering(rows: Rows, column: int) -> bool:

@@ -15,7 +15,7 @@ Splits = Mapping[str, Tensor]
 
 
 def check_splits(name: str, splits: Splits, num_nodes: int) -> None:
-    """Splits have ascending ids of nodes, and none in common. All are empty in a graph for prediction only."""
+    """Splits have ascending ids of nodes, and none in common. All are empty in a graph without a split."""
     if not any(nodes.numel() for nodes in splits.values()):
         return
     owner = torch.full((num_nodes,), -1, dtype=torch.int8)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from ugts_dist import hashing
-from ugts_dist.csr import positions_of
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.graph import Graph
 
 # Separate the hashes of held-out edges, of pairs without an edge, and of other ends from each other.
 _HELD_OUT, _FIRST, _SECOND, _CORRUPTED = range(0x4C494E4B01, 0x4C494E4B05)
+_BLOCK = 1 << 20  # edges that are looked up at once
 _LEAST_DRAWN = 1024  # pairs
 _MOST_DRAWS = 256  # of one other end
 
@@ -120,11 +120,18 @@ def _pairs(graph: Graph, edges: EdgeSet) -> tuple[Tensor, Tensor]:
     The ends are those of an edge. If there are edges in both directions, the smaller node comes first.
     """
     destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
-    source = graph.indices.long()
-    is_second = (source > destination) & edges.contains(destination, source)
-    pair = (~is_second).cumsum(0) - 1
-    pair[is_second] = pair[positions_of(graph.indptr, graph.indices, source[is_second], destination[is_second])]
-    return torch.stack([source[~is_second], destination[~is_second]]), pair
+    kept = torch.ones(graph.num_edges, dtype=torch.bool)
+    first: list[Tensor] = []
+    second: list[Tensor] = []
+    for some in torch.arange(graph.num_edges).split(_BLOCK):
+        some = some[graph.indices[some] > destination[some]]
+        reverse = edges.positions(destination[some], graph.indices[some].long())
+        kept[some[reverse >= 0]] = False
+        first.append(reverse[reverse >= 0])
+        second.append(some[reverse >= 0])
+    pair = kept.cumsum(0).sub_(1)
+    pair[torch.cat(second)] = pair[torch.cat(first)]
+    return torch.stack([graph.indices[kept].long(), destination[kept]]), pair
 
 
 def _with_edges(graph: Graph, kept: Tensor) -> Graph:

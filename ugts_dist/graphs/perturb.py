@@ -62,8 +62,7 @@ def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
     """Replace the destination of exactly `round(fraction * num_edges)` directed edges by a random node.
 
     As in the paper's code, only the destination changes; labels and splits stay, and an edge keeps its weight and
-    features. Draws that repeat an edge or give a
-    self loop are drawn again. Temporary memory is some 50 bytes per edge.
+    features. Draws that repeat an edge or give a self loop are drawn again. Temporary memory is some 50 bytes per edge.
 
     Raises InputError if a source has edges to so many nodes that too few others are left.
     """
@@ -76,10 +75,12 @@ def edge_noise(graph: Graph, fraction: float, seed: int) -> Graph:
     kept = torch.ones(graph.num_edges, dtype=torch.bool)
     kept[moved] = False
     new, own = _moved(edges, moved, source, n, seed)
-    keys, own = torch.cat([edges[kept], new]), torch.cat([kept.nonzero()[:, 0], own])
-    order = torch.from_numpy(np.argsort(keys.numpy()))
-    indptr, indices = from_keys(keys[order], n, graph.indices.dtype)
-    weight, attr = (None if values is None else values[own[order]] for values in (graph.edge_weight, graph.edge_attr))
+    keys, weight, attr = torch.cat([edges[kept], new]), graph.edge_weight, graph.edge_attr
+    if graph.has_edge_data:
+        order = torch.from_numpy(np.argsort(keys.numpy()))
+        own = torch.cat([kept.nonzero()[:, 0], own])[order]
+        weight, attr = (None if values is None else values[own] for values in (weight, attr))
+    indptr, indices = from_keys(_ascending(keys), n, graph.indices.dtype)
     digests = _without(graph.digests, "indptr", "indices", "edge_weight", "edge_attr")
     return replace(graph, indptr=indptr, indices=indices, edge_weight=weight, edge_attr=attr, digests=digests)
 

@@ -59,7 +59,7 @@ def summary(folder: Path) -> str:
     """Contents of a store, in one line."""
     graph = open_store(folder)
     labels = labels_in_words(graph)
-    use = "" if graph.has_split else ", no split: for prediction only"
+    use = "" if graph.has_split else ", no split: for prediction and links only"
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
     dtype = str(graph.x.dtype).removeprefix("torch.")
     edges = f"{graph.num_edges:,} edges"

@@ -16,7 +16,7 @@ class PrepareOptions:
     DATA`), a synthetic one (`ugts prepare products-like --scale 0.1`), or any name for your own: `ugts prepare mygraph
     --edges edges.csv --features x.npy --labels y.npy --train train.npy --valid valid.npy --test test.npy`, or
     `ugts prepare mygraph --data graph.pt`. `ugts train --data.name NAME` opens a store in the default folder. Edges and
-    features alone are enough for `ugts predict TICKET --graph NAME`.
+    features alone are enough for `ugts predict TICKET --graph NAME`, and for link prediction (task.kind link).
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
@@ -58,7 +58,7 @@ class PrepareOptions:
     labels: str = ""
     """Your graph: a table with the class of each node, as number or name. Negative, or an empty name: no label. Or with
     numbers: several columns, or one with fractions, are labels of 0 and 1 at once, or targets; empty fields are
-    unknown. Empty: no node has a label, and the store is for `ugts predict` only."""
+    unknown. Empty: no node has a label, and the store is for `ugts predict` and task.kind link only."""
     label_columns: tuple[str, ...] = ()
     """Your graph: columns of --labels, by name or number. --labels may then be the file of --features, too. Empty: all
     columns except the ids."""
@@ -67,7 +67,7 @@ class PrepareOptions:
     classes."""
     train: str = ""
     """Your graph: a table with the ids of the training nodes, or with true and false (or 1 and 0) for each node. Empty,
-    as for --valid and --test: no split, and the store is for `ugts predict` only."""
+    as for --valid and --test: no split, and the store is for `ugts predict` and task.kind link only."""
     valid: str = ""
     """Your graph: validation nodes."""
     test: str = ""
@@ -87,7 +87,7 @@ class PrepareOptions:
     0, 1, 2, ... would be a row too many."""
     data: str = ""
     """Your graph: a PyG Data with x, edge_index, y and train_mask, val_mask, test_mask, saved by torch.save. Without
-    masks, or without y and masks, the store is for `ugts predict` only."""
+    masks, or without y and masks, the store is for `ugts predict` and task.kind link only."""
     undirected: bool = False
     """Your graph: add the reverse of each edge."""
     num_classes: int = 0

@@ -46,7 +46,7 @@ class RawGraph:
     features_of: Integers | None = None  # [num_nodes] the node of each row of the features; None: they are in order
     ids: NodeIds | None = None  # the nodes' ids in the user's files; None: 0, 1, 2, ...
     class_names: tuple[str, ...] = ()  # if the labels are words
-    random_split: RandomSplit | None = None  # draws the splits; None without splits: for prediction only
+    random_split: RandomSplit | None = None  # draws the splits; None without splits: for prediction and links
     edge_data: EdgeTables = field(default_factory=EdgeTables)  # weights and features of the edges
 
 

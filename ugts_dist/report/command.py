@@ -16,9 +16,10 @@ from ugts_dist.report.owned import PAGE, check_ours, is_ours
 from ugts_dist.report.page import Page
 from ugts_dist.report.run import run_page
 from ugts_dist.report.search import search_page
+from ugts_dist.report.search_files import SPACE
 from ugts_dist.report.show import show
 
-SEARCH, RUN = "space.toml", "config.toml"
+RUN = "config.toml"  # the file that makes a folder that of a run
 COMPARISON = "comparison.html"
 
 
@@ -34,7 +35,7 @@ def write_report(options: ReportOptions) -> Path:
         return _write_comparison(folders, Path(options.out or COMPARISON))
     (folder,) = folders
     out = Path(options.out) if options.out else folder / "report.html"
-    if not (folder / SEARCH).exists() and not (folder / RUN).exists() and is_ours(folder / PAGE):
+    if not (folder / SPACE).exists() and not (folder / RUN).exists() and is_ours(folder / PAGE):
         if options.out:
             raise InputError(f"--out is {out}, but the page of a reproduction is there already: {folder / PAGE}")
         return folder / PAGE
@@ -68,11 +69,11 @@ def page_of_folder(folder: Path) -> Page:
     """The page of a run or a search, according to the folder's files. Raises InputError for other folders."""
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; allowed is that of a run, a search or a reproduction")
-    if (folder / SEARCH).exists():
+    if (folder / SPACE).exists():
         return search_page(folder)
     if (folder / RUN).exists():
         return run_page(folder)
     raise InputError(
-        f"{folder}: neither a run ({RUN}) nor a search ({SEARCH}) nor the page of a reproduction ({PAGE}) is in it; "
+        f"{folder}: neither a run ({RUN}) nor a search ({SPACE}) nor the page of a reproduction ({PAGE}) is in it; "
         f"the page is written by `ugts reproduce NAME --draw --folder {folder}`"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from ugts_dist.checkpointing.provenance import data_of
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.metrics import METRICS, by_title
+from ugts_dist.metrics import by_title
 from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Details, Figure, Page, Paragraph, Problem, Section, Table
@@ -34,8 +34,7 @@ class Compared:
     @property
     def metric(self) -> str:
         """The name of the metric; empty if it is not known before the run's end."""
-        configured = self.config.task.metric
-        return str((self.run.result or {}).get("metric", "" if configured == "auto" else METRICS[configured].title))
+        return self.run.metric
 
     @property
     def data(self) -> tuple[Any, ...]:
@@ -146,7 +145,7 @@ def _row(compared: Compared, best: float | None) -> list[str | Cell]:
     return [
         compared.name,
         config.data_name,
-        config.model.arch,
+        config.model.title,
         config.supermask.method,
         shown(number(run.best, "sparsity")),
         Cell(shown(valid), "best" if valid is not None and valid == best else "plain"),
@@ -170,9 +169,8 @@ def _epochs(run: RunFiles, config: Config) -> str:
 
 def _curves(group: Sequence[Compared]) -> Iterator[Block]:
     """Validation over epochs; of very many runs, those with the best figures."""
-    sign = -1 if by_title(_metric(group)).higher_is_better else 1
-    ranked = sorted(group, key=lambda run: sign * (number(run.run.best, "valid") or sign * float("-inf")))
-    drawn = [run for run in group if run in ranked[:_MOST_CURVES]]
+    best = _ranked(group)[:_MOST_CURVES]
+    drawn = [run for run in group if run in best]
     lines = {}
     for run in drawn:
         epochs = [epoch for epoch in run.run.epochs if "valid" in epoch]
@@ -187,14 +185,27 @@ def _curves(group: Sequence[Compared]) -> Iterator[Block]:
     yield Figure(figures.compared(lines, f"validation {_metric(group)}"), f"{caption}{left_out}")
 
 
+def _ranked(group: Sequence[Compared]) -> list[Compared]:
+    """The best validation figure first, runs without one last."""
+    sign = -1 if by_title(_metric(group)).higher_is_better else 1
+
+    def place(run: Compared) -> tuple[bool, float]:
+        valid = number(run.run.best, "valid")
+        return valid is None, sign * (valid or 0.0)
+
+    return sorted(group, key=place)
+
+
 def _settings(runs: Sequence[Compared]) -> Section:
     """The fields that determine a result and differ. The longer side of the table goes down the page."""
     settings = [run.config.with_effect() for run in runs]
-    fields = [name for name in settings[0] if len({repr(values[name]) for values in settings}) > 1]
+    # Runs need not have the same fields: own networks have arguments.
+    names = dict.fromkeys(name for values in settings for name in values)
+    fields = [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
     if not fields:
         return Section("Settings that differ", "None: the runs have the same settings.")
     rows = [
-        [run.name, *(_setting(values[name]) for name in fields)] for run, values in zip(runs, settings, strict=True)
+        [run.name, *(_setting(values.get(name)) for name in fields)] for run, values in zip(runs, settings, strict=True)
     ]
     headings = ["run", *fields]
     if len(fields) > len(runs):
@@ -204,6 +215,6 @@ def _settings(runs: Sequence[Compared]) -> Section:
 
 
 def _setting(value: object) -> str:
-    """As it stands in a configuration file, without rounding; a long text is cut at its beginning."""
-    text = str(value) if value != "" else "-"
+    """As it stands in a configuration file, without rounding; a long text is cut at its beginning, none is a dash."""
+    text = "-" if value in ("", None) else str(value)
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"

@@ -115,8 +115,8 @@ def _result(run: RunFiles) -> Iterator[Block]:
 
 
 def _metric(run: RunFiles) -> str:
-    """The name of the metric, from the result."""
-    return str((run.result or {}).get("metric", "metric"))
+    """The name of the metric, as far as it is known."""
+    return run.metric or "metric"
 
 
 def _bytes(network: Network | None) -> list[tuple[str, object]]:
@@ -236,17 +236,13 @@ def _configuration(run: RunFiles) -> Iterator[Section]:
     config = run.config
     if config is None:
         return
-    usual = Config().with_effect()
-    changed = {name: value for name, value in config.with_effect().items() if usual[name] != value}
-    rows = [[name, _plain(value), _plain(usual[name])] for name, value in changed.items()]
+    rows = [
+        [name, *("-" if value is None else str(value) for value in (own, usual))]
+        for name, (own, usual) in config.changes(Config()).items()
+    ]
     blocks: list[Block] = [Table(("field", "value", "default"), rows)] if rows else []
     text = "The fields that determine the result and are not the defaults." if rows else "All defaults."
     yield Section("Configuration", text, [*blocks, Details("All fields, as TOML", Code(config.to_toml()))])
-
-
-def _plain(value: object) -> str:
-    """As it stands in a configuration file, without rounding."""
-    return str(value)
 
 
 def _provenance(network: Network | None) -> Iterator[Section]:

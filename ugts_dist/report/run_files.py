@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from ugts_dist.checkpointing.network_files import DENSE, TICKET
+from ugts_dist.checkpointing.provenance import labels_of
+from ugts_dist.checkpointing.saved_network import HEAD
+from ugts_dist.checkpointing.saved_own import NETWORK
 from ugts_dist.config import Config, load_toml
 from ugts_dist.errors import InputError
+from ugts_dist.metrics import Kind, title_of
 from ugts_dist.report.files import Folder, number
 from ugts_dist.supermask import Ticket
 from ugts_dist.supermask.coding import entropy_bytes
@@ -58,6 +62,7 @@ class Network:
 
     Attributes:
         origin: seed, initialisation and fingerprint of frozen weights; empty for trained ones.
+        kind: what it predicts.
     """
 
     file: str
@@ -67,6 +72,7 @@ class Network:
     metrics: dict[str, Any]
     provenance: dict[str, Any]
     origin: dict[str, Any]
+    kind: Kind
 
     @property
     def is_ticket(self) -> bool:
@@ -101,6 +107,24 @@ class RunFiles:
     def best(self) -> Mapping[str, Any]:
         """Number, metrics and sparsity of the best epoch; empty before the first one."""
         return self.result or (self.network.metrics if self.network is not None else {})
+
+    @property
+    def metric(self) -> str:
+        """The title of the metric; empty if it is not known before the end of the run."""
+        if self.result is not None and "metric" in self.result:
+            return str(self.result["metric"])
+        return "" if self.config is None else _metric_so_far(self.config, self.network)
+
+
+def metric_so_far(path: Path, config: Config) -> str:
+    """The title of the metric of a run that is not finished; empty if it is not known yet."""
+    return _metric_so_far(config, _network(Folder(path)))
+
+
+def _metric_so_far(config: Config, network: Network | None) -> str:
+    """The configured metric, or that of what the network predicts."""
+    task = config.task
+    return title_of(task.metric, network.kind if task.kind == "auto" and network is not None else task.kind)
 
 
 def read_run(path: Path) -> RunFiles:
@@ -156,7 +180,8 @@ def _ticket(path: Path) -> Network:
         "initialisation": ticket.recipe.weight_init,
         "SHA-256 of the weights": ticket.fingerprint,
     }
-    return Network(path.name, layers, sizes, ticket.config, dict(ticket.metrics), ticket.provenance, origin)
+    metrics, kind = dict(ticket.metrics), _kind(path, ticket.masks | ticket.unmasked, ticket.provenance)
+    return Network(path.name, layers, sizes, ticket.config, metrics, ticket.provenance, origin, kind)
 
 
 def _dense(path: Path) -> Network:
@@ -167,7 +192,13 @@ def _dense(path: Path) -> Network:
     sizes = Sizes(file=path.stat().st_size, masks=0, tensors=held, entropy=0.0, dense=held)
     entries = {name: header.get(name) for name in ("config", "metrics", "provenance")}
     parts = {name: value if isinstance(value, dict) else {} for name, value in entries.items()}
-    return Network(path.name, layers, sizes, parts["config"], parts["metrics"], parts["provenance"], {})
+    kind = _kind(path, tensors, parts["provenance"])
+    return Network(path.name, layers, sizes, parts["config"], parts["metrics"], parts["provenance"], {}, kind)
+
+
+def _kind(path: Path, names: Container[str], provenance: Mapping[str, Any]) -> Kind:
+    """What a network with tensors of these names predicts. Raises InputError for a kind that is unknown."""
+    return labels_of(provenance, path).kind_of(graph_level=HEAD in names and NETWORK not in provenance)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -16,10 +16,11 @@ from typing import Any, Literal, TypeVar, get_args
 
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.metrics import by_title
+from ugts_dist.metrics import by_title, title_of
 from ugts_dist.report.files import Folder, number
 from ugts_dist.report.options import Column, RunsOptions
-from ugts_dist.report.search_list import SPACE, SearchRow, State, aligned, search_lines, search_row
+from ugts_dist.report.search_files import SPACE
+from ugts_dist.report.search_list import SearchRow, State, aligned, search_lines, search_row
 from ugts_dist.terminal import escaped
 from ugts_dist.text_files import parse_json, read_toml
 
@@ -27,7 +28,8 @@ _log = logging.getLogger(__name__)
 
 COLUMNS: tuple[str, ...] = get_args(Column)
 _TEXTS = ("folder", "data", "arch", "method")
-_HIGHEST_FIRST = ("sparsity", "valid", "test")
+_BY_METRIC = ("valid", "test")
+_HIGHEST_FIRST = ("sparsity", *_BY_METRIC)
 _USUAL = ("runs", "searches")
 
 Row = TypeVar("Row", "RunRow", SearchRow)
@@ -65,7 +67,8 @@ def run_list(options: RunsOptions) -> str:
     """
     folders = options.folders or tuple(name for name in _USUAL if Path(name).is_dir())
     searches, paths = _folders(folders)
-    runs = _sorted((row for path in paths for row in _row(path)), options.sort)
+    by_metric = options.json or options.sort in _BY_METRIC
+    runs = _sorted((row for path in paths for row in _row(path, by_metric)), options.sort)
     found = _sorted((search_row(path) for path in searches), options.sort)
     if options.json:
         entries: list[RunRow | SearchRow] = [*runs, *found]
@@ -94,8 +97,8 @@ def _folders(tops: Iterable[str]) -> tuple[list[Path], list[Path]]:
     return list(searches.values()), list(runs.values())
 
 
-def _row(path: Path) -> Iterator[RunRow]:
-    """The row of a run; none without a readable configuration."""
+def _row(path: Path, by_metric: bool) -> Iterator[RunRow]:
+    """The row of a run; none without a readable configuration. `by_metric`: the name of the metric is needed."""
     folder = Folder(path)
     try:
         config = Config.from_dict(read_toml(path / "config.toml", "a configuration"), str(path / "config.toml"))
@@ -105,6 +108,7 @@ def _row(path: Path) -> Iterator[RunRow]:
     result = folder.result()
     measured = _last_epoch(folder)
     found = measured if result is None else result
+    metric = str(found["metric"]) if "metric" in found else _metric_so_far(path, config) if by_metric else ""
     last = number(measured, "epoch")
     missing = 0 if result is None else config.run.epochs
     for problem in folder.problems:
@@ -115,7 +119,7 @@ def _row(path: Path) -> Iterator[RunRow]:
         data=config.data_name,
         arch=config.model.title,
         method=config.supermask.method,
-        metric=str(found["metric"]) if "metric" in found else None,
+        metric=metric or None,
         sparsity=number(found, "sparsity"),
         valid=number(found, "valid"),
         test=number(found, "test"),
@@ -124,6 +128,15 @@ def _row(path: Path) -> Iterator[RunRow]:
         epochs_configured=config.run.epochs,
         seconds=number(found, "seconds"),
     )
+
+
+def _metric_so_far(path: Path, config: Config) -> str:
+    """The title of the metric of an unfinished run; empty if it is not known yet."""
+    if title := title_of(config.task.metric, config.task.kind):
+        return title
+    from ugts_dist.report.run_files import metric_so_far  # heavy: only the saved network knows what it predicts
+
+    return metric_so_far(path, config)
 
 
 def _last_epoch(folder: Folder) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from ugts_dist.config import flat
 from ugts_dist.report import figures
 from ugts_dist.report.files import number
 from ugts_dist.report.page import Block, Cell, Code, Details, Figure, Page, Paragraph, Problem, Section, Table
-from ugts_dist.report.search_files import BEST, Answer, SearchFiles, Trial, Winner, read_search
+from ugts_dist.report.search_files import BEST, SPACE, Answer, SearchFiles, Trial, Winner, read_search
 from ugts_dist.report.text import setting, shown
 
 _OPEN = ("waiting", "running", "lost")
@@ -130,7 +130,7 @@ def _front(search: SearchFiles) -> Iterator[Block]:
             x.append(figure)
             y.append(valid)
     if groups:
-        metric = search.answer.metric if search.answer else "metric"
+        metric = search.metric or "metric"
         yield Figure(figures.points(groups, objective, f"validation {metric}"), "Finished trials, one seed each")
     else:
         yield Paragraph("No trial is finished yet.")
@@ -176,7 +176,7 @@ def _space(search: SearchFiles) -> Iterator[Block]:
     if options:
         yield Details("How it was searched", Table((), options))
     if search.space:
-        yield Details("space.toml", Code(search.space))
+        yield Details(SPACE, Code(search.space))
 
 
 def _domain(domain: Any) -> str:

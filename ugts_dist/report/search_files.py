@@ -14,6 +14,7 @@ from ugts_dist.report.files import Folder, number
 from ugts_dist.spread import Spread
 from ugts_dist.text_files import JSON_BYTES, parse_toml, read_bytes
 
+SPACE = "space.toml"  # the file that makes a folder that of a search
 _COLUMNS = ("state", "seed", "sparsity", "valid", "test", "epoch", "seconds", "bytes", "winner", "message")
 
 Objective = Literal["sparsity", "bytes"]  # second objective beside accuracy: high sparsity, or few bytes
@@ -85,11 +86,25 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Manifest:
+    """The manifest of a search.
+
+    Attributes:
+        metric: its title; empty before the first report of a trial.
+        entries: of the trials, by the keys of their runs.
+    """
+
+    metric: str
+    entries: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class SearchFiles:
     """All that is known of a search.
 
     Attributes:
         answer: None if the search is not finished.
+        metric: its title; empty before the first report of a trial.
         space: its text, as TOML.
         fields: of the space, with their domains.
         search: its section [search].
@@ -99,6 +114,7 @@ class SearchFiles:
     folder: Folder
     answer: Answer | None
     trials: list[Trial]
+    metric: str
     space: str
     fields: dict[str, Any]
     search: dict[str, Any]
@@ -108,14 +124,16 @@ class SearchFiles:
 def read_search(path: Path) -> SearchFiles:
     """Read a search's files. Raises InputError if none can be read."""
     folder = Folder(path)
-    space = folder.text("space.toml") or ""
+    space = folder.text(SPACE) or ""
     parsed = _parsed(folder, space)
     answer = _answer(folder)
-    trials = _trials(folder)
+    manifest = read_manifest(folder)
+    trials = _trials(folder, manifest)
+    metric = manifest.metric if answer is None else answer.metric
     if folder.problems and answer is None and not trials:
         raise InputError("; ".join(folder.problems))
     return SearchFiles(
-        folder, answer, trials, space, parsed["fields"], parsed["search"], folder.text("best.toml") or ""
+        folder, answer, trials, metric, space, parsed["fields"], parsed["search"], folder.text("best.toml") or ""
     )
 
 
@@ -125,7 +143,7 @@ def _parsed(folder: Folder, space: str) -> dict[str, dict[str, Any]]:
         values = parse_toml(space)
         return {name: dict(values.get(name, {})) for name in ("fields", "search")}
     except (TypeError, ValueError) as error:
-        folder.problems.append(f"{folder.path / 'space.toml'}: damaged ({error})")
+        folder.problems.append(f"{folder.path / SPACE}: damaged ({error})")
         return {"fields": {}, "search": {}}
 
 
@@ -172,25 +190,24 @@ def _number(values: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _trials(folder: Folder) -> list[Trial]:
+def _trials(folder: Folder, manifest: Manifest) -> list[Trial]:
     """The trials, from the table of results; before it exists, from the manifest and the runs' own results."""
-    rows = _rows(folder)
-    if rows:
-        known = _known(folder)
-        return [_of_row(row, known.get(str(row.get("key")), {})) for row in rows]
-    return trials_of_manifest(folder)
+    rows = [_of_row(row, manifest.entries.get(str(row.get("key")), {})) for row in _rows(folder)]
+    return rows or trials_of_manifest(folder, manifest)
 
 
-def trials_of_manifest(folder: Folder) -> list[Trial]:
+def trials_of_manifest(folder: Folder, manifest: Manifest) -> list[Trial]:
     """The trials as the manifest has them, with the results of their runs. Nothing heavy is imported."""
-    return [_of_run(folder, key, trial) for key, trial in _known(folder).items() if Path(key).name == key]
+    return [_of_run(folder, key, trial) for key, trial in manifest.entries.items() if Path(key).name == key]
 
 
-def _known(folder: Folder) -> dict[str, dict[str, Any]]:
-    """The manifest's entries by the keys of their runs."""
-    known = (folder.json("manifest.json") or {}).get("trials")
+def read_manifest(folder: Folder) -> Manifest:
+    """The manifest; empty if there is none or if it is damaged."""
+    values = folder.json("manifest.json") or {}
+    known, metric = values.get("trials"), values.get("metric")
     entries = known.items() if isinstance(known, dict) else ()
-    return {str(key): trial for key, trial in entries if isinstance(trial, dict)}
+    trials = {str(key): trial for key, trial in entries if isinstance(trial, dict)}
+    return Manifest(metric if isinstance(metric, str) else "", trials)
 
 
 def _rows(folder: Folder) -> list[dict[str, Any]]:

@@ -10,12 +10,11 @@ from typing import Literal
 
 from ugts_dist.metrics import by_title
 from ugts_dist.report.files import Folder, number
-from ugts_dist.report.search_files import Trial, trials_of_manifest
+from ugts_dist.report.search_files import Trial, read_manifest, trials_of_manifest
 from ugts_dist.terminal import escaped
 
 _log = logging.getLogger(__name__)
 
-SPACE = "space.toml"  # the file that makes a folder that of a search
 _OVER = ("finished", "stopped", "failed")
 
 State = Literal["finished", "unfinished", "damaged"]
@@ -47,7 +46,8 @@ def search_row(path: Path) -> SearchRow:
     """The row of a search. A line is logged for each file that can't be read."""
     folder = Folder(path)
     answer = folder.json("answer.json")
-    trials = trials_of_manifest(folder)
+    manifest = read_manifest(folder)
+    trials = trials_of_manifest(folder, manifest)
     states = [trial.state for trial in trials]
     done = sum(state in _OVER for state in states)
     for problem in folder.problems:
@@ -56,7 +56,7 @@ def search_row(path: Path) -> SearchRow:
     return SearchRow(
         folder=str(path),
         state="damaged" if folder.problems else "finished" if finished else "unfinished",
-        metric=str(answer["metric"]) if answer is not None and "metric" in answer else None,
+        metric=str((answer or {}).get("metric", manifest.metric)) or None,
         trials=len(states),
         trials_done=done,
         trials_failed=states.count("failed"),

@@ -44,9 +44,12 @@ def check_own(config: Config, graph: Graph, ranks: Ranks) -> None:
     network = make_own(config, graph)
     if config.supermask.masks:
         try:
-            Layout.of(network.network)
+            layout = Layout.of(network.network)
         except ValueError as error:
             raise InputError(f"model.factory is {model.factory}: {error}") from None
+        if config.supermask.input_sparsity and layout.weights.keys() <= set(network.input_layers()):
+            found = f"supermask.input_sparsity is {config.supermask.input_sparsity}"
+            raise InputError(f"{found}, allowed is 0 with {model.factory}, all of whose weights read the features")
     in_parts = bool(config.batch.size) or not is_whole(config, graph)
     check_trial(model.factory, network.trial, model.depth, in_parts)
     if network.trial.is_random and ranks.is_main and config.log.progress:

@@ -21,13 +21,13 @@ from ugts_dist.tickets.prediction_files import class_names
 class Inputs:
     """Attributes:
     num_features: number of features of a node.
-    row_normalize: whether the smallest of all features is subtracted from each, and the features of a node are then
-        divided by their sum if that exceeds 1.
+    row_normalize: whether the features of a node are divided by their sum if that exceeds 1.
     standardize: whether columns are standardised, after that.
     statistics: of the training graph, for that; None if the file of an older version lacks them.
     classes: names of the classes, in the order of the outputs; empty if unknown.
     targets: the scale of targets: outputs times deviation plus mean; None if it does not predict targets.
     edge_weights: whether it reads weights of edges.
+    from_zero: whether, before row_normalize, the lowest of all features is subtracted from each; of built-in datasets.
     """
 
     num_features: int
@@ -37,6 +37,7 @@ class Inputs:
     classes: tuple[str, ...]
     targets: Scale | None = None
     edge_weights: bool = False
+    from_zero: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values. Standardised features are `(x - mean) * factor`."""
@@ -52,7 +53,8 @@ class Inputs:
         """Lines of Python that scale the features `x`, a float tensor; `read` is an expression for `to_json`."""
         lines = [f"inputs = {read}"] if self.targets or (self.standardize and self.statistics) else []
         if self.row_normalize:
-            lines.append("x = x - x.min(); x = x / x.sum(1, keepdim=True).clamp(min=1)")
+            first = "x = x - x.min(); " if self.from_zero else ""
+            lines.append(f"{first}x = x / x.sum(1, keepdim=True).clamp(min=1)")
         if self.standardize and self.statistics is None:
             lines.append("x = (x - x.mean(0)) / x.std(0, correction=0).clamp(min=1e-12)")
         elif self.standardize:
@@ -83,6 +85,7 @@ def inputs_of(ticket: Ticket, path: Path) -> Inputs | None:
         classes=known_classes(saved),
         targets=saved.labels.scale,
         edge_weights=has_edge_weights(ticket.provenance),
+        from_zero=name in NAMES,
     )
 
 

@@ -33,7 +33,7 @@ from ugts_dist.tickets.options import PredictOptions
 from ugts_dist.tickets.pairs import Pairs
 from ugts_dist.tickets.prediction_files import (
     Names,
-    Rows,
+    RowKind,
     check_ending,
     embedding_table,
     labels_table,
@@ -113,7 +113,7 @@ def _pairs(options: PredictOptions, saved: SavedNetwork, data: Data, names: Name
 
 def _table_maker(saved: SavedNetwork, data: Data, names: Names) -> MakeTable:
     """What makes a table of the outputs for nodes or graphs."""
-    rows = Rows(names, isinstance(data, GraphSet))
+    rows = RowKind(names, isinstance(data, GraphSet))
     match saved.kind:
         case "regression":
             assert saved.labels.scale is not None

@@ -42,7 +42,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowKind:
     """What the rows are: nodes with their ids, or graphs."""
 
     names: Names = field(default_factory=Names)
@@ -87,12 +87,12 @@ def embedding_table(first: int, embeddings: Tensor, names: Names) -> pa.Table:
     return pa.table({"node": _ids(first, len(embeddings), names)} | columns)
 
 
-def labels_table(first: int, logits: Tensor, rows: Rows) -> pa.Table:
+def labels_table(first: int, logits: Tensor, rows: RowKind) -> pa.Table:
     """Rows from number `first` on, and the probability of each label."""
     return _table(rows.column(first, len(logits)), logits.sigmoid(), ())
 
 
-def targets_table(first: int, outputs: Tensor, rows: Rows, scale: Scale) -> pa.Table:
+def targets_table(first: int, outputs: Tensor, rows: RowKind, scale: Scale) -> pa.Table:
     """Rows from number `first` on, and each target in its own units."""
     targets = scale.restored(outputs).t().contiguous().numpy()
     return pa.table(rows.column(first, len(outputs)) | {f"y_{k}": pa.array(target) for k, target in enumerate(targets)})
