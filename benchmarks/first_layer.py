@@ -1,12 +1,12 @@
-"""The first layer sampled, and exact (`batch.first_layer`): accuracy and seconds of whole runs, side by side.
+"""The first layer sampled, exact (`batch.first_layer`), and exact in bfloat16: accuracy and seconds of whole runs.
 
     UGTS_DATA=DATA .venv/bin/python benchmarks/first_layer.py                     # three graphs, seeds 0 to 2
     ... first_layer.py --only computers physics --seeds 0
     ... first_layer.py --table                                                    # what is measured so far
 
 Computers and Physics: the presets with sampled batches. arxiv-structure: the networks of `arxiv_structure.py`, which
-needs `ugts prepare arxiv-structure --root DATA`. Nothing is tuned for the exact first layer. The order of the two is
-exchanged from seed to seed. Each finished pair is kept in results/first_layer.json and never repeated.
+needs `ugts prepare arxiv-structure --root DATA`. Nothing is tuned for the exact first layer. The order is reversed from
+seed to seed. Each finished run is kept in results/first_layer.json and never repeated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from ugts_dist.training.run import run
 
 RESULTS = Path(__file__).parent / "results" / "first_layer.json"
 QUIET: dict[str, Any] = {"log.progress": False, "log.to": [], "checkpoint.keep_last": 0}
-LAYERS = ("sampled", "exact")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sampled": {},
+    "exact": {"batch.first_layer": "exact"},
+    "exact, bfloat16": {"batch.first_layer": "exact", "optim.precision": "bfloat16"},
+}
 PRESETS = {
     "computers, GCN, UGTs 0.9": "computers-gcn",
     "computers, GCN, dense": "computers-gcn-dense",
@@ -51,29 +55,25 @@ def settings(name: str) -> Config:
     return Config().replace({**COMMON, **NETWORKS[LARGE[name]], **QUIET})
 
 
-def measured(name: str, layer: str, seed: int) -> dict[str, float]:
+def measured(name: str, variant: str, seed: int) -> dict[str, float]:
     """One run: validation, test, seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        changes = {"batch.first_layer": layer, "run.seed": seed, "run.folder": f"{folder}/run"}
+        changes = {**VARIANTS[variant], "run.seed": seed, "run.folder": f"{folder}/run"}
         result, _ = run(settings(name).replace(changes), Ranks())
     return {"valid": result.valid, "test": result.test, "seconds": result.seconds}
 
 
 def table(rows: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Accuracy in %, mean and deviation over seeds, and the median ratio of the seconds."""
-    columns = [f"{layer}: {part}" for layer in LAYERS for part in ("validation", "test")]
-    headings = ["", "seeds", *columns, "seconds, exact / sampled"]
+    """Accuracy in %, mean and deviation over seeds, and the median ratio of the seconds to those of sampled runs."""
+    headings = ["", "first layer", "seeds", "validation", "test", "seconds, of those sampled"]
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
-    for name in (*PRESETS, *LARGE):
-        pairs = [pair for key, pair in rows.items() if key.startswith(f"{name}/")]
-        if pairs:
-            shown = [
-                f"{Spread.of([100 * pair[layer][part] for pair in pairs]):.1f}"
-                for layer in LAYERS
-                for part in ("valid", "test")
-            ]
-            ratio = statistics.median(pair["exact"]["seconds"] / pair["sampled"]["seconds"] for pair in pairs)
-            lines.append("| " + " | ".join([name, str(len(pairs)), *shown, f"{ratio:.2f}"]) + " |")
+    for name, variant in itertools.product((*PRESETS, *LARGE), VARIANTS):
+        seeds = [runs for key, runs in rows.items() if key.startswith(f"{name}/") and variant in runs]
+        if seeds:
+            shown = [f"{Spread.of([100 * runs[variant][part] for runs in seeds]):.1f}" for part in ("valid", "test")]
+            ratios = [runs[variant]["seconds"] / runs["sampled"]["seconds"] for runs in seeds if "sampled" in runs]
+            cells = [name, variant, str(len(seeds)), *shown, f"{statistics.median(ratios):.2f}" if ratios else ""]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -87,12 +87,12 @@ def main() -> None:
     rows: dict[str, dict[str, dict[str, float]]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     wanted = [name for name in names if name.startswith(tuple(options.only))]
     for seed, name in itertools.product(options.seeds, [] if options.table else wanted):
-        key = f"{name}/{seed}"
-        if key not in rows:
-            order = LAYERS if seed % 2 == 0 else LAYERS[::-1]
-            rows[key] = {layer: measured(name, layer, seed) for layer in order}
-            write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
-            print(key, rows[key], flush=True)
+        runs = rows.setdefault(f"{name}/{seed}", {})
+        for variant in list(VARIANTS)[:: 1 if seed % 2 == 0 else -1]:
+            if variant not in runs:
+                runs[variant] = measured(name, variant, seed)
+                write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+                print(name, seed, variant, runs[variant], flush=True)
     print(table(rows))
 
 

@@ -44,6 +44,7 @@ def _config(options: argparse.Namespace, world_size: int) -> Config:
             "batch.micro_batches": options.micro_batches,
             "batch.backend": options.backend,
             "batch.first_layer": options.first_layer,
+            "optim.precision": options.precision,
             "run.seed": options.seed,
             "run.epochs": _EPOCHS,
             "run.device": options.device,
@@ -66,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--micro-batches", type=int, default=1)
     parser.add_argument("--backend", default="ours")
     parser.add_argument("--first-layer", default="sampled")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 

@@ -41,13 +41,14 @@ def main() -> None:
     store = sum(path.stat().st_size for path in options.store.iterdir())
     ours = [sys.executable, "our_training.py", "--micro-batches", str(options.micro_batches)]
     dense, ticket = ["--method", "dense"], ["--method", "ugts", "--sparsity", str(options.sparsity)]
-    exact = ["--first-layer", "exact"]
+    exact, rough = ["--first-layer", "exact"], ["--precision", "bfloat16"]
     sides = {
         PEER: [options.peer_python, "pyg_recipe.py", "--workers", str(options.peer_workers)],
         "ours, dense": [*ours, *dense],
         "ours, dense, exact first layer": [*ours, *dense, *exact],
         f"ours, UGTs {options.sparsity}": [*ours, *ticket],
         f"ours, UGTs {options.sparsity}, exact first layer": [*ours, *ticket, *exact],
+        f"ours, UGTs {options.sparsity}, exact first layer, bfloat16": [*ours, *ticket, *exact, *rough],
     }
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for number in range(options.rounds):

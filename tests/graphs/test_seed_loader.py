@@ -8,7 +8,8 @@ import torch
 from torch_geometric.data import Data
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs.loader import SeedLoader, SeedPlan, ahead, graph_data
+from ugts_dist.graphs.ahead import ahead
+from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
 from ugts_dist.graphs.sampling import NeighborSampler
 
 from .helpers import random_graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ IntArray = NDArray[np.int64]
 
 _MOST_FILES = 1024
 _COPY_KEYS = 1 << 19
+_ADDED_KEYS = 1 << 19  # that are divided at once: fewer of them would open each file more often
 _SORT_BYTES = 48  # per edge in a bucket: key, sorted copy, source and numpy's temporary memory
 _ORDER_BYTES, _VALUE_BYTES = 32, 16  # per edge with values: its place in the order; per value: it and its copies
 
@@ -41,19 +42,30 @@ class EdgeSorter:
         self._columns = columns or EdgeColumns()
         number = max(1, -(-num_edges * _edge_bytes(self._columns) // memory))
         self._buckets = _Buckets(folder, num_nodes, 0, num_nodes, number, self._columns)
+        self._waiting: list[tuple[Keys, Values]] = []
 
     def add(self, source: IntArray, destination: IntArray, values: Values | None = None) -> None:
         """Add edges: node ids, [any number] each, and their values, [the same number, number of columns]."""
         keep = source != destination
         keys = (destination * self._num_nodes + source)[keep]
-        self._buckets.add(keys, _no_values(len(keys)) if values is None else values[keep])
+        self._waiting.append((keys, _no_values(len(keys), self._columns) if values is None else values[keep]))
+        if sum(len(keys) for keys, _ in self._waiting) >= _ADDED_KEYS:
+            self._divide()
+
+    def _divide(self) -> None:
+        """Put the waiting edges into their files."""
+        if self._waiting:
+            keys, values = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting.clear()
+            self._buckets.add(keys, values)
 
     def neighbours(self) -> Iterator[tuple[int, IntArray, IntArray]]:
         """Yield ranges of destinations in order: first node, in-degree of each node, sources of all of them."""
         return ((first, degree, sources) for first, degree, sources, _ in self.edges())
 
-    def edges(self) -> Iterator[tuple[int, IntArray, IntArray, Values]]:
+    def edges(self) -> Generator[tuple[int, IntArray, IntArray, Values], None, None]:
         """Yield the same with the values of the edges. Raises RepeatedEdgeError as ``EdgeColumns.merged`` does."""
+        self._divide()
         for first, last, keys, values in self._buckets.sorted(self._memory):
             starts = np.arange(first, last + 1) * self._num_nodes
             degree = np.diff(np.searchsorted(keys, starts))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +15,7 @@ from torch_geometric.loader import NeighborLoader
 
 from ugts_dist import hashing
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.ahead import ahead
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.sampling import Sample
 from ugts_dist.graphs.sampling import Sampler as NodeSampler
@@ -180,31 +179,6 @@ class SeedLoader(NeighborLoader):
         batch = super().filter_fn(sample.output())
         batch.step, batch.micro_batch, batch.hops = item.step, item.number, sample.hops
         return batch if self._finish is None else self._finish(batch)
-
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def ahead(produce: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """``map(produce, items)``, in order, computed by threads in advance; at most two items per thread wait.
-
-    An error of ``produce`` is raised when its item is due. The threads end with the iterator.
-    """
-    if threads == 0:
-        yield from map(produce, items)
-        return
-    pool = ThreadPoolExecutor(threads, "sampling")
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(produce, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def graph_data(graph: Graph) -> Data:

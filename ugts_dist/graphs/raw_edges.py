@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.ahead import read_ahead
 from ugts_dist.graphs.edge_data import RepeatedEdgeError, Values
 from ugts_dist.graphs.edge_tables import EdgeReader, EdgeTables
 from ugts_dist.graphs.external_sort import EdgeSorter
@@ -66,7 +67,7 @@ def _add(edges: RawEdges, num_nodes: int, sorter: EdgeSorter, progress: Progress
     """Give all edges to the sorter. Returns their number, without self loops."""
     ends, reader = edges.ends, EdgeReader(edges.data)
     done = added = 0
-    for block in limited(ends.name, ends.read(stage(progress, "edges")), edges.num_edges):
+    for block in read_ahead(limited(ends.name, ends.read(stage(progress, "edges")), edges.num_edges)):
         check_ids(ends, block, done, num_nodes)
         source, destination = block.astype(np.int64).T
         values = reader.take(len(block))
@@ -93,7 +94,7 @@ def _write(edges: RawEdges, num_nodes: int, sorter: EdgeSorter, store: StoreWrit
             weight = open_files.enter_context(store.open("edge_weight", _FLOAT32))
         if columns.num_features:
             attr = open_files.enter_context(store.open("edge_attr", _FLOAT32, (columns.num_features,)))
-        for first, degree, sources, values in sorter.edges():
+        for first, degree, sources, values in read_ahead(sorter.edges()):
             last = first + len(degree)
             indptr[first + 1 : last + 1] = degree
             indices.append(sources)

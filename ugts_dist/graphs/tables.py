@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -174,7 +174,7 @@ def column_type(dtype: np.dtype[Any]) -> ColumnType:
     return found.get(dtype.kind, "other")
 
 
-def limited(name: str, blocks: Iterable[AnyRows], expected: int | None) -> Iterator[AnyRows]:
+def limited(name: str, blocks: Iterable[AnyRows], expected: int | None) -> Generator[AnyRows, None, None]:
     """The blocks. Raises InputError for far more rows than expected: a small file may unpack to an endless one.
 
     If there are a few too many, the caller raises an error with their number.

@@ -19,7 +19,8 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation import scores
 from ugts_dist.finite import zero_if_finite
-from ugts_dist.graphs.loader import SeedPlan, ahead
+from ugts_dist.graphs.ahead import ahead
+from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.molecules import GraphDataset, GraphLoader, GraphSet
 from ugts_dist.graphs.targets import Scale
 from ugts_dist.index_type import index_type

@@ -11,9 +11,10 @@ from torch import Tensor
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
+from ugts_dist.graphs.ahead import ahead
 from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.link_split import LinkSplit
-from ugts_dist.graphs.loader import SeedPlan, ahead
+from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.negatives import NegativeSampler
 from ugts_dist.models import Block, Features, GraphDropout, SparseFeatures, feature_tensors, prepare
 from ugts_dist.tasks.batches import hop_blocks, make_sampler, rows_of, sampled_dropout
