@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,8 @@ from ugts_dist.models import (
     prepare,
 )
 from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
+
+_log = logging.getLogger(__name__)
 
 _CALIBRATION_SEEDS = 256
 
@@ -144,6 +147,8 @@ class SampledBatches:
         graph = placed(graph, config, ranks)
         self._config, self._device = config, ranks.device
         arch, self._is_exact = config.model.arch, config.batch.first_layer == "exact"
+        if self._is_exact and ranks.is_main and config.log.progress:
+            _log.info(f"first layer: the features of all neighbours are summed up once, over {graph.num_edges:,} edges")
         self._features = aggregate_features(graph, arch, ranks, config.run.spill) if self._is_exact else _table(graph)
         self._own = _table(graph) if self._is_exact and arch == "sage" else None
         self._graph = graph

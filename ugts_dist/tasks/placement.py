@@ -123,7 +123,8 @@ def _bytes(graph: Graph, config: Config) -> int:
     """Bytes of the arrays on a GPU."""
     halved = config.optim.precision == "bfloat16" and graph.x.dtype == torch.float32
     arrays = (graph.indptr, graph.indices, graph.y, graph.edge_weight, graph.edge_attr)
-    return sum(_size(array) for array in arrays if array is not None) + _size(graph.x) // (1 + halved)
+    tables = 2 if config.batch.first_layer == "exact" else 1
+    return sum(_size(array) for array in arrays if array is not None) + tables * _size(graph.x) // (1 + halved)
 
 
 def _size(array: Tensor) -> int:
