@@ -33,11 +33,11 @@ Runs = dict[str, dict[str, float]]
 
 
 def grid(method: str) -> list[Settings]:
-    """The settings that are tried: of UGTs the ramp, of Edge-Popup, which has none, more scales of the logits."""
+    """The settings that are tried: of UGTs the ramp, of Edge-Popup, which has none, more weight decays and scales."""
     if method == "ugts":
         axes: Settings = {
-            "supermask.ramp": [0.1, 0.25, 0.5],
-            "supermask.output_rms": [0.03, 0.1],
+            "supermask.ramp": [0.1, 0.25],
+            "supermask.output_rms": [0.03, 0.1, 0.3],
             "optim.weight_decay": [1e-4, 1e-3],
         }
     else:
