@@ -123,6 +123,33 @@ def test_the_layers_of_a_network() -> None:
     assert found.last == {"lin"}
 
 
+def test_layers_that_are_added_have_one_gain() -> None:
+    """As in the built-in GraphSAGE, where one factor scales both maps of a layer."""
+    for options in ({}, {"bias": False}, {"aggr": "max"}):
+        assert trial(pyg.GraphSAGE(16, 8, 2, 4, **options)).layers.sums == {
+            "convs.0": ("convs.0.lin_l", "convs.0.lin_r"),
+            "convs.1": ("convs.1.lin_l", "convs.1.lin_r"),
+        }
+    network = own("sage", layers=2)
+    (hidden, weights), (whole, last) = network.calibrated().items()
+    assert hidden is network.network.get_submodule("convs.0")
+    assert weights == ["convs.0.lin_l.weight", "convs.0.lin_r.weight"]
+    assert whole is network.network
+    assert last == ["convs.1.lin_l.weight", "convs.1.lin_r.weight"]
+
+
+@pytest.mark.parametrize("kind", [pyg.GCN, pyg.GIN, pyg.GAT])
+def test_layers_that_follow_one_another_have_their_own_gains(kind: type[pyg.models.basic_gnn.BasicGNN]) -> None:
+    assert trial(kind(16, 8, 2, 4)).layers.sums == {}
+
+
+def test_a_search_for_sums_leaves_the_weights_as_they_are() -> None:
+    network = pyg.GraphSAGE(16, 8, 2, 4)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert find_layers(network, lambda x: network(x, EDGES), torch.randn(6, 16)).sums
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
 def test_equal_layers_can_be_folded() -> None:
     network = own("gcn2", layers=3)
     assert ["convs.0.weight1", "convs.1.weight1", "convs.2.weight1"] in network.folds()

@@ -94,11 +94,14 @@ class OwnNetwork(nn.Module):
     def calibrated(self) -> dict[nn.Module, list[str]]:
         """Modules whose output calibration scales to 1, in order, and the weights that scale it.
 
-        The last layers have one gain, which sets the scale of the logits.
+        The last layers have one gain, which sets the scale of the logits. So have layers that a PyG layer adds up.
         """
         layers = self.trial.layers
-        inner = {name: [weight] for name, weight in layers.called.items() if name not in layers.last}
-        scaled: dict[nn.Module, list[str]] = {self.network.get_submodule(name): inner[name] for name in inner}
+        sum_of = {layer: name for name, inside in layers.sums.items() for layer in inside}
+        scaled: dict[nn.Module, list[str]] = {}
+        for name, weight in layers.called.items():
+            if name not in layers.last:
+                scaled.setdefault(self.network.get_submodule(sum_of.get(name, name)), []).append(weight)
         last = [weight for name, weight in layers.called.items() if name in layers.last]
         return scaled | {self.network: last} if last else scaled
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
 
 Watch = Callable[[str, Callable[..., Any], Any, Any], Any]
+
+_CLOSE = 1e-4  # relative difference that counts as equal
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,14 @@ class Layers:
             is listed once.
         first: those that read the features through no other layer.
         last: those whose outputs reach the logits through no other layer.
+        sums: name of a PyG layer -> those that it contains, if they are several and it adds them up, as SAGEConv does:
+            its output is linear in all of their weights together.
     """
 
     called: Mapping[str, str]
     first: frozenset[str]
     last: frozenset[str]
+    sums: Mapping[str, tuple[str, ...]]
 
 
 def find_layers(network: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Layers:
@@ -65,7 +71,36 @@ def find_layers(network: nn.Module, forward: Callable[[Tensor], Tensor], x: Tens
         out = forward(x)
     reached = gradients(out, [network.get_parameter(name) for name in called.values()])
     last = {name for name, gradient in zip(called, reached, strict=True) if gradient is not None}
-    return Layers(called, frozenset(first & called.keys()), frozenset(last))
+    return Layers(called, frozenset(first & called.keys()), frozenset(last), _sums(network, lambda: forward(x), called))
+
+
+@torch.no_grad()
+def _sums(network: nn.Module, forward: Callable[[], Any], called: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The PyG layers whose output changes by equal steps as the weights of their layers grow from 0 to 1 to 2."""
+    sums: dict[str, tuple[str, ...]] = {}
+    for name, module in network.named_modules():
+        inside = tuple(layer for layer in called if layer.startswith(f"{name}."))
+        if not isinstance(module, MessagePassing) or len(inside) < 2:
+            continue
+        weights = [network.get_parameter(called[layer]) for layer in inside]
+        kept, outputs = [weight.clone() for weight in weights], list[Any]()
+
+        def noted(name: str, layer: Callable[..., Any], args: Any, kwargs: Any, outputs: list[Any] = outputs) -> Any:
+            outputs.append(layer(*args, **kwargs))
+            return outputs[-1]
+
+        for factor in (0.0, 1.0, 2.0):
+            for weight, own in zip(weights, kept, strict=True):
+                weight.copy_(factor * own)
+            with _watched({name: module}, noted):
+                forward()
+        for weight, own in zip(weights, kept, strict=True):
+            weight.copy_(own)
+        if len(outputs) == 3 and all(isinstance(output, Tensor) for output in outputs):
+            zero, one, two = outputs
+            if bool(((two - one) - (one - zero)).abs().max() <= _CLOSE * (one - zero).abs().max()):
+                sums[name] = inside
+    return sums
 
 
 def gradients(out: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
