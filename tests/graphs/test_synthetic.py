@@ -54,6 +54,9 @@ def test_presets_have_the_published_sizes() -> None:
     assert arxiv.num_train + arxiv.num_valid + 48_603 == arxiv.num_nodes
     assert (products.num_nodes, products.num_features, products.num_classes) == (2_449_029, 100, 47)
     assert products.num_train + products.num_valid + 2_213_091 == products.num_nodes
+    papers = PRESETS["papers100M-like"]
+    assert (papers.num_nodes, papers.num_edges, papers.num_features) == (111_059_956, 1_615_685_872, 128)
+    assert (papers.num_classes, papers.num_train, papers.num_valid) == (172, 1_207_179, 125_265)
 
 
 def test_neighbours_are_symmetric_sorted_and_each_once(small: Graph) -> None:
@@ -66,10 +69,12 @@ def test_neighbours_are_symmetric_sorted_and_each_once(small: Graph) -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_sizes(preset: str, small: Graph, popular: Graph) -> None:
+def test_sizes(preset: str, small: Graph, popular: Graph, tmp_path: Path) -> None:
+    papers = PRESETS["papers100M-like"].scaled(0.0001)
     graph, config = {
         "arxiv-like": (small, SMALL),
         "products-like": (popular, PRESETS["products-like"].scaled(0.004)),
+        "papers100M-like": (made(papers, tmp_path / "papers"), papers),
     }[preset]
     assert (graph.name, graph.num_nodes, graph.num_features) == (config.name, config.num_nodes, config.num_features)
     assert (graph.train.numel(), graph.valid.numel()) == (config.num_train, config.num_valid)

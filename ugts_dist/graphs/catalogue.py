@@ -12,7 +12,7 @@ from typing import NoReturn
 from torch import Tensor
 
 from ugts_dist.errors import InputError, did_you_mean
-from ugts_dist.graphs import digits, npz, ogb_nodes, planetoid, synthetic_config, webkb
+from ugts_dist.graphs import digits, npz, ogb_binary, ogb_nodes, planetoid, synthetic_config, webkb
 from ugts_dist.graphs.dataset import Dataset
 from ugts_dist.graphs.files import download, missing
 from ugts_dist.graphs.graph import Graph
@@ -29,7 +29,7 @@ DATASETS: dict[str, Callable[[str], Dataset]] = {
 NAMES = tuple(DATASETS)
 DATA_VARIABLE = "UGTS_DATA"
 DEFAULT_ROOT = "~/.cache/ugts_dist/data"
-PREPARED = (*ogb_nodes.DATASETS, *synthetic_config.PRESETS)
+PREPARED = (*ogb_nodes.DATASETS, *ogb_binary.DATASETS, *synthetic_config.PRESETS)
 STORES_VARIABLE = "UGTS_STORES"
 DEFAULT_STORES = "~/.cache/ugts_dist/stores"
 

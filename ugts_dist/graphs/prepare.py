@@ -10,7 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import catalogue, molecules, ogb_nodes, own, pyg_data, pyg_fields, synthetic, synthetic_config
+from ugts_dist.graphs import (
+    catalogue,
+    molecules,
+    ogb_binary,
+    ogb_nodes,
+    own,
+    pyg_data,
+    pyg_fields,
+    synthetic,
+    synthetic_config,
+)
 from ugts_dist.graphs.column_notes import column_notes
 from ugts_dist.graphs.edge_options import EdgeOptions
 from ugts_dist.graphs.files import within_memory
@@ -82,10 +92,10 @@ def _write(options: PrepareOptions, progress: Progress) -> Path:
         synthetic.generate(config, folder, progress)
         return folder
     _refuse(options, ("scale",) if options.split_random else _SYNTHETIC, f"{name}, which is not synthetic")
-    if name in ogb_nodes.DATASETS and not own:
-        _refuse(options, (*_OWN, "split"), f"{name}, which has one split")
-        raw = ogb_nodes.read(name, catalogue.data_root(options.root or None))
-        return _write_raw(raw, options, progress)
+    for ogb in (ogb_nodes, ogb_binary):
+        if name in ogb.DATASETS and not own:
+            _refuse(options, (*_OWN, "split"), f"{name}, which has one split")
+            return _write_raw(ogb.read(name, catalogue.data_root(options.root or None)), options, progress)
     if name in catalogue.NAMES:
         _refuse(options, _OWN, f"the dataset {name}")
         return _write_dataset(options, progress)

@@ -20,8 +20,8 @@ class PrepareOptions:
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """A name of `data.name`, ogbn-arxiv, ogbn-products, arxiv-structure (ogbn-arxiv with 128 features computed from its
-    edges: singular vectors), arxiv-like, products-like, or any new name."""
+    """A name of `data.name`, ogbn-arxiv, ogbn-products, ogbn-papers100M, arxiv-structure (ogbn-arxiv with 128 features
+    computed from its edges: singular vectors), arxiv-like, products-like, papers100M-like, or any new name."""
     out: str = ""
     """Folder of the store; must not exist. Empty: NAME in $UGTS_STORES; if that is not set, in
     ~/.cache/ugts_dist/stores."""

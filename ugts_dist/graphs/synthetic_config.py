@@ -101,5 +101,21 @@ PRESETS = {
             label_noise=0.16,
             train_popularity=0.5,
         ),
+        SyntheticConfig(
+            name="papers100M-like",
+            num_nodes=111_059_956,
+            num_edges=1_615_685_872,
+            num_features=128,
+            num_classes=172,
+            num_train=1_207_179,
+            num_valid=125_265,
+            homophily=0.6,
+            class_power=0.8,
+            min_degree=3.0,
+            degree_power=2.0,
+            feature_signal=2.2,
+            label_noise=0.2,
+            train_popularity=0.0,
+        ),
     )
 }
