@@ -20,6 +20,7 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.evaluation.links import LinkEvaluator
 from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph, from_edges
@@ -286,7 +287,7 @@ def refused_rank(rank: int, world_size: int) -> str:
     assert split.valid.positives.shape[1] == 1
     ranks = Ranks(rank, world_size, process_group=dist.group.WORLD)
     try:
-        LinkEvaluator("star", split, 0, ranks, torch.device("cpu"), "", "mrr")
+        LinkEvaluator("star", split, 0, ranks, torch.device("cpu"), "mrr", lambda graph, _: Evaluator(graph, ranks))
     except InputError as error:
         return str(error)
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,11 +14,14 @@ from ugts_dist.evaluation import link_scores
 from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.evaluation.node_tables import pieces
 from ugts_dist.finite import zero_if_finite
+from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.link_split import HeldOut, LinkSplit, corrupted
 from ugts_dist.models import GNN
 
 MRR_NEGATIVES = 100  # for each positive
 _PAIRS_AT_ONCE = 1 << 16
+
+MakeEvaluator = Callable[[Graph, str], Evaluator]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +50,27 @@ class LinkEvaluator:
         name: of the graph, for messages.
         number: of the split.
         device: where to compute.
-        spill: see `NodeTables`.
         metric: a name of `METRICS`.
+        make_evaluator: makes the evaluator of a graph with the message edges of a split, `valid` or `test`.
 
     Raises InputError, on every rank, if MRR has no negatives for a node.
     """
 
     def __init__(
-        self, name: str, split: LinkSplit, number: int, ranks: Ranks, device: torch.device, spill: str, metric: str
+        self,
+        name: str,
+        split: LinkSplit,
+        number: int,
+        ranks: Ranks,
+        device: torch.device,
+        metric: str,
+        make_evaluator: MakeEvaluator,
     ) -> None:
         self._name, self._ranks, self._device, self._metric = name, ranks, device, metric
         self._edges, self._number = split.edges, number
         x = split.graph.x.to(device)  # one copy for both graphs
         self._parts: Mapping[str, _Part] = {
-            part: self._part(replace(held_out, graph=replace(held_out.graph, x=x)), spill)
+            part: self._part(held_out, make_evaluator(replace(held_out.graph, x=x), part))
             for part, held_out in (("valid", split.valid), ("test", split.test))
         }
 
@@ -86,8 +96,7 @@ class LinkEvaluator:
         }
         return measured, float(loss_of_all)
 
-    def _part(self, held_out: HeldOut, spill: str) -> _Part:
-        evaluator = Evaluator(held_out.graph, self._ranks, self._device, spill, self._metric)
+    def _part(self, held_out: HeldOut, evaluator: Evaluator) -> _Part:
         positives, negatives = held_out.positives, held_out.negatives
         pairs = positives if self._metric == "mrr" else torch.cat([positives, negatives], 1)
         start, stop = self._ranks.share(pairs.shape[1])

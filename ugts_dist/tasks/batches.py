@@ -90,7 +90,7 @@ class FullBatch:
     steps_per_epoch = 1
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
-        self._graph, self._depth, self._device = graph, config.model.depth, ranks.device
+        self._graph, self._config, self._device = graph, config, ranks.device
         self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
@@ -107,14 +107,7 @@ class FullBatch:
     def calibration_batch(self) -> Batch:
         """The whole graph, since the scale of a layer's outputs is that of all nodes."""
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
-        block = graph_block(self._graph, self._device)
-        blocks = [block] * self._depth
-        if self._is_own:
-            x: Features = self._graph.x.to(self._device).float()
-            blocks = Hops(blocks)
-        else:
-            x = full_features(self._graph, self._device)
-            x = x.float() if isinstance(x, Tensor) else x
+        x, blocks = whole_input(self._graph, self._device, self._config)
         return Batch(0, nodes, x, blocks, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
     def _whole(self, seeds: Tensor) -> Batch:
@@ -125,7 +118,7 @@ class FullBatch:
     def _receptive_field(self, seeds: Tensor) -> Batch:
         """In every layer the nodes that the seed nodes' logits depend on."""
         graph, device = self._graph, self._device
-        sampler = NeighborSampler(graph.indptr, graph.indices, [-1] * self._depth, 0, graph.has_edge_data)
+        sampler = NeighborSampler(graph.indptr, graph.indices, [-1] * self._config.model.depth, 0, graph.has_edge_data)
         sample = sampler.sample(0, seeds)
         x = graph.x[sample.nodes].to(device).float()
         blocks = hop_blocks(graph, sample)
@@ -138,6 +131,15 @@ class FullBatch:
             graph.y[seeds].to(device),
             graph.train.numel(),
         )
+
+
+def whole_input(graph: Graph, device: torch.device, config: Config) -> tuple[Features, list[Block]]:
+    """The features of all nodes, and all edges as the block of every layer; in the form that the network reads."""
+    blocks = [graph_block(graph, device)] * config.model.depth
+    if config.model.factory:
+        return graph.x.to(device).float(), Hops(blocks)
+    x = full_features(graph, device)
+    return x.float() if isinstance(x, Tensor) else x, blocks
 
 
 class SampledBatches:

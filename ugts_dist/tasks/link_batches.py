@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
+from ugts_dist.evaluation.whole_graph import is_sparse
 from ugts_dist.graphs.ahead import ahead
 from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.link_split import LinkSplit
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.negatives import NegativeSampler
-from ugts_dist.models import Block, Features, GraphDropout, SparseFeatures, feature_tensors, prepare
-from ugts_dist.tasks.batches import hop_blocks, make_sampler, rows_of, sampled_dropout
+from ugts_dist.models import Block, Features, GraphDropout, Hops, SparseFeatures, feature_tensors, prepare
+from ugts_dist.tasks.batches import hop_blocks, make_sampler, rows_of, sampled_dropout, whole_input
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_PAIRS = 128
@@ -53,6 +53,8 @@ class LinkBatch:
         yield from feature_tensors(self.x)
         for block in self.blocks:
             yield from block.tensors()
+        if isinstance(self.blocks, Hops):
+            yield from self.blocks.tensors()
 
 
 def make_link_batches(split: LinkSplit, config: Config, ranks: Ranks) -> FullLinks | SampledLinks:
@@ -78,12 +80,12 @@ class FullLinks:
         self._positives, self._num_pairs_of_all = split.train[:, start:stop].to(device), 2 * split.train.shape[1]
         self._negatives = NegativeSampler(EdgeSet.of(graph, device), config.run.seed)
         self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
-        x = full_features(graph, device)
+        x, blocks = whole_input(graph, device, config)
         self._whole = LinkBatch(
             step=0,
             nodes=torch.arange(graph.num_nodes, device=device),
-            x=x.float() if isinstance(x, Tensor) else x,
-            blocks=[graph_block(graph, device)] * config.model.depth,
+            x=x,
+            blocks=blocks,
             pairs=self._positives[:, :0],
             y=torch.empty(0, device=device),
             num_pairs_of_all=1,
@@ -95,7 +97,7 @@ class FullLinks:
             yield replace(
                 whole,
                 step=number,
-                blocks=self._dropout(whole.blocks, whole.nodes, number),
+                blocks=self._dropout(whole.blocks, whole.nodes, number) if self._dropout.drops else whole.blocks,
                 pairs=torch.cat([self._positives, self._negatives.sample(number, self._positives)], 1),
                 y=_labels(self._positives),
                 num_pairs_of_all=self._num_pairs_of_all,
@@ -139,6 +141,9 @@ class SampledLinks:
         """The batch of a step, with graph dropout."""
         with own_stream(self._device):
             batch = self._batch(step, self._plan.seeds(step))
+            if isinstance(batch.blocks, Hops):
+                _ = batch.blocks.union  # computed here, by a thread
+                return batch
             batch = replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, step))
             model = self._config.model
             prepare(model.arch, batch.x, batch.blocks, linear_before=model.skip != "none")
@@ -152,11 +157,12 @@ class SampledLinks:
         blocks = hop_blocks(self._graph, sample)
         if self._config.batch.norm != "full":
             blocks = [block.counted() for block in blocks]
+        blocks = [block_to(block, self._device) for block in blocks]
         return LinkBatch(
             step,
             sample.nodes.to(self._device),
             rows_of(self._features, sample.nodes, self._device),
-            [block_to(block, self._device) for block in blocks],
+            Hops(blocks) if self._config.model.factory else blocks,
             rows.to(self._device),
             _labels(positives).to(self._device),
             2 * self._plan.step_size(step),

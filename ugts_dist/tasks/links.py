@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.evaluator import Evaluator
 from ugts_dist.evaluation.link_scores import num_hits
 from ugts_dist.evaluation.links import LinkEvaluator
 from ugts_dist.graphs.graph import Graph
@@ -20,6 +21,7 @@ from ugts_dist.models import GNN, Dropout
 from ugts_dist.models.graph_level import Network
 from ugts_dist.tasks.base import Batches, Measure
 from ugts_dist.tasks.link_batches import LinkBatch, make_link_batches, pair_plan
+from ugts_dist.tasks.own import check_own, evaluator_on, make_own
 from ugts_dist.tasks.placement import evaluation_device
 
 
@@ -42,13 +44,20 @@ class LinkTask:
             )
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raise InputError if a rank would have no pair in some step, and for what links can't have."""
+        """Raise InputError if a rank would have no pair in some step, and for what links can't have.
+
+        Also for an own network that does not fit.
+        """
         if config.batch.first_layer == "exact":
             raise InputError("batch.first_layer is exact, allowed is sampled for task.kind link")
+        if config.model.factory:
+            check_own(config, self._graph, ranks)
         pair_plan(self._split, config, ranks)
 
     def network(self, config: Config) -> Network:
         """The plain dense network. PyG's own initialisation draws its weights from the run's seed."""
+        if config.model.factory:
+            return make_own(config, self._graph)
         torch.manual_seed(config.weight_seed)
         return GNN.of(config.model, self._graph.num_features, config.task.embedding)
 
@@ -57,7 +66,12 @@ class LinkTask:
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
         device = evaluation_device(self._graph, config, ranks)
-        return LinkEvaluator(self._graph.name, self._split, self._number, ranks, device, config.run.spill, self._metric)
+
+        def make(graph: Graph, part: str) -> Evaluator:
+            says = config.log.progress and part == "valid"  # how an own network is evaluated: in one line for both
+            return evaluator_on(device, graph, config.replace({"log.progress": says}), ranks, self._metric)
+
+        return LinkEvaluator(self._graph.name, self._split, self._number, ranks, device, self._metric, make)
 
     def labels_json(self) -> dict[str, Any]:
         return {"kind": "link"}
@@ -78,7 +92,5 @@ def _check(config: Config) -> None:
     for field in ("left_out", "feature_noise", "edge_noise"):
         if value := getattr(config.data, field):
             raise InputError(f"data.{field} is {value}, allowed is 0, as task.kind is link")
-    if config.model.factory:
-        raise InputError(f"model.factory is {config.model.factory}, allowed is none, as task.kind is link")
     if config.batch.micro_batches != 1:
         raise InputError(f"batch.micro_batches is {config.batch.micro_batches}, allowed is 1, as task.kind is link")

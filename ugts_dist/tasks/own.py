@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
+
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
@@ -24,15 +26,20 @@ def with_depth(config: Config, graph: Graph) -> Config:
     """The configuration with the depth of an own network. Raises InputError if it is unknown."""
     if not config.model.factory:
         return config
-    depth = depth_of(config.model, graph.num_features, graph.num_classes, config.weight_seed)
+    depth = depth_of(config.model, graph.num_features, num_outputs(config, graph), config.weight_seed)
     return config.replace({"model.depth": depth})
+
+
+def num_outputs(config: Config, graph: Graph) -> int:
+    """How many numbers a network computes for a node: an embedding for links, otherwise one for each class."""
+    return config.task.embedding if config.task.kind == "link" else graph.num_classes
 
 
 def make_own(config: Config, graph: Graph) -> OwnNetwork:
     """The network of the factory, plain and dense. Raises InputError for one that can't be used."""
     attr = graph.edge_attr
     edges = EdgeData(graph.edge_weight is not None, 0 if attr is None else attr.shape[1])
-    return OwnNetwork.of(config.model, graph.num_features, graph.num_classes, config.weight_seed, edges)
+    return OwnNetwork.of(config.model, graph.num_features, num_outputs(config, graph), config.weight_seed, edges)
 
 
 def check_own(config: Config, graph: Graph, ranks: Ranks) -> None:
@@ -63,7 +70,18 @@ def make_evaluator(
     graph: Graph, config: Config, ranks: Ranks, metric: str = "accuracy", decode: Decode | None = None
 ) -> Evaluator:
     """The evaluator of a graph, on the device for evaluations. Collective."""
-    device = evaluation_device(graph, config, ranks)
+    return evaluator_on(evaluation_device(graph, config, ranks), graph, config, ranks, metric, decode)
+
+
+def evaluator_on(
+    device: torch.device,
+    graph: Graph,
+    config: Config,
+    ranks: Ranks,
+    metric: str = "accuracy",
+    decode: Decode | None = None,
+) -> Evaluator:
+    """The evaluator of a graph on a device that is chosen already."""
     if not config.model.factory:
         return Evaluator(graph, ranks, device, config.run.spill, metric, decode)
     own: dict[str, Any] = {"whole": is_whole(config, graph), "says": config.log.progress}
