@@ -20,6 +20,7 @@ from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.models import GNN, Block, Dropout, Hops, NodeDropout, OwnNetwork
 from ugts_dist.models.factory import build, source_sha256
 from ugts_dist.models.own import check_trial
+from ugts_dist.models.own_layers import find_layers
 from ugts_dist.models.own_trial import Trial, try_out
 
 NETS = "tests.training.own_nets"
@@ -130,7 +131,7 @@ def test_layers_that_are_added_have_one_gain() -> None:
             "convs.0": ("convs.0.lin_l", "convs.0.lin_r"),
             "convs.1": ("convs.1.lin_l", "convs.1.lin_r"),
         }
-    network = own("sage", layers=2)
+    network = own("sage")
     (hidden, weights), (whole, last) = network.calibrated().items()
     assert hidden is network.network.get_submodule("convs.0")
     assert weights == ["convs.0.lin_l.weight", "convs.0.lin_r.weight"]
@@ -146,7 +147,8 @@ def test_layers_that_follow_one_another_have_their_own_gains(kind: type[pyg.mode
 def test_a_search_for_sums_leaves_the_weights_as_they_are() -> None:
     network = pyg.GraphSAGE(16, 8, 2, 4)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert find_layers(network, lambda x: network(x, EDGES), torch.randn(6, 16)).sums
+    edges = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]])
+    assert find_layers(network, lambda x: network(x, edges), torch.randn(6, 16)).sums
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
