@@ -19,7 +19,7 @@ def build(in_channels: int, out_channels: int, arch: str, width: int, depth: int
 
 
 class Isomorphism(nn.Module):
-    """GIN of PyG's layers. The hidden layer of each MLP is wide; in PyG's class `GIN` the last is as narrow as the output."""
+    """GIN of PyG's layers. All hidden layers are wide; the last of PyG's class `GIN` is as narrow as the output."""
 
     def __init__(self, widths: list[int], hidden: int) -> None:
         super().__init__()
