@@ -30,7 +30,7 @@ class BatchConfig:
     first_layer: Literal["sampled", "exact"] = "sampled"
     """Input layer of GCN, SAGE and GIN in sampled batches. exact: the features of all neighbours are aggregated once,
     before training. Then the last number of `batch.fan_out` is not used, and dropout acts on the aggregated features.
-    It is faster, and takes memory for a second table of features."""
+    It is faster, and takes memory for a second table of features. In a full batch every layer is exact."""
     norm: Literal["full", "sampled"] = "full"
     """Degrees that normalise the sums of GCN and GIN in a sampled batch. full: degrees in the whole graph, which makes
     the sums unbiased. sampled: degrees within the batch, as in PyG."""
@@ -53,14 +53,13 @@ class BatchConfig:
             require(
                 self.micro_batches == 1, "batch.micro_batches", self.micro_batches, "1, as batch.size is 0 (full batch)"
             )
-        if self.first_layer == "exact":
+        if self.size and self.first_layer == "exact":
             other = self._other_than_exact(model)
             require(not other, "batch.first_layer", "exact", f"sampled with {other}")
 
     def _other_than_exact(self, model: ModelConfig) -> str:
-        """A setting with which no layer is sampled, or the first layer's aggregation is not the same in every step."""
+        """A setting with which the first layer's aggregation is not the same in every step."""
         settings = {
-            "batch.size 0 (full batch)": not self.size,
             "batch.norm sampled": self.norm == "sampled",
             "model.factory": bool(model.factory),
             "model.arch gat": model.arch == "gat",

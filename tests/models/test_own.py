@@ -144,6 +144,22 @@ def test_layers_that_follow_one_another_have_their_own_gains(kind: type[pyg.mode
     assert trial(kind(16, 8, 2, 4)).layers.sums == {}
 
 
+def test_a_network_that_refuses_such_weights_has_no_sums() -> None:
+    class Refusing(pyg.SAGEConv):
+        def forward(self, *args: Any, **options: Any) -> Tensor:
+            out: Tensor = super().forward(*args, **options)
+            if not out.any():
+                raise ValueError("all outputs are zero")
+            return out
+
+    network = pyg.GraphSAGE(16, 8, 2, 4, bias=False)
+    network.convs[0] = Refusing(16, 8, bias=False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = trial(network).layers
+    assert list(found.sums) == ["convs.1"]
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
 def test_a_search_for_sums_leaves_the_weights_as_they_are() -> None:
     network = pyg.GraphSAGE(16, 8, 2, 4)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -24,8 +24,8 @@ from ugts_dist.models import Aggregated, Dropout, Rows, SparseFeatures
 from ugts_dist.supermask import Ticket
 from ugts_dist.tasks import NodeTask, build_model
 from ugts_dist.tasks.batches import Batch, make_batches
+from ugts_dist.tasks.links import LinkTask
 from ugts_dist.training.fit import fit
-from ugts_dist.training.run import run
 
 ARCHITECTURES = ("gcn", "sage", "gin", "gin-paper")
 
@@ -158,7 +158,6 @@ def test_two_ranks_find_the_ticket_that_one_finds(arch: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "other"),
     [
-        ({"batch__size": 0, "batch__fan_out": []}, "batch.size 0 (full batch)"),
         ({"batch__norm": "sampled"}, "batch.norm sampled"),
         ({"model__arch": "gat"}, "model.arch gat"),
         ({"model__depth": 1, "batch__fan_out": [5]}, "model.depth 1"),
@@ -172,6 +171,34 @@ def test_what_has_no_exact_first_layer_is_refused(changes: dict[str, Any], other
     assert str(error.value) == f"batch.first_layer is exact, allowed is sampled with {other}"
 
 
-def test_links_have_no_exact_first_layer(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^batch\.first_layer is exact, allowed is sampled for task\.kind link$"):
-        run(exact(task__kind="link", run__folder=str(tmp_path / "run")), Ranks())
+def test_in_a_full_batch_every_layer_is_exact() -> None:
+    """The option is allowed, so that it can be given before the size of the batch is chosen."""
+    whole = {"batch__size": 0, "batch__fan_out": []}
+    one, other = first(exact(**whole)), first(config(**whole))
+    assert isinstance(one.x, Tensor)
+    assert isinstance(other.x, Tensor)
+    assert torch.equal(one.x, other.x)
+    assert len(one.blocks) == len(other.blocks) == 2
+
+
+@pytest.mark.parametrize("arch", ["gcn", "sage"])
+def test_links_with_all_neighbours_have_the_logits_of_sampled_batches(arch: str) -> None:
+    logits = []
+    for layer in ("sampled", "exact"):
+        settings = config(
+            task__kind="link",
+            model__arch=arch,
+            model__dropout=0.0,
+            batch__fan_out=[-1, -1],
+            batch__first_layer=layer,
+        )
+        task = LinkTask(planted_graph(), settings)
+        batch = next(iter(task.batches(settings, Ranks()).epoch(0)))
+        assert isinstance(batch.x, Aggregated) == (layer == "exact")
+        logits.append(task.forward(task.network(settings), batch))
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_on_links_with_an_exact_first_layer(tmp_path: Path) -> None:
+    result = fit(exact(task__kind="link", run__epochs=3), planted_graph(), Ranks(), tmp_path)
+    assert result.valid > 0.5, "better than chance"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,10 +13,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs.files import load_npz, missing, reading
+from ugts_dist.graphs.files import load_npz, reading
+from ugts_dist.graphs.ogb_archive import Archive
 from ugts_dist.graphs.raw import RawGraph
-from ugts_dist.graphs.row_files import open_table
-from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.tables import BLOCK_BYTES, Report, Table, array_table
 
 Array = NDArray[Any]
@@ -27,16 +25,8 @@ _COUNTS = ("num_nodes_list", "num_edges_list")
 _SKIPPED_BYTES = 1 << 24  # that are unpacked at once and not used
 
 
-@dataclass(frozen=True)
-class _Dataset:
-    folder: str
-    split: str  # OGB's name of the standard split
-    num_classes: int
-    archive: str
-
-
 # Directed citations, which nearly all published results make undirected.
-DATASETS = {"ogbn-papers100M": _Dataset("ogbn_papers100M", "time", 172, "papers100M-bin.zip")}
+DATASETS = {"ogbn-papers100M": Archive("ogbn_papers100M", "time", 172, "papers100M-bin.zip")}
 
 
 def read(name: str, root: Path) -> RawGraph:
@@ -44,14 +34,8 @@ def read(name: str, root: Path) -> RawGraph:
 
     Raises InputError that names all missing files, or the wrong one.
     """
-    dataset = DATASETS[name]
-    folder = root / "ogb" / dataset.folder
-    splits = {split: f"split/{dataset.split}/{split}.csv.gz" for split in SPLITS}
-    if absent := missing(folder, (_DATA, _LABELS, *splits.values())):
-        raise InputError(
-            f"{folder}: {name} needs {', '.join(absent)} there; unpack OGB's {dataset.archive} "
-            f"(snap.stanford.edu/ogb/data/nodeproppred/{dataset.archive}) as {dataset.folder}, or name another --root"
-        )
+    archive = DATASETS[name]
+    folder = archive.unpacked(name, root, (_DATA, _LABELS))
     path = folder / _DATA
     counts = load_npz(path, _COUNTS)
     if any(count.shape != (1,) for count in counts.values()):
@@ -63,9 +47,9 @@ def read(name: str, root: Path) -> RawGraph:
         edges=_edges(path, num_edges),
         features=_features(path, num_nodes),
         labels=_labels(folder / _LABELS),
-        splits={split: open_table(folder / file, "ids") for split, file in splits.items()},
+        splits=archive.splits(folder),
         undirected=True,
-        num_classes=dataset.num_classes,
+        num_classes=archive.num_classes,
         num_nodes=num_nodes,
         num_edges=num_edges,
     )

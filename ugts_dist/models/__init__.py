@@ -7,6 +7,8 @@ from ugts_dist.models.convs import edges_of as edges_of
 from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout
 from ugts_dist.models.first_layer import Aggregated as Aggregated
+from ugts_dist.models.first_layer import Input as Input
+from ugts_dist.models.first_layer import input_tensors as input_tensors
 from ugts_dist.models.gnn import GNN as GNN
 from ugts_dist.models.graph_dropout import GraphDropout as GraphDropout
 from ugts_dist.models.hops import Hops as Hops

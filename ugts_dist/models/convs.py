@@ -23,7 +23,7 @@ from ugts_dist.models.aggregation import (
     softmax_by_row,
 )
 from ugts_dist.models.block import Block
-from ugts_dist.models.first_layer import Aggregated
+from ugts_dist.models.first_layer import Aggregated, Input
 from ugts_dist.models.sparse import (
     Features,
     Pattern,
@@ -34,20 +34,21 @@ from ugts_dist.models.sparse import (
 )
 
 
-def prepare(arch: str, x: Features | Aggregated, blocks: Sequence[Block], linear_before: bool = False) -> None:
+def prepare(arch: str, x: Input, blocks: Sequence[Block], linear_before: bool = False) -> None:
     """Compute what the layers of an architecture, and their gradients, need of a batch; the block caches it.
 
     `linear_before`: whether a linear layer comes before the first convolution.
     """
-    is_first_done = isinstance(x, Aggregated)
-    for part in (x.neighbours, x.own) if isinstance(x, Aggregated) else (x,):
+    for part in x.parts() if isinstance(x, Aggregated) else (x,):
         if isinstance(part, SparseFeatures):
             _ = part.pattern.transposed
+    # Features have no gradient, and so their aggregation needs no transposed edges, unless a linear map comes first.
+    first_needs = arch == "gat" or isinstance(x, SparseFeatures | Aggregated) or linear_before
     for k, block in enumerate(blocks):
         pattern = block.looped[0] if arch == "gat" else edges_of(arch, block)[0]
         if arch == "gat":
             _ = pattern.rows
-        if k > 0 or arch == "gat" or isinstance(x, SparseFeatures) or is_first_done or linear_before:
+        if k > 0 or first_needs:
             _ = pattern.transposed
 
 
@@ -65,8 +66,9 @@ def edges_of(arch: str, block: Block) -> tuple[Pattern, Tensor]:
     raise ValueError(f"{arch!r} has no fixed values")
 
 
-def _edges_left(block: Block | None) -> Block:
-    assert block is not None, "only a layer whose aggregation is done has no edges"
+def _needed(block: Block | None) -> Block:
+    """The block, which only a layer with `Aggregated` input lacks."""
+    assert block is not None
     return block
 
 
@@ -106,10 +108,10 @@ class GCNConv(pyg.GCNConv):
         super().__init__(in_channels, out_channels, bias=False)
         self.mixing, self.mapped = mixing, nn.Identity()
 
-    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+    def forward(self, x: Input, block: Block | None = None) -> Tensor:
         if isinstance(x, Aggregated):
             return self._map(x.neighbours, self.lin.weight)
-        block = _edges_left(block)
+        block = _needed(block)
         return aggregate_linear(x, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def messages(self, x: Features) -> Messages:
@@ -132,11 +134,11 @@ class SAGEConv(pyg.SAGEConv):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, bias=False)
 
-    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+    def forward(self, x: Input, block: Block | None = None) -> Tensor:
         if isinstance(x, Aggregated):
             assert x.own is not None
             return self._sum(x.neighbours, x.own)
-        block = _edges_left(block)
+        block = _needed(block)
         if linear_first(x, self.lin_l.weight, block.pattern):
             neighbours = sparse_product(block.pattern, block.mean_values, linear(x, self.lin_l.weight))
             return neighbours + linear_of_destinations(x, self.lin_r.weight, block)
@@ -181,10 +183,10 @@ class GINConv(pyg.GINConv):
         super().__init__(mlp, train_eps=False)
         self.first = nn.Identity()
 
-    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+    def forward(self, x: Input, block: Block | None = None) -> Tensor:
         if isinstance(x, Aggregated):
             return self._rest(linear(x.neighbours, self.nn[0].weight))
-        block = _edges_left(block)
+        block = _needed(block)
         return self._rest(aggregate_linear(x, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
 
     def messages(self, x: Features) -> Messages:
@@ -207,10 +209,10 @@ class PaperGINConv(pyg.GINConv):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(nn.Linear(in_channels, out_channels, bias=False), train_eps=False, aggr="mean")
 
-    def forward(self, x: Features | Aggregated, block: Block | None = None) -> Tensor:
+    def forward(self, x: Input, block: Block | None = None) -> Tensor:
         if isinstance(x, Aggregated):
             return linear(x.neighbours, self.nn.weight)
-        block = _edges_left(block)
+        block = _needed(block)
         return aggregate_linear(x, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
     def messages(self, x: Features) -> Messages:

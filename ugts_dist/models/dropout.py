@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist import hashing
-from ugts_dist.models.first_layer import Aggregated
+from ugts_dist.models.first_layer import Aggregated, Input
 from ugts_dist.models.sparse import Features, Rows, SparseFeatures
 
 _DOMAIN = 0x44524F50  # separates these hashes from those of seeds and neighbours
@@ -43,9 +43,9 @@ class Dropout:
     def __call__(self, x: Features, layer: int) -> Features: ...
 
     @overload
-    def __call__(self, x: Features | Aggregated, layer: int) -> Features | Aggregated: ...
+    def __call__(self, x: Input, layer: int) -> Input: ...
 
-    def __call__(self, x: Features | Aggregated, layer: int) -> Features | Aggregated:
+    def __call__(self, x: Input, layer: int) -> Input:
         """Drop features of `x` `[rows, width]`, whose rows are the first of `nodes`."""
         if self.p == 0.0 or (self.at == "input" and layer > 0):
             return x

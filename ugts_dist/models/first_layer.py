@@ -26,8 +26,18 @@ class Aggregated:
     neighbours: Features
     own: Features | None = None
 
-    def tensors(self) -> Iterator[Tensor]:
-        """All tensors that it consists of."""
-        yield from feature_tensors(self.neighbours)
+    def parts(self) -> Iterator[Features]:
+        """Both tables, if there are two."""
+        yield self.neighbours
         if self.own is not None:
-            yield from feature_tensors(self.own)
+            yield self.own
+
+
+Input = Features | Aggregated
+"""What the first layer of a network gets."""
+
+
+def input_tensors(x: Input) -> Iterator[Tensor]:
+    """All tensors that an input consists of."""
+    for part in x.parts() if isinstance(x, Aggregated) else (x,):
+        yield from feature_tensors(part)

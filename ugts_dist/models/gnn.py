@@ -13,7 +13,7 @@ from ugts_dist.models.aggregation import Messages
 from ugts_dist.models.block import Block
 from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
 from ugts_dist.models.dropout import Dropout
-from ugts_dist.models.first_layer import Aggregated
+from ugts_dist.models.first_layer import Aggregated, Input
 from ugts_dist.models.norms import PairNorm, make_norm
 from ugts_dist.models.remedies import PLAIN, Connections, DeepGNNOptions
 from ugts_dist.models.sparse import Features
@@ -81,7 +81,7 @@ class GNN(nn.Module):
     def depth(self) -> int:
         return len(self.convs)
 
-    def forward(self, x: Features | Aggregated, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
+    def forward(self, x: Input, blocks: Sequence[Block], dropout: Dropout | None = None) -> Tensor:
         """Logits `[num_dst of the last block, num_classes]`. One block per layer, the input layer's first.
 
         The input layer has no block if `x` is `Aggregated`, which networks with skip connections do not take.
@@ -111,7 +111,7 @@ class GNN(nn.Module):
             hidden = _dense(dropout(hidden, len(blocks) + 1))
         return connections.leave(hidden, state)
 
-    def layer(self, k: int, x: Features | Aggregated, block: Block | None) -> Tensor:
+    def layer(self, k: int, x: Input, block: Block | None) -> Tensor:
         """Layer `k` with norm and activation: `[num_src, width]` -> `[num_dst, width]`. Without a block if `x` is
         `Aggregated`."""
         out: Tensor = self.convs[k](x, block)
@@ -203,7 +203,7 @@ def _under(prefix: str, layers: dict[nn.Module, list[str]]) -> dict[nn.Module, l
     return {module: [f"{prefix}.{name}" for name in names] for module, names in layers.items()}
 
 
-def _dense(x: Features | Aggregated) -> Tensor:
+def _dense(x: Input) -> Tensor:
     assert isinstance(x, Tensor), "a hidden layer's output"
     return x
 

@@ -11,12 +11,11 @@ from torch_geometric.nn import MessagePassing
 
 from ugts_dist.errors import InputError, first_line
 from ugts_dist.models.own_forward import ALLOWED, Form, forms_of, layer_output
-from ugts_dist.models.own_layers import Layers, find_layers, gradients
+from ugts_dist.models.own_layers import Layers, close, find_layers, gradients
 from ugts_dist.models.own_tiny import EdgeData, TinyBatch, TinyGraph
 
 _PLAIN = EdgeData()
 _SEEDS = [0, 1, 2]
-_CLOSE = 1e-4  # relative difference of logits that counts as equal
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,8 @@ class _Trial:
             )
         except Exception:  # whatever a layer raises that was not written for it
             return None
-        same = all(a is b if a is None or b is None else _close(b, a) for a, b in zip(one, other, strict=True))
-        return sparse if same and _close(self._logits(sparse, batch), self._logits(form, batch)) else None
+        same = all(a is b if a is None or b is None else close(b, a) for a, b in zip(one, other, strict=True))
+        return sparse if same and close(self._logits(sparse, batch), self._logits(form, batch)) else None
 
     def _form_of_samples(self, forms: list[Form], whole: Form) -> Form | None:
         """The most economical form with the logits of the simplest one; None if that fails for parts of a graph."""
@@ -139,7 +138,7 @@ class _Trial:
             return None
         expected = self._logits(whole, batch)
         for form in forms:
-            if not self._problem(form, batch) and _close(self._logits(form, batch), expected):
+            if not self._problem(form, batch) and close(self._logits(form, batch), expected):
                 return form
         return whole
 
@@ -164,7 +163,7 @@ class _Trial:
             return False
         near = self._logits(form, self._graph.around(_SEEDS, self._depth + 1))
         far = self._logits(form, self._graph.around(_SEEDS, self._depth + 2))
-        return not _close(near, far) or not _close(near, self._logits(form, self._graph.whole())[_SEEDS])
+        return not close(near, far) or not close(near, self._logits(form, self._graph.whole())[_SEEDS])
 
     @torch.no_grad()
     def _works_by_layers(self, form: Form, num_hops: int) -> bool:
@@ -180,7 +179,7 @@ class _Trial:
         except Exception:  # whatever an unfinished method of someone else raises
             return False
         expected = self._logits(form, whole)
-        return x.shape == expected.shape and _close(x, expected)
+        return x.shape == expected.shape and close(x, expected)
 
     def _unused(self, form: Form) -> tuple[str, ...]:
         batch = self._graph.whole()
@@ -209,7 +208,3 @@ class _Trial:
         """Logits of the seed nodes."""
         out: Tensor = form(self._network, batch.x, batch.hops)
         return out[: batch.hops.num_seeds]
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).abs().max() <= _CLOSE * other.abs().max())

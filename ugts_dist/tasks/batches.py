@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,26 +13,23 @@ from torch_geometric.data import Data
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation.first_layer import aggregate_features
 from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
 from ugts_dist.graphs import backends
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
 from ugts_dist.models import (
-    Aggregated,
     Block,
     Features,
     GraphDropout,
     Hops,
-    Rows,
+    Input,
     SparseFeatures,
-    feature_tensors,
+    input_tensors,
     prepare,
 )
-from ugts_dist.tasks.placement import block_to, features_to, own_stream, placed, spare_threads, used_on_this_stream
-
-_log = logging.getLogger(__name__)
+from ugts_dist.tasks.input_rows import InputRows
+from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_SEEDS = 256
 
@@ -55,7 +51,7 @@ class Batch:
 
     step: int
     nodes: Tensor
-    x: Features | Aggregated
+    x: Input
     blocks: list[Block]
     rows: Tensor
     y: Tensor
@@ -65,7 +61,7 @@ class Batch:
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the batch, for the management of their memory."""
         yield from (self.nodes, self.rows, self.y)
-        yield from self.x.tensors() if isinstance(self.x, Aggregated) else feature_tensors(self.x)
+        yield from input_tensors(self.x)
         for block in self.blocks:
             yield from block.tensors()
         if isinstance(self.blocks, Hops):
@@ -148,11 +144,7 @@ class SampledBatches:
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
         graph = placed(graph, config, ranks)
         self._config, self._device = config, ranks.device
-        arch, self._is_exact = config.model.arch, config.batch.first_layer == "exact"
-        if self._is_exact and ranks.is_main and config.log.progress:
-            _log.info(f"first layer: the features of all neighbours are summed up once, over {graph.num_edges:,} edges")
-        self._features = aggregate_features(graph, arch, ranks, config.run.spill) if self._is_exact else _table(graph)
-        self._own = _table(graph) if self._is_exact and arch == "sage" else None
+        self._inputs = InputRows(graph, config, ranks)
         self._graph = graph
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
         if graph.weighted_degree is not None:
@@ -200,19 +192,13 @@ class SampledBatches:
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
-            self._x(data.n_id),
+            self._inputs.of(data.n_id),
             blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
             self._plan.step_size(int(data.step)),
             is_last=int(data.micro_batch) == config.batch.micro_batches - 1,
         )
-
-    def _x(self, nodes: Tensor) -> Features | Aggregated:
-        x = rows_of(self._features, nodes, self._device)
-        if not self._is_exact:
-            return x
-        return Aggregated(x, None if self._own is None else rows_of(self._own, nodes, self._device))
 
     def _prepared(self, batch: Batch) -> Batch:
         model = self._config.model
@@ -237,19 +223,6 @@ def sampled_dropout(config: Config) -> GraphDropout:
     """Graph dropout for sampled batches, within which the degrees of the whole thinned graph can't be counted."""
     degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
     return GraphDropout.of(config.model, config.run.seed, degrees)
-
-
-def _table(graph: Graph) -> Tensor | SparseFeatures:
-    return SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
-
-
-def rows_of(table: Tensor | SparseFeatures, nodes: Tensor, device: torch.device) -> Features:
-    """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
-    if isinstance(table, SparseFeatures):
-        return features_to(table.select(nodes), device)
-    if table.device.type == device.type:
-        return Rows(table, nodes)
-    return table.index_select(0, nodes).pin_memory().to(device, non_blocking=True).float()
 
 
 def hop_blocks(graph: Graph, sample: Sample) -> list[Block]:

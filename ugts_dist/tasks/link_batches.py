@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation.whole_graph import is_sparse
 from ugts_dist.graphs.ahead import ahead
 from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.link_split import LinkSplit
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.negatives import NegativeSampler
-from ugts_dist.models import Block, Features, GraphDropout, Hops, SparseFeatures, feature_tensors, prepare
-from ugts_dist.tasks.batches import hop_blocks, make_sampler, rows_of, sampled_dropout, whole_input
+from ugts_dist.models import Block, GraphDropout, Hops, Input, input_tensors, prepare
+from ugts_dist.tasks.batches import hop_blocks, make_sampler, sampled_dropout, whole_input
+from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
 
 _CALIBRATION_PAIRS = 128
@@ -31,7 +31,7 @@ class LinkBatch:
         step: number of the step, counted over all epochs.
         nodes: ids of the input layer's source nodes.
         x: their features.
-        blocks: one per layer, the input layer's first.
+        blocks: one per layer, the input layer's first; that has none if `x` is `Aggregated`.
         pairs: the output rows of both ends of each pair, those with an edge first, `[2, num_pairs]`.
         y: 1 for a pair with an edge, otherwise 0, float32 `[num_pairs]`.
         num_pairs_of_all: pairs of this step on all ranks, by which the loss is divided.
@@ -40,7 +40,7 @@ class LinkBatch:
 
     step: int
     nodes: Tensor
-    x: Features
+    x: Input
     blocks: list[Block]
     pairs: Tensor
     y: Tensor
@@ -50,7 +50,7 @@ class LinkBatch:
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the batch, for the management of their memory."""
         yield from (self.nodes, self.pairs, self.y)
-        yield from feature_tensors(self.x)
+        yield from input_tensors(self.x)
         for block in self.blocks:
             yield from block.tensors()
         if isinstance(self.blocks, Hops):
@@ -117,7 +117,7 @@ class SampledLinks:
     def __init__(self, split: LinkSplit, config: Config, ranks: Ranks) -> None:
         graph = placed(split.graph, config, ranks)
         self._graph, self._config, self._device = graph, config, ranks.device
-        self._features: Tensor | SparseFeatures = SparseFeatures.of(graph.x) if is_sparse(graph) else graph.x
+        self._inputs = InputRows(graph, config, ranks)
         self._pairs = split.train.to(graph.indptr.device)
         self._negatives = NegativeSampler(EdgeSet.of(graph), config.run.seed)
         self._sampler = make_sampler(graph, config)
@@ -161,7 +161,7 @@ class SampledLinks:
         return LinkBatch(
             step,
             sample.nodes.to(self._device),
-            rows_of(self._features, sample.nodes, self._device),
+            self._inputs.of(sample.nodes),
             Hops(blocks) if self._config.model.factory else blocks,
             rows.to(self._device),
             _labels(positives).to(self._device),

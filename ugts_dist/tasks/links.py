@@ -44,12 +44,7 @@ class LinkTask:
             )
 
     def check(self, config: Config, ranks: Ranks) -> None:
-        """Raise InputError if a rank would have no pair in some step, and for what links can't have.
-
-        Also for an own network that does not fit.
-        """
-        if config.batch.first_layer == "exact":
-            raise InputError("batch.first_layer is exact, allowed is sampled for task.kind link")
+        """Raise InputError if a rank would have no pair in some step, and for an own network that does not fit."""
         if config.model.factory:
             check_own(config, self._graph, ranks)
         pair_plan(self._split, config, ranks)

@@ -1,0 +1,49 @@
+"""The input of sampled batches: features of their nodes, or what the first layer makes of all neighbours' features."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from ugts_dist.config import Config
+from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.first_layer import aggregate_features
+from ugts_dist.evaluation.whole_graph import full_features
+from ugts_dist.graphs.graph import Graph
+from ugts_dist.models import Aggregated, Features, Input, Rows, SparseFeatures
+from ugts_dist.tasks.placement import features_to
+
+_log = logging.getLogger(__name__)
+
+
+class InputRows:
+    """Tables with a row for each node of a graph. To make them is collective if `batch.first_layer` is exact."""
+
+    def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
+        self._device, arch = ranks.device, config.model.arch
+        self._aggregated: Tensor | SparseFeatures | None = None
+        if config.batch.first_layer == "exact":
+            if ranks.is_main and config.log.progress:
+                _log.info(f"first layer: the features of all neighbours are summed up once, {graph.num_edges:,} edges")
+            self._aggregated = aggregate_features(graph, arch, ranks, config.run.spill)
+        is_read = self._aggregated is None or arch == "sage"
+        self._features = full_features(graph, graph.x.device) if is_read else None
+
+    def of(self, nodes: Tensor) -> Input:
+        """The input of a batch with these nodes."""
+        own = None if self._features is None else rows_of(self._features, nodes, self._device)
+        if self._aggregated is not None:
+            return Aggregated(rows_of(self._aggregated, nodes, self._device), own)
+        assert own is not None
+        return own
+
+
+def rows_of(table: Tensor | SparseFeatures, nodes: Tensor, device: torch.device) -> Features:
+    """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
+    if isinstance(table, SparseFeatures):
+        return features_to(table.select(nodes), device)
+    if table.device.type == device.type:
+        return Rows(table, nodes)
+    return table.index_select(0, nodes).pin_memory().to(device, non_blocking=True).float()
