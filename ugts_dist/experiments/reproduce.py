@@ -45,15 +45,15 @@ def reproduce(options: ReproduceOptions) -> Path:
     if options.list:
         _show(studies, store, known)
         return folder
-    if not options.draw:
-        if not options.address:
-            own_device(options.device)  # raises InputError for a missing GPU
-        studies = _with_data(studies)
-        refuse_finished_on_other_data((config for study in studies for config in all_configs(study)), store)
-    for study in [] if options.draw else studies:
-        _run(study, store, known, options)
-        write(studies, store, folder, known)
     if options.draw:
+        write(studies, store, folder, known)
+        return folder / PAGE
+    if not options.address:
+        own_device(options.device)  # raises InputError for a missing GPU
+    studies = _with_data(studies)
+    refuse_finished_on_other_data((config for study in studies for config in all_configs(study)), store)
+    for study in studies:
+        _run(study, store, known, options)
         write(studies, store, folder, known)
     return folder / PAGE
 
