@@ -73,7 +73,7 @@ class OwnNetwork(nn.Module):
         if dropout is not None:
             self._begin(dropout, None if form.is_bipartite else hops.union.kept)
         try:
-            out: Tensor = form(self.network, dense(x), hops)
+            out: Tensor = form(self.network, _dense(x), hops)
         finally:
             for module in self._dropouts:
                 module.noise = None
@@ -150,14 +150,13 @@ def check_trial(factory: str, trial: Trial, depth: int, in_parts: bool) -> None:
         )
 
 
-def dense(x: Features) -> Tensor:
-    """Features as a dense float32 tensor `[num_nodes, num_features]`."""
-    if isinstance(x, SparseFeatures):
-        pattern = x.pattern
-        filled = x.values.new_zeros(x.shape)
-        filled[pattern.rows, pattern.indices.long()] = x.values
-        return filled
-    return x.gather() if isinstance(x, Rows) else x
+def _dense(x: Features) -> Tensor | Rows:
+    """Sparse features as a dense float32 tensor `[num_nodes, num_features]`; others as they are."""
+    if not isinstance(x, SparseFeatures):
+        return x
+    filled = x.values.new_zeros(x.shape)
+    filled[x.pattern.rows, x.pattern.indices.long()] = x.values
+    return filled
 
 
 def plain_module(network: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ugts_dist.models.hops import EDGE_VALUES, Hops, edge_values
+from ugts_dist.models.sparse import Rows
 
 Kind = Literal["graph", "sparse", "trimmed", "adjs", "adjs of three"]
 ALLOWED = (
@@ -37,14 +38,16 @@ class Form:
     values: tuple[str, ...] = ()
     is_named: bool = True
 
-    def __call__(self, network: nn.Module, x: Tensor, hops: Hops) -> Any:
-        """The network's output; `x` `[num_src, num_features]` has the sources of the first block."""
-        if self.kind in ("adjs", "adjs of three"):
+    def __call__(self, network: nn.Module, features: Tensor | Rows, hops: Hops) -> Any:
+        """The network's output; `features` `[num_src, num_features]` are those of the sources of the first block."""
+        kept = None if self.is_bipartite else hops.union.kept
+        chosen = features if kept is None else features[kept]
+        x = chosen.gather() if isinstance(chosen, Rows) else chosen
+        if self.is_bipartite:
             pairs = hops.bipartite
             adjs: list[Any] = [(edges, None, size) for edges, size in pairs] if self.kind != "adjs" else pairs
             return network(x, adjs=adjs)
         union = hops.union
-        x = x if union.kept is None else x[union.kept]
         options: dict[str, Any] = {name: value for name, value in union.values.items() if name in self.values}
         if self.kind == "trimmed":
             options |= dict(zip(_TRIMMED, (union.nodes_per_hop, union.edges_per_hop), strict=True))

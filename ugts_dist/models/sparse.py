@@ -197,8 +197,8 @@ class Rows:
         indices = self.ids.to(index)[pattern.indices]  # casting the ids is cheaper: there are fewer than entries
         return Pattern(pattern.indptr.to(index), indices, pattern.num_rows, self.table.shape[0])
 
-    def __getitem__(self, part: slice) -> Rows:
-        """Consecutive rows."""
+    def __getitem__(self, part: slice | Tensor) -> Rows:
+        """Some of these rows, by their positions."""
         return Rows(self.table, self.ids[part])
 
 
