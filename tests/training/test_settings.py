@@ -96,6 +96,21 @@ def test_large_graphs_are_sampled() -> None:
     assert "batch.size" not in chosen(SEEN)
 
 
+def test_the_first_layer_of_sampled_dense_features_is_exact() -> None:
+    large = replace(SEEN, num_nodes=200_000)
+    assert chosen(large)["batch.first_layer"] == "exact"
+    assert chosen(SEEN, batch__size=64, batch__fan_out=[5, 5])["batch.first_layer"] == "exact"
+    others = {
+        "full batch": chosen(SEEN),
+        "sparse features": chosen(replace(large, density=0.01)),
+        "too large a table": chosen(replace(large, num_nodes=100_000_000)),
+        "attention": chosen(large, model__arch="gat"),
+        "a skip": chosen(large, model__depth=3),
+        "an own network": chosen(large, model__factory="nets:build"),
+    }
+    assert [name for name, choices in others.items() if "batch.first_layer" in choices] == []
+
+
 def test_few_features_are_combined_by_square_layers() -> None:
     few = replace(SEEN, num_features=6)
     assert chosen(few)["model.skip"] == chosen(few, supermask__method="dense")["model.skip"] == "initial"

@@ -25,6 +25,7 @@ _FULL_BATCH_EPOCHS = 400
 _SAMPLED_STEPS = 3200
 _BATCH_SIZE = 1024
 _LINK_BATCH_SIZE = 8192
+_LARGEST_TABLE = 2**32  # bytes of an exact first layer's table, which the ranks of a machine share
 _FEWEST_EPOCHS = 12  # of sampled batches: the sparsity rises from epoch to epoch
 _FEW, _SOME, _MANY = 2.0, 20.0, 100.0  # training labels per feature: with fewer, overfitting is stronger
 _NARROW = 1024  # number of features up to which twice the width takes little more time
@@ -93,6 +94,8 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
         yield _width(config, traits, sampled)
     if not config.batch.size:
         yield _batches(config, traits, is_ticket) if sampled else _full_batch(traits)
+    if sampled or config.batch.size:
+        yield _first_layer(traits)
 
 
 def _link_rules(config: Config, traits: Traits, sampled: bool) -> Iterator[Iterator[Choice]]:
@@ -229,6 +232,12 @@ def _batches(config: Config, traits: Traits, is_ticket: bool) -> Iterator[Choice
         yield Choice("supermask.ramp", 0.25, "few epochs")
     if is_ticket and config.model.depth < DEEP:  # deep networks have it already
         yield Choice("supermask.weight_init", "balanced", "what all inputs have in common cancels")
+
+
+def _first_layer(traits: Traits) -> Iterator[Choice]:
+    """Sums of dense features over all neighbours take no more memory than the features; those of sparse ones do."""
+    if traits.density >= DENSE_FROM and 4 * traits.num_nodes * traits.num_features <= _LARGEST_TABLE:
+        yield Choice("batch.first_layer", "exact", f"{traits.density:.0%} of the features are not zero: saves a hop")
 
 
 def _sampled_rate(config: Config, traits: Traits) -> Choice:
