@@ -18,6 +18,7 @@ from ugts_dist.models.dropout import Dropout
 from ugts_dist.models.factory import Origin, build, source_sha256
 from ugts_dist.models.hops import Hops
 from ugts_dist.models.node_dropout import NodeDropout, StepNoise
+from ugts_dist.models.own_attention import AttentionHalves
 from ugts_dist.models.own_tiny import EdgeData
 from ugts_dist.models.own_trial import Trial, try_out
 from ugts_dist.models.sparse import Features, Rows, SparseFeatures
@@ -36,12 +37,14 @@ class OwnNetwork(nn.Module):
         network: the module.
         trial: what a trial has shown about it.
         depth: number of layers that read neighbours.
+        halves: the attention logits of PyG's GATConv, for calibration.
         origin: where the module comes from.
     """
 
     def __init__(self, network: nn.Module, trial: Trial, depth: int, origin: Origin) -> None:
         super().__init__()
         self.network, self.trial, self.depth, self.origin = network, trial, depth, origin
+        self.halves = AttentionHalves(network)
         self._dropouts = [module for module in network.modules() if isinstance(module, NodeDropout)]
         self._step, self._passes = -1, 0
 
@@ -102,6 +105,7 @@ class OwnNetwork(nn.Module):
         for name, weight in layers.called.items():
             if name not in layers.last:
                 scaled.setdefault(self.network.get_submodule(sum_of.get(name, name)), []).append(weight)
+        scaled |= {half: [weight] for half, weight in self.halves.weights.items()}
         last = [weight for name, weight in layers.called.items() if name in layers.last]
         return scaled | {self.network: last} if last else scaled
 
@@ -110,8 +114,8 @@ class OwnNetwork(nn.Module):
         return [self.network] if self.trial.layers.last else []
 
     def attention(self) -> list[nn.Module]:
-        """None: attention logits keep their scale."""
-        return []
+        """The calibrated modules whose output is half of an attention logit."""
+        return list(self.halves.weights)
 
     def input_layers(self) -> list[str]:
         """Names of the weights that read the features."""

@@ -123,7 +123,7 @@ class TicketSearch:
         if options.calibrate:
             levels = dict.fromkeys(model.attention(), options.attention_rms)
             levels |= dict.fromkeys(model.outputs(), options.output_rms)
-            with _notes_of(model):
+            with _calibrating(model):
                 calibrate(self.mask, forward, model.calibrated(), sparsity=options.calibrate_at, levels=levels)
 
     def gains(self) -> dict[str, float]:
@@ -213,12 +213,15 @@ class DenseTraining:
 
 
 @contextmanager
-def _notes_of(model: Network) -> Iterator[None]:
-    """Print warnings about layers of an own network in one line each: its biases can keep a layer from its level."""
+def _calibrating(model: Network) -> Iterator[None]:
+    """Make the attention of an own network measurable, and print warnings about its layers in one line each.
+
+    Its biases can keep a layer from its level.
+    """
     if not isinstance(model, OwnNetwork):
         yield
         return
-    with warnings.catch_warnings(record=True) as caught:
+    with model.halves.measured(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
     for message in dict.fromkeys(str(warning.message) for warning in caught):
