@@ -99,19 +99,30 @@ class OwnNetwork(nn.Module):
 
         The last layers have one gain, which sets the scale of the logits. So have layers that a PyG layer adds up.
         """
-        layers = self.trial.layers
+        layers, modules = self.trial.layers, self.network.get_submodule
         sum_of = {layer: name for name, inside in layers.sums.items() for layer in inside}
         scaled: dict[nn.Module, list[str]] = {}
         for name, weight in layers.called.items():
-            if name not in layers.last:
-                scaled.setdefault(self.network.get_submodule(sum_of.get(name, name)), []).append(weight)
+            if name not in self._last():
+                scaled.setdefault(modules(sum_of.get(name, name)), []).append(weight)
         scaled |= {half: [weight] for half, weight in self.halves.weights.items()}
-        last = [weight for name, weight in layers.called.items() if name in layers.last]
+        last = [layers.called[name] for name in self._last()]
         return scaled | {self.network: last} if last else scaled
 
     def outputs(self) -> list[nn.Module]:
-        """The calibrated module whose scale is that of the logits: the whole network."""
-        return [self.network] if self.trial.layers.last else []
+        """The calibrated modules whose scale is that of the logits: the whole network, or the maps of its attention."""
+        layers = self.trial.layers
+        maps = [self.network.get_submodule(name) for name in layers.called if name in layers.last - set(self._last())]
+        return [self.network, *maps] if self._last() else maps
+
+    def _last(self) -> list[str]:
+        """The layers that are scaled at the logits: the last ones, but for the maps of attention, which come before it.
+
+        The attention is not linear in them.
+        """
+        layers = self.trial.layers
+        last = [name for name in layers.called if name in layers.last]
+        return [name for name in last if not self.halves.has_map(self.network.get_submodule(name))]
 
     def attention(self) -> list[nn.Module]:
         """The calibrated modules whose output is half of an attention logit."""

@@ -32,6 +32,10 @@ class AttentionHalves:
                     self._of[layer] = (nn.Identity(), nn.Identity())
                     self.weights |= dict(zip(self._of[layer], vectors, strict=True))
 
+    def has_map(self, module: nn.Module) -> bool:
+        """Whether the module maps the features of one of these layers before its attention."""
+        return any(module in (layer.lin, layer.lin_src, layer.lin_dst) for layer in self._of)
+
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Within this context a layer passes its halves through their modules."""
