@@ -160,6 +160,7 @@ RANGES: list[tuple[str, list[Any]]] = [
     ("optim.weight_decay", [-0.1, 1e39, math.inf, math.nan]),
     ("batch.size", [-1, 2**63]),
     ("batch.threads", [-2, 10**9]),
+    ("batch.cache_bytes", [-2, 1 << 60]),
     ("batch.micro_batches", [0, -1, 2**63]),
     ("batch.fan_out", [[0], [-2], [5, 0], [2**63, 5]]),
     ("run.seed", [-1, 2**63]),

@@ -36,6 +36,7 @@ from ugts_dist.text_files import parse_toml, read_toml
 
 _WITHOUT_EFFECT = (
     "data.root",
+    "batch.cache_bytes",
     "batch.placement",
     "batch.threads",
     "run.device",
@@ -62,6 +63,7 @@ _NEW: dict[str, Any] = {
     ARGS: {},
     "data.edge_weights": "use",
     "batch.first_layer": "sampled",
+    "batch.cache_bytes": -1,
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",
@@ -159,8 +161,9 @@ class Config:
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
         factory = config_factory.without_folders(self.model.factory)
-        # The project is of the user's account, and of no use to a network.
-        names = {"data.name": self.data_name, FACTORY: factory, "log.project": _NEW["log.project"]}
+        # The project is of the user's account, and the cache of this machine: of no use to a network.
+        names = {"data.name": self.data_name, FACTORY: factory}
+        names |= {name: _NEW[name] for name in ("log.project", "batch.cache_bytes")}
         held = self.without_places().replace(names).to_dict()
         sections = {
             section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}

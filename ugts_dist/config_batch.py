@@ -31,6 +31,10 @@ class BatchConfig:
     """Input layer of GCN, SAGE and GIN in sampled batches. exact: the features of all neighbours are aggregated once,
     before training. Then the last number of `batch.fan_out` is not used, and dropout acts on the aggregated features.
     It is faster, and takes memory for a second table of features. In a full batch every layer is exact."""
+    cache_bytes: int = -1
+    """Memory of a machine for rows of a store's features, in sampled batches, shared out to its ranks. The rows of the
+    coming batches are known and read ahead; the one that is needed last makes room. 0: none, pages of the file are read
+    when they are touched. -1: half of the free memory, if it is not twice as large as the features."""
     norm: Literal["full", "sampled"] = "full"
     """Degrees that normalise the sums of GCN and GIN in a sampled batch. full: degrees in the whole graph, which makes
     the sums unbiased. sampled: degrees within the batch, as in PyG."""
@@ -39,6 +43,7 @@ class BatchConfig:
         require_count("batch.size", self.size, 0, MAX_COUNT)
         require_count("batch.micro_batches", self.micro_batches, 1, MAX_COUNT)
         require(-1 <= self.threads <= MAX_THREADS, "batch.threads", self.threads, f"0 to {MAX_THREADS}, or -1")
+        require(-1 <= self.cache_bytes < 1 << 60, "batch.cache_bytes", self.cache_bytes, "0 to 2^60 - 1, or -1")
         known = all(k == -1 or 0 < k <= MAX_FAN_OUT for k in self.fan_out)
         require(known, "batch.fan_out", list(self.fan_out), f"1 to {MAX_FAN_OUT} for each layer, or -1")
 

@@ -54,6 +54,6 @@ def test_generator_and_thread_end_with_their_consumer() -> None:
     items = read_ahead(numbers())
     next(items)
     assert threading.active_count() == before + 1
-    items.close()  # type: ignore[attr-defined]  # a generator
+    items.close()
     assert closed == [True]
     assert threading.active_count() == before

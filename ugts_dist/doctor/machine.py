@@ -14,6 +14,7 @@ import psutil
 from rich.filesize import pick_unit_and_suffix
 
 import ugts_dist
+from ugts_dist.available_memory import cgroup_memory, cgroups, text_of
 
 Facts = dict[str, str | float | None]
 
@@ -21,7 +22,6 @@ _PACKAGES = (
     *("torch", "torch-geometric", "ogb", "numpy", "scipy", "pyarrow", "safetensors", "scikit-learn", "ray"),
     *("pyg-lib", "torch-sparse", "torch-scatter"),
 )
-_NO_LIMIT = 1 << 60  # bytes; what version 1 of cgroups says instead of "max" is above
 _FEW_OPEN_FILES = 1024
 
 
@@ -58,12 +58,8 @@ def facts(root: Path = Path("/")) -> Facts:
     """Processor, driver, memory, and limits of this process; None where there is no such thing or no limit."""
     cores = os.cpu_count() or 1
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    times = (
-        re.match(r"(\d+)\s+(\d+)\s*$", text)
-        for text in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
-    )
+    times = (re.match(r"(\d+)\s+(\d+)\s*$", text) for text in _cgroup_files(root))
     quota = min((int(time[1]) / int(time[2]) for time in times if time), default=None)
-    sizes = re.findall(r"\d+", " ".join(_cgroups(root, "memory", "memory.max", "memory.limit_in_bytes")))
     model = _match(r"model name\s*:(.*)", root / "proc/cpuinfo")
     shared = psutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -78,7 +74,7 @@ def facts(root: Path = Path("/")) -> Facts:
         "NVIDIA driver": _match(r"\s(\d\S*\.\S*)", root / "proc/driver/nvidia/version"),
         "memory": Size(psutil.virtual_memory().total),
         "available memory": Size(psutil.virtual_memory().available),
-        "memory by cgroup": min((Size(size) for size in sizes if int(size) < _NO_LIMIT), default=None),
+        "memory by cgroup": min((Size(limit) for limit, _ in cgroup_memory(root)), default=None),
         "/dev/shm": Size(shared.total) if shared else None,
         "free in /dev/shm": Size(shared.free) if shared else None,
         "limit of open files": None if files == resource.RLIM_INFINITY else OpenFiles(files),
@@ -87,29 +83,13 @@ def facts(root: Path = Path("/")) -> Facts:
     }
 
 
-def _cgroups(root: Path, controller: str, *files: str) -> Iterator[str]:
-    """The text of these files in the cgroup of this process and in each of its parents, in both versions of cgroups.
-
-    A container sees its own cgroup as the root.
-    """
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)  # version 2 names no controller
-        if not controllers or controller in controllers.split(","):
-            mounted = root / "sys/fs/cgroup" / (controller if controllers else "")
-            own = Path(path.lstrip("/"))
-            for folder in (own, *own.parents):
-                yield "".join(_text(mounted / folder / file) for file in files)
+def _cgroup_files(root: Path) -> Iterator[str]:
+    """The limits of processor time of each cgroup of this process."""
+    for folder in cgroups(root, "cpu"):
+        yield "".join(text_of(folder / file) for file in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"))
 
 
 def _match(pattern: str, path: Path) -> str | None:
     """The first match of the pattern's group in a file, if any."""
-    match = re.search(pattern, _text(path))
+    match = re.search(pattern, text_of(path))
     return match[1].strip() if match else None
-
-
-def _text(path: Path) -> str:
-    """The text of a file; empty if it can't be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -32,7 +32,7 @@ def ahead(produce: Callable[[T], R], items: Iterable[T], threads: int) -> Iterat
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_ahead(items: Generator[T, None, None]) -> Iterator[T]:
+def read_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The items of a generator, each computed by a thread while the one before is used.
 
     An error is raised when its item is due. The generator is closed with this iterator.

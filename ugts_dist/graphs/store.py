@@ -16,6 +16,7 @@ from torch import Tensor
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.mapping import read_without_ahead
 from ugts_dist.graphs.store_check import check, check_once, stamp
 from ugts_dist.graphs.store_files import META, Meta, check_file, read_meta, sha256
 
@@ -40,6 +41,8 @@ def open_store(folder: Path, remember: bool = True) -> Graph:
     meta, files = _described(folder), stamp(folder)
     graph = _mapped(folder, meta)
     check_once(folder, graph, files, remember)
+    arrays = (graph.x, graph.indices, graph.edge_weight, graph.edge_attr)
+    read_without_ahead(array for array in arrays if array is not None)
     return graph
 
 

@@ -28,6 +28,7 @@ from ugts_dist.models import (
     input_tensors,
     prepare,
 )
+from ugts_dist.tasks.cached_batches import cached
 from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
 
@@ -159,13 +160,16 @@ class SampledBatches:
             config.run.epochs,
             config.batch.micro_batches,
             spare_threads(config, ranks),
-            self._thinned_batch,
+            self._thinned_batch if self._inputs.cache is None else None,
             partial(own_stream, ranks.device),
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
-        for batch in self._loader.epoch(number, first_step):
+        batches, cache = self._loader.epoch(number, first_step), self._inputs.cache
+        if cache is not None:
+            batches = cached(batches, cache, _node_ids, self._cached_batch)
+        for batch in batches:
             used_on_this_stream(batch.tensors())
             yield batch
 
@@ -184,6 +188,11 @@ class SampledBatches:
             return batch
         return self._prepared(replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, batch.step)))
 
+    def _cached_batch(self, data: Data, slots: Tensor) -> Batch:
+        data.slots = slots
+        with own_stream(self._device):
+            return self._thinned_batch(data)
+
     def _batch(self, data: Data) -> Batch:
         config, num_seeds = self._config, int(data.batch_size)
         blocks = [self._block(hop, data) for hop in reversed(data.hops)]
@@ -192,7 +201,7 @@ class SampledBatches:
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
-            self._inputs.of(data.n_id),
+            self._inputs.of(data.n_id, data.get("slots")),
             blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),
@@ -208,6 +217,11 @@ class SampledBatches:
     def _block(self, hop: Hop, data: Data) -> Block:
         block = _hop_block(self._graph, hop, data.degree, data.get("weighted_degree"))
         return block_to(block if self._config.batch.norm == "full" else block.counted(), self._device)
+
+
+def _node_ids(data: Data) -> Tensor:
+    ids: Tensor = data.n_id
+    return ids
 
 
 def make_sampler(graph: Graph, config: Config) -> Sampler:

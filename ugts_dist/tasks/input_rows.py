@@ -13,13 +13,18 @@ from ugts_dist.evaluation.first_layer import aggregate_features
 from ugts_dist.evaluation.whole_graph import full_features
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Aggregated, Features, Input, Rows, SparseFeatures
+from ugts_dist.tasks.cached_batches import make_cache
 from ugts_dist.tasks.placement import features_to
 
 _log = logging.getLogger(__name__)
 
 
 class InputRows:
-    """Tables with a row for each node of a graph. To make them is collective if `batch.first_layer` is exact."""
+    """Tables with a row for each node of a graph. To make them is collective if `batch.first_layer` is exact.
+
+    Attributes:
+        cache: rows of a table that is larger than the memory, if there is one.
+    """
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
         self._device, arch = ranks.device, config.model.arch
@@ -30,9 +35,13 @@ class InputRows:
             self._aggregated = aggregate_features(graph, arch, ranks, config.run.spill)
         is_read = self._aggregated is None or arch == "sage"
         self._features = full_features(graph, graph.x.device) if is_read else None
+        self.cache = make_cache(graph, config, ranks)
 
-    def of(self, nodes: Tensor) -> Input:
-        """The input of a batch with these nodes."""
+    def of(self, nodes: Tensor, slots: Tensor | None = None) -> Input:
+        """The input of a batch with these nodes; `slots` are those of their rows in the cache."""
+        if slots is not None:
+            assert self.cache is not None
+            return rows_of(self.cache.table, slots, self._device)
         own = None if self._features is None else rows_of(self._features, nodes, self._device)
         if self._aggregated is not None:
             return Aggregated(rows_of(self._aggregated, nodes, self._device), own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.link_split import LinkSplit
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.negatives import NegativeSampler
+from ugts_dist.graphs.sampling import Sample
 from ugts_dist.models import Block, GraphDropout, Hops, Input, input_tensors, prepare
 from ugts_dist.tasks.batches import hop_blocks, make_sampler, sampled_dropout, whole_input
+from ugts_dist.tasks.cached_batches import cached
 from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
 
@@ -128,45 +131,72 @@ class SampledLinks:
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[LinkBatch]:
         steps = range(number * self.steps_per_epoch + first_step, (number + 1) * self.steps_per_epoch)
-        for batch in ahead(self._produce, steps, self._threads):
+        cache = self._inputs.cache
+        if cache is None:
+            batches = ahead(self._produce, steps, self._threads)
+        else:
+            batches = cached(ahead(self._sample, steps, self._threads), cache, _node_ids, self._thinned_batch)
+        for batch in batches:
             used_on_this_stream(batch.tensors())
             yield batch
 
     def calibration_batch(self) -> LinkBatch:
         """Pairs of the first step, up to a bound, since a rank may not hold more."""
         whole = replace(self._plan, rank=0, world_size=1)
-        return self._batch(0, whole.seeds(0)[:_CALIBRATION_PAIRS])
+        return self._batch(self._sample_around(0, whole.seeds(0)[:_CALIBRATION_PAIRS]))
 
     def _produce(self, step: int) -> LinkBatch:
+        return self._thinned_batch(self._sample(step))
+
+    def _sample(self, step: int) -> _PairSample:
+        return self._sample_around(step, self._plan.seeds(step))
+
+    def _sample_around(self, step: int, numbers: Tensor) -> _PairSample:
+        positives = self._pairs[:, numbers.to(self._pairs.device)]
+        pairs = torch.cat([positives, self._negatives.sample(step, positives)], 1)
+        ends, rows = pairs.unique(return_inverse=True)
+        return _PairSample(step, positives, rows, self._sampler.sample(step, ends))
+
+    def _thinned_batch(self, sampled: _PairSample, slots: Tensor | None = None) -> LinkBatch:
         """The batch of a step, with graph dropout."""
         with own_stream(self._device):
-            batch = self._batch(step, self._plan.seeds(step))
+            batch = self._batch(sampled, slots)
             if isinstance(batch.blocks, Hops):
                 _ = batch.blocks.union  # computed here, by a thread
                 return batch
-            batch = replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, step))
+            batch = replace(batch, blocks=self._dropout(batch.blocks, batch.nodes, batch.step))
             model = self._config.model
             prepare(model.arch, batch.x, batch.blocks, linear_before=model.skip != "none")
             return batch
 
-    def _batch(self, step: int, numbers: Tensor) -> LinkBatch:
-        positives = self._pairs[:, numbers.to(self._pairs.device)]
-        pairs = torch.cat([positives, self._negatives.sample(step, positives)], 1)
-        ends, rows = pairs.unique(return_inverse=True)
-        sample = self._sampler.sample(step, ends)
-        blocks = hop_blocks(self._graph, sample)
+    def _batch(self, sampled: _PairSample, slots: Tensor | None = None) -> LinkBatch:
+        nodes = sampled.around.nodes
+        blocks = hop_blocks(self._graph, sampled.around)
         if self._config.batch.norm != "full":
             blocks = [block.counted() for block in blocks]
         blocks = [block_to(block, self._device) for block in blocks]
         return LinkBatch(
-            step,
-            sample.nodes.to(self._device),
-            self._inputs.of(sample.nodes),
+            sampled.step,
+            nodes.to(self._device),
+            self._inputs.of(nodes, slots),
             Hops(blocks) if self._config.model.factory else blocks,
-            rows.to(self._device),
-            _labels(positives).to(self._device),
-            2 * self._plan.step_size(step),
+            sampled.rows.to(self._device),
+            _labels(sampled.positives).to(self._device),
+            2 * self._plan.step_size(sampled.step),
         )
+
+
+class _PairSample(NamedTuple):
+    """The pairs of a step: their positions among the ends, and the sample around the ends."""
+
+    step: int
+    positives: Tensor
+    rows: Tensor
+    around: Sample
+
+
+def _node_ids(sampled: _PairSample) -> Tensor:
+    return sampled.around.nodes
 
 
 def _labels(positives: Tensor) -> Tensor:
