@@ -35,9 +35,8 @@ def main() -> None:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     graph = open_store(options.store)
     destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
-    data = Data(
-        x=graph.x.float().clone(), y=graph.y.clone(), edge_index=torch.stack([graph.indices.long(), destination])
-    )
+    x = graph.x if options.mapped else graph.x.float().clone()
+    data = Data(x=x, y=graph.y.clone(), edge_index=torch.stack([graph.indices.long(), destination]))
     del destination
     loader = NeighborLoader(
         data,
@@ -48,6 +47,7 @@ def main() -> None:
         drop_last=True,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
+        is_sorted=options.mapped,  # by destination: PyG then makes no second copy of the edges
         pin_memory=device.type == "cuda",
     )
     torch.manual_seed(options.seed)
@@ -83,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that sample")
+    parser.add_argument("--mapped", action="store_true", help="read features as they are touched, float32 only")
     return parser.parse_args()
 
 

@@ -9,7 +9,7 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,9 +88,9 @@ def _wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-def write_record(record: RankRecord, folder: Path) -> None:
+def write_record(record: RankRecord, folder: Path, more: Mapping[str, float] | None = None) -> None:
     """Finish, and write this rank's figures; memory is in bytes."""
-    (folder / f"{dist.get_rank()}.json").write_text(json.dumps(record.finish()))
+    (folder / f"{dist.get_rank()}.json").write_text(json.dumps({**record.finish(), **(more or {})}))
 
 
 def _fields(path: str) -> dict[str, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import mapping, row_file
+from ugts_dist.graphs import direct_reads, mapping, row_file
+from ugts_dist.graphs.direct_reads import DirectReads
 from ugts_dist.graphs.mapping import MappedFile, mapped_file, read_without_ahead
-from ugts_dist.graphs.row_file import RowFile
+from ugts_dist.graphs.row_file import PlainReads, RowFile
 
 
 def mapped(path: Path, table: Tensor) -> Tensor:
@@ -64,13 +67,13 @@ def test_rows_are_those_of_the_table(
 def test_neighbouring_rows_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = mapped(tmp_path / "x.npy", torch.randn(4000, 1024))
     file, places = opened(table), list[int]()
-    before = row_file._fill
+    before = DirectReads.start
 
-    def noted(buffer: memoryview, descriptor: int, offset: int) -> int:
-        places.append(offset)
-        return before(buffer, descriptor, offset)
+    def noted(reader: DirectReads, memory: Any, offsets: Any, *others: Any) -> None:
+        places.extend(offsets.tolist())
+        before(reader, memory, offsets, *others)
 
-    monkeypatch.setattr(row_file, "_fill", noted)
+    monkeypatch.setattr(DirectReads, "start", noted)
     rows = torch.tensor([0, 1, 2, 3, 100, 101, 3999])
     out = torch.empty(7, 1024)
     file.read(rows, out, torch.arange(7))
@@ -95,23 +98,43 @@ def test_the_file_of_a_mapped_tensor(tmp_path: Path) -> None:
     assert mapped_file(table) is None, "another file has the name now"
 
 
-def test_a_read_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails raises EIO, here in one of several threads."""
-    table = mapped(tmp_path / "x.npy", torch.randn(5000, 256))
-    file, before, count = opened(table), os.preadv, 0
+@pytest.mark.parametrize("kind", [DirectReads, PlainReads])
+def test_a_read_that_fails_is_one_line(tmp_path: Path, kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails, in the third of several parts; the reads that are in flight are waited for."""
+    monkeypatch.setattr(row_file, "_reader", lambda path: kind(path, 1024) if kind is DirectReads else kind(path))
+    table = mapped(tmp_path / "x.npy", torch.randn(6000, 4096))
+    file, before, count = opened(table), kind.wait, 0
 
-    def failing(*args: object) -> int:
+    def failing(reader: Any) -> Any:
         nonlocal count
         count += 1
-        if count == 20:
+        read = before(reader)
+        if count == 3:
             raise OSError(5, "Input/output error")
-        return before(*args)  # type: ignore[arg-type]
+        return read
 
-    monkeypatch.setattr(os, "preadv", failing)
-    rows = torch.arange(0, 5000, 50)
-    with pytest.raises(InputError, match=r"x\.npy: Input/output error, while rows of it were read"):
-        file.read(rows, torch.empty(100, 256), torch.arange(100))
+    rows = torch.arange(6000)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "wait", failing)
+        with pytest.raises(InputError, match=r"x\.npy: Input/output error, while rows of it were read"):
+            file.read(rows, torch.empty(6000, 4096), rows)
+    out = torch.empty(6000, 4096)
+    file.read(rows, out, rows)  # the disk works again
     file.close()
+    assert torch.equal(out, table)
+
+
+def test_the_system_tells_of_a_failed_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(8192))
+    reader, memory = DirectReads(tmp_path / "x", 8), np.frombuffer(mmap.mmap(-1, 8192), np.uint8)
+    one = np.array([1], np.int64)
+    reader.start(memory, one, 4096 * one, 0 * one)  # no multiple of a block
+    with pytest.raises(OSError, match="Invalid argument"):
+        reader.wait()
+    reader.start(memory, 4096 * one, 8192 * one, 0 * one)
+    assert reader.wait().tolist() == [4096]
+    assert reader.wait().tolist() == []
+    reader.close()
 
 
 def test_a_file_that_became_shorter_is_one_line(tmp_path: Path) -> None:
@@ -123,20 +146,15 @@ def test_a_file_that_became_shorter_is_one_line(tmp_path: Path) -> None:
     file.close()
 
 
-def test_file_systems_without_direct_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = mapped(tmp_path / "x.npy", torch.randn(50, 8))
-    before = os.open
-
-    def refusing(path: object, flags: int) -> int:
-        if flags & os.O_DIRECT:
-            raise OSError(22, "Invalid argument")
-        return before(path, flags)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "open", refusing)
-    file, out = opened(table), torch.empty(50, 8)
-    file.read(torch.arange(50), out, torch.arange(50))
+def test_systems_without_direct_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_reads.platform, "machine", lambda: "abacus")  # type: ignore[attr-defined]
+    content = torch.randn(6000, 1000)
+    table, slots = mapped(tmp_path / "x.npy", content), torch.randperm(3000)
+    file, out = opened(table), torch.empty(3000, 1000)
+    assert {type(reader) for reader in file._readers} == {PlainReads}
+    file.read(torch.arange(0, 6000, 2), out, slots)
     file.close()
-    assert torch.equal(out, table)
+    assert torch.equal(out[slots], content[::2])
 
 
 def test_pages_are_read_ahead_only_where_memory_suffices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import mmap
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.direct_reads import DirectReads, Places
 from ugts_dist.graphs.mapping import MappedFile
 
 _BLOCK = 4096  # bytes; reads past the page cache begin and end at multiples
 _GAP = 4 * _BLOCK  # bytes between two rows up to which one read is faster than two
 _LONGEST = 1 << 20  # bytes of one read
-_BUFFER = 2 << 20  # bytes that a thread reads before it copies the rows
-_THREADS = 8  # reads in flight
+_BUFFER = 8 << 20  # bytes that are read before their rows are copied
+_MOST_READS = 1024  # in flight, in one of two buffers
+_THREADS = 8  # reads in flight where there are no direct ones
 
 
 class RowFile:
-    """Reads rows of a table `[num_rows, width]` from its file, several at a time.
+    """Reads rows of a table `[num_rows, width]` from its file, many at a time.
 
     Neighbouring rows are read together, with what lies between them. The pages do not stay in the page cache, where
-    they would displace the graph's edges; file systems without such reads (O_DIRECT) are read as usual.
+    they would displace the graph's edges. Where there are no such reads, the file is read as usual.
 
     Attributes:
         bytes_read: so far.
@@ -39,14 +44,15 @@ class RowFile:
         self._row_bytes = table.shape[1] * table.element_size()
         self._unit = math.gcd(self._row_bytes, _BLOCK, file.offset)  # all rows begin at multiples of it
         self._end = file.offset + table.nbytes
-        self._descriptor = _opened(file.path)
-        self._pool = ThreadPoolExecutor(_THREADS, "reading")
+        size = max(_BUFFER, _LONGEST + self._row_bytes + 2 * _BLOCK)
+        self._buffers = [np.frombuffer(mmap.mmap(-1, size), np.uint8) for _ in range(2)]  # they begin at a page
+        self._readers = [_reader(file.path) for _ in self._buffers]  # while one reads, rows of the other are copied
         self.bytes_read = 0
 
     def close(self) -> None:
-        """End the threads and close the file."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        os.close(self._descriptor)
+        """Close the file."""
+        for reader in self._readers:
+            reader.close()
 
     def read(self, rows: Tensor, out: Tensor, slots: Tensor) -> None:
         """Read rows into `out[slots]`.
@@ -60,32 +66,76 @@ class RowFile:
         """
         spans = _spans(self._file.offset + rows * self._row_bytes, self._row_bytes)
         self.bytes_read += int((spans.end - spans.begin).sum())
-        parts = [
-            self._pool.submit(self._read, spans, first, last, rows, out, slots) for first, last in spans.portions()
-        ]
+        parts = [_Part(spans, number % 2, *bounds) for number, bounds in enumerate(spans.portions())]
         try:
-            for part in parts:
-                part.result()
+            for part, following in itertools.zip_longest(parts, parts[1:]):
+                if part is parts[0]:
+                    self._start(part)
+                if following is not None:
+                    self._start(following)
+                self._finish(part, rows, out, slots)
         except OSError as error:
             raise InputError(f"{self._file.path}: {error.strerror or error}, while rows of it were read") from error
+        finally:
+            for reader in self._readers:  # after an error, one may still write into its buffer
+                with contextlib.suppress(OSError):
+                    reader.wait()
 
-    def _read(self, spans: _Spans, first: int, last: int, rows: Tensor, out: Tensor, slots: Tensor) -> None:
-        """Read some spans one after the other into a buffer, and copy their rows."""
-        begins, ends = spans.begin[first:last], spans.end[first:last]
-        starts = (ends - begins).cumsum(0) - (ends - begins)  # of each span in the buffer
-        memory = memoryview(mmap.mmap(-1, int((ends - begins).sum())))  # begins at a page, as such reads require
-        for begin, end, start in zip(begins.tolist(), ends.tolist(), starts.tolist(), strict=True):
-            reached = begin + _fill(memory[start : start + end - begin], self._descriptor, begin)
-            if reached < min(end, self._end):
-                raise InputError(f"{self._file.path}: has no byte {reached:,}, allowed are {self._end:,} bytes")
-        own = slice(int(spans.first_row[first]), int(spans.first_row[last]))
-        span = torch.repeat_interleave(torch.arange(last - first), spans.first_row[first : last + 1].diff())
-        place = self._file.offset + rows[own] * self._row_bytes - begins[span] + starts[span]
-        buffer = torch.frombuffer(memory, dtype=self._dtype)
+    def _start(self, part: _Part) -> None:
+        offsets, sizes = part.begins.numpy(), (part.ends - part.begins).numpy()
+        self._readers[part.buffer].start(self._buffers[part.buffer], offsets, sizes, part.places.numpy())
+
+    def _finish(self, part: _Part, rows: Tensor, out: Tensor, slots: Tensor) -> None:
+        """Wait for a part, and copy its rows."""
+        reached = part.begins + torch.from_numpy(self._readers[part.buffer].wait())
+        short = reached < part.ends.clamp(max=self._end)
+        if short.any():
+            raise InputError(
+                f"{self._file.path}: has no byte {int(reached[short][0]):,}, allowed are {self._end:,} bytes"
+            )
+        own, span = part.rows()
+        place = self._file.offset + rows[own] * self._row_bytes - part.begins[span] + part.places[span]
+        buffer = torch.from_numpy(self._buffers[part.buffer])[: part.size].view(self._dtype)
         step = self._unit // out.element_size()
         count = (buffer.numel() - self._width) // step + 1
         overlapping = buffer.as_strided((count, self._width), (step, 1))
         out.index_copy_(0, slots[own], overlapping.index_select(0, place // self._unit))
+
+
+class PlainReads:
+    """The same as `DirectReads`, by threads and through the page cache."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY)
+        self._pool = ThreadPoolExecutor(_THREADS, "reading")
+        self._waiting: list[Future[int]] = []
+
+    def close(self) -> None:
+        """Wait for reads that are in flight, and close the file."""
+        self._pool.shutdown()
+        os.close(self._file)
+
+    def start(self, memory: NDArray[np.uint8], offsets: Places, sizes: Places, places: Places) -> None:
+        """See `DirectReads`."""
+        view = memoryview(memory)  # type: ignore[arg-type]  # an array has a buffer
+        for offset, size, place in zip(offsets.tolist(), sizes.tolist(), places.tolist(), strict=True):
+            self._waiting.append(self._pool.submit(os.preadv, self._file, [view[place : place + size]], offset))
+
+    def wait(self) -> Places:
+        """See `DirectReads`."""
+        waiting, self._waiting = self._waiting, []
+        done = [read.exception() for read in waiting]
+        for error in done:
+            if error is not None:
+                raise error
+        return np.array([read.result() for read in waiting], np.int64)
+
+
+def _reader(path: Path) -> DirectReads | PlainReads:
+    try:
+        return DirectReads(path, _MOST_READS)
+    except OSError:
+        return PlainReads(path)
 
 
 @dataclass(frozen=True)
@@ -103,13 +153,40 @@ class _Spans:
     first_row: Tensor
 
     def portions(self) -> Iterator[tuple[int, int]]:
-        """Consecutive spans that fit into a buffer together, equal work for all threads: first and last + 1."""
-        sizes = self.end - self.begin
-        total = int(sizes.sum())
-        share = max(1, min(_BUFFER, -(-total // _THREADS)))
-        number = (sizes.cumsum(0) - 1) // share
-        bounds = [0, *(number.diff().nonzero().flatten() + 1).tolist(), sizes.numel()]
-        yield from ((first, last) for first, last in itertools.pairwise(bounds) if first < last)
+        """Consecutive spans that fit into a buffer together: first and last + 1."""
+        ends = (self.end - self.begin).cumsum(0).tolist()
+        first = before = 0
+        for last, end in enumerate(ends):
+            if last > first and (end - before > _BUFFER or last - first == _MOST_READS):
+                yield first, last
+                first, before = last, ends[last - 1]
+        if ends:
+            yield first, len(ends)
+
+
+class _Part:
+    """Spans that are read into one of the buffers at once.
+
+    Attributes:
+        buffer: its number.
+        begins: of the spans in the file, int64 `[num_spans]`.
+        ends: int64 `[num_spans]`.
+        places: of the spans in the buffer, int64 `[num_spans]`.
+        size: of the part of the buffer that is used, in bytes.
+    """
+
+    def __init__(self, spans: _Spans, buffer: int, first: int, last: int) -> None:
+        self.buffer = buffer
+        self.begins, self.ends = spans.begin[first:last], spans.end[first:last]
+        sizes = self.ends - self.begins
+        self.places, self.size = sizes.cumsum(0) - sizes, int(sizes.sum())
+        self._first_row = spans.first_row[first : last + 1]
+
+    def rows(self) -> tuple[slice, Tensor]:
+        """The rows of these spans among all, and the span of each, int64 `[num]`."""
+        first, last = self._first_row[[0, -1]].tolist()
+        spans = torch.arange(self._first_row.numel() - 1)
+        return slice(first, last), torch.repeat_interleave(spans, self._first_row.diff())
 
 
 def _spans(offsets: Tensor, size: int) -> _Spans:
@@ -123,21 +200,3 @@ def _spans(offsets: Tensor, size: int) -> _Spans:
     first = torch.cat([torch.tensor([0]), (apart | other).nonzero().flatten() + 1])
     last = torch.cat([first[1:] - 1, torch.tensor([offsets.numel() - 1])])
     return _Spans(begin[first], end[last], torch.cat([first, torch.tensor([offsets.numel()])]))
-
-
-def _opened(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | getattr(os, "O_DIRECT", 0))
-    except OSError:
-        return os.open(path, os.O_RDONLY)
-
-
-def _fill(buffer: memoryview, descriptor: int, offset: int) -> int:
-    """Fill a buffer from a place in a file, up to the file's end: the number of bytes. Raises OSError."""
-    done = 0
-    while done < len(buffer):
-        count = os.preadv(descriptor, [buffer[done:]], offset + done)
-        if not count:
-            break
-        done += count
-    return done

@@ -15,6 +15,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
 from ugts_dist.graphs import backends
+from ugts_dist.graphs.feature_cache import FeatureCache
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
 from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
@@ -172,6 +173,11 @@ class SampledBatches:
         for batch in batches:
             used_on_this_stream(batch.tensors())
             yield batch
+
+    @property
+    def cache(self) -> FeatureCache | None:
+        """The cache of features, if there is one."""
+        return self._inputs.cache
 
     def calibration_batch(self) -> Batch:
         """Seeds of the first step, up to a bound, since a rank may not hold more."""
