@@ -8,7 +8,7 @@ the store is removed from the page cache. The sides, GraphSAGE in all of them:
 - ours without a limit, after a run that has read the whole store;
 - ours within the limit, with the cache of features (`batch.cache_bytes`, its default);
 - ours within the limit without it: pages are read as they are touched;
-- PyG's NeighborLoader within the limit, its features mapped from the same file. Its edges are in memory.
+- PyG's NeighborLoader within the limit, with features and sorted edges mapped from files.
 
 Seeds per second are of all ranks together, from the median step after the warm-up. *Fewest reads* is what Belady's rule
 needs for these batches with a cache of this size if it knows all of them.
@@ -25,6 +25,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from memory_limit import forget, run_limited
 from side_by_side import machine, table
 
@@ -45,12 +47,17 @@ def main() -> None:
         f"{'/'.join(map(str, options.fan_out))}, {options.batch} seeds a rank, {options.ranks} rank(s), "
         f"{options.steps} steps; {machine('cpu')}\n"
     )
+    edges = options.store.parent / f"{options.store.name}-edges.npy"
+    if PEER in options.sides and not edges.exists():
+        destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
+        np.save(edges, torch.stack([graph.indices.long(), destination]).numpy())
+        del destination
     ours = [sys.executable, "our_training.py", "--method", "ugts"]
     sides = {
         FREE: ([*ours, "--cache-bytes", "0"], 0),
         CACHE: ([*ours, "--cache-bytes", "-1", "--fewest-reads"], limit),
         MAPPED: ([*ours, "--cache-bytes", "0"], limit),
-        PEER: ([options.peer_python, "pyg_recipe.py", "--mapped"], limit),
+        PEER: ([options.peer_python, "pyg_recipe.py", "--edges", str(edges)], limit),
     }
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in options.sides}
     for _ in range(options.rounds):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -34,10 +35,13 @@ def main() -> None:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     graph = open_store(options.store)
-    destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
-    x = graph.x if options.mapped else graph.x.float().clone()
-    data = Data(x=x, y=graph.y.clone(), edge_index=torch.stack([graph.indices.long(), destination]))
-    del destination
+    if options.edges is None:
+        destination = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
+        edge_index = torch.stack([graph.indices.long(), destination])
+        data = Data(x=graph.x.float().clone(), y=graph.y.clone(), edge_index=edge_index)
+        del destination, edge_index
+    else:
+        data = Data(x=graph.x, y=graph.y, edge_index=torch.from_numpy(np.load(options.edges, mmap_mode="r+")))
     loader = NeighborLoader(
         data,
         num_neighbors=options.fan_out,
@@ -47,7 +51,7 @@ def main() -> None:
         drop_last=True,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
-        is_sorted=options.mapped,  # by destination: PyG then makes no second copy of the edges
+        is_sorted=options.edges is not None,  # by destination: PyG then makes no second copy of the edges
         pin_memory=device.type == "cuda",
     )
     torch.manual_seed(options.seed)
@@ -83,7 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that sample")
-    parser.add_argument("--mapped", action="store_true", help="read features as they are touched, float32 only")
+    parser.add_argument("--edges", type=Path, help="edge_index as NPY: it and the features are mapped, not copied")
     return parser.parse_args()
 
 
