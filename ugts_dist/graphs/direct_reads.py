@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import sys
@@ -25,6 +26,7 @@ _REQUEST = np.dtype(
         *(("buffer", "u8"), ("size", "u8"), ("offset", "i8"), ("reserved", "u8"), ("flags2", "u4"), ("event", "u4")),
     ]
 )
+_BLOCKS = (512, 4096)  # sizes of a device's logical blocks
 _EVENT = np.dtype([("number", "u8"), ("request", "u8"), ("result", "i8"), ("result2", "i8")])
 
 Places = NDArray[np.int64]
@@ -32,6 +34,9 @@ Places = NDArray[np.int64]
 
 class DirectReads:
     """Reads of one file into memory that begins at a page, all of them in flight at once.
+
+    Attributes:
+        block: bytes, of which offsets, sizes and places in memory are multiples.
 
     Raises: OSError if the system, or the file's own one, has no such reads.
     """
@@ -47,9 +52,10 @@ class DirectReads:
         self._requests = np.zeros(0, _REQUEST)  # of the reads in flight
         try:
             self._call(_SETUP, most, ctypes.byref(self._context))
-        except OSError:
+            self.block = next(block for block in _BLOCKS if self._reads(block))
+        except (OSError, StopIteration) as error:
             os.close(self._file)
-            raise
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
 
     def close(self) -> None:
         """Wait for reads that are in flight, and close the file."""
@@ -92,6 +98,16 @@ class DirectReads:
         if count and read.min() < 0:
             raise OSError(-int(read.min()), os.strerror(-int(read.min())))
         return read
+
+    def _reads(self, block: int) -> bool:
+        """Whether blocks of this size can be read."""
+        one = np.array([block], np.int64)
+        try:
+            self.start(np.frombuffer(mmap.mmap(-1, 2 * block), np.uint8), one, one, one)
+            self.wait()
+        except OSError:
+            return False
+        return True
 
     def _call(self, call: int, *arguments: Any) -> int:
         result = int(_library().syscall(ctypes.c_long(self._calls[call]), *arguments))

@@ -21,8 +21,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.direct_reads import DirectReads, Places
 from ugts_dist.graphs.mapping import MappedFile
 
-_BLOCK = 4096  # bytes; reads past the page cache begin and end at multiples
-_GAP = 4 * _BLOCK  # bytes between two rows up to which one read is faster than two
+_GAP = 1 << 14  # bytes between two rows up to which one read is faster than two
 _LONGEST = 1 << 20  # bytes of one read
 _BUFFER = 8 << 20  # bytes that are read before their rows are copied
 _MOST_READS = 1024  # in flight, in one of two buffers
@@ -42,11 +41,12 @@ class RowFile:
     def __init__(self, table: Tensor, file: MappedFile) -> None:
         self._dtype, self._width, self._file = table.dtype, table.shape[1], file
         self._row_bytes = table.shape[1] * table.element_size()
-        self._unit = math.gcd(self._row_bytes, _BLOCK, file.offset)  # all rows begin at multiples of it
         self._end = file.offset + table.nbytes
-        size = max(_BUFFER, _LONGEST + self._row_bytes + 2 * _BLOCK)
+        size = max(_BUFFER, 2 * (_LONGEST + self._row_bytes))
         self._buffers = [np.frombuffer(mmap.mmap(-1, size), np.uint8) for _ in range(2)]  # they begin at a page
         self._readers = [_reader(file.path) for _ in self._buffers]  # while one reads, rows of the other are copied
+        self._block = self._readers[0].block
+        self._unit = math.gcd(self._row_bytes, self._block, file.offset)  # all rows begin at multiples of it
         self.bytes_read = 0
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class RowFile:
 
         Raises: InputError, in one line that names the file, if it can't be read.
         """
-        spans = _spans(self._file.offset + rows * self._row_bytes, self._row_bytes)
+        spans = _spans(self._file.offset + rows * self._row_bytes, self._row_bytes, self._block)
         self.bytes_read += int((spans.end - spans.begin).sum())
         parts = [_Part(spans, number % 2, *bounds) for number, bounds in enumerate(spans.portions())]
         try:
@@ -104,6 +104,8 @@ class RowFile:
 
 class PlainReads:
     """The same as `DirectReads`, by threads and through the page cache."""
+
+    block = 4096
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDONLY)
@@ -189,10 +191,10 @@ class _Part:
         return slice(first, last), torch.repeat_interleave(spans, self._first_row.diff())
 
 
-def _spans(offsets: Tensor, size: int) -> _Spans:
-    """The spans for rows of this size that begin at these bytes, ascending."""
-    begin = offsets // _BLOCK * _BLOCK
-    end = (offsets + size + _BLOCK - 1) // _BLOCK * _BLOCK
+def _spans(offsets: Tensor, size: int, block: int) -> _Spans:
+    """The spans for rows of this size that begin at these bytes, ascending; they consist of whole blocks."""
+    begin = offsets // block * block
+    end = (offsets + size + block - 1) // block * block
     if not offsets.numel():
         return _Spans(begin, end, torch.zeros(1, dtype=torch.int64))
     apart = begin[1:] - end[:-1] > _GAP
