@@ -42,6 +42,7 @@ def _cache_figures(batches: Any, config: Config, options: argparse.Namespace) ->
         return {}
     steps = WARM_UP + options.steps
     figures = {"hits": cache.hits, "misses": cache.misses, "read_a_step": cache.bytes_read / steps}
+    figures["cache"] = cache.table.nbytes
     if options.fewest_reads:
         nothing: Any = SimpleNamespace(read=lambda *_: None, bytes_read=0)
         known = FeatureCache(nothing, open_store(options.store).num_nodes, torch.empty(cache.num_slots, 1))
