@@ -33,9 +33,13 @@ from ugts_dist.models.sparse import (
     sparse_product,
 )
 
+FIXED = ("gcn", "sage", "gin", "gin-paper")  # architectures whose edges have fixed values
+
 
 def prepare(arch: str, x: Input, blocks: Sequence[Block], linear_before: bool = False) -> None:
     """Compute what the layers of an architecture, and their gradients, need of a batch; the block caches it.
+
+    Layers of other architectures than the built-in ones compute it themselves.
 
     `linear_before`: whether a linear layer comes before the first convolution.
     """
@@ -44,6 +48,8 @@ def prepare(arch: str, x: Input, blocks: Sequence[Block], linear_before: bool = 
             _ = part.pattern.transposed
     # Features have no gradient, and so their aggregation needs no transposed edges, unless a linear map comes first.
     first_needs = arch == "gat" or isinstance(x, SparseFeatures | Aggregated) or linear_before
+    if arch not in ("gat", *FIXED):
+        return
     for k, block in enumerate(blocks):
         pattern = block.looped[0] if arch == "gat" else edges_of(arch, block)[0]
         if arch == "gat":
