@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation import scores, whole_graph
+from ugts_dist.evaluation import scores, tiles, whole_graph
 from ugts_dist.evaluation.node_tables import NodeTables, pieces
 from ugts_dist.evaluation.skip_state import SkipState
 from ugts_dist.evaluation.whole_graph import block_of_rows, chunks, full_features
 from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.mapping import is_on_disk, read_soon
 from ugts_dist.metrics import METRICS
-from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures
+from ugts_dist.models import FIXED, GNN, Block, Features, Messages, SparseFeatures, Summed
 from ugts_dist.models.norms import PairNorm
 
 _OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
@@ -55,6 +56,7 @@ class Evaluator:
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
         self._x = full_features(graph, self._device)
+        self._is_on_disk = isinstance(self._x, Tensor) and is_on_disk(self._x)
         self._degree = graph.degree.to(self._device)
         weighted = graph.weighted_degree
         self._weighted_degree = None if weighted is None else weighted.to(self._device)
@@ -166,7 +168,11 @@ class Evaluator:
     ) -> Iterator[tuple[slice, Tensor]]:
         """The outputs of layer `k` chunk by chunk, and the rows of this rank that they belong to."""
         norm = model.pair_norm(k)
-        chunks: Iterator[Tensor] = (model.aggregate_messages(k, messages, block) for block in self._blocks())
+        table = messages[0]
+        if model.arch in FIXED and isinstance(table, Tensor) and tiles.is_too_large(table):
+            chunks = self._by_tiles(model, k, table, messages[1:])
+        else:
+            chunks = (model.aggregate_messages(k, messages, block) for block in self._blocks())
         if norm is not None:
             chunks = self._pair_normalised(norm, chunks)
         for (start, stop), x in zip(self._chunks, chunks, strict=True):
@@ -175,6 +181,16 @@ class Evaluator:
             if on_layer is not None and k < model.num_hidden:
                 on_layer(k, x)
             yield rows, x
+
+    def _by_tiles(self, model: GNN, k: int, table: Tensor, others: Messages) -> Iterator[Tensor]:
+        """The same for a table that the memory can't hold: sums of many chunks at a time, in sequential passes."""
+        memory = tiles.room(self._ranks.local_world_size)
+        for numbers in tiles.ranges(self._chunks, self._graph.indptr, 4 * table.shape[1], memory):
+            (first, _), (_, last) = self._chunks[numbers[0]], self._chunks[numbers[-1]]
+            sums = tiles.tiled_sums(model.arch, self._block(first, last), table, memory)
+            for start, stop in (self._chunks[number] for number in numbers):
+                known = Summed(sums[start - first : stop - first], table)
+                yield model.aggregate_messages(k, (known, *others), self._block(start, stop))
 
     def _pair_normalised(self, norm: PairNorm, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
         """Apply norm and ReLU to a layer's outputs; the ranks add up the norm's statistics over all nodes."""
@@ -221,7 +237,10 @@ class Evaluator:
     def _features(self, start: int, stop: int) -> Features:
         if isinstance(self._x, SparseFeatures):
             return self._x.select(torch.arange(start, stop, device=self._device))
-        return self._x[start:stop].float()
+        rows = self._x[start:stop]
+        if self._is_on_disk:
+            read_soon(rows)
+        return rows.float()
 
     def _own_rows(self, start: int, stop: int) -> slice:
         """The positions of some nodes among this rank's rows."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation import tiles
 from ugts_dist.evaluation.node_tables import NodeTables
 from ugts_dist.evaluation.whole_graph import block_of_rows, chunks, graph_block, is_sparse
 from ugts_dist.graphs.graph import Graph
+from ugts_dist.graphs.mapping import read_without_ahead
 from ugts_dist.index_type import index_type
 from ugts_dist.models import Rows, SparseFeatures, aggregate, edges_of
 from ugts_dist.models.sparse import Pattern
@@ -34,10 +36,19 @@ def _dense(graph: Graph, arch: str, ranks: Ranks, spill: str) -> Tensor:
     degree, weighted = graph.degree.to(device), graph.weighted_degree
     weighted = None if weighted is None else weighted.to(device)
     everyone = Rows(graph.x, torch.arange(graph.num_nodes, device=device))
-    for start, stop in chunks(graph, *ranks.share(graph.num_nodes)):
+    parts = list(chunks(graph, *ranks.share(graph.num_nodes)))
+    if by_tiles := tiles.is_too_large(graph.x):
+        memory = tiles.room(ranks.local_world_size)
+        held = tiles.ranges(parts, graph.indptr, 4 * graph.num_features, memory)
+        parts = [(parts[numbers[0]][0], parts[numbers[-1]][1]) for numbers in held]
+    for start, stop in parts:
         block = block_of_rows(graph, degree, start, stop, weighted)
-        table[start:stop] = aggregate(*edges_of(arch, block), everyone)
+        if by_tiles:
+            table[start:stop] = tiles.tiled_sums(arch, block, graph.x, memory)
+        else:
+            table[start:stop] = aggregate(*edges_of(arch, block), everyone)
     tables.complete([table])
+    read_without_ahead([table])
     return table
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -25,22 +26,45 @@ class MappedFile:
 
 
 def mapped_file(table: Tensor) -> MappedFile | None:
-    """The file that a tensor in host memory is mapped from; None if there is none that can be opened.
+    """The file that a tensor in host memory is mapped from; None if there is none that can be opened."""
+    mapping = _mapping(table)
+    if mapping is None or not table.is_contiguous():
+        return None
+    path = Path(mapping.name)
+    same = path.exists() and path.stat().st_ino == mapping.inode  # not another file that has the name now
+    return MappedFile(path, mapping.offset) if same else None
 
-    Linux only: https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html
-    """
+
+def is_on_disk(table: Tensor) -> bool:
+    """Whether a tensor is mapped from a file outside of shared memory, which may have lost its name."""
+    mapping = _mapping(table)
+    return mapping is not None and not mapping.name.startswith("/dev/shm/")
+
+
+class _Mapping(NamedTuple):
+    name: str
+    inode: int
+    offset: int  # of the tensor in the file
+
+
+def _mapping(table: Tensor) -> _Mapping | None:
+    """Linux only: https://man7.org/linux/man-pages/man5/proc_pid_maps.5.html"""
     maps = Path("/proc/self/maps")
-    if table.device.type != "cpu" or not table.is_contiguous() or not table.numel() or not maps.exists():
+    if table.device.type != "cpu" or not table.numel() or not maps.exists():
         return None
     address = table.data_ptr()
     for line in maps.read_text().splitlines():
         place, _, offset, _, inode, *name = line.split(maxsplit=5)
         begin, end = (int(part, 16) for part in place.split("-"))
-        if begin <= address < end and name:
-            path = Path(name[0])
-            found = path.exists() and path.stat().st_ino == int(inode)  # not the file of that name before
-            return MappedFile(path, int(offset, 16) + address - begin) if found else None
+        if begin <= address < end:
+            is_file = bool(name) and name[0].startswith("/")
+            return _Mapping(name[0], int(inode), int(offset, 16) + address - begin) if is_file else None
     return None
+
+
+def read_soon(table: Tensor) -> None:
+    """Let the system read all pages of a mapped tensor now, one after the other. Linux only."""
+    _advise(table, mmap.MADV_WILLNEED)
 
 
 def read_without_ahead(tensors: Iterable[Tensor]) -> None:
@@ -48,11 +72,16 @@ def read_without_ahead(tensors: Iterable[Tensor]) -> None:
 
     By default it reads some megabytes around each, which displace the pages that are needed. Linux only.
     """
-    parts = list(tensors)
-    if sys.platform != "linux" or available_memory() >= _MANY * sum(part.nbytes for part in parts):
+    parts = [tensor for tensor in tensors if is_on_disk(tensor)]
+    if available_memory() >= _MANY * sum(part.nbytes for part in parts):
         return
-    library = ctypes.CDLL(None, use_errno=True)
     for part in parts:
+        _advise(part, mmap.MADV_RANDOM)
+
+
+def _advise(part: Tensor, advice: int) -> None:
+    """Advice is no order: what the system refuses is left as it is."""
+    if sys.platform == "linux":
         begin = part.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
         length = part.data_ptr() + part.nbytes - begin
-        library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_RANDOM)
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +19,23 @@ from ugts_dist.models.sparse import (
     sparse_product_and_rows,
 )
 
+
+@dataclass(frozen=True, eq=False)
+class Summed:
+    """Messages whose sums for the destinations of a block are known.
+
+    Attributes:
+        sums: `[num_dst, width]`.
+        table: the messages of the sources, `[num_src, width]`.
+    """
+
+    sums: Tensor
+    table: Tensor
+
+
 Messages = tuple[Features, ...]
+Incoming = tuple[Features | Summed, ...]
+"""What a layer aggregates: messages, or the sums of them."""
 LinearMap = Callable[[Features, Tensor], Tensor]  # features and a weight `[out, in]` -> `[num_nodes, out]`
 
 
@@ -57,7 +74,7 @@ def narrowed(x: Features, weight: Tensor) -> Messages:
 
 
 def aggregated(
-    messages: Messages, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
+    messages: Incoming, weight: Tensor, pattern: Pattern, values: Tensor, linear_map: LinearMap = linear
 ) -> Tensor:
     """The weighted sums of messages `[num_dst, out]`, with the linear map if `narrowed` has not applied it."""
     (table,) = messages
@@ -72,8 +89,10 @@ def narrows(weight: Tensor) -> bool:
     return width_out < width_in
 
 
-def aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
+def aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows | Summed) -> Tensor:
     """The weighted sums of features over the edges: `[num_src, width]` -> `[num_dst, width]`."""
+    if isinstance(x, Summed):
+        return x.sums
     if isinstance(x, Rows):
         if x.table.dtype == torch.bfloat16 and not torch.is_autocast_enabled(x.table.device.type):
             return pattern.matmul(values, x.gather())  # a sum has the dtype of its terms: float32
@@ -83,9 +102,11 @@ def aggregate(pattern: Pattern, values: Tensor, x: Tensor | Rows) -> Tensor:
 
 
 def aggregate_and_destinations(
-    pattern: Pattern, values: Tensor, x: Tensor | Rows, block: Block
+    pattern: Pattern, values: Tensor, x: Tensor | Rows | Summed, block: Block
 ) -> tuple[Tensor, Tensor]:
     """The aggregation, and the features of the destinations, both `[num_dst, width]`."""
+    if isinstance(x, Summed):
+        return x.sums, block.destinations(x.table)
     if isinstance(x, Rows):
         return aggregate(pattern, values, x), block.destinations(x).gather()
     if x.requires_grad and block.num_dst < block.num_src:

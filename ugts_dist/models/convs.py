@@ -11,7 +11,9 @@ import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
 from ugts_dist.models.aggregation import (
+    Incoming,
     Messages,
+    Summed,
     aggregate,
     aggregate_and_destinations,
     aggregate_linear,
@@ -93,7 +95,7 @@ class Conv(Protocol):
         """
         ...
 
-    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Incoming, block: Block) -> Tensor:
         """Aggregate the messages of the block's sources: tables -> `[num_dst, out]`."""
         ...
 
@@ -123,7 +125,7 @@ class GCNConv(pyg.GCNConv):
     def messages(self, x: Features) -> Messages:
         return narrowed(x, self.lin.weight)
 
-    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Incoming, block: Block) -> Tensor:
         return aggregated(messages, self.lin.weight, block.looped[0], block.gcn_values, self._map)
 
     def _map(self, x: Features, weight: Tensor) -> Tensor:
@@ -155,7 +157,7 @@ class SAGEConv(pyg.SAGEConv):
         left = narrowed(x, self.lin_l.weight)
         return left if left[0] is x else (*left, linear(x, self.lin_r.weight))
 
-    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Incoming, block: Block) -> Tensor:
         table = messages[0]
         assert not isinstance(table, SparseFeatures)
         if len(messages) == 1:
@@ -164,7 +166,7 @@ class SAGEConv(pyg.SAGEConv):
         assert isinstance(own, Tensor)
         return aggregate(block.pattern, block.mean_values, table) + block.destinations(own)
 
-    def _aggregate_first(self, x: Tensor | Rows, block: Block) -> Tensor:
+    def _aggregate_first(self, x: Tensor | Rows | Summed, block: Block) -> Tensor:
         return self._sum(*aggregate_and_destinations(block.pattern, block.mean_values, x, block))
 
     def _sum(self, neighbours: Features, own: Features) -> Tensor:
@@ -198,7 +200,7 @@ class GINConv(pyg.GINConv):
     def messages(self, x: Features) -> Messages:
         return narrowed(x, self.nn[0].weight)
 
-    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Incoming, block: Block) -> Tensor:
         return self._rest(aggregated(messages, self.nn[0].weight, block.looped[0], block.sum_and_self_values))
 
     def _rest(self, hidden: Tensor) -> Tensor:
@@ -224,7 +226,7 @@ class PaperGINConv(pyg.GINConv):
     def messages(self, x: Features) -> Messages:
         return narrowed(x, self.nn.weight)
 
-    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Incoming, block: Block) -> Tensor:
         return aggregated(messages, self.nn.weight, block.looped[0], block.mean_and_self_values)
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
@@ -253,7 +255,7 @@ class GATConv(pyg.GATConv):
         target = self.target((per_head * self.att_dst).sum(-1))
         return (*per_head.unbind(1), source, target)
 
-    def aggregate_messages(self, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, messages: Incoming, block: Block) -> Tensor:
         *heads, source, target = cast(tuple[Tensor, ...], messages)
         pattern, _ = block.looped
         logits = source[pattern.indices] + block.destinations(target)[pattern.rows]

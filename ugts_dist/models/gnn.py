@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ugts_dist.config_sections import ModelConfig
-from ugts_dist.models.aggregation import Messages
+from ugts_dist.models.aggregation import Incoming, Messages
 from ugts_dist.models.block import Block
 from ugts_dist.models.convs import Conv, GATConv, GCNConv, GINConv, PaperGINConv, SAGEConv
 from ugts_dist.models.dropout import Dropout
@@ -131,7 +131,7 @@ class GNN(nn.Module):
         messages = self._conv(k).messages(x)
         return (*messages, self._skipped(_dense(x))) if self._skips(k) else messages
 
-    def aggregate_messages(self, k: int, messages: Messages, block: Block) -> Tensor:
+    def aggregate_messages(self, k: int, messages: Incoming, block: Block) -> Tensor:
         """Layer `k` with norm and activation from the messages of the block's sources: `[num_dst, width]`.
 
         A layer with a `pair_norm` returns the convolution's output: norm and activation need all nodes.
