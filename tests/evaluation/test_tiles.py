@@ -55,9 +55,12 @@ def test_sums_have_the_bits_of_one_pass(
     edges = torch.randint(0, num_nodes, (2, num_edges), generator=g)
     graph = from_edges("g", x, edges, torch.zeros(num_nodes).long(), nothing, nothing, nothing, 1)
     start, stop = num_nodes // 4, num_nodes - num_nodes // 5
-    block = graph_block(graph, torch.device("cpu"), start, stop)
-    wanted = aggregate(*edges_of(arch, block), Rows(x, torch.arange(num_nodes)))
-    got = tiles.tiled_sums(arch, block, x.bfloat16() if half else x, 8 * width * rows_of_tile)
+    between = (start + stop) // 2
+    one, first, second = (
+        graph_block(graph, torch.device("cpu"), *part) for part in ((start, stop), (start, between), (between, stop))
+    )
+    wanted = aggregate(*edges_of(arch, one), Rows(x, torch.arange(num_nodes)))
+    got = tiles.tiled_sums(arch, [first, second], x.bfloat16() if half else x, 32 * width * rows_of_tile)
     assert torch.equal(got, wanted)
 
 
@@ -99,9 +102,9 @@ def test_an_exact_first_layer_has_the_same_bits(arch: str, monkeypatch: pytest.M
 def test_ranges_are_bounded() -> None:
     chunks = [(0, 10), (10, 20), (20, 30), (30, 40)]
     indptr = torch.arange(41) * 2
-    one = 2 * 10 * 16 + 20 * tiles._ENTRY_BYTES
-    assert list(tiles.ranges(chunks, indptr, 16, 4 * one)) == [[0, 1], [2, 3]]
-    assert list(tiles.ranges(chunks, indptr, 16, 1)) == [[0], [1], [2], [3]]
+    one = 10 * (4 * 16 + tiles._ROW_BYTES) + 20 * tiles._ENTRY_BYTES
+    assert list(tiles.ranges(chunks, indptr, 16, int(2 * one / tiles._RANGE) + 1)) == [chunks[:2], chunks[2:]]
+    assert list(tiles.ranges(chunks, indptr, 16, 1)) == [[chunk] for chunk in chunks]
     assert list(tiles.ranges([], indptr, 16, 1)) == []
 
 

@@ -185,10 +185,10 @@ class Evaluator:
     def _by_tiles(self, model: GNN, k: int, table: Tensor, others: Messages) -> Iterator[Tensor]:
         """The same for a table that the memory can't hold: sums of many chunks at a time, in sequential passes."""
         memory = tiles.room(self._ranks.local_world_size)
-        for numbers in tiles.ranges(self._chunks, self._graph.indptr, 4 * table.shape[1], memory):
-            (first, _), (_, last) = self._chunks[numbers[0]], self._chunks[numbers[-1]]
-            sums = tiles.tiled_sums(model.arch, self._block(first, last), table, memory)
-            for start, stop in (self._chunks[number] for number in numbers):
+        for held in tiles.ranges(self._chunks, self._graph.indptr, table.shape[1], memory):
+            first = held[0][0]
+            sums = tiles.tiled_sums(model.arch, (self._block(*chunk) for chunk in held), table, memory)
+            for start, stop in held:
                 known = Summed(sums[start - first : stop - first], table)
                 yield model.aggregate_messages(k, (known, *others), self._block(start, stop))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import scipy.sparse
 import torch
@@ -37,15 +39,14 @@ def _dense(graph: Graph, arch: str, ranks: Ranks, spill: str) -> Tensor:
     weighted = None if weighted is None else weighted.to(device)
     everyone = Rows(graph.x, torch.arange(graph.num_nodes, device=device))
     parts = list(chunks(graph, *ranks.share(graph.num_nodes)))
-    if by_tiles := tiles.is_too_large(graph.x):
+    blocks = (block_of_rows(graph, degree, *part, weighted) for part in parts)
+    if tiles.is_too_large(graph.x):
         memory = tiles.room(ranks.local_world_size)
-        held = tiles.ranges(parts, graph.indptr, 4 * graph.num_features, memory)
-        parts = [(parts[numbers[0]][0], parts[numbers[-1]][1]) for numbers in held]
-    for start, stop in parts:
-        block = block_of_rows(graph, degree, start, stop, weighted)
-        if by_tiles:
-            table[start:stop] = tiles.tiled_sums(arch, block, graph.x, memory)
-        else:
+        for held in tiles.ranges(parts, graph.indptr, graph.num_features, memory):
+            rows = slice(held[0][0], held[-1][1])
+            table[rows] = tiles.tiled_sums(arch, itertools.islice(blocks, len(held)), graph.x, memory)
+    else:
+        for (start, stop), block in zip(parts, blocks, strict=True):
             table[start:stop] = aggregate(*edges_of(arch, block), everyone)
     tables.complete([table])
     read_without_ahead([table])

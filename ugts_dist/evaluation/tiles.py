@@ -7,7 +7,7 @@ sums. The terms of a sum are added in the same order as at once, so that it has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,8 +17,10 @@ from ugts_dist.graphs.mapping import is_on_disk, read_soon
 from ugts_dist.models import Block, edges_of
 from ugts_dist.models.sparse import Pattern
 
-_ENTRY_BYTES = 48  # of the arrays with a number for every edge of a range
+_ENTRY_BYTES = 12  # of an edge of a range: source, value, and whether it is in a tile
+_ROW_BYTES = 16  # of a destination, besides its sum
 _FRACTION_OF_FREE = 0.5  # of the free memory, for one range and one tile
+_TILE, _RANGE = 1 / 8, 5 / 8  # fractions of that; what is added in a tile takes as much as the tile
 _AHEAD = 1 << 25  # bytes that are read while those before are copied
 
 
@@ -32,69 +34,93 @@ def room(local_world_size: int) -> int:
     return int(_FRACTION_OF_FREE * available_memory()) // local_world_size
 
 
-def ranges(chunks: Sequence[tuple[int, int]], indptr: Tensor, row_bytes: int, memory: int) -> Iterator[list[int]]:
-    """The numbers of consecutive chunks of nodes whose sums and edges take half of the memory together.
+def ranges(
+    chunks: Sequence[tuple[int, int]], indptr: Tensor, width: int, memory: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Consecutive chunks of nodes whose sums `[num_nodes, width]` and edges take a part of the memory together.
 
     A chunk that takes more has a range of its own.
     """
-    held, taken = list[int](), 0
-    for number, (start, stop) in enumerate(chunks):
-        needed = 2 * (stop - start) * row_bytes + _ENTRY_BYTES * int(indptr[stop] - indptr[start])
-        if held and taken + needed > memory // 2:
+    held, taken = list[tuple[int, int]](), 0
+    for start, stop in chunks:
+        needed = (4 * width + _ROW_BYTES) * (stop - start) + _ENTRY_BYTES * int(indptr[stop] - indptr[start])
+        if held and taken + needed > _RANGE * memory:
             yield held
             held, taken = [], 0
-        held.append(number)
+        held.append((start, stop))
         taken += needed
     if held:
         yield held
 
 
-def tiled_sums(arch: str, block: Block, table: Tensor, memory: int) -> Tensor:
-    """What `aggregate` returns for a block, float32 `[num_dst, width]`.
+def tiled_sums(arch: str, blocks: Iterable[Block], table: Tensor, memory: int) -> Tensor:
+    """What `aggregate` returns for consecutive blocks, float32 `[num_dst of all, width]`.
 
     Args:
         table: the messages of all sources, `[num_src, width]`, float32 or bfloat16.
-        memory: bytes for the sums and a tile.
+        memory: bytes; see `ranges`.
     """
-    pattern, values = edges_of(arch, block)
-    width = table.shape[1]
-    rows_of_tile = max(1, min(table.shape[0], (memory // 2) // (4 * width)))
+    edges, width = _Edges(arch, blocks), table.shape[1]
+    rows_of_tile = max(1, min(table.shape[0], int(_TILE * memory) // (4 * width)))
     # The sums so far are rows of the same table as the tile: then they are the first term of the next sum.
-    rows = torch.zeros(rows_of_tile + pattern.num_rows, width)
-    sums = rows[rows_of_tile:]
-    for first, entries in _by_tiles(pattern, rows_of_tile):
-        tile = table[first : first + rows_of_tile]
-        _read(tile, rows)
-        found, counts = torch.unique_consecutive(pattern.rows[entries], return_counts=True)
-        place = torch.arange(found.numel()).repeat_interleave(counts) + torch.arange(entries.numel()) + 1
-        indptr = torch.cat([torch.zeros(1, dtype=torch.int64), (counts + 1).cumsum(0)])
-        indices = torch.empty(entries.numel() + found.numel(), dtype=torch.int64)
-        weights = torch.ones(indices.numel())
-        indices[indptr[:-1]] = rows_of_tile + found
-        indices[place] = pattern.indices[entries].long() - first
-        weights[place] = values[entries]
-        sums[found] = Pattern(indptr, indices, found.numel(), rows.shape[0]).matmul(weights, rows)
-    return sums
+    rows = torch.zeros(rows_of_tile + edges.num_rows, width)
+    for entries, first in edges.by_tiles(rows_of_tile, table.shape[0]):
+        _read(table[first : first + rows_of_tile], rows)
+        edges.add(entries, first, rows, rows_of_tile)
+    return rows[rows_of_tile:]
 
 
-def _by_tiles(pattern: Pattern, rows_of_tile: int) -> Iterator[tuple[int, Tensor]]:
-    """The first row of a tile, and the positions of the entries in it, row by row.
+class _Edges:
+    """The edges of consecutive blocks, by destination. Sources ascend; a self loop, if there is one, is added last.
 
-    Within a row of the pattern, columns ascend but for a self loop at the end, for which its tile is read again.
+    Attributes:
+        num_rows: number of destinations.
     """
-    tile = pattern.indices.long() // rows_of_tile
-    number = int(tile.max()) + 1 if tile.numel() else 0
-    rows = pattern.rows
-    late = torch.zeros_like(tile)
-    late[1:] = ((pattern.indices[1:] < pattern.indices[:-1]) & (rows[1:] == rows[:-1])).long()
-    key = tile + late * number
-    order = key.argsort(stable=True)
-    counts = key.bincount(minlength=2 * number).tolist()
-    begin = 0
-    for k, count in enumerate(counts):
-        if count:
-            yield k % number * rows_of_tile, order[begin : begin + count]
-        begin += count
+
+    def __init__(self, arch: str, blocks: Iterable[Block]) -> None:
+        indices, values, counts = list[Tensor](), list[Tensor](), list[Tensor]()
+        self._start, self._loops = -1, False
+        for block in blocks:
+            self._start = block.start if self._start < 0 else self._start
+            pattern, of_entries = edges_of(arch, block)
+            self._loops = pattern.indices.numel() > block.indices.numel()
+            indices.append(pattern.indices.to(block.indices.dtype))
+            values.append(of_entries)
+            counts.append(pattern.indptr.diff().long())
+        self._indices, self._values = torch.cat(indices), torch.cat(values)
+        counted = torch.cat(counts)
+        self.num_rows, self._ends = counted.numel(), counted.cumsum(0)
+        if self._loops:
+            self._indices[self._ends - 1] = -1  # in no tile
+
+    def by_tiles(self, rows_of_tile: int, num_src: int) -> Iterator[tuple[Tensor, int]]:
+        """The positions of edges whose sources are in a tile, ascending, and the first row of the tile."""
+        for first in range(0, num_src, rows_of_tile):
+            inside = (self._indices >= first).logical_and_(self._indices < first + rows_of_tile)
+            entries = inside.nonzero().flatten()
+            if entries.numel():
+                yield entries, first
+        if self._loops:
+            loops, start, stop = self._ends - 1, self._start, self._start + self.num_rows
+            self._indices[loops] = torch.arange(start, stop, dtype=self._indices.dtype)
+            for first in range(start // rows_of_tile * rows_of_tile, stop, rows_of_tile):
+                yield loops[max(0, first - start) : max(0, first + rows_of_tile - start)], first
+
+    def add(self, entries: Tensor, first: int, rows: Tensor, rows_of_tile: int) -> None:
+        """Add the terms of a tile, which is in the first of `rows`, to the sums, which are in the others."""
+        destinations = torch.searchsorted(self._ends, entries, right=True)
+        found, counts = torch.unique_consecutive(destinations, return_counts=True)
+        indptr = torch.cat([torch.zeros(1, dtype=torch.int64), (counts + 1).cumsum(0)])
+        place = torch.arange(found.numel()).repeat_interleave(counts) + torch.arange(entries.numel()) + 1
+        indices, weights = torch.empty(int(indptr[-1]), dtype=torch.int64), torch.ones(int(indptr[-1]))
+        indices[indptr[:-1]] = rows_of_tile + found
+        indices[place] = self._indices[entries].long() - first
+        weights[place] = self._values[entries]
+        for a in range(0, found.numel(), rows_of_tile):
+            ends = indptr[a : a + rows_of_tile + 1]
+            part = slice(int(ends[0]), int(ends[-1]))
+            bags = Pattern(ends - ends[0], indices[part], ends.numel() - 1, rows.shape[0])
+            rows[rows_of_tile + found[a : a + rows_of_tile]] = bags.matmul(weights[part], rows)
 
 
 def _read(source: Tensor, target: Tensor) -> None:

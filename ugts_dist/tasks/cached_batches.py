@@ -23,7 +23,7 @@ from ugts_dist.graphs.row_file import RowFile
 B = TypeVar("B")
 
 _MOST_COMING = 32  # sampled batches that wait, at most
-_FRACTION_OF_FREE = 0.5  # of the free memory for the cache, by default
+_FRACTION_OF_FREE = 0.4  # of the free memory for the cache, by default
 _ENOUGH = 2  # times the size of the features that are enough free memory to need no cache
 
 _log = logging.getLogger(__name__)
