@@ -129,7 +129,7 @@ def test_by_default_memory_that_suffices_is_left_to_the_system(store: Path, monk
     monkeypatch.setattr(cached_batches, "available_memory", lambda: graph.x.nbytes)
     cache = cached_batches.make_cache(graph, settings(-1), Ranks())
     assert cache is not None
-    assert cache.num_slots == 150
+    assert cache.num_slots == 120
 
 
 def sparse(graph: Graph) -> Graph:
