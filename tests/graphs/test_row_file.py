@@ -92,6 +92,24 @@ def test_neighbouring_rows_are_read_together(tmp_path: Path, monkeypatch: pytest
     assert len(places) == 3
 
 
+@pytest.mark.parametrize("kind", [DirectReads, PlainReads])
+def test_the_end_of_the_object_closes_the_file(
+    tmp_path: Path, kind: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_file, "_reader", direct if kind is DirectReads else PlainReads)
+    table = mapped(tmp_path / "x.npy", torch.randn(50, 8))
+
+    def num_open() -> int:
+        return sum(os.path.realpath(name) == str(tmp_path / "x.npy") for name in Path("/proc/self/fd").iterdir())
+
+    before = num_open()  # the mapping itself
+    file, out = opened(table), torch.empty(50, 8)
+    file.read(torch.arange(50), out, torch.arange(50))
+    assert num_open() == before + 2
+    del file
+    assert num_open() == before
+
+
 def test_the_file_of_a_mapped_tensor(tmp_path: Path) -> None:
     table = mapped(tmp_path / "x.npy", torch.randn(10, 4))
     assert mapped_file(table) == MappedFile(tmp_path / "x.npy", 128)

@@ -7,7 +7,8 @@ import itertools
 import math
 import mmap
 import os
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class RowFile:
 
     Attributes:
         bytes_read: so far.
+        close: closes the file, as does the end of this object.
     """
 
     def __init__(self, table: Tensor, file: MappedFile) -> None:
@@ -45,14 +47,10 @@ class RowFile:
         size = max(_BUFFER, 2 * (_LONGEST + self._row_bytes))
         self._buffers = [np.frombuffer(mmap.mmap(-1, size), np.uint8) for _ in range(2)]  # they begin at a page
         self._readers = [_reader(file.path) for _ in self._buffers]  # while one reads, rows of the other are copied
+        self.close = weakref.finalize(self, _close, self._readers)
         self._block = self._readers[0].block
         self._unit = math.gcd(self._row_bytes, self._block, file.offset)  # all rows begin at multiples of it
         self.bytes_read = 0
-
-    def close(self) -> None:
-        """Close the file."""
-        for reader in self._readers:
-            reader.close()
 
     def read(self, rows: Tensor, out: Tensor, slots: Tensor) -> None:
         """Read rows into `out[slots]`.
@@ -131,6 +129,11 @@ class PlainReads:
             if error is not None:
                 raise error
         return np.array([read.result() for read in waiting], np.int64)
+
+
+def _close(readers: Iterable[DirectReads | PlainReads]) -> None:
+    for reader in readers:
+        reader.close()
 
 
 def _reader(path: Path) -> DirectReads | PlainReads:
