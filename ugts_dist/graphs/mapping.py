@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ugts_dist.available_memory import available_memory
 
-_MANY = 2  # times the bytes of all tensors that must be free to read ahead
+_ENOUGH = 1.25  # times the bytes of all tensors that must be free to read ahead
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_without_ahead(tensors: Iterable[Tensor]) -> None:
     By default it reads some megabytes around each, which displace the pages that are needed. Linux only.
     """
     parts = [tensor for tensor in tensors if is_on_disk(tensor)]
-    if available_memory() >= _MANY * sum(part.nbytes for part in parts):
+    if available_memory() >= _ENOUGH * sum(part.nbytes for part in parts):
         return
     for part in parts:
         _advise(part, mmap.MADV_RANDOM)

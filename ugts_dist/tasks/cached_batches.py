@@ -24,7 +24,7 @@ B = TypeVar("B")
 
 _MOST_COMING = 32  # sampled batches that wait, at most
 _FRACTION_OF_FREE = 0.4  # of the free memory for the cache, by default
-_ENOUGH = 2  # times the size of the features that are enough free memory to need no cache
+_ENOUGH = 1.25  # times the size of the features that are enough free memory to need no cache
 
 _log = logging.getLogger(__name__)
 
