@@ -36,7 +36,7 @@ class BatchConfig:
     cache_bytes: int = -1
     """Memory of a machine for rows of a store's features, in sampled batches, shared out to its ranks. The rows of the
     coming batches are known and read ahead; the one that is needed last makes room. 0: none, pages of the file are read
-    when they are touched. -1: two fifths of the free memory, if the features hardly fit into it (in 1.25 times their size)."""
+    when they are touched. -1: two fifths of the free memory, if that is less than 1.25 times the features."""
     norm: Literal["full", "sampled"] = "full"
     """Degrees that normalise the sums of GCN and GIN in a sampled batch. full: degrees in the whole graph, which makes
     the sums unbiased. sampled: degrees within the batch, as in PyG."""
