@@ -8,7 +8,7 @@ from typing import Literal
 from ugts_dist.config_limits import MAX_COUNT, MAX_FAN_OUT, MAX_THREADS, require, require_count
 from ugts_dist.config_sections import ModelConfig
 
-_SUMS = ("gcn", "sage", "gin", "gin-paper")  # architectures whose first layer can be exact
+SUMMING = ("gcn", "sage", "gin", "gin-paper")  # architectures that sum up neighbours with fixed values
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class BatchConfig:
         settings = {
             "batch.norm sampled": self.norm == "sampled",
             "model.factory": bool(model.factory),
-            f"model.arch {model.arch}": model.arch not in _SUMS,
+            f"model.arch {model.arch}": model.arch not in SUMMING,
             "model.depth 1": model.depth == 1,
             f"model.skip {model.skip}": model.skip != "none",
             f"model.graph_dropout {model.graph_dropout}": model.graph_dropout != "none",

@@ -162,6 +162,7 @@ def test_the_system_tells_of_a_failed_read(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="Bad address"):
         read_into_nothing()
+    assert reader.wait().tolist() == [], "what was not started is not waited for"
     reader.start(memory, 4096 * one, 8192 * one, 0 * one)
     assert reader.wait().tolist() == [4096]
     assert reader.wait().tolist() == []
@@ -202,3 +203,29 @@ def test_pages_are_read_ahead_only_where_memory_suffices(tmp_path: Path, monkeyp
     read_without_ahead([table])
     assert " rr" in flags()
     read_without_ahead([])
+
+
+def test_reads_that_can_not_be_started_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system takes some of the reads and refuses the others; waiting for these would never end."""
+    content = torch.randn(5000, 256)
+    table = mapped(tmp_path / "x.npy", content)
+    monkeypatch.setattr(row_file, "_reader", direct)
+    file, rows, calls = opened(table), torch.arange(0, 5000, 50), list[int]()
+    before = DirectReads._call
+
+    def partial(reader: DirectReads, call: int, *arguments: Any) -> int:
+        if call != direct_reads._SUBMIT:
+            return before(reader, call, *arguments)
+        calls.append(call)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        context, _, place = arguments
+        return before(reader, call, context, 3, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DirectReads, "_call", partial)
+        with pytest.raises(InputError, match="Input/output error, while rows of it were read"):
+            file.read(rows, torch.empty(100, 256), torch.arange(100))
+    out = torch.empty(100, 256)
+    file.read(rows, out, torch.arange(100))
+    assert torch.equal(out, content[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.training.helpers import planted_graph
 from ugts_dist.config import Config
 from ugts_dist.errors import InputError
-from ugts_dist.graphs import standardize
+from ugts_dist.graphs import files, standardize
 from ugts_dist.graphs.checksum import DataChecksum
 from ugts_dist.graphs.configured import load_data, load_graph
 from ugts_dist.graphs.standardize import column_moments, standardized
@@ -56,3 +57,16 @@ def test_a_configured_graph_is_scaled_and_its_checksum_is_that_of_the_store(tmp_
 def test_whole_graphs_are_not_scaled() -> None:
     with pytest.raises(InputError, match=r"data\.features is standardize, allowed are auto and none for ogbg-molbace"):
         load_data(Config().replace({"data.name": "ogbg-molbace", "data.features": "standardize"}))
+
+
+@pytest.mark.parametrize("features", ["standardize", "row-normalize"])
+def test_a_copy_that_does_not_fit_is_one_line(tmp_path: Path, features: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the process would be killed without a word."""
+    graph = planted_graph()
+    write_store(replace(graph, x=graph.x.abs()), tmp_path / "store")
+    config = Config().replace({"data.name": str(tmp_path / "store"), "data.features": features})
+    monkeypatch.setattr(files, "available_memory", lambda: graph.x.nbytes - 1)
+    with pytest.raises(InputError, match=rf"^data\.features {features}: a copy of .*store: takes 0\.00 GB of memory"):
+        load_graph(config)
+    monkeypatch.setattr(files, "available_memory", lambda: graph.x.nbytes)
+    load_graph(config)

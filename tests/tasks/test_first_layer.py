@@ -19,6 +19,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.first_layer import aggregate_features
+from ugts_dist.graphs import files
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Aggregated, Dropout, Rows, SparseFeatures
 from ugts_dist.supermask import Ticket
@@ -202,3 +203,12 @@ def test_links_with_all_neighbours_have_the_logits_of_sampled_batches(arch: str)
 def test_a_run_on_links_with_an_exact_first_layer(tmp_path: Path) -> None:
     result = fit(exact(task__kind="link", run__epochs=3), planted_graph(), Ranks(), tmp_path)
     assert result.valid > 0.5, "better than chance"
+
+
+def test_a_table_that_does_not_fit_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = planted_graph()
+    monkeypatch.setattr(files, "available_memory", lambda: graph.x.nbytes - 1)
+    with pytest.raises(InputError, match=r"^batch\.first_layer exact, without .* run\.spill: takes 0\.00 GB of memory"):
+        aggregate_features(graph, "gcn", Ranks())
+    monkeypatch.setattr(files, "available_memory", lambda: graph.x.nbytes)
+    aggregate_features(graph, "gcn", Ranks())

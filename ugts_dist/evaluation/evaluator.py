@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ugts_dist.config_batch import SUMMING
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation import scores, tiles, whole_graph
 from ugts_dist.evaluation.node_tables import NodeTables, pieces
@@ -23,7 +24,7 @@ from ugts_dist.finite import zero_if_finite
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.mapping import is_on_disk, read_soon
 from ugts_dist.metrics import METRICS
-from ugts_dist.models import FIXED, GNN, Block, Features, Messages, SparseFeatures, Summed
+from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures, Summed
 from ugts_dist.models.norms import PairNorm
 
 _OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
@@ -169,7 +170,7 @@ class Evaluator:
         """The outputs of layer `k` chunk by chunk, and the rows of this rank that they belong to."""
         norm = model.pair_norm(k)
         table = messages[0]
-        if model.arch in FIXED and isinstance(table, Tensor) and tiles.is_too_large(table):
+        if model.arch in SUMMING and isinstance(table, Tensor) and tiles.is_too_large(table):
             chunks = self._by_tiles(model, k, table, messages[1:])
         else:
             chunks = (model.aggregate_messages(k, messages, block) for block in self._blocks())

@@ -13,6 +13,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation import tiles
 from ugts_dist.evaluation.node_tables import NodeTables
 from ugts_dist.evaluation.whole_graph import block_of_rows, chunks, graph_block, is_sparse
+from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.mapping import read_without_ahead
 from ugts_dist.index_type import index_type
@@ -34,6 +35,8 @@ def _dense(graph: Graph, arch: str, ranks: Ranks, spill: str) -> Tensor:
     # The table is float32 as the sums are, but for features that a GPU has in bfloat16.
     tables = NodeTables(graph.num_nodes, ranks, device, spill)
     dtype = torch.bfloat16 if graph.x.dtype == torch.bfloat16 else torch.float32
+    if device.type == "cpu" and not spill:
+        ranks.raise_together(lambda: _require_room(graph.num_nodes * graph.num_features * dtype.itemsize))
     table = tables.empty(graph.num_features, dtype)
     degree, weighted = graph.degree.to(device), graph.weighted_degree
     weighted = None if weighted is None else weighted.to(device)
@@ -51,6 +54,12 @@ def _dense(graph: Graph, arch: str, ranks: Ranks, spill: str) -> Tensor:
     tables.complete([table])
     read_without_ahead([table])
     return table
+
+
+def _require_room(size: int) -> None:
+    """Raise InputError if a table of this size does not fit into the memory."""
+    with within_memory("batch.first_layer exact, without a folder on a disk as run.spill", size):
+        pass
 
 
 def _sparse(graph: Graph, arch: str) -> SparseFeatures:

@@ -133,11 +133,13 @@ def _for_network(graph: Graph, config: Config, trained_on: TrainingFeatures | No
 def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -> Graph:
     """The graph with scaled features. Its checksum is that of the original data."""
     features = config.data.features
-    with within_memory(f"data.features {features}: {config.data.name}"):
-        if features == "row-normalize" and config.data.name not in catalogue.NAMES:
+    normalizes = features == "row-normalize" and config.data.name not in catalogue.NAMES
+    if not normalizes and not is_standardized(features):
+        return graph
+    copied = 4 * graph.num_nodes * graph.num_features
+    with within_memory(f"data.features {features}: a copy of {config.data.name}", copied):
+        if normalizes:
             return _row_normalized(graph)
-        if not is_standardized(features):
-            return graph
         graph = with_digests(graph)
         statistics = _statistics(graph, trained_on)
         return replace(graph, x=statistics.standardized(graph.x), statistics=statistics)

@@ -52,10 +52,13 @@ class DirectReads:
         self._requests = np.zeros(0, _REQUEST)  # of the reads in flight
         try:
             self._call(_SETUP, most, ctypes.byref(self._context))
-            self.block = next(block for block in _BLOCKS if self._reads(block))
-        except (OSError, StopIteration) as error:
+        except OSError:
             os.close(self._file)
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from error
+            raise
+        self.block = next((block for block in _BLOCKS if self._reads(block)), 0)
+        if not self.block:
+            self.close()
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     def close(self) -> None:
         """Wait for reads that are in flight, and close the file."""
@@ -63,7 +66,7 @@ class DirectReads:
         os.close(self._file)
 
     def start(self, memory: NDArray[np.uint8], offsets: Places, sizes: Places, places: Places) -> None:
-        """Begin to read parts of the file; all before must have been waited for.
+        """Begin to read parts of the file; all before must have been waited for. Raises OSError.
 
         Args:
             memory: begins at a page, and stays until they are waited for.
@@ -77,10 +80,12 @@ class DirectReads:
         self._requests["offset"] = offsets
         pointers = self._requests.ctypes.data + _REQUEST.itemsize * np.arange(offsets.size, dtype=np.uint64)
         done = 0
-        while done < offsets.size:
-            done += self._call(
-                _SUBMIT, self._context, offsets.size - done, ctypes.c_void_p(pointers[done:].ctypes.data)
-            )
+        try:
+            while done < offsets.size:
+                place = ctypes.c_void_p(pointers[done:].ctypes.data)
+                done += self._call(_SUBMIT, self._context, offsets.size - done, place)
+        finally:
+            self._requests = self._requests[:done]  # the others were not started, and would be waited for in vain
 
     def wait(self) -> Places:
         """Wait for all reads that were started: the number of bytes that each has read, `[num]`. Raises OSError."""

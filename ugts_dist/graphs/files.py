@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ugts_dist.available_memory import available_memory
 from ugts_dist.errors import InputError
 
 # Exceptions that readers of pickle, npz and text raise for other bytes.
@@ -55,8 +56,15 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def within_memory(what: str) -> Iterator[None]:
-    """Convert a lack of memory into an InputError; ``what`` is what was to be read."""
+def within_memory(what: str, size: int = 0) -> Iterator[None]:
+    """Convert a lack of memory into an InputError; ``what`` is what was to be read.
+
+    With a ``size`` in bytes, more than is free is refused before: in a container the process would be killed.
+    """
+    if size and size > (free := available_memory()):
+        raise InputError(
+            f"{what}: takes {size / 1e9:,.2f} GB of memory, allowed are {free / 1e9:,.2f} GB, which are free"
+        )
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -5,7 +5,6 @@ from ugts_dist.models.aggregation import Messages as Messages
 from ugts_dist.models.aggregation import Summed as Summed
 from ugts_dist.models.aggregation import aggregate as aggregate
 from ugts_dist.models.block import Block as Block
-from ugts_dist.models.convs import FIXED as FIXED
 from ugts_dist.models.convs import edges_of as edges_of
 from ugts_dist.models.convs import prepare as prepare
 from ugts_dist.models.dropout import Dropout as Dropout

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import torch_geometric.nn as pyg
 from torch import Tensor, nn
 
+from ugts_dist.config_batch import SUMMING
 from ugts_dist.models.aggregation import (
     Incoming,
     Messages,
@@ -35,8 +36,6 @@ from ugts_dist.models.sparse import (
     sparse_product,
 )
 
-FIXED = ("gcn", "sage", "gin", "gin-paper")  # architectures whose edges have fixed values
-
 
 def prepare(arch: str, x: Input, blocks: Sequence[Block], linear_before: bool = False) -> None:
     """Compute what the layers of an architecture, and their gradients, need of a batch; the block caches it.
@@ -50,7 +49,7 @@ def prepare(arch: str, x: Input, blocks: Sequence[Block], linear_before: bool = 
             _ = part.pattern.transposed
     # Features have no gradient, and so their aggregation needs no transposed edges, unless a linear map comes first.
     first_needs = arch == "gat" or isinstance(x, SparseFeatures | Aggregated) or linear_before
-    if arch not in ("gat", *FIXED):
+    if arch not in ("gat", *SUMMING):
         return
     for k, block in enumerate(blocks):
         pattern = block.looped[0] if arch == "gat" else edges_of(arch, block)[0]
