@@ -25,8 +25,8 @@ from ugts_dist.supermask import kth_smallest
 from ugts_dist.supermask.masked_weight import MaskedWeight
 from ugts_dist.tasks import build_model
 from ugts_dist.tasks.batches import make_batches
+from ugts_dist.training.averaging import data_parallel
 from ugts_dist.training.methods import TicketSearch
-from ugts_dist.training.trainer import data_parallel
 
 
 def main() -> None:

@@ -35,6 +35,14 @@ def test_key_of_one_part_continues_the_tensor_hash(first: int, second: int) -> N
     assert hashing.key(first, second) == int(hashing.mix(once + second + golden))
 
 
+@given(st.lists(INT64, max_size=3), INT64)
+def test_a_key_continues_on_a_device(parts: list[int], last: int) -> None:
+    expected = hashing.key(*parts, last)
+    start = hashing.key(*parts) if parts else 0
+    assert hashing.key_of(start, torch.tensor(last)).item() == expected
+    assert hashing.key_of(torch.tensor(start), last).item() == expected
+
+
 def test_keys_depend_on_every_part_and_on_the_order() -> None:
     keys = [hashing.key(*parts) for parts in [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (-1,)]]
     assert len(set(keys)) == len(keys)

@@ -39,6 +39,7 @@ _WITHOUT_EFFECT = (
     "batch.cache_bytes",
     "batch.placement",
     "batch.threads",
+    "optim.graph",
     "run.device",
     "run.folder",
     "run.spill",
@@ -64,6 +65,7 @@ _NEW: dict[str, Any] = {
     "data.edge_weights": "use",
     "batch.first_layer": "sampled",
     "batch.cache_bytes": -1,
+    "optim.graph": "auto",
     "task.kind": "auto",
     "task.metric": "auto",
     "task.class_weight": "none",
@@ -161,9 +163,9 @@ class Config:
     def portable(self) -> dict[str, Any]:
         """What a saved network holds of its run: no paths of this machine, and renamed fields under their old names."""
         factory = config_factory.without_folders(self.model.factory)
-        # The project is of the user's account, and the cache of this machine: of no use to a network.
+        # The project is of the user's account, cache and CUDA graphs of this machine: of no use to a network.
         names = {"data.name": self.data_name, FACTORY: factory}
-        names |= {name: _NEW[name] for name in ("log.project", "batch.cache_bytes")}
+        names |= {name: _NEW[name] for name in ("log.project", "batch.cache_bytes", "optim.graph")}
         held = self.without_places().replace(names).to_dict()
         sections = {
             section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}

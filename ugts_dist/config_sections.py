@@ -180,6 +180,9 @@ class OptimConfig:
     float32_matmul_precision); evaluation does not."""
     compress: bool = False
     """Average the gradients over ranks in bfloat16, which halves the traffic."""
+    graph: Literal["auto", "never"] = "auto"
+    """CUDA graphs on a GPU. auto: the step of a full batch is recorded once and repeated as one operation, if torch
+    can do that; a line says why not. never: each operation is started in each step."""
 
     def __post_init__(self) -> None:
         require_scale("optim.lr", self.lr)

@@ -26,22 +26,30 @@ def key(*parts: int) -> int:
         state = ((state ^ (state >> 30)) * _FIRST) & _MASK
         state = ((state ^ (state >> 27)) * _SECOND) & _MASK
         state ^= state >> 31
-    return _signed(state)
+    return signed(state)
+
+
+def key_of(start: int | Tensor, part: int | Tensor) -> Tensor:
+    """`key` with one more part on a device: `key(*parts, part)` from `start = key(*parts)`; one of them is a tensor.
+
+    `key` begins with 0.
+    """
+    return mix(start + part + signed(_GOLDEN))  # type: ignore[arg-type]
 
 
 def mix(bits: Tensor) -> Tensor:
     """Scramble 64-bit integers: int64 of any shape to int64 of that shape, one to one."""
-    bits = (bits ^ _shifted(bits, 30)) * _signed(_FIRST)
-    bits = (bits ^ _shifted(bits, 27)) * _signed(_SECOND)
+    bits = (bits ^ _shifted(bits, 30)) * signed(_FIRST)
+    bits = (bits ^ _shifted(bits, 27)) * signed(_SECOND)
     return bits ^ _shifted(bits, 31)
 
 
 def stream(start: int | Tensor, counter: int | Tensor) -> Tensor:
     """Element ``counter`` of the random sequence ``start``; one of the two is an int64 tensor."""
     if isinstance(counter, int):
-        counter = _signed((counter * _GOLDEN) & _MASK)
+        counter = signed((counter * _GOLDEN) & _MASK)
     else:
-        counter = counter * _signed(_GOLDEN)
+        counter = counter * signed(_GOLDEN)
     return mix(start + counter)  # type: ignore[arg-type]  # at least one of the two is a tensor
 
 
@@ -59,5 +67,7 @@ def _shifted(bits: Tensor, count: int) -> Tensor:
     return (bits >> count) & ((1 << (64 - count)) - 1)
 
 
-def _signed(bits: int) -> int:
+def signed(bits: int) -> int:
+    """The signed 64-bit number that equals an integer modulo 2^64."""
+    bits &= _MASK
     return bits - (1 << 64) if bits >> 63 else bits

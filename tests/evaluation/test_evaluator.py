@@ -14,6 +14,7 @@ from ogb.nodeproppred import Evaluator as OGBEvaluator
 from torch import nn
 
 from tests.processes import spawn
+from tests.replay import by_make_fx
 from tests.training.helpers import config, measure_rank, planted_graph
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation import whole_graph
@@ -183,3 +184,27 @@ def _measure_ogb(rank: int, world_size: int) -> tuple[dict[str, float], dict[str
 def test_ogbs_evaluator_judges_ogbs_graphs() -> None:
     for theirs, ours in spawn(2, _measure_ogb, 2):
         assert theirs == pytest.approx(ours, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["dense features", "sparse features, a skip connection", "a norm over all nodes"])
+def test_a_recorded_evaluation_measures_the_network_as_it_is_now(kind: str) -> None:
+    changes = {"sparse features, a skip connection": {"model__skip": "initial"}, "a norm over all nodes": {}}.get(kind)
+    settings = config(model__depth=3, batch__fan_out=[5, 5, 5], **(changes or {}))
+    if kind == "a norm over all nodes":
+        settings = settings.replace({"model.norm": "pairnorm", "batch.size": 0, "batch.fan_out": ()})
+    graph = planted_graph()
+    if kind.startswith("sparse"):
+        graph = dataclasses.replace(graph, x=graph.x * (torch.rand_like(graph.x) < 0.05))
+        assert isinstance(full_features(graph, torch.device("cpu")), SparseFeatures)
+    model = build_model(settings, graph)
+    recorded, eager = Evaluator(graph, Ranks(), record=by_make_fx), Evaluator(graph, Ranks())
+    seen = set()
+    for call in range(8):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        measured = recorded.measure(model, torch.tensor(float(call)))
+        assert measured == eager.measure(model, torch.tensor(float(call)))
+        seen.add(measured[0]["test"])
+    assert recorded.repeats
+    assert len(seen) > 2

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.processes import RankError, spawn
 from ugts_dist.supermask import kth_smallest
-from ugts_dist.supermask.threshold import CHUNK, _DeviceCandidates, _HostCandidates
+from ugts_dist.supermask.threshold import CHUNK, Segments, _DeviceCandidates, _HostCandidates, by_sort
 
 SPECIAL = [
     0.0,
@@ -59,6 +59,19 @@ def test_groups_of_several_tensors_are_sorted_each_on_its_own(
     ks = [data.draw(st.integers(0, len(values) - 1)) for values in merged]
     thresholds = kth_smallest([[torch.tensor(values) for values in group] for group in groups], ks)
     assert bits(thresholds) == bits([values[k] for values, k in zip(merged, ks, strict=True)])
+
+
+@given(st.lists(st.lists(st.lists(floats, max_size=8), min_size=1, max_size=4), min_size=1, max_size=4), st.data())
+def test_one_sort_finds_the_scores_of_all_groups(groups: list[list[list[float]]], data: st.DataObject) -> None:
+    groups = [group for group in groups if any(group)] or [[[1.0]]]
+    merged = [sorted_floats([value for tensor in group for value in tensor]) for group in groups]
+    ks = [data.draw(st.integers(0, len(values) - 1)) for values in merged]
+    scores = [torch.tensor(values) for group in groups for values in group]
+    segments = Segments.of([len(values) for values in merged], torch.device("cpu"))
+    expected = bits([values[k] for values, k in zip(merged, ks, strict=True)])
+    assert bits(by_sort(scores, torch.tensor(ks), segments.starts, segments.offsets)) == expected
+    if len(groups) == 1:
+        assert bits(by_sort(scores, torch.tensor(ks), None, None)) == expected
 
 
 def test_special_values_in_every_order() -> None:

@@ -26,6 +26,7 @@ from ugts_dist.graphs.mapping import is_on_disk, read_soon
 from ugts_dist.metrics import METRICS
 from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures, Summed
 from ugts_dist.models.norms import PairNorm
+from ugts_dist.recorded import Record, Recorded
 
 _OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
 
@@ -41,6 +42,8 @@ class Evaluator:
         spill: see `NodeTables`.
         metric: a name of `METRICS`.
         decode: from logits to what is predicted, such as targets in their own units.
+        record: how `measure` records the logits of a small graph, which it then repeats; None: it does not. For one
+            process, which measures one model.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Evaluator:
         spill: str = "",
         metric: str = "accuracy",
         decode: Decode | None = None,
+        record: Record | None = None,
     ) -> None:
         self._graph, self._ranks, self._metric, self._decode = graph, ranks, metric, decode
         self._device = ranks.device if device is None else device
@@ -70,6 +74,13 @@ class Evaluator:
         self._chunks = list(chunks(graph, self._start, self._stop))
         # The only block of a small graph is kept, with what its layers have cached.
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
+        self._record = record if self._kept else None
+        self._recorded: Recorded | None = None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether logits are repetitions of recorded operations now."""
+        return self._recorded is not None and self._recorded.is_repeated
 
     def measure(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
         """The metric by split, and the sum of `loss` over ranks, which is NaN if a logit is not finite."""
@@ -79,7 +90,7 @@ class Evaluator:
     def _accuracy(self, model: GNN, loss: Tensor) -> tuple[dict[str, float], float]:
         """Counts of each rank's nodes; one reduction and one wait for them and the loss."""
         chunks = []
-        for logits in self.outputs(model):
+        for logits in self._measured(model):
             chunks.append(logits.argmax(1))
             loss = loss + zero_if_finite([logits], self._device)
         predicted = torch.cat(chunks)
@@ -95,7 +106,7 @@ class Evaluator:
         """What is predicted for all measured nodes, on every rank, and the metric of it."""
         nodes = torch.cat([self._graph.valid, self._graph.test]).sort().values
         own, start, kept = self._own(nodes).to(self._device), 0, []
-        for logits in self.outputs(model):
+        for logits in self._measured(model):
             rows = own[(own >= start) & (own < start + len(logits))] - start
             kept.append(self._predicted(logits[rows]))
             loss = loss + zero_if_finite([logits], self._device)
@@ -132,6 +143,15 @@ class Evaluator:
             name: float(evaluator.eval({"y_true": y[nodes], "y_pred": everyone[nodes]})["acc"])
             for name, nodes in splits
         }
+
+    def _measured(self, model: GNN) -> Iterator[Tensor]:
+        """The logits of this rank's nodes, chunk by chunk."""
+        if self._record is None:
+            yield from self.outputs(model)
+            return
+        if self._recorded is None:
+            self._recorded = Recorded("the evaluation", lambda: self.logits(model), tuple, self._record)
+        yield self._recorded()
 
     def logits(self, model: GNN) -> Tensor:
         """Logits of this rank's nodes, `[stop - start, num_classes]`."""
@@ -237,6 +257,8 @@ class Evaluator:
 
     def _features(self, start: int, stop: int) -> Features:
         if isinstance(self._x, SparseFeatures):
+            if stop - start == self._graph.num_nodes:
+                return self._x
             return self._x.select(torch.arange(start, stop, device=self._device))
         rows = self._x[start:stop]
         if self._is_on_disk:

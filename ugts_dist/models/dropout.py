@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ugts_dist import hashing
 from ugts_dist.models.first_layer import Aggregated, Input
+from ugts_dist.models.noise import dropout_factors
 from ugts_dist.models.sparse import Features, Rows, SparseFeatures
 
-_DOMAIN = 0x44524F50  # separates these hashes from those of seeds and neighbours
 _OWN = 1 << 32  # separates the nodes' own features from those of their neighbours
-_PER_WORD = 4  # draws of 16 bits per hash of 64
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,14 @@ class Dropout:
     Attributes:
         p: probability that a feature is dropped, exact to 2^-17. The others are divided by 1 - p.
         seed: of the run.
-        step: number of the step.
+        step: number of the step; a tensor on the device of the nodes in a step that is recorded.
         nodes: id of each source node of the first layer, `[num_nodes]`; those of later layers come first.
         at: "every": each layer's input; "input": only the network's input (layer 0).
     """
 
     p: float
     seed: int
-    step: int
+    step: int | Tensor
     nodes: Tensor
     at: Literal["every", "input"] = "every"
 
@@ -55,19 +54,15 @@ class Dropout:
         return self._dropped(x, layer)
 
     def _dropped(self, x: Features, layer: int) -> Features:
-        key = hashing.key(_DOMAIN, self.seed, self.step, layer)
-        scale = 1.0 / (1.0 - self.p)
         if isinstance(x, SparseFeatures):
-            cells = self.nodes[x.pattern.rows] * x.pattern.num_cols + x.pattern.indices
-            kept = self._kept(hashing.stream(key, cells)[:, None])[:, 0]
-            return SparseFeatures(x.pattern, x.values * (kept * scale))
+            return SparseFeatures(x.pattern, x.values * self._factors(x.cells(self.nodes), layer, 1).squeeze(1))
         if isinstance(x, Rows):
             x = x.gather()
         num_rows, width = x.shape
-        words = -(-width // _PER_WORD)
-        counter = self.nodes[:num_rows, None] * words + torch.arange(words, device=x.device)
-        return x * (self._kept(hashing.stream(key, counter))[:, :width] * scale)
+        return x * self._factors(self.nodes[:num_rows], layer, width)
 
-    def _kept(self, bits: Tensor) -> Tensor:
-        """Four independent decisions per 64 bits: `[rows, words]` -> bool `[rows, 4 * words]`."""
-        return bits.view(torch.int16) >= min(round(self.p * 2**16), 2**16 - 1) - 2**15
+    def _factors(self, ids: Tensor, layer: int, width: int) -> Tensor:
+        step = self.step
+        if isinstance(step, int):
+            step = torch.full((), step, device=ids.device)
+        return dropout_factors(ids, step, hashing.signed(self.seed), layer, width, self.p)

@@ -89,10 +89,11 @@ class OwnNetwork(nn.Module):
         for module in self._dropouts:
             module.noise = noise
         if self.trial.is_random:
-            self._passes = self._passes + 1 if self._step == dropout.step else 0  # micro-batches
-            self._step = dropout.step
+            step = int(dropout.step)
+            self._passes = self._passes + 1 if self._step == step else 0  # micro-batches
+            self._step = step
             rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-            torch.manual_seed(hashing.key(_DOMAIN, dropout.seed, dropout.step, self._passes, rank))
+            torch.manual_seed(hashing.key(_DOMAIN, dropout.seed, step, self._passes, rank))
 
     def calibrated(self) -> dict[nn.Module, list[str]]:
         """Modules whose output calibration scales to 1, in order, and the weights that scale it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.index_type import index_type
+from ugts_dist.operators import operator
 
 # The parts that we use have been stable for years, and tests compare them with dense products.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state", category=UserWarning)
@@ -33,6 +34,7 @@ class Pattern:
     indices: Tensor
     num_rows: int
     num_cols: int
+    _reordered: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Raise TypeError for two index types, which sparse products on a GPU would misread."""
@@ -65,6 +67,14 @@ class Pattern:
         pattern = Pattern(csr.crow_indices(), csr.col_indices(), self.num_cols, self.num_rows)
         return pattern, csr.values()
 
+    def transposed_values(self, values: Tensor) -> Tensor:
+        """`values` in the order of the transposed entries. Fixed values are kept for the next call."""
+        if values.requires_grad:
+            return values[self.transposed[1]]
+        if self._reordered is None or self._reordered[0] is not values:
+            self._reordered = values, values[self.transposed[1]]
+        return self._reordered[1]
+
     def matmul(self, values: Tensor, dense: Tensor) -> Tensor:
         """Product with a dense matrix `[num_cols, width]`, without gradients: `[num_rows, width]`."""
         values = values.to(dense.dtype)
@@ -78,12 +88,24 @@ class Pattern:
 
     def sampled_product(self, left: Tensor, right: Tensor) -> Tensor:
         """`(left @ right.T)` at the entries only; left `[num_rows, width]`, right `[num_cols, width]`: float32."""
-        empty = self._matrix(left.new_zeros(self.indices.numel(), dtype=torch.float32))
-        return torch.sparse.sampled_addmm(empty, left.float(), right.float().t(), beta=0.0).values()
+        return sampled_product(self.indptr, self.indices, left, right)
 
     def _matrix(self, values: Tensor) -> Tensor:
         shape = (self.num_rows, self.num_cols)
         return torch.sparse_csr_tensor(self.indptr, self.indices, values, shape, check_invariants=False)
+
+
+@operator("sampled_product(Tensor indptr, Tensor indices, Tensor left, Tensor right) -> Tensor")
+def sampled_product(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """`Pattern.sampled_product` as one operation, in which no sparse tensor is visible."""
+    return product_at_entries(indptr, indices, left, right)
+
+
+def product_at_entries(indptr: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """`sampled_product` in operations of torch."""
+    pattern = Pattern(indptr, indices, left.shape[0], right.shape[0])
+    empty = pattern._matrix(left.new_zeros(indices.numel(), dtype=torch.float32))
+    return torch.sparse.sampled_addmm(empty, left.float(), right.float().t(), beta=0.0).values()
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -101,8 +123,7 @@ class _SparseProduct(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_values = ctx.pattern.sampled_product(grad, dense).to(values.dtype)
         if ctx.needs_input_grad[2]:
-            pattern, order = ctx.pattern.transposed
-            grad_dense = pattern.matmul(values[order], grad)
+            grad_dense = ctx.pattern.transposed[0].matmul(ctx.pattern.transposed_values(values), grad)
         return None, grad_values, grad_dense
 
 
@@ -123,8 +144,8 @@ class _SparseProductAndRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_rows: Tensor) -> tuple[None, None, Tensor, None]:
-        pattern, order = ctx.pattern.transposed
-        grad_dense = pattern.matmul(ctx.saved_tensors[0][order], grad.contiguous())
+        (values,) = ctx.saved_tensors
+        grad_dense = ctx.pattern.transposed[0].matmul(ctx.pattern.transposed_values(values), grad.contiguous())
         grad_dense[ctx.start : ctx.start + grad_rows.shape[0]] += grad_rows
         return None, None, grad_dense, None
 
@@ -144,6 +165,7 @@ class SparseFeatures:
 
     pattern: Pattern
     values: Tensor
+    _cells: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, x: Tensor) -> SparseFeatures:
@@ -156,6 +178,12 @@ class SparseFeatures:
     @property
     def shape(self) -> tuple[int, int]:
         return self.pattern.num_rows, self.pattern.num_cols
+
+    def cells(self, ids: Tensor) -> Tensor:
+        """A number for each entry, from the id of its row `[num_nodes]` and its column. Kept for the next call."""
+        if self._cells is None or self._cells[0] is not ids:
+            self._cells = ids, ids[self.pattern.rows] * self.pattern.num_cols + self.pattern.indices
+        return self._cells[1]
 
     def select(self, rows: Tensor) -> SparseFeatures:
         """A copy of some rows; `rows` are their ids `[num_rows]`."""

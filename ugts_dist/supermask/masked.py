@@ -7,12 +7,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ugts_dist.supermask import arguments
-from ugts_dist.supermask.coats import coat_sparsities
 from ugts_dist.supermask.entry import Entry
-from ugts_dist.supermask.groups import Plan, plan
 from ugts_dist.supermask.recipe import Options, Recipe, check_gain
 from ugts_dist.supermask.sites import plain_tensors
-from ugts_dist.supermask.threshold import kth_smallest, to_device
+from ugts_dist.supermask.targets import Targets
+from ugts_dist.supermask.thresholds import Thresholds
 from ugts_dist.supermask.weights import fingerprint
 
 _ADVICE = "try a smaller learning rate"
@@ -41,6 +40,7 @@ class Supermask:
         self._fingerprint = ""
         self._hashed: object = None  # the weights' mark when the fingerprint was computed
         self._checked: object = None  # their mark when they were compared with the seed's
+        self._thresholds = Thresholds([entry.masked for entry in entries.values()], options, process_group)
         self._threshold: Tensor | None = None
         self._set: tuple[Tensor, int] | None = None  # a layer's threshold after the last step, and its version
 
@@ -106,70 +106,26 @@ class Supermask:
         that are not finite. Scores on a GPU are not checked here, so that the host need not wait; `masks`, `sparsity`
         and `Ticket.of` check them.
         """
+        targets = self.targets(sparsity)
+        if all(score.device.type == "cpu" for score in self.scores()) and not self._sum_of_scores().isfinite():
+            self._check_scores()
+        self.apply(targets)
+
+    def targets(self, sparsity: float) -> Targets:
+        """What the thresholds of `step` must reach. Raises ValueError as `step` does."""
         sparsity = arguments.fraction("sparsity", sparsity, below_one=True)
         if sparsity > 1.0 - self.options.locked + 1e-9:
             raise arguments.refused("sparsity", sparsity, f"at most 1 - locked, {1.0 - self.options.locked:g}")
-        if all(score.device.type == "cpu" for score in self.scores()) and not self._sum_of_scores().isfinite():
-            self._check_scores()
-        ranked = [entry.masked.ranked().detach() for entry in self._entries.values()]
         sizes = {name: entry.masked.score.numel() for name, entry in self._entries.items()}
-        plans = [plan(own, sizes, self.options) for own in coat_sparsities(sparsity, self.options.coats)]
-        protected = self._protected(ranked, plans)
-        thresholds = self._of_groups(ranked, plans, protected)
+        return Targets.of(sparsity, sizes, self.options, self.scores()[0].device)
+
+    @torch.no_grad()
+    def apply(self, targets: Targets) -> None:
+        """Set the thresholds. A step that is recorded does this; it reads the targets and scores from their device."""
+        thresholds = self._thresholds.set(targets)
         self._threshold = thresholds[0, 0] if self.options.scope == "global" else None
-        own = torch.stack([self._of_layers(row, one) for row, one in zip(thresholds, plans, strict=True)])
-        self._set_thresholds(own if protected is None else torch.minimum(own, protected))
         set_threshold = next(iter(self._entries.values())).masked.threshold
         self._set = set_threshold, set_threshold._version
-
-    def _of_groups(self, ranked: list[Tensor], plans: list[Plan], protected: Tensor | None) -> Tensor:
-        """The threshold of each group in each plan, `[num_plans, num_groups]`."""
-        groups, ranks = [], []
-        for number, one in enumerate(plans):
-            left = ranked
-            if protected is not None:
-                pairs = zip(ranked, protected[number], strict=True)
-                left = [torch.where(score >= own, torch.inf, score) for score, own in pairs]
-            for places, masked in one.groups:
-                groups.append([left[i] for i in places])
-                ranks.append(min(masked, sum(left[i].numel() for i in places) - 1))
-        return kth_smallest(groups, ranks, self.process_group).view(len(plans), -1)
-
-    def _of_layers(self, thresholds: Tensor, one: Plan) -> Tensor:
-        """Each layer's threshold, `[num_layers]`, from those of the groups; infinite if all weights are masked."""
-        of_layer = {i: g for g, group in enumerate(one.groups) for i in group.places}
-        places = [of_layer[i] for i in range(len(of_layer))]
-        own = thresholds[to_device(places, torch.int64, thresholds.device)]
-        sizes = [score.numel() for score in self.scores()]
-        all_masked = [group.masked == sum(sizes[i] for i in group.places) for group in one.groups]
-        emptied = [all_masked[g] for g in places]
-        return own.masked_fill_(to_device(emptied, torch.bool, own.device), torch.inf) if any(emptied) else own
-
-    def _set_thresholds(self, thresholds: Tensor) -> None:
-        """Set all layers at once, from `[coats, num_layers]`: on a GPU each kernel costs more to start than to run."""
-        masked = [entry.masked for entry in self._entries.values()]
-        # Rounding in `min_layer_density` can put a coat's threshold one score below that of the coat before.
-        own = thresholds[0] if self.options.coats == 1 else thresholds.cummax(0).values.T
-        torch._foreach_copy_([weight.threshold for weight in masked], list(own.unbind()))
-        if self.options.rescale:
-            squares = torch.stack([weight.sum_of_squares() for weight in masked]).float().clamp(min=1)
-            sizes = to_device([weight.score.numel() for weight in masked], torch.float32, squares.device)
-            # For a binary mask this is density^-1/2, so that a layer's outputs keep their scale as it becomes sparser.
-            scales = (squares.reciprocal() * sizes).sqrt()
-            torch._foreach_copy_([weight.scale for weight in masked], list(scales.unbind()))
-
-    def _protected(self, ranked: list[Tensor], plans: list[Plan]) -> Tensor | None:
-        """The lowest score that `min_layer_density` keeps in each layer, `[num_plans, num_layers]`; None if it is 0."""
-        kept = [k for one in plans for k in one.least_kept]
-        if not any(kept):
-            return None
-        scores = ranked * len(plans)
-        places = [score.numel() - max(1, k) for score, k in zip(scores, kept, strict=True)]
-        least = kth_smallest([[score] for score in scores], places, self.process_group)
-        nothing = [k == 0 for k in kept]
-        if any(nothing):
-            least.masked_fill_(to_device(nothing, torch.bool, least.device), torch.inf)
-        return least.view(len(plans), -1)
 
     @property
     def threshold(self) -> Tensor | None:

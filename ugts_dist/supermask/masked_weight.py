@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ugts_dist.supermask.coats import count_reached, thresholds_of
 from ugts_dist.supermask.recipe import Options, Recipe, WeightState
-from ugts_dist.supermask.threshold import CHUNK
 
 Rank = Callable[[Tensor], Tensor]
 _STATE = "_extra_state"  # torch's name for what `get_extra_state` returns
@@ -99,14 +98,6 @@ class MaskedWeight(nn.Module):
         """The mask's values, int8, in the weight's shape."""
         return _values(*self._inputs()).to(torch.int8)
 
-    def sum_of_squares(self) -> Tensor:
-        """The sum of the mask's squared values, a scalar. For a binary mask: the number of weights that it keeps."""
-        score = self.ranked().detach()
-        total, *others = (_count_reaching(score, threshold) for threshold in thresholds_of(self.threshold))
-        for coat, count in enumerate(others, 1):
-            total = total + (2 * coat + 1) * count  # n^2 is the sum of the first n odd numbers
-        return total
-
     def forward(self, weight: Tensor) -> Tensor:
         score, threshold, magnitude = self._inputs()
         gain = self.gain if self.is_folded else None
@@ -147,14 +138,6 @@ class MaskedWeight(nn.Module):
 def _lowest_threshold(frozen: Tensor | None) -> float:
     """A threshold that every score reaches but those of pruned weights."""
     return -torch.inf if frozen is None else torch.finfo(frozen.dtype).min
-
-
-def _count_reaching(score: Tensor, threshold: Tensor) -> Tensor:
-    if score.is_cuda:
-        return (score >= threshold).sum()
-    chunks = score.reshape(-1).split(CHUNK)  # small enough for float32 to count exactly
-    kept = [torch.ge(chunk, threshold, out=torch.empty_like(chunk)).sum() for chunk in chunks]
-    return torch.stack(kept).sum(dtype=torch.float64)
 
 
 def refuse_other_states(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -5,8 +5,9 @@ scores that are still candidates. With several ranks, each counts its own share,
 rank computes the same bits, and only histograms are communicated. A single process runs the same code with one share.
 
 On a CPU, only scores near the k-th are counted: a sample gives bounds, and one pass over cache-sized chunks keeps
-the scores within these. If the sample was wrong, all scores are counted. On a GPU all groups are counted together. The
-number of kernels does not grow with the number of groups, and no shape depends on data, so that the host never waits.
+the scores within these. If the sample was wrong, all scores are counted. On a GPU one process sorts the keys; several
+count all groups together. The number of kernels does not grow with the number of groups, and no shape depends on data,
+so that the host never waits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,34 +23,99 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ugts_dist.operators import operator
+
 _ROUNDS = ((21, 11), (10, 11), (0, 10))  # (shift, bits)
 CHUNK = 1 << 18  # scores; one megabyte, which fits a core's cache
+_SORTED = 1 << 27  # most scores that a GPU sorts; it counts more than these
 _SAMPLE = 1 << 14  # scores in the sample that bounds the k-th
 _CUDA_CHUNK = 1 << 24  # scores; bounds the memory of the counting on a GPU
 
 
 def kth_smallest(
-    groups: Sequence[Sequence[Tensor]], ranks: Sequence[int], process_group: dist.ProcessGroup | None = None
+    groups: Sequence[Sequence[Tensor]],
+    ranks: Sequence[int] | Tensor,
+    process_group: dist.ProcessGroup | None = None,
+    segments: Segments | None = None,
 ) -> Tensor:
     """The `ranks[g]`-th smallest value (counted from 0) of all tensors in `groups[g]`, for each group.
 
     Args:
         groups: float32 tensors of any shape, the same on every rank of `process_group`.
-        ranks: one number in [0, size of the group) for each group.
+        ranks: one number in [0, size of the group) for each group. A tensor, int64 `[num_groups]` on the device of the
+            scores, is not checked.
         process_group: ranks that share the counting; None: this process alone.
+        segments: of these groups; with them a GPU sorts the scores of several groups at once.
 
     Returns: float32 `[num_groups]`, with the same bits on every rank.
     """
-    rank, world_size = (dist.get_rank(process_group), dist.get_world_size(process_group)) if process_group else (0, 1)
-    for group, k in zip(groups, ranks, strict=True):
-        for scores in group:
-            if scores.dtype != torch.float32:
-                raise TypeError(f"k-th smallest: scores are {scores.dtype}, allowed is torch.float32")
-        size = sum(scores.numel() for scores in group)
-        if not 0 <= k < size:
-            raise ValueError(f"k-th smallest: k is {k}, allowed is [0, {size})")
     device = groups[0][0].device
-    remaining = to_device(list(ranks), torch.int64, device)
+    scores = [one.detach() for group in groups for one in group]
+    for one in scores:
+        if one.dtype != torch.float32:
+            raise TypeError(f"k-th smallest: scores are {one.dtype}, allowed is torch.float32")
+    if not isinstance(ranks, Tensor):
+        for group, k in zip(groups, ranks, strict=True):
+            size = _size(group)
+            if not 0 <= k < size:
+                raise ValueError(f"k-th smallest: k is {k}, allowed is [0, {size})")
+        ranks = to_device(list(ranks), torch.int64, device)
+    if process_group is None:
+        starts, offsets = (None, None) if segments is None else (segments.starts, segments.offsets)
+        return selected(scores, [len(group) for group in groups], ranks, starts, offsets)
+    return by_counting(groups, ranks, process_group)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What tells groups apart in one sort of all scores.
+
+    Attributes:
+        starts: the number of scores before each group, int64 `[num_groups]`.
+        offsets: added to the key of each score, int64 `[num_scores]`.
+    """
+
+    starts: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], device: torch.device) -> Segments:
+        """For groups with these numbers of scores."""
+        starts = list(itertools.accumulate(sizes[:-1], initial=0))
+        group = torch.arange(len(sizes), device=device) << 32
+        counts = to_device(list(sizes), torch.int64, device)
+        return cls(to_device(starts, torch.int64, device), group.repeat_interleave(counts, output_size=sum(sizes)))
+
+
+@operator("kth_smallest(Tensor[] scores, int[] counts, Tensor ranks, Tensor? starts, Tensor? offsets) -> Tensor")
+def selected(
+    scores: Sequence[Tensor], counts: Sequence[int], ranks: Tensor, starts: Tensor | None, offsets: Tensor | None
+) -> Tensor:
+    """`kth_smallest` in one process, as one operation: `counts[g]` consecutive tensors are group g."""
+    if ranks.is_cuda and (len(counts) == 1 or offsets is not None) and _size(scores) <= _SORTED:
+        return by_sort(scores, ranks, starts, offsets)
+    parts = iter(scores)
+    return by_counting([list(itertools.islice(parts, count)) for count in counts], ranks)
+
+
+def by_sort(scores: Sequence[Tensor], ranks: Tensor, starts: Tensor | None, offsets: Tensor | None) -> Tensor:
+    """`selected` by one sort of integer keys: at most nine operations for any number of tensors and groups.
+
+    On a GPU each of them costs more to start than to run.
+    """
+    flat = torch.cat([one.reshape(-1) for one in scores])
+    keys = _flip(flat.view(torch.int32))
+    order = (keys if offsets is None else keys + offsets).sort().indices
+    return flat[order[ranks if starts is None else ranks + starts]]
+
+
+def by_counting(
+    groups: Sequence[Sequence[Tensor]], ranks: Tensor, process_group: dist.ProcessGroup | None = None
+) -> Tensor:
+    """`kth_smallest` by radix selection; with a process group, the ranks share the counting."""
+    device = ranks.device
+    rank, world_size = (dist.get_rank(process_group), dist.get_world_size(process_group)) if process_group else (0, 1)
+    remaining = ranks
     prefix = torch.zeros(len(groups), dtype=torch.int32, device=device)
     shares = [list(_share(group, rank, world_size)) for group in groups]
     candidates: _HostCandidates | _DeviceCandidates
@@ -68,6 +135,10 @@ def kth_smallest(
         # The first digit includes the sign: its bins run from the most negative key upwards.
         prefix = digit - (1 << (bits - 1)) if number == 0 else (prefix << bits) | digit
     return _flip(prefix).view(torch.float32)
+
+
+def _size(scores: Sequence[Tensor]) -> int:
+    return sum(one.numel() for one in scores)
 
 
 def _flip(bits: Tensor) -> Tensor:

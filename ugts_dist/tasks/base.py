@@ -26,9 +26,14 @@ B_co = TypeVar("B_co", bound=Step, covariant=True)
 
 
 class Batches(Protocol[B_co]):
-    """The batches of a run on this rank. Every rank has the same number in each epoch."""
+    """The batches of a run on this rank. Every rank has the same number in each epoch.
+
+    Attributes:
+        repeats: whether all batches have the same tensors.
+    """
 
     steps_per_epoch: int
+    repeats: bool
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[B_co]:
         """The batches of one epoch, from its `first_step`-th step on."""

@@ -49,6 +49,7 @@ class Batch:
         y: labels of the seed nodes, `[num_seeds]`.
         num_seeds_of_all: seed nodes of this step on all ranks, by which the loss is divided.
         is_last: whether the step ends with this batch. A step has several if its seeds are cut into micro-batches.
+        seeds_only: whether the output has the rows of the seed nodes and no other, in their order.
     """
 
     step: int
@@ -59,6 +60,11 @@ class Batch:
     y: Tensor
     num_seeds_of_all: int
     is_last: bool = True
+    seeds_only: bool = False
+
+    def of_seeds(self, logits: Tensor) -> Tensor:
+        """The outputs of the seed nodes, `[num_seeds, num_classes]`."""
+        return logits if self.seeds_only else logits[self.rows]
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors of the batch, for the management of their memory."""
@@ -94,6 +100,7 @@ class FullBatch:
         seeds = graph.train[start:stop]
         self._is_own = bool(config.model.factory)
         everything = config.model.norm == "pairnorm" or self._dropout.drops or self._is_own
+        self.repeats = not self._dropout.drops
         self._batch = self._whole(seeds) if everything else self._receptive_field(seeds)
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
@@ -128,6 +135,7 @@ class FullBatch:
             torch.arange(seeds.numel(), device=device),
             graph.y[seeds].to(device),
             graph.train.numel(),
+            seeds_only=True,
         )
 
 
@@ -142,6 +150,8 @@ def whole_input(graph: Graph, device: torch.device, config: Config) -> tuple[Fea
 
 class SampledBatches:
     """Mini-batches of sampled neighbourhoods. The sample depends only on seed, step, hop and node."""
+
+    repeats = False
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
         graph = placed(graph, config, ranks)
@@ -213,6 +223,7 @@ class SampledBatches:
             data.y[:num_seeds].to(self._device),
             self._plan.step_size(int(data.step)),
             is_last=int(data.micro_batch) == config.batch.micro_batches - 1,
+            seeds_only=True,
         )
 
     def _prepared(self, batch: Batch) -> Batch:

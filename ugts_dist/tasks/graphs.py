@@ -63,6 +63,8 @@ class GraphBatches:
     `batch.size` counts graphs over all ranks; 0: all training graphs in each step.
     """
 
+    repeats = False
+
     def __init__(self, graphs: GraphSet, config: Config, ranks: Ranks) -> None:
         self._graphs, self._device = graphs, ranks.device
         self._plan = _plan(graphs, config, ranks)

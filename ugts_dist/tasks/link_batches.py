@@ -76,6 +76,7 @@ class FullLinks:
     """One step per epoch. The ranks share the pairs; each has the whole message graph."""
 
     steps_per_epoch = 1
+    repeats = False
 
     def __init__(self, split: LinkSplit, config: Config, ranks: Ranks) -> None:
         graph, device = split.graph, ranks.device
@@ -116,6 +117,8 @@ class SampledLinks:
 
     Pairs, other pairs and neighbours depend only on seed, step, pair and node.
     """
+
+    repeats = False
 
     def __init__(self, split: LinkSplit, config: Config, ranks: Ranks) -> None:
         graph = placed(split.graph, config, ranks)

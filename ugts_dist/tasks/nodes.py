@@ -68,7 +68,7 @@ class NodeTask:
     def forward(self, network: nn.Module, batch: Batch, dropout: Dropout | None = None) -> Tensor:
         """Outputs of the seed nodes, `[num_seeds, num_classes]`."""
         logits: Tensor = network(batch.x, batch.blocks, dropout)
-        return logits[batch.rows]
+        return batch.of_seeds(logits)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return self._labels.loss(logits, batch.y) / batch.num_seeds_of_all

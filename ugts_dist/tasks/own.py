@@ -16,8 +16,9 @@ from ugts_dist.graphs.graph import Graph
 from ugts_dist.models.factory import depth_of
 from ugts_dist.models.own import OwnNetwork, check_trial
 from ugts_dist.models.own_tiny import EdgeData
+from ugts_dist.recorded import as_cuda_graph
 from ugts_dist.supermask.layout import Layout
-from ugts_dist.tasks.placement import evaluation_device
+from ugts_dist.tasks.placement import evaluation_device, why_not_recorded
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ def evaluator_on(
 ) -> Evaluator:
     """The evaluator of a graph on a device that is chosen already."""
     if not config.model.factory:
-        return Evaluator(graph, ranks, device, config.run.spill, metric, decode)
+        records = device.type == "cuda" and device == ranks.device and not why_not_recorded(config, ranks)
+        record = as_cuda_graph if records else None
+        return Evaluator(graph, ranks, device, config.run.spill, metric, decode, record)
     own: dict[str, Any] = {"whole": is_whole(config, graph), "says": config.log.progress}
     return OwnEvaluator(graph, ranks, device, config.run.spill, metric, decode, **own)
 

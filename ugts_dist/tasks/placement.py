@@ -105,6 +105,16 @@ def _moved(values: Tensor | None, device: torch.device) -> Tensor | None:
     return None if values is None else values.to(device)
 
 
+def why_not_recorded(config: Config, ranks: Ranks) -> str:
+    """Why the operations of a run on a GPU are not recorded as a CUDA graph; empty if they are."""
+    reasons = {
+        "optim.graph is never": config.optim.graph == "never",
+        "they wait for other ranks": ranks.process_group is not None,
+        "a network of model.factory may do anything": bool(config.model.factory),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
 def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
     """Sparse features on a device; the same object if they are there already."""
     if x.values.device == device:

@@ -21,7 +21,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.methods import METHODS
 from ugts_dist.models import OwnNetwork, plain_module
 from ugts_dist.models.graph_level import Network
-from ugts_dist.supermask import Schedule, Supermask, Ticket, calibrate, sparsify
+from ugts_dist.supermask import Schedule, Supermask, Targets, Ticket, calibrate, sparsify
 from ugts_dist.tensor_file import write_tensor_file
 
 _log = logging.getLogger(__name__)
@@ -60,6 +60,14 @@ class TrainingMethod(Protocol):
 
     def set_sparsity(self, sparsity: float) -> None:
         """Set the sparsity, before each forward pass. Collective with several ranks."""
+        ...
+
+    def targets(self, sparsity: float) -> Targets | None:
+        """What `set_sparsity` must reach, as tensors; None if nothing is masked."""
+        ...
+
+    def apply(self, targets: Targets) -> None:
+        """Reach these targets. Not collective."""
         ...
 
     def achieved_sparsity(self) -> float:
@@ -139,6 +147,12 @@ class TicketSearch:
     def set_sparsity(self, sparsity: float) -> None:
         self.mask.step(sparsity)
 
+    def targets(self, sparsity: float) -> Targets | None:
+        return self.mask.targets(sparsity)
+
+    def apply(self, targets: Targets) -> None:
+        self.mask.apply(targets)
+
     def achieved_sparsity(self) -> float:
         return self.mask.sparsity()
 
@@ -192,6 +206,12 @@ class DenseTraining:
         return ""
 
     def set_sparsity(self, sparsity: float) -> None:
+        """Do nothing: no weight is masked."""
+
+    def targets(self, sparsity: float) -> Targets | None:
+        return None
+
+    def apply(self, targets: Targets) -> None:
         """Do nothing: no weight is masked."""
 
     def achieved_sparsity(self) -> float:

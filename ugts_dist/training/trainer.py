@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from ugts_dist.checkpointing.state import Checkpoint, Progress, Tensors
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.finite import all_of, zero_if_finite
-from ugts_dist.models import Dropout, OwnNetwork
+from ugts_dist.models import Dropout
+from ugts_dist.recorded import Record, as_cuda_graph
 from ugts_dist.tasks import Task
+from ugts_dist.tasks.placement import why_not_recorded
+from ugts_dist.training.averaging import average, data_parallel, statistics_of, without_averaging
 from ugts_dist.training.methods import make_method
+from ugts_dist.training.recorded_step import RecordedStep, StepInputs
+
+_log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -40,8 +44,15 @@ class Trainer:
         self._statistics = statistics_of(self.method.model)
         self._network = data_parallel(self.method.model, ranks, config.optim.compress)
         self._optimizer = torch.optim.Adam(
-            self.method.trained().values(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
+            self.method.trained().values(),
+            lr=config.optim.lr,
+            weight_decay=config.optim.weight_decay,
+            fused=True,
+            capturable=ranks.device.type == "cuda",
         )
+        self._lr = config.optim.lr
+        self._lr_on_device: Tensor | None = None
+        self._recorded: RecordedStep | None = None
         self._masked_for: float | None = None  # the sparsity of the thresholds, if they fit the current scores
 
     @property
@@ -151,8 +162,8 @@ class Trainer:
         self, number: int, sparsity: float, lr: float, after_step: Callable[[Progress], None] | None = None
     ) -> Tensor:
         """Train for one epoch, or the rest of it. Returns this rank's part of the mean loss, a scalar on its device."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        self._lr = lr
+        self._set_rate()
         progress = self.progress
         for batch in self.batches.epoch(number, progress.step):
             progress.loss += self.step(batch, sparsity)
@@ -162,29 +173,60 @@ class Trainer:
                     after_step(progress)
         return progress.loss / self.batches.steps_per_epoch
 
+    def record(self, record: Record) -> None:
+        """From now on, repeat a recorded step. For batches that repeat, in one process."""
+        self._batch = next(iter(self.batches.epoch(0)))
+        exact = torch.float32 if self._ranks.device.type == "cuda" else torch.float64  # as torch's Adam reads it
+        self._lr_on_device = torch.tensor(self._lr, dtype=exact, device=self._ranks.device)
+        self._set_rate()
+        self._recorded = RecordedStep(self._whole_step, self._lr_on_device, lambda: all_of(self.tensors()), record)
+
+    def _set_rate(self) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr if self._lr_on_device is None else self._lr_on_device
+
+    @property
+    def repeats_steps(self) -> bool:
+        """Whether steps are repetitions of a recorded one now."""
+        return self._recorded is not None and self._recorded.is_repeated
+
     def step(self, batch: Any, sparsity: float) -> Tensor:
         """One batch: threshold, forward with the masked weights, backward, and an update of the scores."""
-        self.mask(sparsity)
-        with matmul_precision(self._config):
-            loss = self._add_gradient(batch)
-        if batch.is_last:  # of the step's micro-batches
-            self._optimizer.step()
-            self._optimizer.zero_grad()
-            average(self._statistics, self._ranks)
+        if self._recorded is not None:
             self._masked_for = None
+            return self._recorded(batch.step, self._lr, self.method.targets(sparsity))
+        self.mask(sparsity)
+        loss = self._add_gradient(batch, batch.step)
+        if batch.is_last:  # of the step's micro-batches
+            self._update()
         return loss
 
-    def _add_gradient(self, batch: Any) -> Tensor:
-        """Forward and backward pass. With the last batch of a step, the gradient is averaged over ranks."""
-        config, task = self._config, self._task
+    def _whole_step(self, inputs: StepInputs) -> Tensor:
+        """A step that reads what differs between steps from its inputs, so that it can be recorded."""
+        if inputs.targets is not None:
+            self.method.apply(inputs.targets)
+        loss = self._add_gradient(self._batch, inputs.number)
+        self._update()
+        return loss
+
+    def _update(self) -> None:
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        average(self._statistics, self._ranks)
+        self._masked_for = None
+
+    def _add_gradient(self, batch: Any, number: int | Tensor) -> Tensor:
+        """Forward and backward pass of step `number`. With the last batch of a step, the gradient is averaged over
+        ranks."""
+        config, task, world_size = self._config, self._task, self._ranks.world_size
         model = config.model
-        dropout = Dropout(model.dropout, config.run.seed, batch.step, batch.nodes, model.dropout_at)
-        with nullcontext() if batch.is_last else without_averaging(self._network):
+        dropout = Dropout(model.dropout, config.run.seed, number, batch.nodes, model.dropout_at)
+        with matmul_precision(config), nullcontext() if batch.is_last else without_averaging(self._network):
             with autocast(config, self._ranks):
                 logits = task.forward(self._network, batch, dropout)
             loss = task.loss(logits.float(), batch)
             # The ranks' losses add up to that of the step. DDP takes the mean over ranks, hence the world size.
-            (loss * self._ranks.world_size).backward()
+            (loss if world_size == 1 else loss * world_size).backward()
         return loss.detach()
 
 
@@ -203,41 +245,13 @@ def make_trainer(
         trainer.load_scores(scores)
     else:
         trainer.calibrate()
+    if ranks.device.type == "cuda":
+        reason = why_not_recorded(config, ranks) or ("" if trainer.batches.repeats else "their batches differ")
+        if not reason:
+            trainer.record(as_cuda_graph)
+        elif config.batch.size == 0 and ranks.is_main:
+            _log.info("note: training steps are not recorded as a CUDA graph, as %s", reason)
     return trainer
-
-
-def data_parallel(model: nn.Module, ranks: Ranks, compress: bool = False) -> nn.Module:
-    """DDP, which averages the gradients of the scores. Frozen weights have none, and no buffer is broadcast."""
-    if ranks.process_group is None:
-        return model
-    options: dict[str, Any] = {"gradient_as_bucket_view": True}
-    # torch 2.13 renamed broadcast_buffers.
-    known = inspect.signature(DistributedDataParallel).parameters
-    options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
-    network = DistributedDataParallel(model, process_group=ranks.process_group, **options)
-    if compress:
-        network.register_comm_hook(ranks.process_group, bf16_compress_hook)
-    return network
-
-
-def statistics_of(model: nn.Module) -> dict[str, Tensor]:
-    """The buffers that training changes, such as the running statistics of BatchNorm in an own network, by name."""
-    return model.statistics() if isinstance(model, OwnNetwork) else {}
-
-
-def average(statistics: dict[str, Tensor], ranks: Ranks) -> None:
-    """Replace statistics by their mean over ranks, so that every rank evaluates and saves the same network."""
-    values = [value for value in statistics.values() if value.is_floating_point()]
-    if ranks.world_size == 1 or not values:
-        return
-    mean = ranks.all_reduce_sum(torch.cat([value.flatten() for value in values])) / ranks.world_size
-    for value, part in zip(values, mean.split([value.numel() for value in values]), strict=True):
-        value.copy_(part.view_as(value))
-
-
-def without_averaging(network: nn.Module) -> AbstractContextManager[Any]:
-    """Within it, gradients accumulate on each rank."""
-    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
 def autocast(config: Config, ranks: Ranks) -> AbstractContextManager[Any]:
