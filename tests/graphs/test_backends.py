@@ -26,7 +26,8 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.backends import KernelSampler, make_sampler
 from ugts_dist.graphs.kernels import BACKENDS, Backend, Kernel
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
-from ugts_dist.graphs.sampling import NeighborSampler, Sample, Sampler
+from ugts_dist.graphs.sample import Sample, Sampler
+from ugts_dist.graphs.sampling import NeighborSampler
 
 
 def python_kernel(indptr: Tensor, indices: Tensor, seeds: Tensor, fan_out: list[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,8 @@ from ugts_dist.checkpointing import checkpoint
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan, graph_data
-from ugts_dist.graphs.sampling import NeighborSampler, Sample
+from ugts_dist.graphs.sample import Sample
+from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.models import SparseFeatures
 from ugts_dist.tasks import build_model
 from ugts_dist.tasks.batches import hop_blocks, make_batches

@@ -13,7 +13,8 @@ from torch import Tensor
 from ugts_dist.evaluation.evaluator import Evaluator, OnLayer
 from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample
+from ugts_dist.graphs.sample import Hop, Sample
+from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.models import Block, Hops, OwnNetwork
 from ugts_dist.models.own import check_trial
 from ugts_dist.models.own_forward import layer_output

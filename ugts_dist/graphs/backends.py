@@ -12,7 +12,8 @@ from ugts_dist import hashing
 from ugts_dist.csr import positions_of
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.kernels import BACKENDS, Kernel
-from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, bad_seeds
+from ugts_dist.graphs.sample import Hop, Sample, bad_seeds
+from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.index_type import index_type
 
 _DOMAIN = 0x4B45524E454C  # separates these seeds from our own hashes

@@ -17,8 +17,8 @@ from ugts_dist import hashing
 from ugts_dist.errors import InputError
 from ugts_dist.graphs.ahead import ahead
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.graphs.sampling import Sample
-from ugts_dist.graphs.sampling import Sampler as NodeSampler
+from ugts_dist.graphs.sample import Sample
+from ugts_dist.graphs.sample import Sampler as NodeSampler
 
 _DOMAIN = 0x4F52444552  # separates the order's hashes from those of neighbours and splits
 

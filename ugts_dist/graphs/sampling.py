@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,81 +13,13 @@ from torch_geometric.sampler import BaseSampler, EdgeSamplerInput, NodeSamplerIn
 from ugts_dist import hashing
 from ugts_dist.csr import positions_of_rows, row_pointers
 from ugts_dist.errors import InputError
+from ugts_dist.gpu_kernels import problem_on
+from ugts_dist.graphs.device_sampling import MAX_FAN, DeviceSampler
+from ugts_dist.graphs.sample import Hop, Sample, bad_indptr, bad_seeds, hop_key
 from ugts_dist.index_type import index_type
 
 _INTEGERS = (torch.int32, torch.int64)
-_DOMAIN = 0x4E45494748  # separates the neighbours' hashes from those of seeds and splits
 _SCAN_BELOW = 32  # nodes of the graph per candidate below which marking and scanning is faster than sorting
-
-
-@dataclass(frozen=True, eq=False)
-class Hop:
-    """The edges of one layer in CSR form; destination ``i`` is node ``i`` of the sample.
-
-    Attributes:
-        indptr: [num_dst + 1] int32, or int64 if the graph requires it.
-        indices: positions of the sources in the sample's ``nodes``, [num_edges] of the same type.
-        num_src: nodes of the sample that were reached up to this hop.
-        edges: position of each edge in the graph's `indices`, where its weight and features are, [num_edges] int64;
-            None if the sampler does not return them.
-    """
-
-    indptr: Tensor
-    indices: Tensor
-    num_src: int
-    edges: Tensor | None = None
-
-    @property
-    def num_dst(self) -> int:
-        return self.indptr.numel() - 1
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """The sample of one step on one rank.
-
-    Attributes:
-        step: the global step.
-        nodes: [num_nodes] int64 ids: the seeds, then the new nodes of each hop, ascending within the hop.
-        num_seeds: number of seeds.
-        hops: the seeds' own hop first.
-    """
-
-    step: int
-    nodes: Tensor
-    num_seeds: int
-    hops: tuple[Hop, ...]
-
-    def output(self) -> SamplerOutput:
-        """The format of PyG's loaders: ``row`` (source) and ``col`` (destination) are positions in ``node``."""
-        rows = [hop.indices.long() for hop in self.hops]
-        cols = [
-            torch.arange(hop.num_dst, device=hop.indptr.device).repeat_interleave(
-                hop.indptr.diff(), output_size=hop.indices.numel()
-            )
-            for hop in self.hops
-        ]
-        edges = [hop.edges for hop in self.hops if hop.edges is not None]
-        met = [self.num_seeds, *(hop.num_src for hop in self.hops)]
-        return SamplerOutput(
-            node=self.nodes,
-            row=torch.cat(rows),
-            col=torch.cat(cols),
-            edge=torch.cat(edges) if edges else None,
-            num_sampled_nodes=[met[0], *(after - before for before, after in pairwise(met))],
-            num_sampled_edges=[row.numel() for row in rows],
-            metadata=(self.nodes[: self.num_seeds], None),
-        )
-
-
-class Sampler(Protocol):
-    """Samples around seed nodes."""
-
-    fan_out: tuple[int, ...]
-
-    def sample(self, step: int, nodes: Tensor) -> Sample:
-        """Sample around distinct seed nodes, [num_seeds] ids."""
-        ...
 
 
 class NeighborSampler(BaseSampler):
@@ -98,7 +28,8 @@ class NeighborSampler(BaseSampler):
     The frontier of a hop is *every* node reached so far. Each frontier node draws ``min(degree, fan_out[hop])`` new
     neighbours (the layered sampling of GraphSAGE, Hamilton et al. 2017, algorithm 2). So the output of a seed node does
     not depend on the other seeds of the batch, nor on how a batch is shared over ranks. A draw depends only on (seed,
-    step, hop, node): it is the same on every rank, thread, worker and device.
+    step, hop, node): it is the same on every rank, thread, worker and device. On a GPU where Triton works, kernels of
+    ours draw (``DeviceSampler``), and elsewhere operations of torch, with the same bits.
 
     Args:
         indptr: [num_nodes + 1] int64.
@@ -126,6 +57,7 @@ class NeighborSampler(BaseSampler):
         self.with_edges = with_edges
         self.num_nodes = indptr.numel() - 1
         self._threads = threading.local()
+        self._on_device = self._kernels()
 
     def sample(self, step: int, nodes: Tensor) -> Sample:
         """Sample around the seed nodes, [num_seeds] distinct ids (else InputError).
@@ -134,6 +66,8 @@ class NeighborSampler(BaseSampler):
         """
         if nodes.dim() != 1 or nodes.dtype not in _INTEGERS:
             raise InputError(f"seed nodes: {nodes.dtype} of shape {tuple(nodes.shape)}; allowed: a list of node ids")
+        if self._on_device is not None and nodes.numel() and self.num_nodes:
+            return self._on_device.queue(step, nodes).sample()
         device = self.indptr.device
         seeds = nodes.to(device, torch.int64)
         local = self._scratch(device)
@@ -146,7 +80,7 @@ class NeighborSampler(BaseSampler):
             if not bool(((local[met] == positions) & (met == seeds)).all()):
                 raise bad_seeds(seeds, self.num_nodes)
             for hop, fan in enumerate(self.fan_out):
-                indptr, edge = self._draw(hashing.key(_DOMAIN, self.seed, step, hop), fan, met)
+                indptr, edge = self._draw(hop_key(self.seed, step, hop), fan, met)
                 source = self.indices.index_select(0, edge)
                 new = _new_nodes(source[local.index_select(0, source) < 0], local)
                 count = met.numel()
@@ -192,7 +126,7 @@ class NeighborSampler(BaseSampler):
         # Both are checked together, as each check makes the host wait.
         total, is_outside = torch.stack([indptr[-1], outside]).tolist()
         if is_outside:
-            raise InputError("indptr: leads out of indices; the files of the graph changed while they were used")
+            raise bad_indptr()
         edge = positions_of_rows(start, taken, indptr, total)
         if fan != -1:
             large = (degree > fan).nonzero().squeeze(1)
@@ -209,12 +143,20 @@ class NeighborSampler(BaseSampler):
             self._threads.scratch = scratch
         return scratch
 
+    def _kernels(self) -> DeviceSampler | None:
+        """The same sampler as kernels of ours, if they can be used."""
+        device = self.indptr.device
+        if device.type != "cuda" or max(self.fan_out) > MAX_FAN or problem_on(device):
+            return None
+        return DeviceSampler(self.indptr, self.indices, self.fan_out, self.seed, self.with_edges)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_threads"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_threads", "_on_device")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._threads = threading.local()
+        self._on_device = self._kernels()
 
 
 def _new_nodes(candidates: Tensor, local: Tensor) -> Tensor:
@@ -239,13 +181,3 @@ def _floyd(start: Tensor, degree: Tensor, count: int) -> Tensor:
         repeated = (chosen[:draw] == position).any(dim=0)
         chosen[draw] = torch.where(repeated, last, position)
     return chosen.t().sort(dim=1).values
-
-
-def bad_seeds(seeds: Tensor, num_nodes: int) -> InputError:
-    """What is wrong with seed nodes that lead out of the graph or repeat one another."""
-    outside = seeds[(seeds < 0) | (seeds >= num_nodes)]
-    if outside.numel():
-        return InputError(f"seed nodes: {int(outside[0])} is not a node; allowed: 0 to {num_nodes - 1}")
-    ordered = seeds.sort().values
-    twin = int(ordered[1:][ordered[1:] == ordered[:-1]][0])
-    return InputError(f"seed nodes: node {twin} occurs more than once; allowed: each node once in a batch")

@@ -18,7 +18,8 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.feature_cache import FeatureCache
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
-from ugts_dist.graphs.sampling import Hop, NeighborSampler, Sample, Sampler
+from ugts_dist.graphs.sample import Hop, Sample, Sampler
+from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.models import (
     Block,
     Features,

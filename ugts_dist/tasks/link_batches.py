@@ -16,7 +16,7 @@ from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.link_split import LinkSplit
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.negatives import NegativeSampler
-from ugts_dist.graphs.sampling import Sample
+from ugts_dist.graphs.sample import Sample
 from ugts_dist.models import Block, GraphDropout, Hops, Input, input_tensors, prepare
 from ugts_dist.tasks.batches import hop_blocks, make_sampler, sampled_dropout, whole_input
 from ugts_dist.tasks.cached_batches import cached
