@@ -90,7 +90,7 @@ def test_bits_are_those_of_the_torch_operations(
     assert equal(Interpreted(*of_graph).sample(step, seeds), NeighborSampler(*of_graph).sample(step, seeds))
 
 
-@pytest.mark.parametrize("fan_out", [[15, 2], [33], [-1, -1], [256]])
+@pytest.mark.parametrize("fan_out", [[15, 2], [-1, -1], pytest.param([256], marks=pytest.mark.slow)])
 def test_hubs(fan_out: list[int]) -> None:
     """Node 0 has 700 neighbours, node 1 as many as it draws, some have one and the others none."""
     degree = torch.tensor([700, 15] + [1] * 40 + [0] * 758)
@@ -100,7 +100,7 @@ def test_hubs(fan_out: list[int]) -> None:
     assert equal(Interpreted(*of_graph).sample(1, seeds), NeighborSampler(*of_graph).sample(1, seeds))
 
 
-@pytest.mark.parametrize("limit", [20, 25, 35, 70])  # of 30 nodes and up to 100 edges in a hop
+@pytest.mark.parametrize("limit", [20, 35])  # of 30 nodes and up to 100 edges in a hop
 @pytest.mark.parametrize("fan_out", [[3, 2], [-1, 4]])
 def test_types_past_the_limit_of_int32(limit: int, fan_out: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_type, "INT32_MAX", limit)
@@ -143,7 +143,7 @@ def test_bad_seeds_leave_no_trace(seeds: list[int], told: str, fan_out: list[int
     assert equal(sampler.sample(0, SEEDS), plain.sample(0, SEEDS))
 
 
-@pytest.mark.parametrize("value", [-1, 10**12, -(10**12), 201])
+@pytest.mark.parametrize("value", [-1, 10**12])
 @pytest.mark.parametrize("fan_out", [[3], [-1]])
 def test_a_file_that_changed_under_the_sampler(value: int, fan_out: list[int]) -> None:
     indptr, indices = small_graph()
@@ -198,6 +198,7 @@ def test_samples_can_be_queued_ahead() -> None:
         assert equal(one.sample(), plain.sample(one.step, SEEDS))
 
 
+@pytest.mark.slow
 def test_threads_share_a_sampler() -> None:
     of_graph = (*small_graph(), [3, -1], 0)
     sampler, plain = Interpreted(*of_graph), NeighborSampler(*of_graph)

@@ -18,13 +18,17 @@ from .samples import equal
 HERE = Path(__file__).parent
 
 
-@needs_triton
-def test_kernels_in_the_interpreter() -> None:
-    run_alone(HERE / "interpreted_sampling.py", {"TRITON_INTERPRET": "1"})
+fast_and_slow = pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 
 
 @needs_triton
-@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@fast_and_slow
+def test_kernels_in_the_interpreter(which: str) -> None:
+    run_alone(HERE / "interpreted_sampling.py", {"TRITON_INTERPRET": "1"}, which)
+
+
+@needs_triton
+@fast_and_slow
 def test_kernels_are_compiled(which: str, tmp_path: Path) -> None:
     run_alone(HERE / "compiled_sampling.py", {"TRITON_CACHE_DIR": str(tmp_path)}, which)
 

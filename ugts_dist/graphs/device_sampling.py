@@ -196,8 +196,8 @@ class _Launches:
             *self._inputs(arrays, candidates),
             num_rows,
             candidates.numel(),
-            num_rows.bit_length(),
             self._sampler.num_nodes,
+            ROUNDS=num_rows.bit_length(),
             WITH_EDGES=self._sampler.with_edges,
         )
         return arrays, candidates

@@ -137,7 +137,7 @@ def draw(
     tl.store(candidates + row[:, None] * FAN + column, candidate, mask=(row < num_rows)[:, None] & (column < FAN))
 
 
-@triton.jit(do_not_specialize=["num_rows", "size", "rounds", "num_nodes"])
+@triton.jit(do_not_specialize=["num_rows", "size", "num_nodes"])
 def expand(
     nodes: tl.tensor,
     indptr: tl.tensor,
@@ -150,20 +150,20 @@ def expand(
     state: tl.tensor,
     num_rows: tl.tensor,
     size: tl.tensor,
-    rounds: tl.tensor,
     num_nodes: tl.tensor,
+    ROUNDS: tl.constexpr,
     WITH_EDGES: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """All neighbours of each frontier node, `[size]`. Each edge finds its row by bisection, so that hubs are shared.
 
-    `size` is at least 1; `rounds` is the number of binary digits of `num_rows`.
+    `size` is at least 1; ROUNDS is the number of binary digits of `num_rows`.
     """
     place = _places(BLOCK)
     is_edge = place < tl.load(offsets + num_rows)
     low = tl.zeros([BLOCK], tl.int64)
     high = low + num_rows
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         middle = (low + high) // 2
         is_right = tl.load(offsets + middle) <= place
         low = tl.where(is_right, middle, low)
