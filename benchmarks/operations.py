@@ -2,6 +2,7 @@
 
     UGTS_DATA=DATA .venv/bin/python benchmarks/operations.py cora-gcn cora-gat-deep
     ... operations.py cora-gcn --list                                    # each kind of operation and its number
+    ... operations.py --sample 15 10 5                                   # of a sampled batch: sample_operations.py
 
 Prints `PRESET N`. N counts the operations below autograd that compute something; views of tensors launch nothing and
 are left out. A step is what a run repeats: threshold, forward, backward, Adam. Runs without a GPU: where a GPU has an
@@ -11,8 +12,11 @@ implementation of its own, that one is run and counted, on the CPU. The dropout 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,7 +105,12 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", default=list(PRESETS))
     parser.add_argument("--root", default="", help="folder with the raw files; empty: $UGTS_DATA, or a download")
     parser.add_argument("--list", action="store_true", help="each kind of operation and its number")
+    parser.add_argument("--sample", nargs="+", metavar="FAN", help="count those of drawing a batch with these fan-outs")
     options = parser.parse_args()
+    if options.sample:
+        script = Path(__file__).with_name("sample_operations.py")  # by itself, as it sets how Triton is imported
+        subprocess.run([sys.executable, script, *options.sample, *["--list"] * options.list], check=True)
+        return
     for preset in options.presets:
         counts = operations(preset, options.root)
         print(preset, sum(counts.values()), flush=True)

@@ -29,6 +29,8 @@ def torch_build() -> Result:
     import torch
     import torch.distributed as dist
 
+    from ugts_dist.gpu_kernels import problem_on
+
     has_gloo = dist.is_available() and dist.is_gloo_available()
     has_nccl = dist.is_available() and dist.is_nccl_available()
     nccl = ".".join(map(str, torch.cuda.nccl.version())) if has_nccl else "missing"
@@ -39,7 +41,9 @@ def torch_build() -> Result:
             gpu = torch.cuda.get_device_properties(index)
             free, total = map(Size, torch.cuda.mem_get_info(index))
             kind = f"{gpu.name} (compute capability {gpu.major}.{gpu.minor})"
-            rows.append(Check(f"cuda:{index}", True, f"{kind}, {free} free of {total}"))
+            problem = problem_on(torch.device("cuda", index))
+            draws = f"operations of torch, as {problem}" if problem else "Triton's kernels"
+            rows.append(Check(f"cuda:{index}", True, f"{kind}, {free} free of {total}; samples with {draws}"))
     except (RuntimeError, AssertionError) as error:
         rows.append(Check("GPU", False, f"none usable: {first_line(error)}"))
     cuda, hip = torch.version.cuda, torch.version.hip
