@@ -23,7 +23,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ugts_dist.gpu_kernels import problem_on
 from ugts_dist.operators import operator
+from ugts_dist.supermask.device_histograms import chunks_of, histograms
 
 _ROUNDS = ((21, 11), (10, 11), (0, 10))  # (shift, bits)
 CHUNK = 1 << 18  # scores; one megabyte, which fits a core's cache
@@ -235,12 +237,20 @@ class _DeviceCandidates:
         pieces = [piece.view(torch.int32) for share in shares for piece in share]
         sizes = [sum(piece.numel() for piece in share) for share in shares]
         self._keys = _flip(torch.cat(pieces)) if pieces else torch.empty(0, dtype=torch.int32, device=device)
+        self._chunks: Tensor | None = None
+        if pieces and device.type == "cuda" and not problem_on(device):
+            numbers = list(itertools.chain.from_iterable(chunks_of(sizes)))
+            self._chunks = to_device(numbers, torch.int64, device).view(-1, 3)
+            return
         ends = to_device(list(itertools.accumulate(sizes[:-1])), torch.int64, device)
         places = torch.arange(sum(sizes), device=device)
         self._groups = torch.bucketize(places, ends, right=True, out_int32=True)  # the group of each key
 
     def histograms(self, prefix: Tensor, shift: int, bits: int) -> Tensor:
         """Counts of the next digit: int64 `[num_groups, 2 ** bits]`."""
+        if self._chunks is not None:
+            with torch.cuda.device(prefix.device):
+                return histograms(self._keys, self._chunks, prefix, shift, bits)
         bins, first = prefix.numel() << bits, shift + bits == 32
         counts = torch.zeros(bins, dtype=torch.int64, device=prefix.device)
         for keys, groups in zip(self._keys.split(_CUDA_CHUNK), self._groups.split(_CUDA_CHUNK), strict=True):
