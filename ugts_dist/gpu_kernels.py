@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ugts_dist import hashing
 from ugts_dist.errors import first_line
+from ugts_dist.hashing import below, stream
 
 _COUNT = 1 << 10
 _checking = threading.Lock()  # Triton starts in the thread that is first
@@ -33,7 +33,7 @@ def _problem_on(device: torch.device) -> str:
         numbers = torch.empty_like(counters)
         with torch.cuda.device(device):
             launch(numbers_below, _COUNT, counters, numbers, _COUNT, _COUNT, _COUNT)
-        expected = hashing.below(hashing.stream(_COUNT, counters), torch.full_like(counters, _COUNT))
+        expected = below(stream(_COUNT, counters), torch.full_like(counters, _COUNT))
         return "" if torch.equal(numbers, expected) else "Triton's kernels draw other numbers than torch"
     except ImportError:
         return "Triton is not installed"
