@@ -9,7 +9,7 @@ DOCS_STAMP := $(VENV)/installed-docs
 # Two processes with one thread each; tests of one group share what was made for them, and go to the same process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=loadgroup
 
-.PHONY: help install demo tune-demo test test-all lint fast docs clean
+.PHONY: help install demo tune-demo test test-all lint fast docs gpu-report clean
 
 help:
 	@echo "make demo     install, then find tickets on the embedded graph with two processes"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-all the same, then the remaining tests, and those with random examples again with many of them"
 	@echo "make install  the virtual environment .venv with the ugts program in it"
 	@echo "make docs     what the documentation needs, then the site in site/; warnings are errors"
+	@echo "make gpu-report  on a machine with a GPU: its tests and all measurements there, into benchmarks/RESULTS.md"
 	@echo "make lint     ruff, mypy and import layers only"
 	@echo "make ... TORCH=cuda|cpu   with that build of torch; without, the CPU's where there is no NVIDIA GPU"
 	@echo "make clean    remove the virtual environment"
@@ -58,6 +59,10 @@ docs: $(DOCS_STAMP)
 
 test-all: test $(DOCS_STAMP)
 	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=thorough
+
+# Each step has a time limit; REPORT="--store STORE --peer-python PYTHON" passes options on.
+gpu-report: $(STAMP)
+	$(BIN)/python benchmarks/gpu_report.py $(REPORT)
 
 clean:
 	rm -rf $(VENV)

@@ -564,7 +564,7 @@ def test_two_ranks_stopped_within_an_epoch_end_bit_identical(tmp_path: Path) -> 
     assert dataclasses.asdict(checkpoint.read(checkpoint.folders(tmp_path / "parts")[-1]))["losses"] == [0.0, 0.0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_run_moves_to_a_gpu_and_back(tmp_path: Path, stop_after: Callable[..., None]) -> None:
     settings = config(run__folder=str(tmp_path / "moved"))
     alone, _ = run(settings.replace({"run.folder": str(tmp_path / "alone")}), Ranks())

@@ -270,7 +270,7 @@ def test_width_of_the_indices_does_not_matter(dtype: torch.dtype) -> None:
     )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_devices_draw_the_same() -> None:
     graph = random_graph(2000, 60_000)
     on_device = NeighborSampler(graph.indptr.cuda(), graph.indices.cuda(), [10, 5, 3], 4)

@@ -79,7 +79,7 @@ def test_no_dropout_is_no_work() -> None:
     assert Dropout(0.0, 0, 0, torch.arange(3))(x, 0) is x
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_same_bits_on_a_gpu() -> None:
     nodes = torch.arange(1000)
     on_gpu = Dropout(0.3, 1, 2, nodes.cuda())(torch.ones(1000, 37).cuda(), 1)

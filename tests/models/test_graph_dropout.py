@@ -186,7 +186,7 @@ def test_no_graph_dropout_is_no_work(kind: Any, rate: float) -> None:
     assert GraphDropout(kind, rate, 0)([block, block], NODES, 0) == [block, block]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_edges_on_a_gpu(kind: Kind) -> None:
     block = block_of(EDGES, N)

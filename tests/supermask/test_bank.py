@@ -207,10 +207,8 @@ def _move(device: str) -> Iterator[str]:
                     assert torch.equal(weight.cpu(), plain.get_parameter(key))
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_the_bank_follows_its_model(device: str) -> None:
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no GPU here")
     assert list(_move(device)) == [device, device]
 
 

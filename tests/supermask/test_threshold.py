@@ -211,7 +211,7 @@ def test_all_groups_counted_together_as_on_a_gpu_are_counted_as_each_alone(
         prefix = digit - (1 << (bits - 1)) if shift + bits == 32 else (prefix << bits) | digit
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_it_is_that_of_a_sort() -> None:
     generator = torch.Generator().manual_seed(0)
     special = torch.tensor([value for value in SPECIAL if math.isfinite(value)])

@@ -137,7 +137,7 @@ def test_a_gpu_is_not_made_up() -> None:
     assert evaluation_device(planted_graph(), config(), Ranks()) == torch.device("cpu")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("placement", ["host", "device"])
 def test_batches_on_a_gpu_are_those_of_the_cpu(placement: str) -> None:
     graph, settings = planted_graph(), config(batch__placement=placement, batch__threads=2)

@@ -104,7 +104,7 @@ def test_a_pattern_of_two_index_types_is_refused(indptr: torch.dtype, indices: t
         Pattern(torch.tensor([0, 1], dtype=indptr), torch.tensor([0], dtype=indices), 1, 1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_gpu_computes_what_a_cpu_does(arch: str, path: str) -> None:

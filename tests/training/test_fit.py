@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         fit(settings, planted_graph(), Ranks(), tmp_path)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("arch", ["gcn", "gat", "gin", "sage"])
 @pytest.mark.parametrize(
     "changes",
