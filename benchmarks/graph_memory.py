@@ -4,8 +4,9 @@
 
 Each rank opens the store, makes its batches, samples a few and reads every array once, so that all of the store is
 resident. Counted are the pages of the store, each once however many ranks map it (the proportional set size, summed
-over ranks), and what the sampler and the plan of the seed nodes add in each rank's own memory. The features of one
-batch, which every recipe needs for each rank, are not counted: they are freed before.
+over ranks), and what the sampler, the plan of the seed nodes and sparse features add in each rank's own memory and in
+memory that ranks share, of which each page counts once, too. The features of one batch, which every recipe needs for
+each rank, are not counted: they are freed before.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ def _rank(store: Path, ranks: Ranks) -> tuple[int, int]:
     graph = open_store(store)
     kept = _sample(graph, ranks)
     _read(graph)
-    own = _own() - before
     if ranks.process_group is not None:
-        dist.barrier()
+        dist.barrier()  # all of them have read what they share
+    own = _own() - before
     shared = _proportional(store)
     if ranks.process_group is not None:
         dist.barrier()  # no rank goes while another still counts
@@ -93,15 +94,14 @@ def _sample(graph: Graph, ranks: Ranks) -> object:
         {
             "model.arch": "sage",
             "model.depth": 3,
-            "batch.size": 256 * ranks.world_size,
+            "batch.size": min(256 * ranks.world_size, graph.train.numel()),
             "batch.fan_out": [15, 10, 5],
             "batch.threads": 0,
         }
     )
     batches = make_batches(graph, config, ranks)
-    epoch = batches.epoch(0)
-    for _ in range(_BATCHES):
-        next(epoch)
+    for number in range(_BATCHES):  # a small graph has one step an epoch
+        next(batches.epoch(number))
     return batches
 
 
@@ -112,11 +112,11 @@ def _read(graph: Graph) -> None:
 
 
 def _own() -> int:
-    """Anonymous memory of this process, after what is free was handed back."""
+    """Anonymous memory of this process, and its part of memory that ranks share, after what is free was handed back."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    text = Path("/proc/self/status").read_text()
-    return int(re.findall(r"RssAnon:\s+(\d+) kB", text)[0]) * 1024
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return 1024 * sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", text, re.MULTILINE))
 
 
 def _proportional(store: Path) -> int:

@@ -19,6 +19,7 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.distributed.device import agreed_device, own_device
 from ugts_dist.distributed.ranks import Ranks, ranks_of_group
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.tasks.placement import evaluation_device, placed
 from ugts_dist.training.run import run
 
@@ -106,7 +107,7 @@ def _placed(rank: int, free: tuple[int, int], placement: str) -> tuple[str, str]
         graph, settings = planted_graph(), config(batch__placement=placement)
         evaluated = evaluation_device(graph, settings, ranks).type
         try:
-            return evaluated, "host" if placed(graph, settings, ranks) is graph else "device"
+            return evaluated, "host" if placed(graph, settings, ranks, FeatureTables(graph)) is graph else "device"
         except InputError as error:
             return evaluated, str(error)
 

@@ -15,6 +15,7 @@ from tests.training.helpers import config, equal_share, fit_rank, planted_graph
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.models import Rows, SparseFeatures
 from ugts_dist.supermask import Ticket
 from ugts_dist.tasks.batches import Batch, make_batches
@@ -126,14 +127,13 @@ def test_threads_change_nothing(tmp_path: Path) -> None:
 
 
 def test_a_gpu_is_not_made_up() -> None:
-    settings = config(batch__placement="device")
+    graph, settings = planted_graph(), config(batch__placement="device")
     with pytest.raises(
         InputError, match=r"^batch\.placement is device, but the run is on the CPU; allowed: auto or host$"
     ):
-        placed(planted_graph(), settings, Ranks())
+        placed(graph, settings, Ranks(), FeatureTables(graph))
     for placement in ("auto", "host"):
-        graph = planted_graph()
-        assert placed(graph, config(batch__placement=placement), Ranks()) is graph
+        assert placed(graph, config(batch__placement=placement), Ranks(), FeatureTables(graph)) is graph
     assert evaluation_device(planted_graph(), config(), Ranks()) == torch.device("cpu")
 
 

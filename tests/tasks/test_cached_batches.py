@@ -15,6 +15,7 @@ from tests.training.helpers import config, planted_graph
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.link_split import link_split
 from ugts_dist.graphs.store import open_store
@@ -45,13 +46,17 @@ def features(batch: Any) -> torch.Tensor:
     return batch.x.gather()
 
 
+def sampled(graph: Graph, chosen: Config) -> SampledBatches:
+    return SampledBatches(graph, chosen, Ranks(), FeatureTables(graph))
+
+
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("micro_batches", [1, 3])
 def test_batches_are_the_same(store: Path, threads: int, micro_batches: int) -> None:
     graph = open_store(store)
     changes: dict[str, Any] = {"batch__threads": threads, "batch__micro_batches": micro_batches}
-    plain = SampledBatches(graph, settings(0, **changes), Ranks())
-    through = SampledBatches(graph, settings(MEMORY, **changes), Ranks())
+    plain = sampled(graph, settings(0, **changes))
+    through = sampled(graph, settings(MEMORY, **changes))
     cache = through._inputs.cache
     assert cache is not None
     assert cache.num_slots == 200
@@ -67,7 +72,8 @@ def test_batches_are_the_same(store: Path, threads: int, micro_batches: int) -> 
 def test_pairs_are_the_same(store: Path) -> None:
     split = link_split(open_store(store), 0.05, 0.1, 0)
     batches = [
-        SampledLinks(split, settings(size, task__kind="link", batch__size=8), Ranks()) for size in (0, 250 * ROW)
+        SampledLinks(split, settings(size, task__kind="link", batch__size=8), Ranks(), FeatureTables(split.graph))
+        for size in (0, 250 * ROW)
     ]
     for wanted, batch in zip(*(each.epoch(0) for each in batches), strict=True):
         assert torch.equal(batch.pairs, wanted.pairs)
@@ -75,8 +81,8 @@ def test_pairs_are_the_same(store: Path) -> None:
 
 
 def test_an_epoch_that_is_left_can_be_followed_by_another(store: Path) -> None:
-    batches = SampledBatches(open_store(store), settings(MEMORY), Ranks())
-    wanted = [features(batch) for batch in SampledBatches(open_store(store), settings(0), Ranks()).epoch(1)]
+    batches = sampled(open_store(store), settings(MEMORY))
+    wanted = [features(batch) for batch in sampled(open_store(store), settings(0)).epoch(1)]
     left = batches.epoch(0)
     next(left)
     left.close()  # type: ignore[attr-defined]
@@ -118,7 +124,7 @@ def test_the_ranks_of_a_machine_share_the_memory(store: Path) -> None:
 
 
 def test_too_little_memory_is_one_line(store: Path) -> None:
-    batches = SampledBatches(open_store(store), settings(10 * ROW), Ranks())
+    batches = sampled(open_store(store), settings(10 * ROW))
     with pytest.raises(InputError, match=r"^batch\.cache_bytes: a batch reads \d+ rows, .* room for 10; allowed"):
         next(batches.epoch(0))
 

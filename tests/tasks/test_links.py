@@ -21,6 +21,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.evaluation.links import LinkEvaluator
 from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs.graph import Graph, from_edges
@@ -50,7 +51,8 @@ def split_of(graph: Graph, chosen: Config) -> Any:
 
 
 def batches_of(graph: Graph, chosen: Config, ranks: Ranks) -> FullLinks | SampledLinks:
-    return make_link_batches(split_of(graph, chosen), chosen, ranks)
+    split = split_of(graph, chosen)
+    return make_link_batches(split, chosen, ranks, FeatureTables(split.graph))
 
 
 def ends(batch: LinkBatch) -> Tensor:

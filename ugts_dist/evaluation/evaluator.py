@@ -42,6 +42,7 @@ class Evaluator:
         spill: see `NodeTables`.
         metric: a name of `METRICS`.
         decode: from logits to what is predicted, such as targets in their own units.
+        features: of all nodes on the device, if they are there already.
         record: how `measure` records the logits of a small graph, which it then repeats; None: it does not. For one
             process, which measures one model.
     """
@@ -54,13 +55,14 @@ class Evaluator:
         spill: str = "",
         metric: str = "accuracy",
         decode: Decode | None = None,
+        features: Tensor | SparseFeatures | None = None,
         record: Record | None = None,
     ) -> None:
         self._graph, self._ranks, self._metric, self._decode = graph, ranks, metric, decode
         self._device = ranks.device if device is None else device
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
-        self._x = full_features(graph, self._device)
+        self._x = full_features(graph, self._device) if features is None else features
         self._is_on_disk = isinstance(self._x, Tensor) and is_on_disk(self._x)
         self._degree = graph.degree.to(self._device)
         weighted = graph.weighted_degree

@@ -24,7 +24,7 @@ from ugts_dist.models.sparse import Pattern
 def aggregate_features(graph: Graph, arch: str, ranks: Ranks, spill: str = "") -> Tensor | SparseFeatures:
     """The sum or mean over in-neighbours that the first layer computes, `[num_nodes, num_features]`. Collective.
 
-    It is on the device of the graph's features, and sparse if these are. A row has the same bits on any number of
+    It is on the device of the graph, and sparse if these are. A row has the same bits on any number of
     ranks. `spill`: see `NodeTables`.
     """
     return _sparse(graph, arch) if is_sparse(graph) else _dense(graph, arch, ranks, spill)
@@ -71,8 +71,10 @@ def _sparse(graph: Graph, arch: str) -> SparseFeatures:
     product.sort_indices()
     entries = torch.from_numpy(product.data)
     index = index_type(entries.numel(), x.shape[1])
-    indptr, indices = (torch.from_numpy(part).to(graph.x.device, index) for part in (product.indptr, product.indices))
-    return SparseFeatures(Pattern(indptr, indices, *x.shape), entries.to(graph.x.device))
+    indptr, indices = (
+        torch.from_numpy(part).to(graph.indptr.device, index) for part in (product.indptr, product.indices)
+    )
+    return SparseFeatures(Pattern(indptr, indices, *x.shape), entries.to(graph.indptr.device))
 
 
 def _scipy(pattern: Pattern, values: Tensor) -> scipy.sparse.csr_matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -68,9 +68,8 @@ class LinkEvaluator:
     ) -> None:
         self._name, self._ranks, self._device, self._metric = name, ranks, device, metric
         self._edges, self._number = split.edges, number
-        x = split.graph.x.to(device)  # one copy for both graphs
         self._parts: Mapping[str, _Part] = {
-            part: self._part(held_out, make_evaluator(replace(held_out.graph, x=x), part))
+            part: self._part(held_out, make_evaluator(held_out.graph, part))
             for part, held_out in (("valid", split.valid), ("test", split.test))
         }
 

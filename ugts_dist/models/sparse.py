@@ -185,6 +185,13 @@ class SparseFeatures:
             self._cells = ids, ids[self.pattern.rows] * self.pattern.num_cols + self.pattern.indices
         return self._cells[1]
 
+    def to(self, device: torch.device) -> SparseFeatures:
+        """The same features on a device; the same object if they are there already."""
+        if self.values.device == device:
+            return self
+        pattern = Pattern(self.pattern.indptr.to(device), self.pattern.indices.to(device), *self.shape)
+        return SparseFeatures(pattern, self.values.to(device))
+
     def select(self, rows: Tensor) -> SparseFeatures:
         """A copy of some rows; `rows` are their ids `[num_rows]`."""
         indptr = self.pattern.indptr

@@ -13,7 +13,8 @@ from torch_geometric.data import Data
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
-from ugts_dist.evaluation.whole_graph import full_features, graph_block, is_sparse
+from ugts_dist.evaluation.feature_tables import FeatureTables
+from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs import backends
 from ugts_dist.graphs.feature_cache import FeatureCache
 from ugts_dist.graphs.graph import Graph
@@ -77,11 +78,14 @@ class Batch:
             yield from self.blocks.tensors()
 
 
-def make_batches(graph: Graph, config: Config, ranks: Ranks) -> FullBatch | SampledBatches:
-    """The batches for a configuration."""
+def make_batches(
+    graph: Graph, config: Config, ranks: Ranks, features: FeatureTables | None = None
+) -> FullBatch | SampledBatches:
+    """The batches for a configuration; `features` are those of the run, if it has others that read them. Collective."""
+    features = features or FeatureTables(graph)
     if config.batch.size == 0:
-        return FullBatch(graph, config, ranks)
-    return SampledBatches(graph, config, ranks)
+        return FullBatch(graph, config, ranks, features)
+    return SampledBatches(graph, config, ranks, features)
 
 
 class FullBatch:
@@ -94,8 +98,9 @@ class FullBatch:
 
     steps_per_epoch = 1
 
-    def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
-        self._graph, self._config, self._device = graph, config, ranks.device
+    def __init__(self, graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) -> None:
+        self._graph, self._config, self._ranks, self._features = graph, config, ranks, features
+        self._device = ranks.device
         self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
         start, stop = ranks.share(graph.train.numel())
         seeds = graph.train[start:stop]
@@ -113,7 +118,7 @@ class FullBatch:
     def calibration_batch(self) -> Batch:
         """The whole graph, since the scale of a layer's outputs is that of all nodes."""
         nodes = torch.arange(self._graph.num_nodes, device=self._device)
-        x, blocks = whole_input(self._graph, self._device, self._config)
+        x, blocks = whole_input(self._graph, self._config, self._ranks, self._features)
         return Batch(0, nodes, x, blocks, nodes, self._graph.y.to(self._device), self._graph.num_nodes)
 
     def _whole(self, seeds: Tensor) -> Batch:
@@ -131,7 +136,7 @@ class FullBatch:
         return Batch(
             0,
             sample.nodes.to(device),
-            SparseFeatures.of(x) if is_sparse(graph) else x,
+            SparseFeatures.of(x) if self._features.is_sparse else x,
             _shared([block_to(block, device) for block in blocks]),
             torch.arange(seeds.numel(), device=device),
             graph.y[seeds].to(device),
@@ -140,12 +145,12 @@ class FullBatch:
         )
 
 
-def whole_input(graph: Graph, device: torch.device, config: Config) -> tuple[Features, list[Block]]:
+def whole_input(graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) -> tuple[Features, list[Block]]:
     """The features of all nodes, and all edges as the block of every layer; in the form that the network reads."""
-    blocks = [graph_block(graph, device)] * config.model.depth
+    blocks = [graph_block(graph, ranks.device)] * config.model.depth
     if config.model.factory:
-        return graph.x.to(device).float(), Hops(blocks)
-    x = full_features(graph, device)
+        return features.dense(ranks.device).float(), Hops(blocks)
+    x = features.on(ranks.device, ranks, config.run.spill)
     return x.float() if isinstance(x, Tensor) else x, blocks
 
 
@@ -154,10 +159,10 @@ class SampledBatches:
 
     repeats = False
 
-    def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
-        graph = placed(graph, config, ranks)
+    def __init__(self, graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) -> None:
+        graph = placed(graph, config, ranks, features)
         self._config, self._device = config, ranks.device
-        self._inputs = InputRows(graph, config, ranks)
+        self._inputs = InputRows(graph, config, ranks, features)
         self._graph = graph
         self._data = Data(y=graph.y, degree=graph.degree, num_nodes=graph.num_nodes)
         if graph.weighted_degree is not None:

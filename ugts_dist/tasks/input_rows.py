@@ -9,24 +9,27 @@ from torch import Tensor
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.evaluation.first_layer import aggregate_features
-from ugts_dist.evaluation.whole_graph import full_features
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Aggregated, Features, Input, Rows, SparseFeatures
 from ugts_dist.tasks.cached_batches import make_cache
-from ugts_dist.tasks.placement import features_to
 
 _log = logging.getLogger(__name__)
 
 
 class InputRows:
-    """Tables with a row for each node of a graph. To make them is collective if `batch.first_layer` is exact.
+    """Tables with a row for each node of a graph. To make them is collective.
+
+    Args:
+        graph: where `placed` has put it.
+        features: those of the run.
 
     Attributes:
         cache: rows of a table that is larger than the memory, if there is one.
     """
 
-    def __init__(self, graph: Graph, config: Config, ranks: Ranks) -> None:
+    def __init__(self, graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) -> None:
         self._device, arch = ranks.device, config.model.arch
         self._aggregated: Tensor | SparseFeatures | None = None
         if config.batch.first_layer == "exact":
@@ -34,7 +37,11 @@ class InputRows:
                 _log.info(f"first layer: the features of all neighbours are summed up once, {graph.num_edges:,} edges")
             self._aggregated = aggregate_features(graph, arch, ranks, config.run.spill)
         is_read = self._aggregated is None or arch == "sage"
-        self._features = full_features(graph, graph.x.device) if is_read else None
+        self._features: Tensor | SparseFeatures | None = None
+        if is_read and features.is_sparse:
+            self._features = features.on(graph.indptr.device, ranks, config.run.spill)
+        elif is_read:
+            self._features = graph.x
         self.cache = make_cache(graph, config, ranks)
 
     def of(self, nodes: Tensor, slots: Tensor | None = None) -> Input:
@@ -52,7 +59,7 @@ class InputRows:
 def rows_of(table: Tensor | SparseFeatures, nodes: Tensor, device: torch.device) -> Features:
     """The features of some nodes: read in place, or copied to the GPU through pinned memory."""
     if isinstance(table, SparseFeatures):
-        return features_to(table.select(nodes), device)
+        return table.select(nodes).to(device)
     if table.device.type == device.type:
         return Rows(table, nodes)
     return table.index_select(0, nodes).pin_memory().to(device, non_blocking=True).float()

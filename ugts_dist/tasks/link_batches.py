@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.graphs.ahead import ahead
 from ugts_dist.graphs.edge_set import EdgeSet
 from ugts_dist.graphs.link_split import LinkSplit
@@ -60,9 +61,12 @@ class LinkBatch:
             yield from self.blocks.tensors()
 
 
-def make_link_batches(split: LinkSplit, config: Config, ranks: Ranks) -> FullLinks | SampledLinks:
-    """The batches for a configuration."""
-    return SampledLinks(split, config, ranks) if config.batch.size else FullLinks(split, config, ranks)
+def make_link_batches(
+    split: LinkSplit, config: Config, ranks: Ranks, features: FeatureTables
+) -> FullLinks | SampledLinks:
+    """The batches for a configuration; `features` are those of the run. Collective."""
+    kind = SampledLinks if config.batch.size else FullLinks
+    return kind(split, config, ranks, features)
 
 
 def pair_plan(split: LinkSplit, config: Config, ranks: Ranks) -> SeedPlan:
@@ -78,13 +82,13 @@ class FullLinks:
     steps_per_epoch = 1
     repeats = False
 
-    def __init__(self, split: LinkSplit, config: Config, ranks: Ranks) -> None:
+    def __init__(self, split: LinkSplit, config: Config, ranks: Ranks, features: FeatureTables) -> None:
         graph, device = split.graph, ranks.device
         start, stop = ranks.share(split.train.shape[1])
         self._positives, self._num_pairs_of_all = split.train[:, start:stop].to(device), 2 * split.train.shape[1]
         self._negatives = NegativeSampler(EdgeSet.of(graph, device), config.run.seed)
         self._dropout = GraphDropout.of(config.model, config.run.seed, "counted")
-        x, blocks = whole_input(graph, device, config)
+        x, blocks = whole_input(graph, config, ranks, features)
         self._whole = LinkBatch(
             step=0,
             nodes=torch.arange(graph.num_nodes, device=device),
@@ -120,10 +124,10 @@ class SampledLinks:
 
     repeats = False
 
-    def __init__(self, split: LinkSplit, config: Config, ranks: Ranks) -> None:
-        graph = placed(split.graph, config, ranks)
+    def __init__(self, split: LinkSplit, config: Config, ranks: Ranks, features: FeatureTables) -> None:
+        graph = placed(split.graph, config, ranks, features)
         self._graph, self._config, self._device = graph, config, ranks.device
-        self._inputs = InputRows(graph, config, ranks)
+        self._inputs = InputRows(graph, config, ranks, features)
         self._pairs = split.train.to(graph.indptr.device)
         self._negatives = NegativeSampler(EdgeSet.of(graph), config.run.seed)
         self._sampler = make_sampler(graph, config)

@@ -12,6 +12,7 @@ from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Evaluator
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.evaluation.link_scores import num_hits
 from ugts_dist.evaluation.links import LinkEvaluator
 from ugts_dist.graphs.graph import Graph
@@ -32,7 +33,7 @@ class LinkTask:
         """Hold out edges. Raises InputError for options that do not fit link prediction or the graph."""
         _check(config)
         options = config.task
-        self._graph, self._number = graph, config.data.split
+        self._graph, self._number, self._features = graph, config.data.split, FeatureTables(graph)
         self._split = link_split(graph, options.valid_edges, options.test_edges, self._number)
         self._metric = DEFAULTS["link"] if options.metric == "auto" else options.metric
         self.metric = METRICS[self._metric]
@@ -57,14 +58,15 @@ class LinkTask:
         return GNN.of(config.model, self._graph.num_features, config.task.embedding)
 
     def batches(self, config: Config, ranks: Ranks) -> Batches[LinkBatch]:
-        return make_link_batches(self._split, config, ranks)
+        return make_link_batches(self._split, config, ranks, self._features)
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        device = evaluation_device(self._graph, config, ranks)
+        device = evaluation_device(self._graph, config, ranks, self._features)
 
         def make(graph: Graph, part: str) -> Evaluator:
             says = config.log.progress and part == "valid"  # how an own network is evaluated: in one line for both
-            return evaluator_on(device, graph, config.replace({"log.progress": says}), ranks, self._metric)
+            settings = config.replace({"log.progress": says})
+            return evaluator_on(device, graph, settings, ranks, self._metric, features=self._features)
 
         return LinkEvaluator(self._graph.name, self._split, self._number, ranks, device, self._metric, make)
 

@@ -11,6 +11,7 @@ from ugts_dist.config import Config
 from ugts_dist.config_task import TaskConfig
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.targets import Scale
@@ -33,7 +34,7 @@ class NodeTask:
         scale: Scale | None = None,
     ) -> None:
         """Raises InputError for options that do not fit the labels."""
-        self._graph = graph
+        self._graph, self._features = graph, FeatureTables(graph)
         self._labels = label_task(
             options or TaskConfig(), graph.name, graph.y[graph.train], graph.num_classes, device, scale
         )
@@ -57,10 +58,11 @@ class NodeTask:
         return make_own(config, self._graph) if config.model.factory else build_model(config, self._graph)
 
     def batches(self, config: Config, ranks: Ranks) -> Batches[Batch]:
-        return make_batches(self._graph, config, ranks)
+        return make_batches(self._graph, config, ranks, self._features)
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        return make_evaluator(self._graph, config, ranks, self._labels.metric_name, self._labels.decode)
+        labels = self._labels
+        return make_evaluator(self._graph, config, ranks, labels.metric_name, labels.decode, self._features)
 
     def labels_json(self) -> dict[str, Any]:
         return {} if self._labels.kind == "classification" else self._labels.to_json()

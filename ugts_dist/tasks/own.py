@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
 from ugts_dist.evaluation.evaluator import Decode, Evaluator
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.evaluation.own import OwnEvaluator, fits_whole
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models.factory import depth_of
@@ -68,10 +71,16 @@ def check_own(config: Config, graph: Graph, ranks: Ranks) -> None:
 
 
 def make_evaluator(
-    graph: Graph, config: Config, ranks: Ranks, metric: str = "accuracy", decode: Decode | None = None
+    graph: Graph,
+    config: Config,
+    ranks: Ranks,
+    metric: str = "accuracy",
+    decode: Decode | None = None,
+    features: FeatureTables | None = None,
 ) -> Evaluator:
-    """The evaluator of a graph, on the device for evaluations. Collective."""
-    return evaluator_on(evaluation_device(graph, config, ranks), graph, config, ranks, metric, decode)
+    """The evaluator of a graph, on the device for evaluations; `features` are those of the run. Collective."""
+    device = evaluation_device(graph, config, ranks, features)
+    return evaluator_on(device, graph, config, ranks, metric, decode, features)
 
 
 def evaluator_on(
@@ -81,14 +90,19 @@ def evaluator_on(
     ranks: Ranks,
     metric: str = "accuracy",
     decode: Decode | None = None,
+    features: FeatureTables | None = None,
 ) -> Evaluator:
-    """The evaluator of a graph on a device that is chosen already."""
-    if not config.model.factory:
-        records = device.type == "cuda" and device == ranks.device and not why_not_recorded(config, ranks)
-        record = as_cuda_graph if records else None
-        return Evaluator(graph, ranks, device, config.run.spill, metric, decode, record)
-    own: dict[str, Any] = {"whole": is_whole(config, graph), "says": config.log.progress}
-    return OwnEvaluator(graph, ranks, device, config.run.spill, metric, decode, **own)
+    """The evaluator of a graph on a device that is chosen already. Collective."""
+    features = features or FeatureTables(graph)
+    if config.model.factory:
+        own: dict[str, Any] = {"whole": is_whole(config, graph), "says": config.log.progress}
+        x = features.dense(device)  # own networks read no sparse features
+        return OwnEvaluator(replace(graph, x=x), ranks, device, config.run.spill, metric, decode, x, **own)
+    table = features.on(device, ranks, config.run.spill)
+    there = replace(graph, x=table) if isinstance(table, Tensor) else graph
+    records = device.type == "cuda" and device == ranks.device and not why_not_recorded(config, ranks)
+    record = as_cuda_graph if records else None
+    return Evaluator(there, ranks, device, config.run.spill, metric, decode, table, record)
 
 
 def is_whole(config: Config, graph: Graph) -> bool:

@@ -13,18 +13,19 @@ from torch import Tensor
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.errors import InputError
+from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.graphs.graph import Graph
-from ugts_dist.models import Block, SparseFeatures
-from ugts_dist.models.sparse import Pattern
+from ugts_dist.models import Block
 
 _FLOAT_BYTES = 4
 _MOST_THREADS = 2
 _PART_OF_FREE = 0.5  # fraction of a GPU's free memory for the graph: batches and gradients need the rest
 
 
-def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
+def placed(graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) -> Graph:
     """The graph in the configured memory, or on the GPU if every rank has room; features in the configured precision.
 
+    Dense features are those of `features`. Sparse ones are read from there alone, and `x` stays where it is.
     Collective: all ranks decide alike. Raises InputError, on every rank, if the GPU is required and the run has none,
     or some rank's GPU is too small.
     """
@@ -41,10 +42,10 @@ def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
         )
     if wanted == "host" or (wanted == "auto" and needed > _PART_OF_FREE * free):
         return graph
-    x = graph.x.to(device)
+    halved = config.optim.precision == "bfloat16"
     return replace(
         graph,
-        x=x.bfloat16() if config.optim.precision == "bfloat16" else x,
+        x=graph.x if features.is_sparse else features.dense(device, torch.bfloat16 if halved else None),
         indptr=graph.indptr.to(device),
         indices=graph.indices.to(device),
         y=graph.y.to(device),
@@ -53,17 +54,21 @@ def placed(graph: Graph, config: Config, ranks: Ranks) -> Graph:
     )
 
 
-def evaluation_device(graph: Graph, config: Config, ranks: Ranks) -> torch.device:
+def evaluation_device(
+    graph: Graph, config: Config, ranks: Ranks, features: FeatureTables | None = None
+) -> torch.device:
     """The device for evaluations: the GPU if features and two layers' outputs of all nodes fit, otherwise the CPU.
 
-    The state of a skip connection, and the input of a norm over all nodes, count as one layer's output each.
+    The state of a skip connection, and the input of a norm over all nodes, count as one layer's output each. Features
+    that are on the GPU already need no room.
     Collective: all ranks use the CPU if one of them has too little free memory.
     """
     device = ranks.device
     if device.type != "cuda":
         return device
     tables = 2 + (config.model.skip != "none") + (config.model.norm == "pairnorm")
-    needed = _size(graph.x) + 4 * tables * graph.num_nodes * config.model.width
+    placed = 0 if features is not None and features.holds(device) else _size(graph.x)
+    needed = placed + 4 * tables * graph.num_nodes * config.model.width
     return device if needed < _least_free(ranks)[0] else torch.device("cpu")
 
 
@@ -113,14 +118,6 @@ def why_not_recorded(config: Config, ranks: Ranks) -> str:
         "a network of model.factory may do anything": bool(config.model.factory),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def features_to(x: SparseFeatures, device: torch.device) -> SparseFeatures:
-    """Sparse features on a device; the same object if they are there already."""
-    if x.values.device == device:
-        return x
-    pattern = Pattern(x.pattern.indptr.to(device), x.pattern.indices.to(device), *x.shape)
-    return SparseFeatures(pattern, x.values.to(device))
 
 
 def _least_free(ranks: Ranks) -> tuple[int, str]:
