@@ -39,7 +39,9 @@ class InputRows:
         is_read = self._aggregated is None or arch == "sage"
         self._features: Tensor | SparseFeatures | None = None
         if is_read and features.is_sparse:
-            self._features = features.on(graph.indptr.device, ranks, config.run.spill)
+            # The rank's own name of its GPU: a tensor there says cuda:0 where that may say cuda.
+            device = ranks.device if graph.indptr.is_cuda else graph.indptr.device
+            self._features = features.on(device, ranks, config.run.spill)
         elif is_read:
             self._features = graph.x
         self.cache = make_cache(graph, config, ranks)
