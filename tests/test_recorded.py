@@ -76,7 +76,7 @@ def test_errors_of_the_function_itself_are_raised() -> None:
         Recorded("it", wrong, list, by_make_fx)()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_a_cuda_graph_repeats_the_function() -> None:
     total = Sum()
     total.total, total.input = total.total.cuda(), total.input.cuda()

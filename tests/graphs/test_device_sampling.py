@@ -68,7 +68,7 @@ def test_a_cpu_uses_the_torch_operations(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @needs_triton
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 @pytest.mark.parametrize("fan_out", [[15, 10, 5], [1], [-1, 4], [MAX_FAN, -1]])
 def test_a_gpu_draws_the_same(fan_out: list[int], dtype: torch.dtype) -> None:
@@ -85,7 +85,7 @@ def test_a_gpu_draws_the_same(fan_out: list[int], dtype: torch.dtype) -> None:
 
 
 @needs_triton
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_no_operation_of_a_gpu_makes_the_host_wait() -> None:
     graph = random_graph(5000, 200_000)
     sampler = NeighborSampler(graph.indptr.cuda(), graph.indices.cuda(), [15, 10, 5], 4)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ugts_dist import hashing
+from ugts_dist.gpu_kernels import launch, problem_on
 from ugts_dist.operators import operator
 
 _DOMAIN = 0x44524F50  # separates these hashes from those of seeds and neighbours
@@ -26,6 +27,8 @@ def dropout_factors(ids: Tensor, step: Tensor, seed: int, layer: int, width: int
         layer: whose input is dropped.
         p: probability of 0, exact to 2^-17.
     """
+    if ids.is_cuda and not problem_on(ids.device):
+        return factors_of_triton(ids, step, seed, layer, width, p)
     return factors_of_torch(ids, step, seed, layer, width, p)
 
 
@@ -36,6 +39,17 @@ def factors_of_torch(ids: Tensor, step: Tensor, seed: int, layer: int, width: in
     bits = hashing.stream(_key(step, seed, layer), counter)
     kept = bits.view(torch.int16) >= least_kept(p)  # four independent decisions per 64 bits
     return kept[:, :width] * (1.0 / (1.0 - p))
+
+
+def factors_of_triton(ids: Tensor, step: Tensor, seed: int, layer: int, width: int, p: float) -> Tensor:
+    """`dropout_factors` by one kernel."""
+    from ugts_dist.models.noise_kernels import draw_factors
+
+    factors = torch.empty(ids.numel(), width, device=ids.device)
+    numbers = (hashing.key(_DOMAIN, seed), layer, ids.numel(), width, least_kept(p), 1.0 / (1.0 - p))
+    size = ids.numel() * -(-width // _PER_WORD)
+    launch(draw_factors, size, ids.contiguous(), step, factors, *numbers, PER_WORD=_PER_WORD)
+    return factors
 
 
 def least_kept(p: float) -> int:
