@@ -166,6 +166,8 @@ class Config:
         # The project is of the user's account, cache and CUDA graphs of this machine: of no use to a network.
         names = {"data.name": self.data_name, FACTORY: factory}
         names |= {name: _NEW[name] for name in ("log.project", "batch.cache_bytes", "optim.graph")}
+        if self.batch.placement == "sharded":  # which says something of the machines that there were
+            names["batch.placement"] = "auto"
         held = self.without_places().replace(names).to_dict()
         sections = {
             section: {name: value for name, value in own.items() if (f"{section}.{name}", value) not in _NEW.items()}

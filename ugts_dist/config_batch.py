@@ -25,8 +25,10 @@ class BatchConfig:
     backend: Literal["ours", "pyg-lib", "torch-sparse"] = "ours"
     """Sampler. With ours, batches depend neither on ranks nor on threads. The others need to be installed and use the
     process's random generator."""
-    placement: Literal["auto", "host", "device"] = "auto"
-    """Memory for graph and features. host: one copy per machine. device: each rank's GPU. auto: the GPU if they fit."""
+    placement: Literal["auto", "host", "device", "sharded"] = "auto"
+    """Memory for graph and features. host: one copy per machine. device: each rank's GPU. auto: the GPU if they fit.
+    sharded: each machine keeps the graph and its share of the features, and fetches the rows of the coming batch from
+    the others (nodes in sampled batches)."""
     threads: int = -1
     """Threads that sample the next batches during training. 0: none. -1: one per spare core, up to two."""
     first_layer: Literal["sampled", "exact"] = "sampled"
@@ -63,11 +65,15 @@ class BatchConfig:
         if self.size and self.first_layer == "exact":
             other = self._other_than_exact(model)
             require(not other, "batch.first_layer", "exact", f"sampled with {other}")
+        if self.placement == "sharded":
+            allowed = "0 or -1, as batch.placement is sharded"
+            require(self.cache_bytes <= 0, "batch.cache_bytes", self.cache_bytes, allowed)
 
     def _other_than_exact(self, model: ModelConfig) -> str:
         """A setting with which the first layer's aggregation is not the same in every step."""
         settings = {
             "batch.norm sampled": self.norm == "sampled",
+            "batch.placement sharded": self.placement == "sharded",
             "model.factory": bool(model.factory),
             f"model.arch {model.arch}": model.arch not in SUMMING,
             "model.depth 1": model.depth == 1,

@@ -45,6 +45,7 @@ class Ranks:
         boot: distinguishes machines of the same name; may be empty.
         launcher: the launcher that started this process.
         local_world_size: number of ranks on this machine.
+        order: the number of each rank's part in `share`, by rank; empty if it is the rank's own number.
     """
 
     rank: int = 0
@@ -55,6 +56,7 @@ class Ranks:
     boot: str = field(default_factory=boot_id)
     launcher: Launcher = field(default_factory=Launcher, compare=False)
     local_world_size: int = 1
+    order: tuple[int, ...] = ()
 
     @property
     def is_main(self) -> bool:
@@ -71,7 +73,8 @@ class Ranks:
 
     def share_of(self, size: int, rank: int) -> tuple[int, int]:
         """The part of rank `rank`."""
-        return size * rank // self.world_size, size * (rank + 1) // self.world_size
+        part = self.order[rank] if self.order else rank
+        return size * part // self.world_size, size * (part + 1) // self.world_size
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over ranks, in place."""

@@ -62,6 +62,8 @@ class Evaluator:
         self._device = ranks.device if device is None else device
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
+        if graph.share is not None:
+            features = graph.x
         self._x = full_features(graph, self._device) if features is None else features
         self._is_on_disk = isinstance(self._x, Tensor) and is_on_disk(self._x)
         self._degree = graph.degree.to(self._device)
@@ -232,11 +234,15 @@ class Evaluator:
         one = self._features(self._start, self._start + 1)
         if model.messages(0, one)[0] is one:
             table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
-            if table.dtype == torch.float32:
-                return (table,)
             # A sum has the dtype of its terms, hence a float32 copy, no wider than the layer's output.
-            return self._filled((self._graph.x[a:b].to(self._device).float(),) for a, b in self._pieces())
+            is_read = table.dtype == torch.float32 and self._graph.share is None
+            return (table,) if is_read else (self._copied_features(),)
         return self._filled(model.messages(0, self._features(*rows)) for rows in self._pieces())
+
+    def _copied_features(self) -> Tensor:
+        """The features of all nodes in float32, each rank's part from this rank. Collective."""
+        (table,) = self._filled((self._graph.x[a:b].to(self._device).float(),) for a, b in self._pieces())
+        return table
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         """This rank's nodes, in ranges of bounded size."""
@@ -265,7 +271,7 @@ class Evaluator:
         rows = self._x[start:stop]
         if self._is_on_disk:
             read_soon(rows)
-        return rows.float()
+        return rows.to(self._device).float()
 
     def _own_rows(self, start: int, stop: int) -> slice:
         """The positions of some nodes among this rank's rows."""

@@ -51,7 +51,7 @@ class OwnEvaluator(Evaluator):
         model.network.eval()
         if self._whole:
             self._say("one forward pass over the whole graph")
-            x = self._graph.x.to(self._device).float()
+            x = self._all_features().to(self._device).float()
             block = graph_block(self._graph, self._device)
             yield model(x, Hops([block] * model.depth))[self._start : self._stop]
             return
@@ -63,15 +63,20 @@ class OwnEvaluator(Evaluator):
         # A hop more than layers: so the outermost nodes that are read have their exact degrees.
         num_hops = model.depth if model.trial.whole.is_bipartite else model.depth + 1
         self._say(f"all neighbours of some nodes at a time, {num_hops} hops")
+        table = self._all_features()
         for sample in self._parts(num_hops):
-            yield model(self._graph.x[sample.nodes].to(self._device).float(), self._hops(sample))
+            yield model(table[sample.nodes.to(table.device)].to(self._device).float(), self._hops(sample))
 
     def _by_layers(self, model: OwnNetwork) -> Iterator[Tensor]:
         """Logits of this rank's nodes; each layer's outputs of all nodes are kept until the next one is complete."""
-        table = self._graph.x
+        table = self._all_features()
         for layer in range(model.depth - 1):
             (table,) = self._filled((out,) for out in self._of_layer(model, layer, table))
         yield from self._of_layer(model, model.depth - 1, table)
+
+    def _all_features(self) -> Tensor:
+        """The features of all nodes. Collective."""
+        return self._graph.x if self._graph.share is None else self._copied_features()
 
     def _of_layer(self, model: OwnNetwork, layer: int, table: Tensor) -> Iterator[Tensor]:
         """Outputs of one layer for this rank's nodes, from its inputs of all nodes."""

@@ -19,7 +19,7 @@ _SPARSE_BELOW = 0.1  # density of the features below which sparse products are f
 
 def is_sparse(graph: Graph) -> bool:
     """Whether most features are zero. A property of the graph, so that all ranks and batches agree."""
-    return density(graph.x) < _SPARSE_BELOW
+    return density(graph.some_features) < _SPARSE_BELOW
 
 
 def full_features(graph: Graph, device: torch.device) -> Tensor | SparseFeatures:

@@ -35,7 +35,8 @@ def ahead(produce: Callable[[T], R], items: Iterable[T], threads: int) -> Iterat
 def read_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """The items of a generator, each computed by a thread while the one before is used.
 
-    An error is raised when its item is due. The generator is closed with this iterator.
+    An error is raised when its item is due. The generator is closed with this iterator, after the item that has been
+    asked for: other ranks may take part in it, and wait for this one.
     """
     pool = ThreadPoolExecutor(1, "reading")
     end = object()
@@ -49,5 +50,5 @@ def read_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
             waiting = pool.submit(following)
             yield item  # type: ignore[misc]  # what the generator made
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)
         items.close()

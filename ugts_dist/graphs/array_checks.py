@@ -10,8 +10,11 @@ from ugts_dist.graphs.array_error import array_error
 _BLOCK = 1 << 20  # entries that are checked at once
 
 
-def check_features(name: str, x: Tensor) -> None:
-    """Raise ArrayError for features `[num_nodes, num_features]` without a number, or with one that is not finite."""
+def check_features(name: str, x: Tensor, start: int = 0) -> None:
+    """Raise ArrayError for features `[num_nodes, num_features]` without a number, or with one that is not finite.
+
+    `start`: the first of the nodes.
+    """
     if x.numel() == 0:
         raise array_error(name, "x", f"shape {tuple(x.shape)}", "at least one feature")
     rows = max(1, _BLOCK // x.size(1))
@@ -20,7 +23,7 @@ def check_features(name: str, x: Tensor) -> None:
         ends = torch.stack(block.aminmax())
         if not bool(ends.isfinite().all()):
             node, feature = (~block.isfinite()).nonzero()[0].tolist()
-            found = f"{float(block[node, feature])} at node {first + node}, feature {feature}"
+            found = f"{float(block[node, feature])} at node {start + first + node}, feature {feature}"
             raise array_error(name, "x", found, "finite numbers")
 
 

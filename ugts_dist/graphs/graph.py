@@ -14,6 +14,7 @@ from ugts_dist.errors import InputError
 from ugts_dist.graphs.array_checks import check_features, check_neighbours, check_range
 from ugts_dist.graphs.array_error import array_error
 from ugts_dist.graphs.edge_data import check_edge_data, merged_edges
+from ugts_dist.graphs.feature_share import FeatureShare
 from ugts_dist.graphs.label_check import check_classes, check_numbers, check_splits
 from ugts_dist.graphs.standardize import ColumnStatistics
 from ugts_dist.index_type import index_type
@@ -41,6 +42,7 @@ class Graph:
     digests: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of the arrays' files, if known
     class_names: tuple[str, ...] = ()  # one per class, or none
     statistics: ColumnStatistics | None = None  # with which x is standardised
+    share: FeatureShare | None = None  # the nodes whose features are in `x`; None: all
 
     @property
     def num_nodes(self) -> int:
@@ -53,6 +55,11 @@ class Graph:
     @property
     def num_features(self) -> int:
         return self.x.size(1)
+
+    @property
+    def some_features(self) -> Tensor:
+        """The features of all nodes, or of a sample of them that is the same on every host."""
+        return self.x if self.share is None else self.share.sample
 
     @property
     def has_split(self) -> bool:
@@ -186,7 +193,10 @@ def validate(graph: Graph) -> None:
     be larger than the memory; the rest takes some 20 bytes per node.
     """
     _check_layout(graph)
-    check_features(graph.name, graph.x)
+    if graph.share is None:
+        check_features(graph.name, graph.x)
+    else:
+        check_features(graph.name, graph.x[graph.share.start : graph.share.stop], graph.share.start)
     check_neighbours(graph.name, graph.indptr, graph.indices)
     check_edge_data(graph.name, graph.num_edges, graph.edge_weight, graph.edge_attr)
     splits = {"train": graph.train, "valid": graph.valid, "test": graph.test}

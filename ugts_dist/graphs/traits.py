@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ugts_dist.csr import positions_of_rows, row_pointers
+from ugts_dist.graphs.feature_share import LOOKED_AT, every_few
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.standardize import ColumnStatistics, relative_deviations
 
-_LOOKED_AT = 4096  # nodes whose features are read
 _EDGES_LOOKED_AT = 1 << 22
 
 
@@ -50,7 +50,7 @@ class Traits:
     @classmethod
     def of(cls, graph: Graph) -> Traits:
         """The properties of a graph, from some rows of its features and the labels of its training nodes only."""
-        some = _some(graph.x)
+        some = _some(graph.some_features)
         own, theirs = _ends(graph)
         return cls(
             num_nodes=graph.num_nodes,
@@ -58,7 +58,7 @@ class Traits:
             num_features=graph.num_features,
             num_classes=graph.num_classes,
             num_labels=graph.train.numel(),
-            density=density(graph.x),
+            density=density(graph.some_features),
             varies=bool((some != some[0]).any()),
             num_known_edges=own.numel(),
             homophily=_homophily(own, theirs),
@@ -74,7 +74,7 @@ def density(x: Tensor) -> float:
 
 
 def _some(x: Tensor) -> Tensor:
-    return x[:: -(-x.shape[0] // _LOOKED_AT)].float()
+    return every_few(x, LOOKED_AT).float()
 
 
 def _homophily(own: Tensor, theirs: Tensor) -> float:

@@ -34,6 +34,7 @@ from ugts_dist.models import (
 from ugts_dist.tasks.cached_batches import cached
 from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
+from ugts_dist.tasks.sharded import fetched
 
 _CALIBRATION_SEEDS = 256
 
@@ -177,15 +178,17 @@ class SampledBatches:
             config.run.epochs,
             config.batch.micro_batches,
             spare_threads(config, ranks),
-            self._thinned_batch if self._inputs.cache is None else None,
+            self._thinned_batch if self._inputs.cache is None and self._inputs.exchange is None else None,
             partial(own_stream, ranks.device),
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
-        batches, cache = self._loader.epoch(number, first_step), self._inputs.cache
+        batches, cache, exchange = self._loader.epoch(number, first_step), self._inputs.cache, self._inputs.exchange
         if cache is not None:
             batches = cached(batches, cache, _node_ids, self._cached_batch)
+        elif exchange is not None:
+            batches = fetched(batches, exchange, _node_ids, self._fetched_batch)
         for batch in batches:
             used_on_this_stream(batch.tensors())
             yield batch
@@ -215,6 +218,11 @@ class SampledBatches:
         with own_stream(self._device):
             return self._thinned_batch(data)
 
+    def _fetched_batch(self, data: Data, rows: Tensor) -> Batch:
+        data.fetched = rows
+        with own_stream(self._device):
+            return self._thinned_batch(data)
+
     def _batch(self, data: Data) -> Batch:
         config, num_seeds = self._config, int(data.batch_size)
         blocks = [self._block(hop, data) for hop in reversed(data.hops)]
@@ -223,7 +231,7 @@ class SampledBatches:
         return Batch(
             int(data.step),
             data.n_id.to(self._device),
-            self._inputs.of(data.n_id, data.get("slots")),
+            self._inputs.of(data.n_id, data.get("slots"), data.get("fetched")),
             blocks,
             torch.arange(num_seeds, device=self._device),
             data.y[:num_seeds].to(self._device),

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 def make_cache(graph: Graph, config: Config, ranks: Ranks) -> FeatureCache | None:
     """The cache of a rank for the features of a graph; None if they are not read from a file, or memory suffices."""
     size = config.batch.cache_bytes
-    if size == 0 or config.batch.first_layer == "exact" or is_sparse(graph):
+    if size == 0 or config.batch.first_layer == "exact" or graph.share is not None or is_sparse(graph):
         return None
     file = mapped_file(graph.x)
     if file is None:

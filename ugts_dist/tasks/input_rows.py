@@ -14,6 +14,7 @@ from ugts_dist.evaluation.first_layer import aggregate_features
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.models import Aggregated, Features, Input, Rows, SparseFeatures
 from ugts_dist.tasks.cached_batches import make_cache
+from ugts_dist.tasks.sharded import make_exchange
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class InputRows:
 
     Attributes:
         cache: rows of a table that is larger than the memory, if there is one.
+        exchange: of rows with other hosts, if this one does not have all of them.
     """
 
     def __init__(self, graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) -> None:
@@ -45,9 +47,18 @@ class InputRows:
         elif is_read:
             self._features = graph.x
         self.cache = make_cache(graph, config, ranks)
+        self.exchange = make_exchange(graph, config, ranks)
 
-    def of(self, nodes: Tensor, slots: Tensor | None = None) -> Input:
-        """The input of a batch with these nodes; `slots` are those of their rows in the cache."""
+    def of(self, nodes: Tensor, slots: Tensor | None = None, fetched: Tensor | None = None) -> Input:
+        """The input of a batch with these nodes. Collective if there is an exchange and nothing is fetched.
+
+        Args:
+            slots: of their rows in the cache.
+            fetched: their rows, if the exchange has fetched them.
+        """
+        if self.exchange is not None:
+            rows = self.exchange.rows(nodes) if fetched is None else fetched
+            return rows_of(rows, torch.arange(nodes.numel()), self._device)
         if slots is not None:
             assert self.cache is not None
             return rows_of(self.cache.table, slots, self._device)

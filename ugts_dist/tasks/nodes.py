@@ -21,6 +21,7 @@ from ugts_dist.tasks.base import Batches, Measure
 from ugts_dist.tasks.batches import Batch, make_batches
 from ugts_dist.tasks.labels import label_task
 from ugts_dist.tasks.own import check_own, make_evaluator, make_own
+from ugts_dist.tasks.sharded import shared_out
 
 
 class NodeTask:
@@ -58,11 +59,17 @@ class NodeTask:
         return make_own(config, self._graph) if config.model.factory else build_model(config, self._graph)
 
     def batches(self, config: Config, ranks: Ranks) -> Batches[Batch]:
-        return make_batches(self._graph, config, ranks, self._features)
+        graph, ranks = shared_out(self._graph, config, ranks)
+        return make_batches(graph, config, ranks, self._features_of(graph))
 
     def evaluator(self, config: Config, ranks: Ranks) -> Measure:
-        labels = self._labels
-        return make_evaluator(self._graph, config, ranks, labels.metric_name, labels.decode, self._features)
+        graph, ranks = shared_out(self._graph, config, ranks)
+        labels, features = self._labels, self._features_of(graph)
+        return make_evaluator(graph, config, ranks, labels.metric_name, labels.decode, features)
+
+    def _features_of(self, graph: Graph) -> FeatureTables:
+        """The features of the task's graph, or of a graph that has a share of them."""
+        return self._features if graph is self._graph else FeatureTables(graph)
 
     def labels_json(self) -> dict[str, Any]:
         return {} if self._labels.kind == "classification" else self._labels.to_json()

@@ -40,7 +40,7 @@ def placed(graph: Graph, config: Config, ranks: Ranks, features: FeatureTables) 
             f"batch.placement is device, but graph and features of {graph.name} take {needed / 2**30:.1f} GiB "
             f"and {free / 2**30:.1f} GiB are free on {where}; allowed: auto or host"
         )
-    if wanted == "host" or (wanted == "auto" and needed > _PART_OF_FREE * free):
+    if wanted in ("host", "sharded") or (wanted == "auto" and needed > _PART_OF_FREE * free):
         return graph
     halved = config.optim.precision == "bfloat16"
     return replace(

@@ -35,6 +35,7 @@ from ugts_dist.loggers import refuse_missing
 from ugts_dist.tasks import Task, make_task
 from ugts_dist.tasks.own import with_depth
 from ugts_dist.tasks.placement import check_size
+from ugts_dist.tasks.sharded import check_sharded, share_out
 from ugts_dist.training.fit import OnEpoch, Result, fit
 from ugts_dist.training.settings import Choice, advice, fitted, with_choices
 
@@ -60,6 +61,8 @@ def run(
     config = with_absolute_paths(config)
     config, data, task = ranks.raise_together(lambda: _checked(config, ranks))
     here = Identity(config, _checksum_of_all(data, ranks))
+    if isinstance(data, Graph):
+        share_out(data, config, ranks)  # hosts that do not fit together are refused before there is a folder
     with _folder_of_all(here, resume or Resume(), ranks) as opened:
         if opened.result is not None:
             return _known_result(opened.result, opened.path), opened.path
@@ -167,6 +170,7 @@ def _checked(config: Config, ranks: Ranks) -> tuple[Config, Data, Task[Any]]:
     config = with_depth(config, data) if isinstance(data, Graph) else config
     task = make_task(data, config, ranks.device)
     task.check(config, ranks)
+    check_sharded(config, data)
     with torch.device("meta"):
         network = task.network(config)
     check_size(config, network, ranks)

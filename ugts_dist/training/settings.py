@@ -276,7 +276,7 @@ def _remedy(config: Config, graph: Graph, path: Path) -> str:
     masked = [name for name, mask in Ticket.load(path).masks.items() if not mask.any()] if ticket else []
     if masked:
         return f"--supermask.min-layer-density 0.3 (no weight of {', '.join(masked)} is left)"
-    if not is_standardized(config.data.features) and density(graph.x) >= DENSE_FROM:
+    if not is_standardized(config.data.features) and density(graph.some_features) >= DENSE_FROM:
         return "--data.features standardize"
     if ticket and config.supermask.output_rms < 1.0:
         return "--supermask.output-rms 1"
