@@ -77,3 +77,24 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         2,
         f"stage-store: {tmp_path}/digits: is no graph store (meta.json is missing)\n",
     )
+
+
+def test_a_share_is_copied_once_and_no_other_is_taken_for_it(shared: Path, tmp_path: Path) -> None:
+    def staged(*options: str) -> tuple[int, str]:
+        command = [SCRIPT, *options, "digits", shared, tmp_path]
+        environment = os.environ | {"PATH": PROGRAMS}
+        return finish(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+
+    code, told = staged("--share", "2/3")
+    assert code == 0, told
+    cut = open_store(tmp_path / "digits", shares=True)
+    assert cut.share is not None
+    own = slice(cut.share.start, cut.share.stop)
+    assert cut.x[own].equal(open_store(shared / "digits").x[own])
+    code, told = staged("--share", "2/3")
+    assert code == 0
+    assert "is there already" in told
+    assert "is share 2/3 of" in staged("--share", "1/3")[1]
+    assert "is another store" in staged()[1]
+    assert staged("--share", "2") == (2, "stage-store: --share is '2', allowed is I/N, such as 2/3\n")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".digits.lock", "digits"]

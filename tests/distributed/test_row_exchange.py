@@ -15,7 +15,7 @@ from tests.processes import spawn
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.distributed.row_exchange import RowExchange
 
-EXAMPLES = 40
+EXAMPLES = 15
 
 
 @st.composite

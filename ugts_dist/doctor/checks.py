@@ -120,12 +120,13 @@ def stores(folder: str, base: str) -> Result:
         size = Size(sum(path.stat().st_size for path in place.iterdir()))
         try:
             is_read = size <= _READ_BYTES or is_checked(place)
-            graph = store.open_store(place, remember=False) if is_read else store.describe_store(place)
+            graph = store.open_store(place, remember=False, shares=True) if is_read else store.describe_store(place)
         except InputError as error:
             rows.append(Check(place.name, False, f"does not open: {error}"))
             continue
         nodes, edges = f"{graph.num_nodes:,} nodes", f"{graph.num_edges:,} edges"
         features = f"{graph.num_features} features"
+        features += "" if graph.share is None else f" (share {graph.share})"
         labels = f"{graph.num_classes} {'classes' if graph.has_classes else 'labels or targets'}"
         use = labels if graph.has_split else "for prediction and links only"
         rows.append(Check(place.name, True, f"{nodes}, {edges}, {features}, {use}, {size}"))

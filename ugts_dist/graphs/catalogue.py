@@ -34,7 +34,9 @@ STORES_VARIABLE = "UGTS_STORES"
 DEFAULT_STORES = "~/.cache/ugts_dist/stores"
 
 
-def load(name: str, root: str | Path | None = None, split: int = 0, row_normalize: bool = True) -> Graph:
+def load(
+    name: str, root: str | Path | None = None, split: int = 0, row_normalize: bool = True, shares: bool = False
+) -> Graph:
     """Load one of ``NAMES``, or open the store of a prepared graph by its name or the path of its folder.
 
     The raw files are read from ``root``, or from the folder in the variable UGTS_DATA; both are only read. Without
@@ -43,10 +45,10 @@ def load(name: str, root: str | Path | None = None, split: int = 0, row_normaliz
     the sum 1, as PyG's NormalizeFeatures does.
 
     A store keeps the split and features of ``ugts prepare``: ``row_normalize`` and ``root`` have no effect, and another
-    ``split`` is an error. Its tensors are mapped read-only. Raises InputError.
+    ``split`` is an error. Its tensors are mapped read-only. ``shares``: as in ``open_store``. Raises InputError.
     """
     if (store := store_folder(name)) is not None:
-        return _stored(store, split)
+        return _stored(store, split, shares)
     dataset = DATASETS[name](name)
     num_splits = dataset.num_splits
     if split < 0 or (num_splits is not None and split >= num_splits):
@@ -96,12 +98,12 @@ def store_folder(name: str) -> Path | None:
     return folder
 
 
-def _stored(folder: Path, split: int) -> Graph:
+def _stored(folder: Path, split: int, shares: bool) -> Graph:
     stored = read_meta(folder).origin.get("split", 0)
     if split not in (0, stored):
         allowed = f"{stored}, which it was prepared with" if stored else "0"
         raise InputError(f"data.split: {split} is not the split of the store {folder}; allowed: {allowed}")
-    return open_store(folder)
+    return open_store(folder, shares=shares)
 
 
 def absolute_name(name: str) -> str:

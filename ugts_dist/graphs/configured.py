@@ -11,6 +11,7 @@ from ugts_dist.config_features import RAW, is_standardized
 from ugts_dist.errors import InputError
 from ugts_dist.graphs import catalogue, molecules
 from ugts_dist.graphs.checksum import DataChecksum, with_digests
+from ugts_dist.graphs.feature_share import FeatureShare
 from ugts_dist.graphs.files import within_memory
 from ugts_dist.graphs.graph import Graph, require_split
 from ugts_dist.graphs.molecules import GraphSet
@@ -97,11 +98,23 @@ def _with_split(graph: Graph, config: Config) -> Graph:
 def _opened(config: Config) -> Graph:
     data = config.data
     with within_memory(f"data.name: {data.name}"):
-        graph = catalogue.load(data.name, data.root or None, node_split(config), data.features not in RAW)
+        shares = config.batch.placement == "sharded"
+        graph = catalogue.load(data.name, data.root or None, node_split(config), data.features not in RAW, shares)
+    if graph.share is not None:
+        _refuse_changed_features(graph.share, config)
     if data.edge_weights == "use" or graph.edge_weight is None:
         return graph
     digests = {array: digest for array, digest in graph.digests.items() if array != "edge_weight"}
     return replace(graph, edge_weight=None, digests=digests)
+
+
+def _refuse_changed_features(share: FeatureShare, config: Config) -> None:
+    """Raise InputError for features that would be computed from those of all nodes."""
+    data, allowed = config.data, f"for share {share} of {config.data_name}; prepare the whole graph with such features"
+    if data.features not in ("auto", "none"):
+        raise InputError(f"data.features is {data.features}, allowed are auto and none {allowed}")
+    if data.feature_noise:
+        raise InputError(f"data.feature_noise is {data.feature_noise}, allowed is 0 {allowed}")
 
 
 def disturbed(graph: Graph, config: Config) -> tuple[Graph, Unknown | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+SAMPLE = "feature_sample"  # an extra array of a store with a share
 LOOKED_AT = 4096  # nodes whose features tell of those of all
 
 
@@ -31,6 +32,10 @@ class FeatureShare:
     def of(cls, part: int, parts: int, num_nodes: int, sample: Tensor) -> FeatureShare:
         """The share with a number."""
         return cls(part, parts, num_nodes * part // parts, num_nodes * (part + 1) // parts, sample)
+
+    @property
+    def num_nodes(self) -> int:
+        return self.stop - self.start
 
     def __str__(self) -> str:
         """As users write it, from 1 on: "2/3"."""

@@ -32,6 +32,7 @@ from ugts_dist.graphs.prepare_options import PrepareOptions
 from ugts_dist.graphs.progress import show_progress
 from ugts_dist.graphs.random_split import RandomSplit
 from ugts_dist.graphs.raw import RawGraph, write_raw
+from ugts_dist.graphs.share_store import parse_share, write_share
 from ugts_dist.graphs.splits import SPLITS
 from ugts_dist.graphs.store import open_store, verify_store
 from ugts_dist.graphs.store_check import CHECKED
@@ -54,7 +55,9 @@ _SYNTHETIC = ("scale", "seed")
 
 
 def prepare(options: PrepareOptions) -> str:
-    """Write the store, or verify it. Returns a line about it. Raises InputError."""
+    """Write the store, or a share of one, or verify it. Returns a line about it. Raises InputError."""
+    if options.share:
+        return summary(_write_share(options))
     _check_name(options)
     if options.verify:
         folder = _folder(options)
@@ -67,18 +70,36 @@ def prepare(options: PrepareOptions) -> str:
 
 def summary(folder: Path) -> str:
     """Contents of a store, in one line."""
-    graph = open_store(folder)
+    graph = open_store(folder, shares=True)
     labels = labels_in_words(graph)
     use = "" if graph.has_split else ", no split: for prediction and links only"
     size = sum(path.stat().st_size for path in folder.iterdir() if path.name != CHECKED)
+    part = "" if graph.share is None else f" of nodes {graph.share.start:,} to {graph.share.stop - 1:,}"
+    size -= 0 if graph.share is None else (graph.num_nodes - graph.share.num_nodes) * graph.x[0].nbytes
     dtype = str(graph.x.dtype).removeprefix("torch.")
     edges = f"{graph.num_edges:,} edges"
     edges += " with weights" if graph.edge_weight is not None else ""
     edges += "" if graph.edge_attr is None else f" with {graph.edge_attr.size(1)} features"
     return (
         f"{folder}: {graph.name}, {graph.num_nodes:,} nodes, {edges}, {graph.num_features} features "
-        f"({dtype}), {labels}{use}, {size:,} bytes"
+        f"({dtype}){part}, {labels}{use}, {size:,} bytes"
     )
+
+
+def _write_share(options: PrepareOptions) -> Path:
+    _refuse(
+        options,
+        [field.name for field in dataclasses.fields(options) if field.name not in ("name", "out", "share")],
+        f"--share {options.share}, which cuts a store",
+    )
+    store = catalogue.store_folder(options.name)
+    if store is None or not options.out:
+        raise InputError(
+            f"--share: {options.share} of {options.name}; allowed: with the name or folder of a store, and --out"
+        )
+    folder = _new_folder(options)
+    write_share(store, folder, *parse_share(options.share))
+    return folder
 
 
 def _write(options: PrepareOptions, progress: Progress) -> Path:

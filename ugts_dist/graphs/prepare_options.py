@@ -30,6 +30,9 @@ class PrepareOptions:
 
     Only this detects a feature, label or edge that changed into another valid one.
     """
+    share: str = ""
+    """Cut a whole store, NAME or its folder, for one of N hosts: I/N, such as 2/3. --out gets the features of the I-th
+    of N equal parts of the nodes, and everything else. The hosts train with --batch.placement sharded."""
     root: str = ""
     """Folder of a dataset's raw files, which are only read. Empty: $UGTS_DATA; if that is not set,
     ~/.cache/ugts_dist/data."""

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ugts_dist.errors import InputError
+from ugts_dist.graphs.feature_share import SAMPLE, FeatureShare
 from ugts_dist.graphs.files import reading
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.mapping import read_without_ahead
 from ugts_dist.graphs.store_check import check, check_once, stamp
-from ugts_dist.graphs.store_files import META, Meta, check_file, read_meta, sha256
+from ugts_dist.graphs.store_files import META, Meta, check_file, read_meta, row_span, sha256, sha256_of_bytes
 
 
 def is_store(folder: Path) -> bool:
@@ -26,7 +27,7 @@ def is_store(folder: Path) -> bool:
     return (folder / META).is_file()
 
 
-def open_store(folder: Path, remember: bool = True) -> Graph:
+def open_store(folder: Path, remember: bool = True, shares: bool = False) -> Graph:
     """Open a store memory-mapped and read-only: a write to its tensors ends the process.
 
     The first time, all arrays are read and checked (``check_once``): no number in them leads out of an array. Later,
@@ -36,9 +37,15 @@ def open_store(folder: Path, remember: bool = True) -> Graph:
     If a file is changed in place while it is mapped, an error or other results are possible. A file that is truncated
     then ends the process with SIGBUS, which can't be prevented.
 
-    Raises InputError, in one line that names the file.
+    Raises InputError, in one line that names the file; without ``shares`` also for a store that has only a share of the
+    features.
     """
     meta, files = _described(folder), stamp(folder)
+    if meta.share is not None and not shares:
+        raise InputError(
+            f"{folder}: has share {meta.share.part + 1}/{meta.share.parts} of the features only; allowed are a whole "
+            f"store, or training with --batch.placement sharded on {meta.share.parts} hosts"
+        )
     graph = _mapped(folder, meta)
     check_once(folder, graph, files, remember)
     arrays = (graph.x, graph.indices, graph.edge_weight, graph.edge_attr)
@@ -80,7 +87,8 @@ def verify_store(folder: Path) -> bool:
     for array, (_, _, digest) in (meta.arrays | meta.extra_arrays).items():
         path = folder / f"{array}.npy"
         with reading(path):
-            if sha256(path) != digest:
+            is_same = _has_share(path, meta) if array == "x" and meta.share else sha256(path) == digest
+            if not is_same:
                 wrong.append(path.name)
     if wrong:
         raise InputError(
@@ -88,6 +96,14 @@ def verify_store(folder: Path) -> bool:
         )
     check(folder, _mapped(folder, meta))
     return bool(meta.checksum)
+
+
+def _has_share(path: Path, meta: Meta) -> bool:
+    """Whether the rows of a share have their checksum. There is no other one of what the file has besides."""
+    assert meta.share is not None
+    num_nodes, (part, parts, digest) = meta.arrays["x"][1][0], meta.share
+    begin, end, _ = row_span(path, num_nodes * part // parts, num_nodes * (part + 1) // parts)
+    return sha256_of_bytes(path, begin, end) == digest
 
 
 def _described(folder: Path) -> Meta:
@@ -101,7 +117,11 @@ def _described(folder: Path) -> Meta:
 def _mapped(folder: Path, meta: Meta) -> Graph:
     graph = map_graph(folder, meta.name, meta.num_classes, {array: known[0] for array, known in meta.arrays.items()})
     digests = {array: digest for array, (_, _, digest) in meta.arrays.items()}
-    return replace(graph, digests=digests, class_names=meta.class_names)
+    share = None
+    if meta.share is not None:
+        sample = _tensor(folder / f"{SAMPLE}.npy", "float32")
+        share = FeatureShare.of(meta.share.part, meta.share.parts, graph.num_nodes, sample)
+    return replace(graph, digests=digests, class_names=meta.class_names, share=share)
 
 
 def map_graph(folder: Path, name: str, num_classes: int, dtypes: Mapping[str, str]) -> Graph:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,6 +20,7 @@ from ugts_dist.graphs.files import reading
 FORMAT = "ugts_dist graph store"
 VERSION = 1
 LATER_VERSION = 2  # of stores that older versions must not read: with an optional array, or with labels of two axes
+SHARE_VERSION = 3  # of stores with a share of the features
 META = "meta.json"
 LOCK = ".lock"
 PREDICTION_ONLY = "prediction_only"  # a key of meta.json
@@ -45,9 +46,18 @@ NUMBERS = (2, ("float32",))  # of y, for several labels or targets at once
 EXTRA_DTYPES = ("uint8", "int32", "int64", "float32", "float64")
 _EXTRA_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _EXTRA_AXES = (1, 2)
+_BLOCK = 1 << 22  # bytes that are read at once
 
 ArrayMeta = tuple[str, tuple[int, ...], str]
 """The dtype, the shape and the SHA-256 of an array's file."""
+
+
+class ShareMeta(NamedTuple):
+    """The number of a share of the features, from 0 on; how many there are; and the SHA-256 of its rows."""
+
+    part: int
+    parts: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ class Meta:
     """The contents of meta.json.
 
     ``class_names``, ``extra_arrays`` and ``checksum`` are optional in the file; older stores have none of them. The
-    file of a store without a split has ``"prediction_only": true``.
+    file of a store without a split has ``"prediction_only": true``. That of a store with a share of the features
+    describes the array ``x`` of the whole store.
     """
 
     name: str
@@ -65,6 +76,7 @@ class Meta:
     class_names: tuple[str, ...] = ()  # one per class, or none
     extra_arrays: dict[str, ArrayMeta] = field(default_factory=dict)
     checksum: str = ""  # SHA-256 of the other values of meta.json, as ``meta_sha256`` computes it
+    share: ShareMeta | None = None  # None: the store is whole
 
 
 def read_meta(folder: Path) -> Meta:
@@ -76,10 +88,10 @@ def read_meta(folder: Path) -> Meta:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path}: is not the description of a graph store (format is not {FORMAT!r})")
-        if content.get("version") not in (VERSION, LATER_VERSION):
+        if content.get("version") not in (VERSION, LATER_VERSION, SHARE_VERSION):
             raise InputError(
-                f"{path}: version is {str(content.get('version'))[:20]}, allowed are {VERSION} and "
-                f"{LATER_VERSION}; prepare the graph again"
+                f"{path}: version is {str(content.get('version'))[:20]}, allowed are {VERSION} to "
+                f"{SHARE_VERSION}; prepare the graph again"
             )
         if "sha256" in content and content["sha256"] != meta_sha256(content):
             raise InputError(f"{path}: changed since written (SHA-256 differs); prepare the graph again")
@@ -112,7 +124,15 @@ def read_meta(folder: Path) -> Meta:
         if len(class_names) not in (0, num_classes):
             raise ValueError(f"class_names has {len(class_names)} names, num_classes is {num_classes}")
         extra = {array: _extra_meta(array, values) for array, values in content.get("extra_arrays", {}).items()}
-    return Meta(name, num_classes, described, origin, tuple(class_names), extra, content.get("sha256", ""))
+        share = _share(content, num_nodes) if content["version"] == SHARE_VERSION else None
+    return Meta(name, num_classes, described, origin, tuple(class_names), extra, content.get("sha256", ""), share)
+
+
+def _share(content: Mapping[str, Any], num_nodes: int) -> ShareMeta:
+    part, parts, digest = (content["share"][key] for key in ("part", "parts", "sha256"))
+    if not (type(part) is type(parts) is int and 0 <= part < parts <= num_nodes and type(digest) is str):
+        raise ValueError(f"share {part!r:.40} of {parts!r:.40} is none")
+    return ShareMeta(part, parts, digest)
 
 
 def meta_sha256(content: Mapping[str, Any]) -> str:
@@ -181,7 +201,25 @@ def read_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         return shape, fortran_order, dtype, file.tell()
 
 
+def row_span(path: Path, start: int, stop: int) -> tuple[int, int, int]:
+    """The first byte of some rows in an .npy file, the one after the last, and the length of its header."""
+    shape, _, dtype, header = read_header(path)
+    row = math.prod(shape[1:]) * dtype.itemsize
+    return header + start * row, header + stop * row, header
+
+
 def sha256(path: Path) -> str:
     """The checksum of a whole file, including its header, as ``sha256sum`` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(path: Path, begin: int, end: int) -> str:
+    """The checksum of a part of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(begin)
+        while begin < end and (block := file.read(min(_BLOCK, end - begin))):
+            digest.update(block)
+            begin += len(block)
+    return digest.hexdigest()

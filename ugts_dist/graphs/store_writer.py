@@ -154,6 +154,16 @@ class StoreWriter:
         try:
             validate(map_graph(self.temporary, self.name, self.num_classes, self._dtypes))
             meta = self._meta()
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        self.publish(meta)
+
+    def publish(self, meta: Mapping[str, Any]) -> None:
+        """Write meta.json for the files that are in the temporary folder, flush to disk, rename.
+
+        Raises InputError if the disk fails.
+        """
+        try:
             with (self.temporary / META).open("x", encoding="utf-8") as file:
                 json.dump(meta, file, indent=2)
                 file.write("\n")

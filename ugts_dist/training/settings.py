@@ -81,7 +81,8 @@ def _rules(config: Config, traits: Traits) -> Iterator[Iterator[Choice]]:
     if config.task.kind == "link":
         yield from _link_rules(config, traits, sampled)
         return
-    yield _features(traits)
+    if config.batch.placement != "sharded":  # no host has the features of all nodes
+        yield _features(traits)
     yield _architecture(traits)
     if reason := _square_layers(config, traits, sampled):
         yield iter([Choice("model.skip", "initial", reason)])
