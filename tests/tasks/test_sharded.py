@@ -91,7 +91,7 @@ def same_batches(rank: int, hosts: list[str]) -> int:
     whole = planted_graph(num_nodes=301)
     plain, sharded = settings("host", batch__threads=1), settings("sharded", batch__threads=1)
     wanted = make_task(whole, plain).batches(plain, ranks_on(hosts, rank))
-    batches = make_task(without_others(whole, hosts, rank), sharded).batches(sharded, ranks_on(hosts, rank))
+    batches: Any = make_task(without_others(whole, hosts, rank), sharded).batches(sharded, ranks_on(hosts, rank))
     left = batches.epoch(0)
     next(left)
     left.close()  # type: ignore[attr-defined]

@@ -60,29 +60,27 @@ def shared_out(graph: Graph, config: Config, ranks: Ranks) -> tuple[Graph, Ranks
     Both are as they were unless `batch.placement` is sharded and there are several hosts. A host is what the ranks of
     one memory have in common (`Ranks.machine_id`). Collective if `batch.placement` is sharded.
 
-    Raises InputError, on every rank, if the hosts don't have equally many ranks, or their stores are not all shares.
+    Raises InputError, on every rank, if the hosts' stores are not all shares, or hosts have unequal numbers of ranks.
     """
     if config.batch.placement != "sharded":
         return graph, ranks
     own = None if graph.share is None else (graph.share.part, graph.share.parts)
     reports = ranks.all_gather_object((ranks.machine_id, own))
-    hosts = list(dict.fromkeys(machine for machine, _ in reports))
-    stored = dict(reports)
-    part_of = _parts([stored[host] for host in hosts])
-    if len(hosts) == 1:
-        return graph, ranks
-    machines = [machine for machine, _ in reports]
-    counts = [machines.count(host) for host in hosts]
-    if len(set(counts)) > 1:
-        found = " and ".join(map(str, sorted(set(counts))))
-        raise InputError(f"batch.placement is sharded, and hosts have {found} ranks; allowed are equally many on each")
-    order = tuple(
-        part_of[hosts.index(machine)] * counts[0] + machines[:rank].count(machine)
-        for rank, machine in enumerate(machines)
-    )
-    part = part_of[hosts.index(ranks.machine_id)]
-    share = FeatureShare.of(part, len(hosts), graph.num_nodes, graph.some_features)
-    return replace(graph, share=share), replace(ranks, order=order)
+    machines, stored = [machine for machine, _ in reports], dict(reports)
+    for rank, (machine, other) in enumerate(reports):
+        if other != stored[machine]:
+            found = f"rank {rank} has another share than other ranks of its host"
+            raise InputError(f"batch.placement is sharded, and {found}; allowed is one store a host")
+    part_of = dict(zip(stored, _parts(list(stored.values())), strict=True))
+    if len(stored) == 1:
+        return replace(graph, share=None), ranks
+    counts = sorted({machines.count(machine) for machine in machines})
+    if len(counts) > 1:
+        found = f"hosts have {' and '.join(map(str, counts))} ranks"
+        raise InputError(f"batch.placement is sharded, and {found}; allowed are equally many on each")
+    order = (part_of[machine] * counts[0] + machines[:rank].count(machine) for rank, machine in enumerate(machines))
+    share = FeatureShare.of(part_of[ranks.machine_id], len(stored), graph.num_nodes, graph.some_features)
+    return replace(graph, share=share), replace(ranks, order=tuple(order))
 
 
 def _parts(stored: Sequence[tuple[int, int] | None]) -> list[int]:
@@ -90,20 +88,14 @@ def _parts(stored: Sequence[tuple[int, int] | None]) -> list[int]:
 
     Raises InputError if the stores are not those of as many hosts.
     """
-    count = len(stored)
-    given = [share for share in stored if share is not None]
-    other = next((share for share in given if share[1] != count), None)
-    if other is not None:
-        raise InputError(
-            f"batch.placement is sharded on {count} host(s), and a host has share {other[0] + 1}/{other[1]} of the "
-            f"features; allowed are shares of {count}, or whole stores"
-        )
-    twice = next((share for share in given if given.count(share) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"batch.placement is sharded, and two hosts have share {twice[0] + 1}/{count} of the features; allowed is "
-            "each once"
-        )
+    count, given = len(stored), [share for share in stored if share is not None]
+    for part, parts in given:
+        found = f"has share {part + 1}/{parts} of the features"
+        if parts != count:
+            where = f"batch.placement is sharded on {count} host{'s' if count > 1 else ''}"
+            raise InputError(f"{where}, and one {found}; allowed are shares of {count}, or whole stores")
+        if given.count((part, parts)) > 1:
+            raise InputError(f"batch.placement is sharded, and more than one host {found}; allowed is each share once")
     left = iter(sorted(set(range(count)) - {part for part, _ in given}))
     return [next(left) if share is None else share[0] for share in stored]
 
