@@ -94,7 +94,7 @@ def same_batches(rank: int, hosts: list[str]) -> int:
     batches: Any = make_task(without_others(whole, hosts, rank), sharded).batches(sharded, ranks_on(hosts, rank))
     left = batches.epoch(0)
     next(left)
-    left.close()  # type: ignore[attr-defined]
+    left.close()
     for epoch, first_step in ((0, 0), (1, 3)):
         for batch, known in zip(batches.epoch(epoch, first_step), wanted.epoch(epoch, first_step), strict=True):
             assert torch.equal(batch.nodes, known.nodes)

@@ -18,9 +18,11 @@ from ugts_dist.config_batch import SUMMING
 from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.evaluation import scores, tiles, whole_graph
 from ugts_dist.evaluation.node_tables import NodeTables, pieces
+from ugts_dist.evaluation.shared_tiles import SharedTiles
 from ugts_dist.evaluation.skip_state import SkipState
 from ugts_dist.evaluation.whole_graph import block_of_rows, chunks, full_features
 from ugts_dist.finite import zero_if_finite
+from ugts_dist.graphs.feature_share import FeatureShare
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.mapping import is_on_disk, read_soon
 from ugts_dist.metrics import METRICS
@@ -194,7 +196,9 @@ class Evaluator:
         """The outputs of layer `k` chunk by chunk, and the rows of this rank that they belong to."""
         norm = model.pair_norm(k)
         table = messages[0]
-        if model.arch in SUMMING and isinstance(table, Tensor) and tiles.is_too_large(table):
+        if k == 0 and table is self._graph.x and self._graph.share is not None:
+            chunks = self._by_shared_tiles(model, self._graph.share)
+        elif model.arch in SUMMING and isinstance(table, Tensor) and tiles.is_too_large(table):
             chunks = self._by_tiles(model, k, table, messages[1:])
         else:
             chunks = (model.aggregate_messages(k, messages, block) for block in self._blocks())
@@ -217,6 +221,16 @@ class Evaluator:
                 known = Summed(sums[start - first : stop - first], table)
                 yield model.aggregate_messages(k, (known, *others), self._block(start, stop))
 
+    def _by_shared_tiles(self, model: GNN, share: FeatureShare) -> Iterator[Tensor]:
+        """The same of the first layer if hosts share out the features: all ranks read each tile together."""
+        streamed = SharedTiles(self._graph.x, share, self._ranks)
+        for held in streamed.ranges(self._chunks, self._graph.indptr):
+            first = held[0][0] if held else 0
+            sums = streamed.sums(model.arch, (self._block(*chunk) for chunk in held))
+            for start, stop in held:
+                known = Summed(sums[start - first : stop - first], self._graph.x)
+                yield model.aggregate_messages(0, (known,), self._block(start, stop))
+
     def _pair_normalised(self, norm: PairNorm, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
         """Apply norm and ReLU to a layer's outputs; the ranks add up the norm's statistics over all nodes."""
         table, sums = None, []
@@ -234,6 +248,8 @@ class Evaluator:
         one = self._features(self._start, self._start + 1)
         if model.messages(0, one)[0] is one:
             table = self._x if isinstance(self._x, Tensor) else self._graph.x.to(self._device)
+            if self._graph.share is not None and model.arch in SUMMING and self._device.type == "cpu":
+                return (table,)  # read in tiles
             # A sum has the dtype of its terms, hence a float32 copy, no wider than the layer's output.
             is_read = table.dtype == torch.float32 and self._graph.share is None
             return (table,) if is_read else (self._copied_features(),)

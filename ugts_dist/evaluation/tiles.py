@@ -60,8 +60,8 @@ def tiled_sums(arch: str, blocks: Iterable[Block], table: Tensor, memory: int) -
         table: the messages of all sources, `[num_src, width]`, float32 or bfloat16.
         memory: bytes; see `ranges`.
     """
-    edges, width = _Edges(arch, blocks), table.shape[1]
-    rows_of_tile = max(1, min(table.shape[0], int(_TILE * memory) // (4 * width)))
+    edges, width = TiledEdges(arch, blocks), table.shape[1]
+    rows_of_tile = tile_rows(table, memory)
     # The sums so far are rows of the same table as the tile: then they are the first term of the next sum.
     rows = torch.zeros(rows_of_tile + edges.num_rows, width)
     for entries, first in edges.by_tiles(rows_of_tile, table.shape[0]):
@@ -70,7 +70,12 @@ def tiled_sums(arch: str, blocks: Iterable[Block], table: Tensor, memory: int) -
     return rows[rows_of_tile:]
 
 
-class _Edges:
+def tile_rows(table: Tensor, memory: int) -> int:
+    """Number of rows of a tile."""
+    return max(1, min(table.shape[0], int(_TILE * memory) // (4 * table.shape[1])))
+
+
+class TiledEdges:
     """The edges of consecutive blocks, by destination. Sources ascend; a self loop, if there is one, is added last.
 
     Attributes:
@@ -96,10 +101,17 @@ class _Edges:
     def by_tiles(self, rows_of_tile: int, num_src: int) -> Iterator[tuple[Tensor, int]]:
         """The positions of edges whose sources are in a tile, ascending, and the first row of the tile."""
         for first in range(0, num_src, rows_of_tile):
-            inside = (self._indices >= first).logical_and_(self._indices < first + rows_of_tile)
-            entries = inside.nonzero().flatten()
+            entries = self.in_tile(first, rows_of_tile)
             if entries.numel():
                 yield entries, first
+        yield from self.loops_by_tiles(rows_of_tile)
+
+    def in_tile(self, first: int, rows_of_tile: int) -> Tensor:
+        """The same of one tile, without self loops."""
+        return (self._indices >= first).logical_and_(self._indices < first + rows_of_tile).nonzero().flatten()
+
+    def loops_by_tiles(self, rows_of_tile: int) -> Iterator[tuple[Tensor, int]]:
+        """The same of the self loops, if there are any, whose sources are the destinations."""
         if self._loops:
             loops, start, stop = self._ends - 1, self._start, self._start + self.num_rows
             self._indices[loops] = torch.arange(start, stop, dtype=self._indices.dtype)

@@ -106,7 +106,7 @@ def aggregate_and_destinations(
 ) -> tuple[Tensor, Tensor]:
     """The aggregation, and the features of the destinations, both `[num_dst, width]`."""
     if isinstance(x, Summed):
-        return x.sums, block.destinations(x.table)
+        return x.sums, block.destinations(x.table).float()
     if isinstance(x, Rows):
         return aggregate(pattern, values, x), block.destinations(x).gather()
     if x.requires_grad and block.num_dst < block.num_src:
