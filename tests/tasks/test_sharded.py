@@ -100,7 +100,7 @@ def same_batches(rank: int, hosts: list[str]) -> int:
             assert torch.equal(batch.nodes, known.nodes)
             assert torch.equal(batch.x.gather(), known.x.gather())
             assert torch.equal(batch.x.gather(), whole.x[batch.nodes])
-    fetched: int = batches._inputs.exchange.traffic.fetched
+    fetched: int = batches.exchange.traffic.fetched
     return fetched
 
 

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 
 from ugts_dist.config import Config
 from ugts_dist.distributed.ranks import Ranks
+from ugts_dist.distributed.row_exchange import RowExchange
 from ugts_dist.evaluation.feature_tables import FeatureTables
 from ugts_dist.evaluation.whole_graph import graph_block
 from ugts_dist.graphs import backends
@@ -178,17 +179,17 @@ class SampledBatches:
             config.run.epochs,
             config.batch.micro_batches,
             spare_threads(config, ranks),
-            self._thinned_batch if self._inputs.cache is None and self._inputs.exchange is None else None,
+            self._thinned_batch if self.cache is None and self.exchange is None else None,
             partial(own_stream, ranks.device),
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
 
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
-        batches, cache, exchange = self._loader.epoch(number, first_step), self._inputs.cache, self._inputs.exchange
-        if cache is not None:
-            batches = cached(batches, cache, _node_ids, self._cached_batch)
-        elif exchange is not None:
-            batches = fetched(batches, exchange, _node_ids, self._fetched_batch)
+        batches = self._loader.epoch(number, first_step)
+        if self.cache is not None:
+            batches = cached(batches, self.cache, _node_ids, self._cached_batch)
+        elif self.exchange is not None:
+            batches = fetched(batches, self.exchange, _node_ids, self._fetched_batch)
         for batch in batches:
             used_on_this_stream(batch.tensors())
             yield batch
@@ -197,6 +198,11 @@ class SampledBatches:
     def cache(self) -> FeatureCache | None:
         """The cache of features, if there is one."""
         return self._inputs.cache
+
+    @property
+    def exchange(self) -> RowExchange | None:
+        """The exchange of features with other hosts, if there is one."""
+        return self._inputs.exchange
 
     def calibration_batch(self) -> Batch:
         """Seeds of the first step, up to a bound, since a rank may not hold more."""
