@@ -136,8 +136,8 @@ def test_hosts_with_shares_end_like_one_with_all_features_and_outlive_a_loss(
         for host in hosts:
             assert host.run(["sh", "-c", f"rm -r {LOCAL}/graph && cp -r {store} {LOCAL}"]).returncode == 0
         finish(launched(hosts, plain.folder, LOCAL / "graph", "auto"), plain, hosts)
-        steps_of = [[each.resumed(host) for host in hosts] for each in (run, plain)]
-        assert max(sum(steps_of[0], [])) == max(sum(steps_of[1], []))
+        begun = [{step for host in hosts for step in each.resumed(host)} for each in (run, plain)]
+        assert begun[0] == begun[1] != set()
         assert outcome(run.folder / "run").differs(outcome(plain.folder / "run")) == []
 
     fetched, wanted = came["sharded"] - came["auto"], expected(graph, steps)
