@@ -81,7 +81,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 
 def test_a_share_is_copied_once_and_no_other_is_taken_for_it(shared: Path, tmp_path: Path) -> None:
     def staged(*options: str) -> tuple[int, str]:
-        command = [SCRIPT, *options, "digits", shared, tmp_path]
+        command: list[str | Path] = [SCRIPT, *options, "digits", shared, tmp_path]
         environment = os.environ | {"PATH": PROGRAMS}
         return finish(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
 

@@ -68,6 +68,7 @@ def test_dense_features_are_standardised_and_sparse_ones_are_not() -> None:
     assert chosen(SEEN)["data.features"] == "standardize"
     assert "data.features" not in chosen(replace(SEEN, density=0.01))
     assert "data.features" not in chosen(replace(SEEN, varies=False)), "nothing would be left of them"
+    assert "data.features" not in chosen(SEEN, batch__placement="sharded"), "no host has those of all nodes"
     wide = replace(SEEN, density=0.01, spread=250.0)
     (choice,) = [each for each in fitted(Config(), wide, ())[1] if each.field == "data.features"]
     assert str(choice) == 'data.features "standardize" (a column has 250 times the deviation of the median one)'
@@ -107,6 +108,7 @@ def test_the_first_layer_of_sampled_dense_features_is_exact() -> None:
         "attention": chosen(large, model__arch="gat"),
         "a skip": chosen(large, model__depth=3),
         "an own network": chosen(large, model__factory="nets:build"),
+        "features that hosts share out": chosen(large, batch__placement="sharded"),
     }
     assert [name for name, choices in others.items() if "batch.first_layer" in choices] == []
 
