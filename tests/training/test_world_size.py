@@ -21,7 +21,8 @@ from ugts_dist.graphs.sample import Sample
 from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.models import SparseFeatures
 from ugts_dist.tasks import build_model
-from ugts_dist.tasks.batches import hop_blocks, make_batches
+from ugts_dist.tasks.batches import make_batches
+from ugts_dist.tasks.blocks import hop_blocks
 from ugts_dist.training.fit import fit
 
 Edges = set[tuple[int, int, int, int]]

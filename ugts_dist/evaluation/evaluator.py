@@ -30,8 +30,6 @@ from ugts_dist.models import GNN, Block, Features, Messages, SparseFeatures, Sum
 from ugts_dist.models.norms import PairNorm
 from ugts_dist.recorded import Record, Recorded
 
-_OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
-
 OnLayer = Callable[[int, Tensor], None]
 Decode = Callable[[Tensor], Tensor]
 
@@ -64,8 +62,7 @@ class Evaluator:
         self._device = ranks.device if device is None else device
         self._start, self._stop = ranks.share(graph.num_nodes)
         self._tables = NodeTables(graph.num_nodes, ranks, self._device, spill)
-        if graph.share is not None:
-            features = graph.x
+        features = features if graph.share is None else graph.x
         self._x = full_features(graph, self._device) if features is None else features
         self._is_on_disk = isinstance(self._x, Tensor) and is_on_disk(self._x)
         self._degree = graph.degree.to(self._device)
@@ -76,7 +73,7 @@ class Evaluator:
             name: self._own(nodes).to(self._device) for name, nodes in (("valid", graph.valid), ("test", graph.test))
         }
         self._sizes = {"valid": graph.valid.numel(), "test": graph.test.numel()}
-        self._ogb = _ogb_evaluator(graph.name) if graph.name in _OGB_NAMES and metric == "accuracy" else None
+        self._ogb = scores.ogb_evaluator(graph.name) if metric == "accuracy" else None
         self._chunks = list(chunks(graph, self._start, self._stop))
         # The only block of a small graph is kept, with what its layers have cached.
         self._kept = [self._block(*chunk) for chunk in self._chunks] if len(self._chunks) == 1 else []
@@ -152,12 +149,9 @@ class Evaluator:
 
     def _measured(self, model: GNN) -> Iterator[Tensor]:
         """The logits of this rank's nodes, chunk by chunk."""
-        if self._record is None:
-            yield from self.outputs(model)
-            return
-        if self._recorded is None:
+        if self._record is not None and self._recorded is None:
             self._recorded = Recorded("the evaluation", lambda: self.logits(model), tuple, self._record)
-        yield self._recorded()
+        yield from self.outputs(model) if self._recorded is None else [self._recorded()]
 
     def logits(self, model: GNN) -> Tensor:
         """Logits of this rank's nodes, `[stop - start, num_classes]`."""
@@ -281,9 +275,8 @@ class Evaluator:
 
     def _features(self, start: int, stop: int) -> Features:
         if isinstance(self._x, SparseFeatures):
-            if stop - start == self._graph.num_nodes:
-                return self._x
-            return self._x.select(torch.arange(start, stop, device=self._device))
+            is_whole = stop - start == self._graph.num_nodes
+            return self._x if is_whole else self._x.select(torch.arange(start, stop, device=self._device))
         rows = self._x[start:stop]
         if self._is_on_disk:
             read_soon(rows)
@@ -302,9 +295,3 @@ class Evaluator:
     def _own(self, nodes: Tensor) -> Tensor:
         """The positions among this rank's rows of those of `nodes` that it has."""
         return nodes[(nodes >= self._start) & (nodes < self._stop)] - self._start
-
-
-def _ogb_evaluator(name: str) -> Any:
-    from ogb.nodeproppred import Evaluator as OGBEvaluator  # imports pandas and scikit-learn: seconds and memory
-
-    return OGBEvaluator(name)

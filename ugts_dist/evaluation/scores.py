@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64] | NDArray[np.float32]
 Column = Callable[[Floats, Floats], float]
+
+_OGB_NAMES = ("ogbn-arxiv", "ogbn-products")
 
 
 def measured(metric: str, y: Labels, predicted: Floats) -> float:
@@ -32,6 +35,15 @@ def measured(metric: str, y: Labels, predicted: Floats) -> float:
     values = [column(*_known(y[:, k], predicted[:, k])) for k in range(y.shape[1])]
     values = [value for value in values if not math.isnan(value)]
     return float(np.mean(values)) if values else math.nan
+
+
+def ogb_evaluator(name: str) -> Any:
+    """OGB's own Evaluator of a dataset; None if OGB has none for its nodes."""
+    if name not in _OGB_NAMES:
+        return None
+    from ogb.nodeproppred import Evaluator  # imports pandas and scikit-learn: seconds and memory
+
+    return Evaluator(name)
 
 
 def is_measurable(metric: str, y: Labels) -> bool:

@@ -20,7 +20,7 @@ from ugts_dist.graphs import backends
 from ugts_dist.graphs.feature_cache import FeatureCache
 from ugts_dist.graphs.graph import Graph
 from ugts_dist.graphs.loader import SeedLoader, SeedPlan
-from ugts_dist.graphs.sample import Hop, Sample, Sampler
+from ugts_dist.graphs.sample import Hop, Sampler
 from ugts_dist.graphs.sampling import NeighborSampler
 from ugts_dist.models import (
     Block,
@@ -32,6 +32,7 @@ from ugts_dist.models import (
     input_tensors,
     prepare,
 )
+from ugts_dist.tasks.blocks import hop_block, hop_blocks, shared
 from ugts_dist.tasks.cached_batches import cached
 from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
@@ -139,7 +140,7 @@ class FullBatch:
             0,
             sample.nodes.to(device),
             SparseFeatures.of(x) if self._features.is_sparse else x,
-            _shared([block_to(block, device) for block in blocks]),
+            shared([block_to(block, device) for block in blocks]),
             torch.arange(seeds.numel(), device=device),
             graph.y[seeds].to(device),
             graph.train.numel(),
@@ -252,7 +253,7 @@ class SampledBatches:
         return batch
 
     def _block(self, hop: Hop, data: Data) -> Block:
-        block = _hop_block(self._graph, hop, data.degree, data.get("weighted_degree"))
+        block = hop_block(self._graph, hop, data.degree, data.get("weighted_degree"))
         return block_to(block if self._config.batch.norm == "full" else block.counted(), self._device)
 
 
@@ -274,35 +275,3 @@ def sampled_dropout(config: Config) -> GraphDropout:
     """Graph dropout for sampled batches, within which the degrees of the whole thinned graph can't be counted."""
     degrees: Literal["counted", "expected"] = "counted" if config.batch.norm == "sampled" else "expected"
     return GraphDropout.of(config.model, config.run.seed, degrees)
-
-
-def hop_blocks(graph: Graph, sample: Sample) -> list[Block]:
-    """One block per layer. The last hop's edges feed the first layer.
-
-    Each layer's destinations are exactly the nodes that the next layer needs.
-    """
-    degree = graph.indptr[sample.nodes + 1] - graph.indptr[sample.nodes]
-    weighted = graph.weighted_degree
-    weighted = None if weighted is None else weighted[sample.nodes]
-    return [_hop_block(graph, hop, degree, weighted) for hop in reversed(sample.hops)]
-
-
-def _hop_block(graph: Graph, hop: Hop, degree: Tensor, weighted_degree: Tensor | None) -> Block:
-    """The edges of a hop with their weights and features; the degrees are those of the sample's nodes."""
-    return Block(
-        hop.indptr,
-        hop.indices,
-        degree[: hop.num_src],
-        weight=None if graph.edge_weight is None else graph.edge_weight[hop.edges],
-        attr=None if graph.edge_attr is None else graph.edge_attr[hop.edges],
-        weighted_degree=None if weighted_degree is None else weighted_degree[: hop.num_src],
-    )
-
-
-def _shared(blocks: list[Block]) -> list[Block]:
-    """One object for equal blocks: those of layers whose sources are already all reachable nodes."""
-    shared = list(blocks)
-    for k in reversed(range(len(blocks) - 1)):
-        if blocks[k].num_src == blocks[k + 1].num_dst:
-            shared[k] = shared[k + 1]
-    return shared

@@ -19,7 +19,8 @@ from ugts_dist.graphs.loader import SeedPlan
 from ugts_dist.graphs.negatives import NegativeSampler
 from ugts_dist.graphs.sample import Sample
 from ugts_dist.models import Block, GraphDropout, Hops, Input, input_tensors, prepare
-from ugts_dist.tasks.batches import hop_blocks, make_sampler, sampled_dropout, whole_input
+from ugts_dist.tasks.batches import make_sampler, sampled_dropout, whole_input
+from ugts_dist.tasks.blocks import hop_blocks
 from ugts_dist.tasks.cached_batches import cached
 from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
