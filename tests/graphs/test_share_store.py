@@ -128,3 +128,14 @@ def test_options_that_do_not_go_together(whole: Path, capsys: pytest.CaptureFixt
         with pytest.raises(SystemExit):
             main(["prepare", *arguments])
         assert told in capsys.readouterr().err
+
+
+def test_the_version_of_a_share_is_one_that_older_programs_refuse(whole: Path, tmp_path: Path) -> None:
+    write_share(whole, tmp_path / "cut", 0, 2)
+    assert json.loads((tmp_path / "cut/meta.json").read_text())["version"] == 3
+    assert json.loads((whole / "meta.json").read_text())["version"] == 1
+    content = json.loads((whole / "meta.json").read_text()) | {"version": 3}  # without a share
+    del content["sha256"]
+    (whole / "meta.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"meta\.json: cannot be read"):
+        open_store(whole)

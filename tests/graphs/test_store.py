@@ -436,12 +436,12 @@ def test_meta_that_does_not_fit(store: Path, place: tuple[str, ...], value: obje
     assert "SHA-256 differs" not in message(store)
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None, [1] * 1000])
+@pytest.mark.parametrize("version", [0, 4, "1", None, [1] * 1000])
 def test_another_version(store: Path, version: object) -> None:
     path = store / "meta.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
     assert "meta.json: version is" in message(store)
-    assert message(store).endswith("allowed are 1 and 2; prepare the graph again")
+    assert message(store).endswith("allowed are 1 to 3; prepare the graph again")
 
 
 @pytest.mark.parametrize("key", ["format", "version", "name", "num_classes", "arrays", "origin", "num_nodes"])
