@@ -80,7 +80,15 @@ def same_files(rank: int, hosts: list[str], cases: list[str], folder: Path) -> d
     return differ
 
 
-@pytest.mark.parametrize(("hosts", "cases"), [("2 x 1", list(CASES)), ("2 x 2", ["gcn"]), ("3 x 1", ["gcn"])])
+@pytest.mark.parametrize(
+    ("hosts", "cases"),
+    [
+        ("2 x 1", ["gcn", "sage, in micro-batches"]),
+        ("2 x 2", ["gcn"]),
+        ("3 x 1", ["gcn"]),
+        pytest.param("2 x 1", list(CASES)[1:], marks=pytest.mark.slow),
+    ],
+)
 def test_tickets_are_the_same(hosts: str, cases: list[str], tmp_path: Path) -> None:
     for differ in spawn(len(HOSTS[hosts]), same_files, HOSTS[hosts], cases, tmp_path):
         assert differ == {case: [] for case in cases}
