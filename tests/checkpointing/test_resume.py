@@ -555,13 +555,15 @@ def test_all_ranks_refuse_other_data_together(stopped: Config) -> None:
     assert "a run on other data, labels differ" in one[2]
 
 
-def test_two_ranks_stopped_within_an_epoch_end_bit_identical(tmp_path: Path) -> None:
-    settings = config(run__folder=str(tmp_path / "parts"))
-    _on_ranks(2, settings.replace({"run.folder": str(tmp_path / "alone")}))
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_stopped_within_an_epoch_end_bit_identical(world_size: int, tmp_path: Path) -> None:
+    settings = config(run__folder=str(tmp_path / "parts"), model__arch="sage", model__width=64)
+    _on_ranks(world_size, settings.replace({"run.folder": str(tmp_path / "alone")}))
     for stop in (7, 8, 20, -1):
-        _on_ranks(2, settings, stop)
+        _on_ranks(world_size, settings, stop)
     assert_same_run(tmp_path / "parts", tmp_path / "alone")
-    assert dataclasses.asdict(checkpoint.read(checkpoint.folders(tmp_path / "parts")[-1]))["losses"] == [0.0, 0.0]
+    last = checkpoint.read(checkpoint.folders(tmp_path / "parts")[-1])
+    assert dataclasses.asdict(last)["losses"] == [0.0] * world_size
 
 
 @pytest.mark.gpu

@@ -70,6 +70,18 @@ class Trainer:
         batch = self.batches.calibration_batch()
         self.method.start(lambda: self._task.forward(self.method.model, batch))
 
+    def regroup(self) -> None:
+        """Let DDP group the gradients in the order in which they come, which it does after its first pass.
+
+        It adds them up in the order of the groups, so that a resumed run would begin with other sums. A sum of two is
+        the same in any order.
+        """
+        if self._ranks.world_size > 2:
+            batches = self.batches
+            batch = next(iter(batches.epoch(0))) if batches.repeats else batches.calibration_batch()
+            self._task.forward(self._network, batch).sum().backward()
+            self._optimizer.zero_grad()
+
     def tensors(self) -> Tensors:
         """The tensors that training changes: scores or weights and statistics, with Adam's moments and steps."""
         trained = self.method.trained()
@@ -245,6 +257,7 @@ def make_trainer(
         trainer.load_scores(scores)
     else:
         trainer.calibrate()
+    trainer.regroup()
     if ranks.device.type == "cuda":
         reason = why_not_recorded(config, ranks) or ("" if trainer.batches.repeats else "their batches differ")
         if not reason:
