@@ -222,6 +222,10 @@ class RunConfig:
         require_count("run.patience", self.patience, 0, MAX_COUNT)
         require_count("run.evaluate_every", self.evaluate_every, 1, MAX_COUNT)
 
+    def evaluates(self, epoch: int) -> bool:
+        """Whether an evaluation follows this epoch, counted from 0."""
+        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
+
 
 @dataclass(frozen=True)
 class CheckpointConfig:

@@ -139,3 +139,17 @@ def test_a_failed_read_leaves_no_row_behind() -> None:
     memory.read = Memory().read
     cache.reopen()
     assert torch.equal(cache.table[cache.load(torch.tensor([5]), [])], TABLE[[5]])
+
+
+def test_a_cleared_cache_reads_all_rows_again() -> None:
+    cache = cache_of(10)
+    for read in (8, 16):
+        slots = cache.load(torch.arange(8), [])
+        assert torch.equal(cache.table[slots], TABLE[:8])
+        cache.release(slots)
+        assert cache.misses == read
+        cache.close()
+        cache.clear()
+        assert cache.table.numel() == 0
+        cache.reopen()
+    assert (cache.num_slots, cache.hits) == (10, 0)

@@ -26,7 +26,8 @@ class FeatureCache:
     least often make room.
 
     Attributes:
-        table: the rows, `[num_slots, width]`.
+        table: the rows, `[num_slots, width]`; without rows while the cache is cleared.
+        num_slots: number of rows that there is memory for.
         hits: rows that were there when they were needed.
         misses: rows that were read.
     """
@@ -37,17 +38,13 @@ class FeatureCache:
         num_rows: of the whole table.
         """
         self.table, self.hits, self.misses = table, 0, 0
-        self._file, num_slots = file, table.shape[0]
+        self._file, self.num_slots = file, table.shape[0]
         self._slot_of = torch.full((num_rows,), _NONE, dtype=torch.int32)
         self._uses = torch.zeros(num_rows, dtype=torch.int32)
-        self._row_in = torch.full((num_slots,), _NONE, dtype=torch.int64)
-        self._batches = torch.zeros(num_slots, dtype=torch.int32)  # that were loaded and not released
+        self._row_in = torch.full((self.num_slots,), _NONE, dtype=torch.int64)
+        self._batches = torch.zeros(self.num_slots, dtype=torch.int32)  # that were loaded and not released
         self._changed = threading.Condition()
         self._closed = False
-
-    @property
-    def num_slots(self) -> int:
-        return self.table.shape[0]
 
     @property
     def bytes_read(self) -> int:
@@ -101,9 +98,17 @@ class FeatureCache:
             self._changed.notify_all()
 
     def reopen(self) -> None:
-        """Go on with other batches after `close`; the rows stay."""
+        """Go on with other batches after `close`. The rows stay, unless the cache was cleared."""
+        if not self.table.shape[0]:
+            self.table = self.table.new_empty(self.num_slots, self.table.shape[1])
         self._batches.zero_()
         self._closed = False
+
+    def clear(self) -> None:
+        """Forget all rows, and return their memory to the system until the cache is reopened."""
+        self._slot_of.fill_(_NONE)
+        self._row_in.fill_(_NONE)
+        self.table = self.table.new_empty(0, self.table.shape[1])
 
     def _hold(self, slots: Tensor) -> None:
         with self._changed:

@@ -188,7 +188,7 @@ class SampledBatches:
     def epoch(self, number: int, first_step: int = 0) -> Iterator[Batch]:
         batches = self._loader.epoch(number, first_step)
         if self.cache is not None:
-            batches = cached(batches, self.cache, _node_ids, self._cached_batch)
+            batches = cached(batches, self.cache, _node_ids, self._cached_batch, self._config.run.evaluates(number))
         elif self.exchange is not None:
             batches = fetched(batches, self.exchange, _node_ids, self._fetched_batch)
         for batch in batches:

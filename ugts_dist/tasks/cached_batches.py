@@ -51,7 +51,11 @@ def make_cache(graph: Graph, config: Config, ranks: Ranks) -> FeatureCache | Non
 
 
 def cached(
-    samples: Iterable[Any], cache: FeatureCache, rows_of: Callable[[Any], Tensor], finish: Callable[[Any, Tensor], B]
+    samples: Iterable[Any],
+    cache: FeatureCache,
+    rows_of: Callable[[Any], Tensor],
+    finish: Callable[[Any, Tensor], B],
+    clears: bool = False,
 ) -> Iterator[B]:
     """The batches made of samples, in order. A thread reads the rows of the next one while one is used.
 
@@ -60,6 +64,7 @@ def cached(
         rows_of: ids of the rows that a sample needs, without repetition.
         finish: makes a batch of a sample and the slots of its rows in the cache. They are valid until the next batch
             is asked for.
+        clears: whether the cache is cleared after the last batch, as before an evaluation, which needs the memory.
     """
     cache.reopen()
     loaded = read_ahead(_loaded(samples, cache, rows_of, finish))
@@ -70,6 +75,8 @@ def cached(
     finally:
         cache.close()  # before the thread is waited for, which may wait for room
         loaded.close()
+    if clears:
+        cache.clear()
 
 
 def _loaded(

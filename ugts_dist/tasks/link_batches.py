@@ -143,7 +143,8 @@ class SampledLinks:
         if cache is None:
             batches = ahead(self._produce, steps, self._threads)
         else:
-            batches = cached(ahead(self._sample, steps, self._threads), cache, _node_ids, self._thinned_batch)
+            samples, clears = ahead(self._sample, steps, self._threads), self._config.run.evaluates(number)
+            batches = cached(samples, cache, _node_ids, self._thinned_batch, clears)
         for batch in batches:
             used_on_this_stream(batch.tensors())
             yield batch

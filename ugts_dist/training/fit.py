@@ -105,7 +105,7 @@ def fit(
             sparsity, lr = method.schedule(epoch), learning_rate(config, epoch)
             loss = trainer.epoch(epoch, sparsity, lr, after_step)
             network, metrics = None, None
-            if _evaluates(config, epoch):
+            if config.run.evaluates(epoch):
                 # Evaluate at the network's final sparsity, even while the sparsity still rises.
                 trainer.mask(method.schedule.final)
                 measured, loss_of_all = evaluator.measure(method.model, trainer.if_finite(loss))
@@ -161,10 +161,6 @@ def share_of_a_rank(config: Config, steps: int, world_size: int) -> str:
         f"{steps:,} steps an epoch. For {size:,} a rank: batch.size {size * world_size:,}, more epochs, "
         f"and up to {math.sqrt(world_size):.2g} times the optim.lr"
     )
-
-
-def _evaluates(config: Config, epoch: int) -> bool:
-    return (epoch + 1) % config.run.evaluate_every == 0 or epoch + 1 == config.run.epochs
 
 
 def _patience_is_over(config: Config, best: Best, epoch: int) -> bool:
