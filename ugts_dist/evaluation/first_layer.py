@@ -58,7 +58,8 @@ def _dense(graph: Graph, arch: str, ranks: Ranks, spill: str) -> Tensor:
 
 def _require_room(size: int) -> None:
     """Raise InputError if a table of this size does not fit into the memory."""
-    with within_memory("batch.first_layer exact, without a folder on a disk as run.spill", size):
+    what = "batch.first_layer exact, without a folder on a disk as run.spill"
+    with within_memory(what, size, "batch.first_layer sampled"):
         pass
 
 

@@ -19,7 +19,7 @@ from ugts_dist.models.sparse import Pattern
 
 _ENTRY_BYTES = 24  # of an edge of a range: source and value, twice while they are put together; whether in a tile
 _ROW_BYTES = 16  # of a destination, besides its sum
-_FRACTION_OF_FREE = 0.3  # of the free memory, for one range and one tile
+_FRACTION_OF_FREE = 0.4  # of the free memory, for one range and one tile
 _TILE, _RANGE = 1 / 8, 5 / 8  # fractions of that; what is added in a tile takes as much as the tile
 _AHEAD = 1 << 25  # bytes that are read while those before are copied
 

@@ -150,7 +150,7 @@ def _scaled(graph: Graph, config: Config, trained_on: TrainingFeatures | None) -
     if not normalizes and not is_standardized(features):
         return graph
     copied = 4 * graph.num_nodes * graph.num_features
-    with within_memory(f"data.features {features}: a copy of {config.data.name}", copied):
+    with within_memory(f"data.features {features}: a copy of {config.data.name}", copied, "data.features none"):
         if normalizes:
             return _row_normalized(graph)
         graph = with_digests(graph)

@@ -56,14 +56,16 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def within_memory(what: str, size: int = 0) -> Iterator[None]:
+def within_memory(what: str, size: int = 0, instead: str = "") -> Iterator[None]:
     """Convert a lack of memory into an InputError; ``what`` is what was to be read.
 
     With a ``size`` in bytes, more than is free is refused before: in a container the process would be killed.
+    ``instead`` is a setting that needs less.
     """
     if size and size > (free := available_memory()):
         raise InputError(
             f"{what}: takes {size / 1e9:,.2f} GB of memory, allowed are {free / 1e9:,.2f} GB, which are free"
+            + (f", or {instead}" if instead else "")
         )
     try:
         yield
