@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ugts_dist.available_memory import available_memory
 
+_ADVISED = 1 << 17  # bytes that are advised at once: of more, the kernel reads only as much as its read-ahead is
 _ENOUGH = 1.25  # times the bytes of all tensors that must be free to read ahead
 
 
@@ -64,7 +65,11 @@ def _mapping(table: Tensor) -> _Mapping | None:
 
 def read_soon(table: Tensor) -> None:
     """Let the system read all pages of a mapped tensor now, one after the other. Linux only."""
-    _advise(table, mmap.MADV_WILLNEED)
+    if sys.platform == "linux":
+        begin = table.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+        end = table.data_ptr() + table.nbytes
+        for start in range(begin, end, _ADVISED):
+            _advise(start, min(_ADVISED, end - start), mmap.MADV_WILLNEED)
 
 
 def read_without_ahead(tensors: Iterable[Tensor]) -> None:
@@ -76,12 +81,11 @@ def read_without_ahead(tensors: Iterable[Tensor]) -> None:
     if available_memory() >= _ENOUGH * sum(part.nbytes for part in parts):
         return
     for part in parts:
-        _advise(part, mmap.MADV_RANDOM)
+        begin = part.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+        _advise(begin, part.data_ptr() + part.nbytes - begin, mmap.MADV_RANDOM)
 
 
-def _advise(part: Tensor, advice: int) -> None:
+def _advise(begin: int, length: int, advice: int) -> None:
     """Advice is no order: what the system refuses is left as it is."""
     if sys.platform == "linux":
-        begin = part.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
-        length = part.data_ptr() + part.nbytes - begin
         ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), advice)
