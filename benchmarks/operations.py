@@ -28,7 +28,7 @@ from ugts_dist.distributed.ranks import Ranks
 from ugts_dist.graphs.configured import load_data
 from ugts_dist.models.sparse import product_at_entries
 from ugts_dist.recorded import Function
-from ugts_dist.supermask.reached import count_in_one_vector, unprotected_in_one_vector
+from ugts_dist.supermask.reached import num_kept_in_one_vector, unprotected_in_one_vector
 from ugts_dist.supermask.threshold import Segments, by_sort
 from ugts_dist.tasks import make_task
 from ugts_dist.training.trainer import make_trainer
@@ -75,7 +75,7 @@ def _sorted(scores: Sequence[Tensor], counts: Sequence[int], ranks: Tensor, star
 
 _ON_A_GPU: dict[str, Callable[..., Tensor]] = {
     "ugts::kth_smallest": _sorted,
-    "ugts::count_reached": count_in_one_vector,
+    "ugts::num_kept": num_kept_in_one_vector,
     "ugts::unprotected": unprotected_in_one_vector,
     "ugts::sampled_product": product_at_entries,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -129,16 +128,9 @@ def test_hosts_with_shares_end_like_one_with_all_features_and_outlive_a_loss(
         for launcher in launchers:
             assert launcher.wait(BOUND) != 0
         assert not (run.folder / "run/result.json").exists()
-        # A copy goes on from the same checkpoint with all features: DDP orders its sums anew after a resume.
-        plain = LongRun(tmp_path / "plain")
-        shutil.copytree(run.folder, plain.folder)
         finish(launched(hosts, run.folder, LOCAL / "graph", "sharded"), run, hosts)
-        for host in hosts:
-            assert host.run(["sh", "-c", f"rm -r {LOCAL}/graph && cp -r {store} {LOCAL}"]).returncode == 0
-        finish(launched(hosts, plain.folder, LOCAL / "graph", "auto"), plain, hosts)
-        begun = [{step for host in hosts for step in each.resumed(host)} for each in (run, plain)]
-        assert begun[0] == begun[1] != set()
-        assert outcome(run.folder / "run").differs(outcome(plain.folder / "run")) == []
+        assert any(run.resumed(host) for host in hosts)
+        assert outcome(run.folder / "run").differs(outcome(tmp_path / "alone")) == []
 
     fetched, wanted = came["sharded"] - came["auto"], expected(graph, steps)
     tables = (HOSTS - 1) * graph.x.nbytes  # of the evaluation, which reads what hosts lack once

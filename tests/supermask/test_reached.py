@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ugts_dist.supermask.reached import (
-    count_in_one_vector,
-    count_reached_of_all,
+    num_kept,
+    num_kept_in_one_vector,
     unprotected,
     unprotected_in_one_vector,
 )
@@ -24,7 +24,7 @@ def test_each_tensor_has_its_own_threshold(drawn: list[tuple[list[float], float]
     sizes = torch.tensor([len(values) for values, _ in drawn])
     counts = [sum(value >= threshold for value in values) for values, threshold in drawn]
     left = [math.inf if value >= threshold else value for values, threshold in drawn for value in values]
-    for count in (count_reached_of_all, count_in_one_vector):
+    for count in (num_kept, num_kept_in_one_vector):
         assert count(scores, thresholds, sizes).tolist() == counts
     for without in (unprotected, unprotected_in_one_vector):
         assert without(scores, thresholds, sizes).tolist() == left
@@ -32,7 +32,7 @@ def test_each_tensor_has_its_own_threshold(drawn: list[tuple[list[float], float]
 
 def test_counts_beyond_the_exact_integers_of_float32_are_exact() -> None:
     scores, sizes = [torch.ones(2**24 + 3), torch.ones(2, CHUNK)], torch.tensor([2**24 + 3, 2 * CHUNK])
-    for count in (count_reached_of_all, count_in_one_vector):
+    for count in (num_kept, num_kept_in_one_vector):
         assert count(scores, torch.zeros(2), sizes).tolist() == sizes.tolist()
 
 

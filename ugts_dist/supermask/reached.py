@@ -14,8 +14,8 @@ from ugts_dist.operators import operator
 from ugts_dist.supermask.threshold import CHUNK
 
 
-@operator("count_reached(Tensor[] scores, Tensor thresholds, Tensor sizes) -> Tensor")
-def count_reached_of_all(scores: Sequence[Tensor], thresholds: Tensor, sizes: Tensor) -> Tensor:
+@operator("num_kept(Tensor[] scores, Tensor thresholds, Tensor sizes) -> Tensor")
+def num_kept(scores: Sequence[Tensor], thresholds: Tensor, sizes: Tensor) -> Tensor:
     """The number of scores that reach the threshold of their tensor, float64 `[num_tensors]`.
 
     Args:
@@ -24,7 +24,7 @@ def count_reached_of_all(scores: Sequence[Tensor], thresholds: Tensor, sizes: Te
         sizes: the numbers of scores, int64 `[num_tensors]`.
     """
     if thresholds.is_cuda:
-        return count_in_one_vector(scores, thresholds, sizes)
+        return num_kept_in_one_vector(scores, thresholds, sizes)
     counts = []
     for one, threshold in zip(scores, thresholds, strict=True):
         chunks = one.reshape(-1).split(CHUNK)  # small enough for float32 to count exactly
@@ -33,8 +33,8 @@ def count_reached_of_all(scores: Sequence[Tensor], thresholds: Tensor, sizes: Te
     return torch.stack(counts)
 
 
-def count_in_one_vector(scores: Sequence[Tensor], thresholds: Tensor, sizes: Tensor) -> Tensor:
-    """`count_reached_of_all` in four operations."""
+def num_kept_in_one_vector(scores: Sequence[Tensor], thresholds: Tensor, sizes: Tensor) -> Tensor:
+    """`num_kept` in four operations."""
     flat = _flat(scores)
     reached = torch.ge(flat, _of_each(thresholds, sizes, flat), out=torch.empty_like(flat, dtype=torch.float64))
     return torch.segment_reduce(reached, "sum", lengths=sizes, unsafe=True)  # without a check that waits

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ugts_dist.supermask.masked_weight import MaskedWeight
-from ugts_dist.supermask.reached import count_reached_of_all, unprotected
+from ugts_dist.supermask.reached import num_kept, unprotected
 from ugts_dist.supermask.recipe import Options
 from ugts_dist.supermask.targets import Targets, group_of_layer
 from ugts_dist.supermask.threshold import Segments, kth_smallest, to_device
@@ -94,7 +94,7 @@ class Thresholds:
 
     def _sums_of_squares(self, ranked: list[Tensor], coats: Tensor, sizes: Tensor) -> Tensor:
         """The sum of each mask's squared values, `[num_layers]`. For a binary mask: the number of weights it keeps."""
-        total, *others = (count_reached_of_all(ranked, coat, sizes) for coat in coats.unbind())
+        total, *others = (num_kept(ranked, coat, sizes) for coat in coats.unbind())
         for coat, count in enumerate(others, 1):
             total = total + (2 * coat + 1) * count  # n^2 is the sum of the first n odd numbers
         return total

@@ -32,7 +32,7 @@ from ugts_dist.models import (
     input_tensors,
     prepare,
 )
-from ugts_dist.tasks.blocks import hop_block, hop_blocks, shared
+from ugts_dist.tasks.blocks import hop_block, hop_blocks, merged
 from ugts_dist.tasks.cached_batches import cached
 from ugts_dist.tasks.input_rows import InputRows
 from ugts_dist.tasks.placement import block_to, own_stream, placed, spare_threads, used_on_this_stream
@@ -140,7 +140,7 @@ class FullBatch:
             0,
             sample.nodes.to(device),
             SparseFeatures.of(x) if self._features.is_sparse else x,
-            shared([block_to(block, device) for block in blocks]),
+            merged([block_to(block, device) for block in blocks]),
             torch.arange(seeds.numel(), device=device),
             graph.y[seeds].to(device),
             graph.train.numel(),

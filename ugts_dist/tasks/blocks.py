@@ -32,10 +32,10 @@ def hop_block(graph: Graph, hop: Hop, degree: Tensor, weighted_degree: Tensor | 
     )
 
 
-def shared(blocks: list[Block]) -> list[Block]:
+def merged(blocks: list[Block]) -> list[Block]:
     """One object for equal blocks: those of layers whose sources are already all reachable nodes."""
-    shared = list(blocks)
+    objects = list(blocks)
     for k in reversed(range(len(blocks) - 1)):
         if blocks[k].num_src == blocks[k + 1].num_dst:
-            shared[k] = shared[k + 1]
-    return shared
+            objects[k] = objects[k + 1]
+    return objects

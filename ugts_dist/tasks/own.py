@@ -94,11 +94,12 @@ def evaluator_on(
 ) -> Evaluator:
     """The evaluator of a graph on a device that is chosen already. Collective."""
     features = features or FeatureTables(graph)
+    is_here = graph.share is None  # a share of the features stays in host memory
     if config.model.factory:
         own: dict[str, Any] = {"whole": is_whole(config, graph), "says": config.log.progress}
-        x = features.dense(device)  # own networks read no sparse features
+        x = features.dense(device) if is_here else graph.x  # own networks read no sparse features
         return OwnEvaluator(replace(graph, x=x), ranks, device, config.run.spill, metric, decode, x, **own)
-    table = features.on(device, ranks, config.run.spill)
+    table = features.on(device, ranks, config.run.spill) if is_here else graph.x
     there = replace(graph, x=table) if isinstance(table, Tensor) else graph
     records = device.type == "cuda" and device == ranks.device and not why_not_recorded(config, ranks)
     record = as_cuda_graph if records else None
