@@ -32,6 +32,8 @@ def run_alone(path: Path, environment: dict[str, str], which: str = "") -> None:
         "no:cacheprovider",
         "-p",
         "no:xdist",
+        "-W",
+        "ignore:AnnAssign:DeprecationWarning",  # Triton 3.8 makes such nodes; from Python 3.13 on that is deprecated
         "-m",
         which,
         str(path),
